@@ -1,0 +1,33 @@
+//! Link arguments of the no_std programs; shared by every package that has one.
+//!
+//! They go to binaries only, so the libraries stay ordinary crates.
+
+use std::{env, path::Path};
+
+fn main() {
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    // This file is `fly/build.rs` for every package that names it.
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|folder| folder.join(format!("fly/link/{architecture}.ld")))
+        .find(|script| script.exists());
+    let Some(script) = script else {
+        panic!("fly/link/{architecture}.ld is missing: this architecture is not ported");
+    };
+    println!("cargo:rerun-if-changed={}", script.display());
+    println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", script.display());
+    for argument in [
+        "-nostartfiles",          // _start is ours (fly::entry!)
+        "-nostdlib",              // no libc, no libgcc
+        "-static",                // no dynamic loader
+        "-no-pie",                // no relocations at start
+        "-Wl,--build-id=none",    // a note nobody reads
+        "-Wl,--no-eh-frame-hdr",  // nothing unwinds
+        "-Wl,-z,norelro",         // no relocations, so nothing to protect
+        "-Wl,--gc-sections",      // what is not called is not linked
+        "-Wl,-z,noseparate-code", // headers and code share a segment
+        "-Wl,-z,max-page-size=4096",
+    ] {
+        println!("cargo:rustc-link-arg-bins={argument}");
+    }
+}

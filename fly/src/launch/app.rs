@@ -1,0 +1,216 @@
+//! What an app's own process does before it is the program: session,
+//! credentials, confinement, exec. pid 1 does this for each app of a pod; `fly`
+//! does it in the process that was called.
+
+use core::ffi::CStr;
+
+use rustix::{
+    fd::AsFd,
+    fs::{self, Mode, OFlags},
+    io::Errno,
+    process::{self, Gid, Uid},
+    thread::{self, CapabilitySet, CapabilitySets},
+};
+
+use super::{explain, walk};
+use crate::{
+    error::{Cause, Error},
+    plan::{List, MAX_PATH, Step},
+    sys::{
+        descriptor,
+        exec::{self, Pointers},
+        signal,
+    },
+    text::decimal,
+};
+
+/// Carries out one step of an app. `words` is room for exec's pointers.
+///
+/// # Errors
+/// The step that failed. [`Step::Exec`] returns only if it failed.
+pub fn step<'p>(step: &Step<'p>, words: &mut [usize]) -> Result<(), Error<'p>> {
+    match *step {
+        // Names and policies: pid 1 reads them, nothing is done.
+        Step::App { .. } | Step::Stop { .. } => Ok(()),
+        Step::AppSession { flags } => session(flags & Step::TERMINAL != 0),
+        Step::AppUmask { mask } => {
+            process::umask(Mode::from_raw_mode(u32::try_from(mask).unwrap_or(0o77)));
+            Ok(())
+        }
+        Step::WorkingDirectory { path } => working_directory(path),
+        Step::Groups { ids } => groups(ids),
+        Step::Group { id } => {
+            let id = Gid::from_raw(u32::try_from(id).unwrap_or(u32::MAX));
+            thread::set_thread_res_gid(id, id, id)
+                .map_err(|errno| explain::credentials("set group", errno))
+        }
+        Step::User { id } => {
+            let id = Uid::from_raw(u32::try_from(id).unwrap_or(u32::MAX));
+            thread::set_thread_res_uid(id, id, id)
+                .map_err(|errno| explain::credentials("set user", errno))
+        }
+        Step::Bounding { keep } => bound(keep),
+        Step::Capabilities { keep } => capabilities(keep),
+        Step::NoNewPrivileges {} => thread::set_no_new_privs(true)
+            .map_err(|errno| Error::new("set", c"no-new-privileges", errno)),
+        Step::Unblock {} => {
+            signal::set_mask(signal::Set::EMPTY);
+            Ok(())
+        }
+        Step::Exec { arguments, strings } => Err(program(arguments, strings, words)),
+        _ => Err(Error::new(step.kind().verb(), c"", Errno::INVAL)),
+    }
+}
+
+/// A session of its own: the app can't type into the caller's terminal
+/// (CVE-2017-5226), and can be signalled with all that it starts.
+fn session<'p>(terminal: bool) -> Result<(), Error<'p>> {
+    process::setsid()
+        .map(drop)
+        .and_then(|()| match (terminal, descriptor::borrow(0)) {
+            (true, Some(stdin)) => process::ioctl_tiocsctty(stdin),
+            _ => Ok(()),
+        })
+        .map_err(|errno| Error::new("start a session", c"", errno))
+}
+
+/// Opened without magic links, so that no descriptor of the host's can be
+/// named (CVE-2024-21626: a working directory of /proc/self/fd/N).
+fn working_directory(path: &CStr) -> Result<(), Error<'_>> {
+    let failed = |errno| {
+        Error::new("enter", path, errno).advice(match errno {
+            Errno::LOOP => "a magic link of /proc can't be the working directory",
+            Errno::NOENT => "the working directory must exist in the root file system",
+            _ => "",
+        })
+    };
+    let slash = fs::open(
+        c"/",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(failed)?;
+    let directory = match walk::open(slash.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            walk::step_by_step(slash.as_fd(), path, walk::Missing::Refuse, &mut |_, _| false)
+        }
+        done => done,
+    }
+    .map_err(failed)?;
+    process::fchdir(&directory).map_err(failed)
+}
+
+/// The most supplementary groups of an app.
+const MAX_GROUPS: usize = 64;
+
+fn groups(ids: List<'_>) -> Result<(), Error<'_>> {
+    let mut list = [Gid::ROOT; MAX_GROUPS];
+    let mut count = 0;
+    for (place, id) in list.iter_mut().zip(ids.iter()) {
+        let id = decimal(id.to_bytes()).and_then(|id| u32::try_from(id).ok());
+        *place = Gid::from_raw(id.unwrap_or(u32::MAX));
+        count += 1;
+    }
+    thread::set_thread_groups(list.get(..count).unwrap_or_default())
+        .map_err(|errno| explain::credentials("set supplementary groups", errno))
+}
+
+/// Drops all capabilities but `keep` from the bounding set
+/// (PR_CAPBSET_DROP): no exec can bring them back.
+pub(super) fn bound<'p>(keep: u64) -> Result<(), Error<'p>> {
+    for number in 0..64 {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        if keep & one.bits() != 0 {
+            continue;
+        }
+        match thread::remove_capability_from_bounding_set(one) {
+            Ok(()) => {}
+            // The kernel knows no more capabilities than those before.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(explain::credentials("limit capabilities", errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Permitted and effective become `keep` as far as they are held; inheritable
+/// becomes empty, and with it the ambient set (capabilities(7)).
+fn capabilities<'p>(keep: u64) -> Result<(), Error<'p>> {
+    let failed = |errno| explain::credentials("set capabilities", errno);
+    let held = thread::capabilities(None).map_err(failed)?;
+    let keep = CapabilitySet::from_bits_retain(keep) & held.permitted;
+    thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: keep,
+            permitted: keep,
+            inheritable: CapabilitySet::empty(),
+        },
+    )
+    .map_err(failed)
+}
+
+/// Becomes the program.
+fn program<'p>(arguments: u64, strings: List<'p>, words: &mut [usize]) -> Error<'p> {
+    let name = strings.first();
+    let count = usize::try_from(arguments).unwrap_or(usize::MAX);
+    let texts = strings.iter().skip(1);
+    let too_many = || Error::new("exec", name, Cause::Text("too many arguments and variables"));
+    let Some((list, room)) = Pointers::write(words, texts.clone().take(count)) else {
+        return too_many();
+    };
+    let environment = texts.skip(count);
+    let Some((variables, _)) = Pointers::write(room, environment.clone()) else {
+        return too_many();
+    };
+    if name.to_bytes().contains(&b'/') {
+        return explain::exec(name, name, exec::execve(name, list, variables));
+    }
+    let path = environment
+        .filter_map(|variable| variable.to_bytes().strip_prefix(b"PATH="))
+        .last()
+        .unwrap_or(DEFAULT_PATH);
+    search(name, path, list, variables)
+}
+
+/// Where programs are looked for if the environment has no PATH.
+pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// As execvp(3): a program that may not be executed is remembered, the search
+/// goes on.
+fn search<'p>(
+    name: &'p CStr,
+    path: &[u8],
+    list: Pointers<'_>,
+    variables: Pointers<'_>,
+) -> Error<'p> {
+    let mut refused = false;
+    for folder in path.split(|byte| *byte == b':') {
+        // An empty folder is the working directory.
+        let folder = if folder.is_empty() { b"." } else { folder };
+        let mut buffer = [0; MAX_PATH];
+        let parts = folder.iter().chain(b"/").chain(name.to_bytes());
+        let mut length = 0;
+        for (place, byte) in buffer.iter_mut().zip(parts) {
+            *place = *byte;
+            length += 1;
+        }
+        if length >= MAX_PATH {
+            continue;
+        }
+        let Ok(candidate) = CStr::from_bytes_until_nul(&buffer) else {
+            continue;
+        };
+        match exec::execve(candidate, list, variables) {
+            Errno::NOENT if !explain::exists(candidate) => {}
+            Errno::NOTDIR => {}
+            Errno::ACCESS => refused = true,
+            errno => return explain::exec(name, candidate, errno),
+        }
+    }
+    if refused {
+        return Error::new("exec", name, Errno::ACCESS)
+            .advice("it was found in PATH, but may not be executed");
+    }
+    Error::new("exec", name, Errno::NOENT).advice("no such program in PATH")
+}

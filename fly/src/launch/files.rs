@@ -1,0 +1,462 @@
+//! Mounts and the files of /dev: where every mount of a pod is made.
+
+use core::ffi::CStr;
+
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{self, FileType, Mode, OFlags},
+    io::Errno,
+    mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags},
+};
+
+use super::{Launcher, created::Created, explain, remount::Pending, walk};
+use crate::{
+    error::{Cause, Error},
+    plan::{List, Slot, Step},
+    sys,
+};
+
+impl<'p> Launcher<'p, '_> {
+    pub(super) fn open_directory(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = fs::open(path, flags, Mode::empty())
+            .map_err(|errno| explain::host_path("open", path, errno))?;
+        self.put(into, directory);
+        Ok(())
+    }
+
+    pub(super) fn open_tree(
+        &mut self,
+        into: Slot,
+        path: &'p CStr,
+        recursive: bool,
+        attributes: u64,
+    ) -> Result<(), Error<'p>> {
+        let (tree, pending) = self
+            .clone_mount(None, path, recursive, attributes)
+            .map_err(|errno| explain::host_path("open", path, errno))?;
+        self.put(into, tree);
+        self.set_pending(into, pending);
+        Ok(())
+    }
+
+    fn set_pending(&mut self, slot: Slot, pending: Pending) {
+        if let Some(place) = self.pending.get_mut(usize::from(slot.0)) {
+            *place = pending;
+        }
+    }
+
+    /// Sets what could not be set on a detached mount, now that it is attached.
+    fn settle(&mut self, slot: Slot) -> Result<(), Error<'p>> {
+        let place = self.pending.get_mut(usize::from(slot.0));
+        let pending = place.map(core::mem::take).unwrap_or_default();
+        if pending == Pending::default() {
+            return Ok(());
+        }
+        pending
+            .settle(self.get(slot)?)
+            .map_err(|errno| Error::new("change mount", c"", errno))
+    }
+
+    /// A detached clone of the mount at `path`, below `directory` or the
+    /// working directory, with `attributes`, or with what of them has to wait
+    /// until it is attached.
+    fn clone_mount(
+        &mut self,
+        directory: Option<BorrowedFd<'_>>,
+        path: &CStr,
+        recursive: bool,
+        attributes: u64,
+    ) -> Result<(OwnedFd, Pending), Errno> {
+        let wanted = u32::try_from(attributes).map_err(|_| Errno::INVAL)?;
+        if wanted != 0 && !self.fallbacks.open_tree_attr {
+            match sys::mount::open_tree_attr(directory, path, recursive, wanted) {
+                Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+                    self.fallbacks.open_tree_attr = true;
+                }
+                done => return Ok((done?, Pending::default())),
+            }
+        }
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+        let tree = match directory {
+            Some(directory) => mount::open_tree(directory, path, flags)?,
+            None => mount::open_tree(fs::CWD, path, flags)?,
+        };
+        let pending = Pending {
+            attributes: wanted,
+            recursive,
+        };
+        if wanted == 0 || self.change_detached(tree.as_fd(), pending)? {
+            return Ok((tree, Pending::default()));
+        }
+        Ok((tree, pending))
+    }
+
+    /// mount_setattr(2), which works on detached mounts; false where it is
+    /// missing.
+    fn change_detached(&mut self, tree: BorrowedFd<'_>, change: Pending) -> Result<bool, Errno> {
+        if self.fallbacks.mount_setattr {
+            return Ok(false);
+        }
+        match sys::mount::mount_setattr(tree, change.recursive, change.attributes) {
+            Err(Errno::NOSYS | Errno::PERM) => {
+                self.fallbacks.mount_setattr = true;
+                Ok(false)
+            }
+            done => done.map(|()| true),
+        }
+    }
+
+    pub(super) fn file_system(
+        &mut self,
+        into: Slot,
+        attributes: u64,
+        options: List<'p>,
+    ) -> Result<(), Error<'p>> {
+        let name = options.first();
+        let made = make_file_system(attributes, options)
+            .map_err(|errno| explain::file_system(name, errno))?;
+        self.put(into, made);
+        Ok(())
+    }
+
+    pub(super) fn attach_root(&mut self, slot: Slot) -> Result<(), Error<'p>> {
+        let tree = self.get(slot)?;
+        mount::move_mount(
+            tree,
+            c"",
+            fs::CWD,
+            c"/",
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .map_err(|errno| match errno {
+            // Only a directory can be mounted on one.
+            Errno::NOTDIR => Error::new("mount", c"the root file system", errno)
+                .advice("the root must be a directory"),
+            _ => Error::new("mount", c"the root file system", errno),
+        })?;
+        self.settle(slot)
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        slot: Slot,
+        under: Slot,
+        flags: u16,
+        target: &'p CStr,
+    ) -> Result<(), Error<'p>> {
+        let done = if flags & Step::NO_FOLLOW != 0 {
+            self.attach_by_name(slot, under, flags, target)
+        } else {
+            self.attach_inside(slot, under, flags, target)
+        }
+        .and_then(|()| self.settle(slot));
+        if flags & Step::CLOSE != 0 {
+            self.take(slot);
+        }
+        done
+    }
+
+    /// The target is one name below a directory that we hold: the kernel
+    /// follows no link on the way there, and does not follow one at the end.
+    fn attach_by_name(
+        &mut self,
+        slot: Slot,
+        under: Slot,
+        flags: u16,
+        name: &'p CStr,
+    ) -> Result<(), Error<'p>> {
+        let first = move_by_path(self.get(slot)?, self.get(under)?, name);
+        let Err(errno) = first else { return Ok(()) };
+        if errno == Errno::NOENT && flags & Step::CREATE_DIRECTORY != 0 {
+            fs::mkdirat(self.get(under)?, name, Mode::from_raw_mode(0o755))
+                .map_err(|errno| explain::missing_mount_point(name, errno))?;
+            if !self.note(under, name.to_bytes(), false) {
+                return Err(Error::new("make mount point", name, Errno::NOSPC));
+            }
+            return move_by_path(self.get(slot)?, self.get(under)?, name)
+                .map_err(|errno| Error::new("mount on", name, errno));
+        }
+        Err(explain::mount_point(self.get(under)?, name, errno))
+    }
+
+    fn attach_inside(
+        &mut self,
+        slot: Slot,
+        under: Slot,
+        flags: u16,
+        target: &'p CStr,
+    ) -> Result<(), Error<'p>> {
+        let place = self.find(slot, under, flags, target)?;
+        refuse_kernel_file_systems(place.as_fd(), target)?;
+        mount::move_mount(
+            self.get(slot)?,
+            c"",
+            &place,
+            c"",
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
+        )
+        .map_err(|errno| explain::mounted_on(target, errno))
+    }
+
+    /// The mount point `target` inside `under`, made if the step says so.
+    fn find(
+        &mut self,
+        slot: Slot,
+        under: Slot,
+        flags: u16,
+        target: &'p CStr,
+    ) -> Result<OwnedFd, Error<'p>> {
+        if !self.fallbacks.openat2 {
+            match walk::open(self.get(under)?, target, OFlags::PATH) {
+                Err(Errno::NOSYS | Errno::PERM) => self.fallbacks.openat2 = true,
+                Err(Errno::NOENT) => {}
+                done => return done.map_err(|errno| Error::new("walk to mount point", target, errno)),
+            }
+        }
+        let missing = self.missing(slot, flags)?;
+        let Self { slots, created, .. } = self;
+        let Some(Some(root)) = slots.get(usize::from(under.0)) else {
+            return Err(Error::new("walk to mount point", target, Errno::BADF));
+        };
+        walk::step_by_step(root.as_fd(), target, missing, &mut |path, is_file| {
+            created
+                .get_or_insert_with(Created::default)
+                .note(under.0, path, is_file)
+        })
+        .map_err(|errno| explain::missing_mount_point(target, errno))
+    }
+
+    /// What a missing mount point has to be: as what is mounted on it.
+    fn missing(&self, slot: Slot, flags: u16) -> Result<walk::Missing, Error<'p>> {
+        if flags & Step::CREATE_DIRECTORY == 0 {
+            return Ok(walk::Missing::Refuse);
+        }
+        let source = fs::fstat(self.get(slot)?)
+            .map_err(|errno| Error::new("look at", c"a volume", errno))?;
+        Ok(match FileType::from_raw_mode(source.st_mode) {
+            FileType::Directory => walk::Missing::Directory,
+            _ => walk::Missing::File,
+        })
+    }
+
+    fn note(&mut self, under: Slot, path: &[u8], is_file: bool) -> bool {
+        self.created
+            .get_or_insert_with(Created::default)
+            .note(under.0, path, is_file)
+    }
+
+    pub(super) fn directory(
+        &mut self,
+        under: Slot,
+        mode: u64,
+        name: &'p CStr,
+    ) -> Result<(), Error<'p>> {
+        fs::mkdirat(self.get(under)?, name, mode_of(mode))
+            .map_err(|errno| Error::new("make directory", name, errno))
+    }
+
+    pub(super) fn file(&mut self, under: Slot, mode: u64, name: &'p CStr) -> Result<(), Error<'p>> {
+        fs::mknodat(
+            self.get(under)?,
+            name,
+            FileType::RegularFile,
+            mode_of(mode),
+            0,
+        )
+        .map_err(|errno| Error::new("make file", name, errno))
+    }
+
+    pub(super) fn device(
+        &mut self,
+        under: Slot,
+        device: u64,
+        name: &'p CStr,
+    ) -> Result<(), Error<'p>> {
+        fs::mknodat(
+            self.get(under)?,
+            name,
+            FileType::CharacterDevice,
+            Mode::from_raw_mode(0o666),
+            device,
+        )
+        .map_err(|errno| {
+            Error::new("make device", name, errno).advice(match errno {
+                Errno::PERM => "needs the capability mknod outside of a user namespace",
+                _ => "",
+            })
+        })
+    }
+
+    pub(super) fn link(
+        &mut self,
+        under: Slot,
+        name: &'p CStr,
+        target: &'p CStr,
+    ) -> Result<(), Error<'p>> {
+        fs::symlinkat(target, self.get(under)?, name)
+            .map_err(|errno| Error::new("make link", name, errno))
+    }
+
+    /// Each cover is a clone of one inode of our own, never a file of the
+    /// container's (CVE-2025-31133: its /dev/null may be a link).
+    pub(super) fn mask(
+        &mut self,
+        under: Slot,
+        scratch: Slot,
+        names: List<'p>,
+    ) -> Result<(), Error<'p>> {
+        let cover = names.first();
+        let mut clone = None;
+        for name in names.iter().skip(1) {
+            let (mount, pending) = match clone.take() {
+                Some(clone) => clone,
+                None => self.clone_slot(scratch, cover, false, COVER)?,
+            };
+            match move_by_path(mount.as_fd(), self.get(under)?, name) {
+                Ok(()) => pending.settle(mount.as_fd()),
+                Err(Errno::NOENT) => {
+                    clone = Some((mount, pending));
+                    Ok(())
+                }
+                failed => failed,
+            }
+            .map_err(|errno| Error::new("mask", name, errno))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_only(&mut self, under: Slot, names: List<'p>) -> Result<(), Error<'p>> {
+        for name in names.iter() {
+            let (clone, pending) = match self.clone_slot(under, name, true, READ_ONLY) {
+                Err(error) if error.errno() == Some(Errno::NOENT) => continue,
+                done => done?,
+            };
+            move_by_path(clone.as_fd(), self.get(under)?, name)
+                .and_then(|()| pending.settle(clone.as_fd()))
+                .map_err(|errno| Error::new("make read-only", name, errno))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn bind(
+        &mut self,
+        into: Slot,
+        under: Slot,
+        attributes: u64,
+        name: &'p CStr,
+    ) -> Result<(), Error<'p>> {
+        let (clone, pending) = self.clone_slot(under, name, false, attributes)?;
+        self.put(into, clone);
+        self.set_pending(into, pending);
+        Ok(())
+    }
+
+    pub(super) fn clone_slot(
+        &mut self,
+        slot: Slot,
+        name: &'p CStr,
+        recursive: bool,
+        attributes: u64,
+    ) -> Result<(OwnedFd, Pending), Error<'p>> {
+        // Taken out for the call, since cloning notes its fallbacks.
+        let Some(directory) = self.take(slot) else {
+            return Err(Error::new("bind", name, Errno::BADF));
+        };
+        let clone = self.clone_mount(Some(directory.as_fd()), name, recursive, attributes);
+        self.put(slot, directory);
+        clone.map_err(|errno| Error::new("bind", name, errno))
+    }
+}
+
+/// The attributes of a cover.
+const COVER: u64 = (linux_raw_sys::general::MOUNT_ATTR_RDONLY
+    | linux_raw_sys::general::MOUNT_ATTR_NOSUID
+    | linux_raw_sys::general::MOUNT_ATTR_NODEV
+    | linux_raw_sys::general::MOUNT_ATTR_NOEXEC) as u64;
+const READ_ONLY: u64 = linux_raw_sys::general::MOUNT_ATTR_RDONLY as u64;
+
+fn mode_of(mode: u64) -> Mode {
+    Mode::from_raw_mode(u32::try_from(mode).unwrap_or(0))
+}
+
+/// fsopen, one fsconfig an option, fsmount (fsopen(2), Linux 5.2): a file
+/// system that is mounted nowhere yet.
+pub(super) fn make_file_system(attributes: u64, options: List<'_>) -> Result<OwnedFd, Errno> {
+    let context = mount::fsopen(options.first(), FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let mut texts = options.iter().skip(1);
+    while let (Some(key), Some(value)) = (texts.next(), texts.next()) {
+        if value.is_empty() {
+            mount::fsconfig_set_flag(context.as_fd(), key)?;
+        } else {
+            mount::fsconfig_set_string(context.as_fd(), key, value)?;
+        }
+    }
+    mount::fsconfig_create(context.as_fd())?;
+    let attributes = u32::try_from(attributes).map_err(|_| Errno::INVAL)?;
+    mount::fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::from_bits_retain(attributes),
+    )
+}
+
+/// The pod's own devpts (Documentation/filesystems/devpts.rst); group 5 is tty
+/// on every distribution that has one.
+pub(super) fn make_devpts() -> Result<OwnedFd, Errno> {
+    make(
+        c"devpts",
+        &[(c"mode", c"0620"), (c"gid", c"5"), (c"ptmxmode", c"0666")],
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )
+}
+
+/// A small tmpfs that is mounted nowhere.
+pub(super) fn make_tmpfs() -> Result<OwnedFd, Errno> {
+    make(c"tmpfs", &[(c"mode", c"0700")], MountAttrFlags::empty())
+}
+
+fn make(name: &CStr, options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let context = mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        mount::fsconfig_set_string(context.as_fd(), *key, *value)?;
+    }
+    mount::fsconfig_create(context.as_fd())?;
+    mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// Mounts at a path below `under` that is ours, such as one of our own procfs.
+fn move_by_path(mount: BorrowedFd<'_>, under: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
+    mount::move_mount(
+        mount,
+        c"",
+        under,
+        path,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+}
+
+/// A link of the image may lead into /proc or /sys: what is mounted there
+/// would cover what masks and confinement rely on (CVE-2019-16884).
+fn refuse_kernel_file_systems<'p>(
+    place: BorrowedFd<'_>,
+    target: &'p CStr,
+) -> Result<(), Error<'p>> {
+    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    const SYSFS_MAGIC: i64 = 0x6265_6572;
+    let magic = fs::fstatfs(place)
+        .map_err(|errno| Error::new("look at mount point", target, errno))?
+        .f_type;
+    if magic == PROC_SUPER_MAGIC || magic == SYSFS_MAGIC {
+        return Err(Error::new(
+            "mount on",
+            target,
+            Cause::Text("it lies in /proc or /sys of the pod"),
+        )
+        .advice("choose another target"));
+    }
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! Carrying out a plan: one function a step, in the order of the plan.
+//!
+//! [`Launcher::launch`] walks the steps. Those of the launch phase run in the
+//! calling process; [`Step::Clone`] makes the pod's first process, which shares
+//! the caller's memory and goes on with the steps of the pod until it becomes
+//! pid 1's program, while the caller waits. A plan without that step goes on in
+//! the same process until it is the app.
+
+pub mod app;
+mod created;
+mod explain;
+mod files;
+mod process;
+mod remount;
+mod root;
+mod walk;
+
+pub use explain::interpreter;
+pub use process::{PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, supervise};
+
+use rustix::{
+    fd::{BorrowedFd, OwnedFd},
+    io::Errno,
+};
+
+use crate::{
+    error::Error,
+    plan::{MAX_SLOTS, Phase, Plan, Slot, Step, Steps},
+    sys::{arch, clone, memory::Stack},
+};
+
+use created::Created;
+use remount::Pending;
+
+/// The stack of the process that sets the pod up: two path buffers and room.
+const SET_UP_STACK: usize = 64 << 10;
+
+/// Calls that this kernel lacks or refuses, and what was done instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// open_tree_attr (6.15): open_tree, then mount_setattr.
+    pub open_tree_attr: bool,
+    /// mount_setattr (5.12): a remount of each mount.
+    pub mount_setattr: bool,
+    /// close_range (5.9): one close a descriptor.
+    pub close_range: bool,
+    /// openat2 (5.6): component by component.
+    pub openat2: bool,
+    /// clone3 (5.3): clone.
+    pub clone3: bool,
+    /// A memory file that may be executed (refused by vm.memfd_noexec=2): a
+    /// file on a tmpfs of its own.
+    pub memfd: bool,
+    /// pivot_root on an initramfs root: chroot into the tree over /.
+    pub pivot_root: bool,
+}
+
+impl Fallbacks {
+    /// Each fallback that was taken, in words.
+    pub fn texts(self) -> impl Iterator<Item = &'static str> {
+        [
+            (
+                self.open_tree_attr,
+                "open_tree_attr: not available, used open_tree and mount_setattr",
+            ),
+            (
+                self.mount_setattr,
+                "mount_setattr: not available, used mount to change each mount",
+            ),
+            (
+                self.close_range,
+                "close_range: not available, closed descriptors one by one",
+            ),
+            (
+                self.openat2,
+                "openat2: not available, walked paths component by component",
+            ),
+            (self.clone3, "clone3: not available, used clone"),
+            (
+                self.memfd,
+                "memfd_create: executable memory files are refused, used a file on a tmpfs",
+            ),
+            (
+                self.pivot_root,
+                "pivot_root: not possible from an initramfs, used chroot",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(taken, text)| taken.then_some(text))
+    }
+}
+
+/// A pod that was started.
+#[derive(Debug)]
+pub struct Running {
+    /// Its first process.
+    pub child: clone::Child,
+    /// The master of its terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
+    /// Where pid 1 reports its time stamps, if it was asked to.
+    pub stamps: Option<OwnedFd>,
+}
+
+/// Walks a plan.
+#[allow(missing_debug_implementations)]
+pub struct Launcher<'p, 's> {
+    plan: Plan<'p>,
+    slots: [Option<OwnedFd>; MAX_SLOTS as usize],
+    /// What of a mount's attributes waits until it is attached.
+    pending: [Pending; MAX_SLOTS as usize],
+    /// Room for the pointers that exec takes.
+    words: &'s mut [usize],
+    /// The cycle counter after each step, if it is asked for.
+    stamps: Option<&'s mut [usize]>,
+    before_exec: Option<&'s dyn Fn(&[usize])>,
+    /// None until a mount point is made: the table is never touched on most
+    /// starts.
+    created: Option<Created>,
+    fallbacks: Fallbacks,
+    terminal: Option<Slot>,
+    reader: Option<Slot>,
+}
+
+impl<'p, 's> Launcher<'p, 's> {
+    /// A launcher for `plan`; `words` is room for exec's pointers: one a
+    /// string of the largest app and two more.
+    pub fn new(plan: Plan<'p>, words: &'s mut [usize]) -> Self {
+        Self {
+            plan,
+            slots: [const { None }; MAX_SLOTS as usize],
+            pending: [Pending::default(); MAX_SLOTS as usize],
+            words,
+            stamps: None,
+            before_exec: None,
+            created: None,
+            fallbacks: Fallbacks::default(),
+            terminal: None,
+            reader: None,
+        }
+    }
+
+    /// Notes the cycle counter after each step, at the step's number.
+    pub fn stamp_into(&mut self, stamps: &'s mut [usize]) {
+        self.stamps = Some(stamps);
+    }
+
+    /// Calls `report` with the stamps when this process is about to be the app.
+    pub fn before_exec(&mut self, report: &'s dyn Fn(&[usize])) {
+        self.before_exec = Some(report);
+    }
+
+    /// What was done instead of calls that are missing here.
+    #[must_use]
+    pub fn fallbacks(&self) -> Fallbacks {
+        self.fallbacks
+    }
+
+    /// The stamps noted so far.
+    #[must_use]
+    pub fn stamps(&self) -> &[usize] {
+        self.stamps.as_deref().unwrap_or_default()
+    }
+
+    /// Carries the plan out. With a [`Step::Clone`] it returns the running pod;
+    /// without, it returns only if it failed, since the process is then the
+    /// app.
+    ///
+    /// # Errors
+    /// The step that failed. What was made is unmade, but for what dies with
+    /// this process.
+    pub fn launch(&mut self) -> Result<Running, Error<'p>> {
+        let mut steps = self.plan.steps().enumerate();
+        while let Some((number, step)) = steps.next() {
+            if let Step::Clone { namespaces } = step {
+                return self.clone_pod(number, namespaces, self.plan.steps());
+            }
+            if let (Step::Exec { .. }, Some(report)) = (step, self.before_exec) {
+                report(self.stamps());
+            }
+            let done = self.step(&step);
+            self.stamp(number);
+            if let Err(error) = done {
+                self.unmake();
+                return Err(error);
+            }
+        }
+        Err(Error::new("exec", c"", Errno::NOEXEC))
+    }
+
+    /// Removes the mount points that were made.
+    fn unmake(&mut self) {
+        if let Some(created) = &mut self.created {
+            created.unmake(&self.slots);
+        }
+    }
+
+    fn stamp(&mut self, number: usize) {
+        if let Some(place) = self.stamps.as_deref_mut().and_then(|stamps| stamps.get_mut(number)) {
+            *place = usize::try_from(arch::cycles()).unwrap_or(0);
+        }
+    }
+
+    fn clone_pod(
+        &mut self,
+        number: usize,
+        namespaces: u64,
+        steps: Steps<'p>,
+    ) -> Result<Running, Error<'p>> {
+        let mut stack = Stack::map(SET_UP_STACK)
+            .map_err(|errno| Error::new("map a stack", c"", errno))?;
+        let mut failure = None;
+        self.stamp(number);
+        let child = clone::vfork(namespaces, None, &mut stack, || {
+            let error = self.set_pod_up(number, steps.clone());
+            self.unmake();
+            failure = Some(error);
+            crate::error::FAILURE
+        })
+        .map_err(|errno| explain::clone(namespaces, errno))?;
+        self.fallbacks.clone3 = child.method == clone::Method::Clone;
+        if let Some(error) = failure {
+            process::reap(&child);
+            return Err(error);
+        }
+        Ok(Running {
+            child,
+            terminal: self.terminal.and_then(|slot| self.take(slot)),
+            stamps: self.reader.and_then(|slot| self.take(slot)),
+        })
+    }
+
+    /// The child's part: returns only if it failed.
+    fn set_pod_up(&mut self, cloned: usize, steps: Steps<'p>) -> Error<'p> {
+        for (number, step) in steps.enumerate().skip(cloned + 1) {
+            let done = self.step(&step);
+            self.stamp(number);
+            if let Err(error) = done {
+                return error;
+            }
+        }
+        Error::new("exec", c"", Errno::NOEXEC)
+    }
+
+    fn step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
+        match step.kind().phase() {
+            Phase::Launch => self.launch_step(step),
+            Phase::Pod => self.pod_step(step),
+            Phase::App => app::step(step, self.words),
+        }
+    }
+
+    fn launch_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
+        match *step {
+            Step::CloseInherited {} => self.close_inherited(),
+            Step::Supervise {} => {
+                process::supervise();
+                Ok(())
+            }
+            Step::Seal { into, path } => self.seal(into, path),
+            Step::SealPlan { into } => self.seal_plan(into),
+            Step::Watch { into } => self.watch(into),
+            Step::Stamps { reader, writer } => self.stamps_pipe(reader, writer),
+            Step::Terminal {
+                devpts,
+                master,
+                peer,
+            } => self.open_terminal(devpts, master, peer),
+            Step::HandOver { path } => self.hand_over(path),
+            Step::Unshare { namespaces } => process::unshare(namespaces),
+            _ => Err(out_of_place(step)),
+        }
+    }
+
+    fn pod_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
+        match *step {
+            Step::DieWithParent { watch } => self.die_with_parent(watch),
+            Step::Session {} => process::session(),
+            Step::Private {} => root::make_private(),
+            Step::Umask { mask } => {
+                process::umask(mask);
+                Ok(())
+            }
+            Step::OpenDirectory { into, path } => self.open_directory(into, path),
+            Step::OpenTree {
+                into,
+                flags,
+                attributes,
+                path,
+            } => self.open_tree(into, path, flags & Step::RECURSIVE != 0, attributes),
+            Step::Overlay { into, layer, path } => self.overlay(into, layer, path),
+            Step::AttachRoot { mount } => self.attach_root(mount),
+            Step::FileSystem {
+                into,
+                attributes,
+                options,
+            } => self.file_system(into, attributes, options),
+            Step::Attach {
+                mount,
+                under,
+                flags,
+                target,
+            } => self.attach(mount, under, flags, target),
+            Step::Directory { under, mode, name } => self.directory(under, mode, name),
+            Step::File { under, mode, name } => self.file(under, mode, name),
+            Step::Device {
+                under,
+                device,
+                name,
+            } => self.device(under, device, name),
+            Step::Link {
+                under,
+                name,
+                target,
+            } => self.link(under, name, target),
+            Step::Mask {
+                under,
+                scratch,
+                names,
+            } => self.mask(under, scratch, names),
+            Step::ReadOnly { under, names } => self.read_only(under, names),
+            Step::Bind {
+                into,
+                under,
+                attributes,
+                name,
+            } => self.bind(into, under, attributes, name),
+            Step::Console { peer, under, name } => self.console(peer, under, name),
+            Step::Hostname { name } => process::hostname(name),
+            Step::Loopback {} => process::loopback(),
+            Step::Pivot { root } => self.pivot(root),
+            Step::Chroot { root } => self.chroot(root),
+            Step::TerminalStdio { peer } => self.terminal_stdio(peer),
+            Step::PodBounding { keep } => app::bound(keep),
+            Step::ExecInit {
+                program,
+                plan,
+                stamps,
+            } => Err(self.exec_init(program, plan, stamps)),
+            _ => Err(out_of_place(step)),
+        }
+    }
+
+    fn put(&mut self, slot: Slot, descriptor: OwnedFd) {
+        if let Some(place) = self.slots.get_mut(usize::from(slot.0)) {
+            *place = Some(descriptor);
+        }
+    }
+
+    fn take(&mut self, slot: Slot) -> Option<OwnedFd> {
+        self.slots.get_mut(usize::from(slot.0))?.take()
+    }
+
+    /// What `slot` holds. A checked plan never asks for an empty one.
+    fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>, Error<'p>> {
+        use rustix::fd::AsFd;
+        match self.slots.get(usize::from(slot.0)) {
+            Some(Some(descriptor)) => Ok(descriptor.as_fd()),
+            _ => Err(Error::new("use a descriptor of the plan", c"", Errno::BADF)),
+        }
+    }
+}
+
+/// A checked plan holds no step in a phase that can't do it.
+fn out_of_place<'p>(step: &Step<'p>) -> Error<'p> {
+    Error::new(step.kind().verb(), c"", Errno::INVAL)
+}
+
+
+/// Opens `path` inside the directory `root`, without following anything out of
+/// it, whatever this kernel has for that.
+///
+/// # Errors
+/// As openat2(2).
+pub fn walk_inside(
+    root: BorrowedFd<'_>,
+    path: &core::ffi::CStr,
+    flags: rustix::fs::OFlags,
+) -> Result<OwnedFd, Errno> {
+    match walk::open(root, path, flags) {
+        Err(Errno::NOSYS | Errno::PERM) => walk::step_by_step_open(root, path, flags),
+        done => done,
+    }
+}

@@ -1,0 +1,343 @@
+//! The launching process: its descriptors, memory files, namespaces and names.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::general as raw;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    fd::{AsFd, AsRawFd, OwnedFd},
+    fs::{self, MemfdFlags, Mode, OFlags, SealFlags},
+    io::{self, Errno},
+    process::{self, WaitId, WaitIdOptions},
+};
+
+use super::{Launcher, explain, files};
+use crate::{
+    error::{Cause, Error},
+    plan::Slot,
+    sys::{
+        clone::Child,
+        descriptor,
+        exec::{self, Pointers},
+        signal,
+    },
+};
+
+/// The descriptor under which pid 1 finds its plan.
+pub const PLAN_DESCRIPTOR: i32 = 3;
+/// The descriptor under which pid 1 reports its time stamps.
+pub const STAMPS_DESCRIPTOR: i32 = 4;
+
+/// The largest program that is copied for pid 1.
+const MAX_PROGRAM: u64 = 64 << 20;
+
+/// MFD_EXEC (memfd_create(2), Linux 6.3).
+const MFD_EXEC: u32 = 0x10;
+
+const SEALS: SealFlags = SealFlags::SEAL
+    .union(SealFlags::SHRINK)
+    .union(SealFlags::GROW)
+    .union(SealFlags::WRITE);
+
+impl<'p> Launcher<'p, '_> {
+    pub(super) fn close_inherited(&mut self) -> Result<(), Error<'p>> {
+        match descriptor::close_range(3, u32::MAX, false) {
+            Err(Errno::NOSYS | Errno::PERM) => {
+                self.fallbacks.close_range = true;
+                close_one_by_one().map_err(|errno| {
+                    Error::new("close inherited descriptors", c"/proc/self/fd", errno)
+                        .advice("mount /proc, or use a kernel with close_range, Linux 5.9")
+                })
+            }
+            done => {
+                done.map_err(|errno| Error::new("close inherited descriptors", c"", errno))
+            }
+        }
+    }
+
+    pub(super) fn seal(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
+        let failed = |errno| Error::new("copy", path, errno);
+        let source = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| {
+                Error::new("open", path, errno)
+                    .advice("name stage1-init with --stage1, or install it beside stage0")
+            })?;
+        let status = fs::fstat(&source).map_err(failed)?;
+        let size = u64::try_from(status.st_size).unwrap_or(0);
+        if size == 0 || size > MAX_PROGRAM || status.st_mode & 0o111 == 0 {
+            return Err(Error::new("copy", path, Cause::Text("not a program")));
+        }
+        let (copy, seal) = match executable_memory() {
+            Err(Errno::ACCESS) => {
+                self.fallbacks.memfd = true;
+                (file_on_tmpfs().map_err(failed)?, false)
+            }
+            done => (done.map_err(failed)?, true),
+        };
+        let mut left = usize::try_from(size).map_err(|_| failed(Errno::FBIG))?;
+        while left > 0 {
+            match fs::sendfile(&copy, &source, None, left).map_err(failed)? {
+                0 => return Err(Error::new("copy", path, Cause::Text("it was cut short"))),
+                count => left = left.saturating_sub(count),
+            }
+        }
+        let copy = if seal {
+            fs::fcntl_add_seals(&copy, SEALS).map_err(failed)?;
+            copy
+        } else {
+            reopen_read_only(copy).map_err(failed)?
+        };
+        self.put(into, copy);
+        Ok(())
+    }
+
+    pub(super) fn seal_plan(&mut self, into: Slot) -> Result<(), Error<'p>> {
+        let (header, records) = self.plan.apps_part();
+        let file = sealed_plan(&header, records).map_err(plan_failed)?;
+        self.put(into, file);
+        Ok(())
+    }
+
+    pub(super) fn watch(&mut self, into: Slot) -> Result<(), Error<'p>> {
+        let own = process::pidfd_open(process::getpid(), process::PidfdFlags::empty())
+            .map_err(|errno| Error::new("open a pidfd of", c"the launcher", errno))?;
+        self.put(into, own);
+        Ok(())
+    }
+
+    pub(super) fn die_with_parent(&mut self, watch: Slot) -> Result<(), Error<'p>> {
+        let failed = |errno| Error::new("watch", c"the launcher", errno);
+        process::set_parent_process_death_signal(Some(process::Signal::KILL)).map_err(failed)?;
+        // It may have died before: getppid would be 0 either way in a new pid
+        // namespace, a pidfd tells.
+        let launcher = self.get(watch)?;
+        let mut poll = [PollFd::new(&launcher, PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        match rustix::event::poll(&mut poll, Some(&now)).map_err(failed)? {
+            0 => Ok(()),
+            _ => Err(Error::new("start", c"", Cause::Text("the launcher is gone"))),
+        }
+    }
+
+    pub(super) fn stamps_pipe(&mut self, reader: Slot, writer: Slot) -> Result<(), Error<'p>> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|errno| Error::new("make a pipe", c"", errno))?;
+        self.put(reader, read);
+        self.put(writer, write);
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    /// A terminal of the pod's own devpts: its peer is asked for by ioctl
+    /// (TIOCGPTPEER, Linux 4.13), not by a path (CVE-2025-52565).
+    pub(super) fn open_terminal(
+        &mut self,
+        devpts: Slot,
+        master: Slot,
+        peer: u64,
+    ) -> Result<(), Error<'p>> {
+        let failed = |errno| Error::new("open", c"a terminal", errno);
+        let file_system = files::make_devpts().map_err(|errno| explain::file_system(c"devpts", errno))?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let terminal = fs::openat(&file_system, c"ptmx", flags, Mode::empty()).map_err(failed)?;
+        rustix::pty::unlockpt(&terminal).map_err(failed)?;
+        let open = rustix::pty::OpenptFlags::RDWR
+            | rustix::pty::OpenptFlags::NOCTTY
+            | rustix::pty::OpenptFlags::CLOEXEC;
+        let other = rustix::pty::ioctl_tiocgptpeer(&terminal, open).map_err(failed)?;
+        self.put(devpts, file_system);
+        self.put(master, terminal);
+        self.put(Slot(u8::try_from(peer).unwrap_or(u8::MAX)), other);
+        self.terminal = Some(master);
+        Ok(())
+    }
+
+    pub(super) fn terminal_stdio(&mut self, peer: Slot) -> Result<(), Error<'p>> {
+        let terminal = self.get(peer)?;
+        (0..3)
+            .try_for_each(|number| descriptor::duplicate_onto(terminal, number))
+            .map_err(|errno| Error::new("give the terminal to", c"the pod", errno))
+    }
+
+    /// Becomes pid 1's program.
+    pub(super) fn exec_init(&mut self, program: Slot, plan: Slot, stamps: u64) -> Error<'p> {
+        let stamps = u8::try_from(stamps).ok().map(Slot);
+        match self.pass_descriptors(program, plan, stamps) {
+            Ok(program) => {
+                let variables = [PLAN_VARIABLE, STAMPS_VARIABLE];
+                let count = if stamps.is_some() { 2 } else { 1 };
+                let room = &mut *self.words;
+                let errno = match Pointers::write(room, [c"stage1-init"].into_iter()) {
+                    Some((arguments, room)) => {
+                        match Pointers::write(room, variables.into_iter().take(count)) {
+                            Some((environment, _)) => {
+                                exec::execveat(program.as_fd(), arguments, environment)
+                            }
+                            None => Errno::NOBUFS,
+                        }
+                    }
+                    None => Errno::NOBUFS,
+                };
+                Error::new("exec", c"stage1-init", errno).advice(match errno {
+                    Errno::NOEXEC => "it is no program for this machine",
+                    _ => "",
+                })
+            }
+            Err(errno) => Error::new("pass descriptors to", c"stage1-init", errno),
+        }
+    }
+
+    /// The plan becomes descriptor 3, the stamps 4; what is in the way of them
+    /// moves up.
+    fn pass_descriptors(
+        &mut self,
+        program: Slot,
+        plan: Slot,
+        stamps: Option<Slot>,
+    ) -> Result<OwnedFd, Errno> {
+        let take = |launcher: &mut Self, slot| launcher.take(slot).ok_or(Errno::BADF);
+        let program = lift(take(self, program)?)?;
+        let plan = take(self, plan)?;
+        if let Some(stamps) = stamps {
+            let stamps = lift(take(self, stamps)?)?;
+            let plan = lift(plan)?;
+            descriptor::duplicate_onto(stamps.as_fd(), STAMPS_DESCRIPTOR)?;
+            descriptor::duplicate_onto(plan.as_fd(), PLAN_DESCRIPTOR)?;
+            return Ok(program);
+        }
+        descriptor::duplicate_onto(plan.as_fd(), PLAN_DESCRIPTOR)?;
+        // It must stay open across the exec under its own number.
+        core::mem::forget(plan);
+        Ok(program)
+    }
+
+    /// Becomes another stage 1. Its contract: the pod's directory as working
+    /// directory, `run --uuid UUID`, the plan and the lock by descriptor.
+    pub(super) fn hand_over(&mut self, path: &'p CStr) -> Result<(), Error<'p>> {
+        Err(Error::new("hand over to", path, Errno::NOSYS))
+    }
+}
+
+/// How pid 1 is told its plan.
+const PLAN_VARIABLE: &CStr = c"STAGE1_PLAN_FD=3";
+const STAMPS_VARIABLE: &CStr = c"STAGE1_STAMPS_FD=4";
+
+/// The first descriptor that is in nobody's way.
+const FREE: i32 = 5;
+
+fn lift(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
+    if descriptor.as_raw_fd() >= FREE {
+        return Ok(descriptor);
+    }
+    io::fcntl_dupfd_cloexec(&descriptor, FREE)
+}
+
+fn plan_failed<'p>(errno: Errno) -> Error<'p> {
+    Error::new("seal", c"the plan", errno)
+}
+
+/// A plan in a sealed memory file.
+fn sealed_plan(header: &[u8], records: &[u8]) -> Result<OwnedFd, Errno> {
+    let file = fs::memfd_create(c"plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let whole = header.len() + records.len();
+    let parts = [io::IoSlice::new(header), io::IoSlice::new(records)];
+    if io::writev(&file, &parts)? != whole {
+        return Err(Errno::NOSPC);
+    }
+    fs::fcntl_add_seals(&file, SEALS)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    Ok(file)
+}
+
+fn executable_memory() -> Result<OwnedFd, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match fs::memfd_create(c"stage1-init", flags | MemfdFlags::from_bits_retain(MFD_EXEC)) {
+        // Before 6.3 there is no such flag, and all memory files may be executed.
+        Err(Errno::INVAL) => fs::memfd_create(c"stage1-init", flags),
+        done => done,
+    }
+}
+
+/// Where executable memory files are refused (vm.memfd_noexec=2): a file that
+/// only we can reach, on a tmpfs that is mounted nowhere.
+fn file_on_tmpfs() -> Result<OwnedFd, Errno> {
+    let tmpfs = files::make_tmpfs()?;
+    fs::openat(
+        &tmpfs,
+        c"stage1-init",
+        OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o500),
+    )
+}
+
+/// A file that is open for writing can't be executed (ETXTBSY).
+fn reopen_read_only(file: OwnedFd) -> Result<OwnedFd, Errno> {
+    let mut path = [0; 32];
+    let digits = crate::text::Digits::new(u64::from(file.as_raw_fd().unsigned_abs()), 10);
+    let parts = b"/proc/self/fd/".iter().chain(digits.as_bytes());
+    for (place, byte) in path.iter_mut().zip(parts) {
+        *place = *byte;
+    }
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::INVAL)?;
+    fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn close_one_by_one() -> Result<(), Errno> {
+    let directory = fs::open(
+        c"/proc/self/fd",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let own = directory.as_raw_fd();
+    let mut buffer = [core::mem::MaybeUninit::uninit(); 2048];
+    let mut entries = fs::RawDir::new(&directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let name = entry?;
+        let number = crate::text::decimal(name.file_name().to_bytes());
+        match number.and_then(|number| i32::try_from(number).ok()) {
+            Some(number) if number > 2 && number != own => descriptor::close(number)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Blocks all signals but those of a crash, and makes sure that exit codes can
+/// be collected.
+pub fn supervise() {
+    signal::set_mask(signal::SUPERVISED);
+    signal::set_default(raw::SIGCHLD);
+}
+
+pub(super) fn unshare<'p>(namespaces: u64) -> Result<(), Error<'p>> {
+    crate::sys::clone::unshare(namespaces)
+        .map_err(|errno| explain::clone(namespaces, errno))
+}
+
+pub(super) fn session<'p>() -> Result<(), Error<'p>> {
+    process::setsid()
+        .map(drop)
+        .map_err(|errno| Error::new("start a session", c"", errno))
+}
+
+pub(super) fn umask(mask: u64) {
+    process::umask(Mode::from_raw_mode(u32::try_from(mask).unwrap_or(0o77)));
+}
+
+pub(super) fn hostname(name: &CStr) -> Result<(), Error<'_>> {
+    rustix::system::sethostname(name.to_bytes())
+        .map_err(|errno| Error::new("set host name", name, errno))
+}
+
+pub(super) fn loopback<'p>() -> Result<(), Error<'p>> {
+    crate::sys::network::loopback_up().map_err(|errno| Error::new("set up", c"lo", errno))
+}
+
+/// Collects a child that failed before it became a program.
+pub(super) fn reap(child: &Child) {
+    let _ = process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
+}
+

@@ -1,0 +1,124 @@
+//! What the command lines of `fly` and `stage0` lower in the same way.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::general as raw;
+
+use crate::{
+    error::{Cause, Error},
+    plan::{Builder, List, Slot, Step},
+    text::Digits,
+    user::Identity,
+};
+
+/// `--name=value` as name and value; without `=` the value is `None`.
+#[must_use]
+pub fn split_option(word: &CStr) -> (&[u8], Option<&CStr>) {
+    let bytes = word.to_bytes_with_nul();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) => {
+            let (name, rest) = bytes.split_at_checked(at).unwrap_or((bytes, b""));
+            let value = rest.get(1..).and_then(|rest| CStr::from_bytes_with_nul(rest).ok());
+            (name, value)
+        }
+        None => (word.to_bytes(), None),
+    }
+}
+
+/// The name of a variable `NAME=VALUE`.
+#[must_use]
+pub fn variable_name(variable: &CStr) -> &[u8] {
+    let bytes = variable.to_bytes();
+    bytes.split(|byte| *byte == b'=').next().unwrap_or(bytes)
+}
+
+/// # Errors
+/// A variable's name is not empty and holds no `=`.
+pub fn check_variable_name(name: &CStr) -> Result<(), Error<'_>> {
+    if name.is_empty() || name.to_bytes().contains(&b'=') {
+        return Err(Error::new(
+            "read variable",
+            name,
+            Cause::Text("a name is not empty and holds no ="),
+        ));
+    }
+    Ok(())
+}
+
+/// The pod's /proc, /sys and /dev are what confinement relies on: what would
+/// cover them, or lie in the first two, is refused (CVE-2019-16884). Links of
+/// the image that lead there are refused when they are walked.
+///
+/// # Errors
+/// Names the target.
+pub fn check_target(target: &CStr) -> Result<(), Error<'_>> {
+    let failed = |cause| Err(Error::new("read mount target", target, Cause::Text(cause)));
+    let mut parts = target
+        .to_bytes()
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".");
+    match (parts.next(), parts.next()) {
+        (None, _) if target.is_empty() => failed("it is empty"),
+        (None, _) => failed("it is the root itself"),
+        (Some(b"proc" | b"sys"), _) => failed("it covers or lies in /proc or /sys"),
+        (Some(b"dev"), None) => failed("it covers /dev"),
+        _ => Ok(()),
+    }
+}
+
+/// Mounts what `mount` holds at `target`, inside the root, and lets go of it.
+pub fn attach(plan: &mut Builder<'_>, mount: Slot, root: Slot, target: &CStr) {
+    plan.push(Step::Attach {
+        mount,
+        under: root,
+        flags: Step::CREATE_DIRECTORY | Step::CLOSE,
+        target,
+    });
+}
+
+/// An empty tmpfs; its root has the mode `mode` (octal).
+pub fn tmpfs(plan: &mut Builder<'_>, into: Slot, mode: &CStr) {
+    plan.begin_list(Step::FileSystem {
+        into,
+        attributes: u64::from(raw::MOUNT_ATTR_NOSUID | raw::MOUNT_ATTR_NODEV),
+        options: List::EMPTY,
+    })
+    .string(c"tmpfs")
+    .string(c"mode")
+    .string(mode)
+    .end();
+}
+
+/// Groups first, the user last: it gives the right to set the others away.
+pub fn identity(plan: &mut Builder<'_>, identity: &Identity) {
+    groups(plan, identity.groups());
+    plan.push(Step::Group {
+        id: u64::from(identity.group),
+    })
+    .push(Step::User {
+        id: u64::from(identity.user),
+    });
+}
+
+/// The supplementary groups.
+pub fn groups(plan: &mut Builder<'_>, ids: &[u32]) {
+    plan.begin_list(Step::Groups { ids: List::EMPTY });
+    for id in ids {
+        plan.joined(&[Digits::new(u64::from(*id), 10).as_bytes()]);
+    }
+    plan.end();
+}
+
+/// # Errors
+/// The working directory is absolute.
+pub fn working_directory<'a>(plan: &mut Builder<'_>, path: &'a CStr) -> Result<(), Error<'a>> {
+    if !path.to_bytes().starts_with(b"/") {
+        return Err(Error::new(
+            "read working directory",
+            path,
+            Cause::Text("it is not absolute"),
+        ));
+    }
+    plan.push(Step::WorkingDirectory { path });
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Building a plan in a fixed arena.
+
+use core::ffi::CStr;
+
+use super::{
+    MAX_BYTES, Plan, Problem, Reason,
+    check::at_end,
+    record::{Header, List, Record},
+    step::{Step, Texts},
+};
+
+/// Writes steps, one after the other, into an arena.
+///
+/// Errors are remembered and returned by [`Builder::finish`], so that the
+/// lowering reads as a list of steps.
+#[derive(Debug)]
+pub struct Builder<'a> {
+    arena: &'a mut [u8],
+    used: usize,
+    count: usize,
+    problem: Option<Problem>,
+    /// Where the strings of the list step being written begin.
+    open: Option<OpenList>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenList {
+    record_at: usize,
+    strings: u32,
+}
+
+impl<'a> Builder<'a> {
+    /// Starts an empty plan in `arena`; what fits is the plan's bound, up to
+    /// [`MAX_BYTES`].
+    pub fn new(arena: &'a mut [u8]) -> Self {
+        Self {
+            arena,
+            used: Header::SIZE,
+            count: 0,
+            problem: None,
+            open: None,
+        }
+    }
+
+    /// Adds a step.
+    pub fn push(&mut self, step: Step<'_>) -> &mut Self {
+        let (record, texts) = step.to_record();
+        self.begin(&record);
+        match texts {
+            Texts::None => {}
+            Texts::One(text) => {
+                self.string(text);
+            }
+            Texts::Two(first, second) => {
+                self.string(first).string(second);
+            }
+            Texts::List(list) => {
+                for text in list.iter() {
+                    self.string(text);
+                }
+            }
+        }
+        self.end()
+    }
+
+    /// Begins a step whose last field is a list; its strings follow by
+    /// [`Builder::string`] and [`Builder::joined`], then [`Builder::end`].
+    pub fn begin_list(&mut self, step: Step<'_>) -> &mut Self {
+        let (record, _) = step.to_record();
+        self.begin(&record);
+        self
+    }
+
+    fn begin(&mut self, record: &Record<'_>) {
+        self.open = Some(OpenList {
+            record_at: self.used,
+            strings: 0,
+        });
+        self.count += 1;
+        self.append(&record.fixed_bytes(0, 0));
+    }
+
+    /// Adds a string to the step that is open.
+    pub fn string(&mut self, string: &CStr) -> &mut Self {
+        self.append(string.to_bytes_with_nul());
+        self.counted()
+    }
+
+    /// Adds one string made of `parts`. A part must not hold a zero byte.
+    pub fn joined(&mut self, parts: &[&[u8]]) -> &mut Self {
+        for part in parts {
+            if part.contains(&0) {
+                self.fail(Reason::Strings);
+            }
+            self.append(part);
+        }
+        self.append(&[0]);
+        self.counted()
+    }
+
+    fn counted(&mut self) -> &mut Self {
+        if let Some(open) = &mut self.open {
+            open.strings = open.strings.saturating_add(1);
+        }
+        self
+    }
+
+    /// Ends the step that is open.
+    pub fn end(&mut self) -> &mut Self {
+        let Some(open) = self.open.take() else {
+            return self;
+        };
+        let strings_at = open.record_at + Record::FIXED;
+        let length = self.used.saturating_sub(strings_at);
+        let padding = length.next_multiple_of(8) - length;
+        self.append([0_u8; 8].get(..padding).unwrap_or_default());
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        let numbers = open.strings.to_ne_bytes().into_iter().chain(length.to_ne_bytes());
+        if let Some(place) = self.arena.get_mut(open.record_at + 16..strings_at) {
+            for (byte, value) in place.iter_mut().zip(numbers) {
+                *byte = value;
+            }
+        }
+        self
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let end = self.used.saturating_add(bytes.len());
+        match self.arena.get_mut(self.used..end) {
+            Some(place) if end <= MAX_BYTES => {
+                place.copy_from_slice(bytes);
+                self.used = end;
+            }
+            _ => self.fail(Reason::TooLarge),
+        }
+    }
+
+    fn fail(&mut self, reason: Reason) {
+        let step = self.count.saturating_sub(1);
+        self.problem.get_or_insert(Problem {
+            step,
+            kind: None,
+            reason,
+        });
+    }
+
+    /// Checks the plan and returns it.
+    ///
+    /// # Errors
+    /// The first [`Problem`], from here or from the check.
+    pub fn finish(self) -> Result<Plan<'a>, Problem> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        let header = Header::new(self.used - Header::SIZE, self.count).to_bytes();
+        let arena: &'a mut [u8] = self.arena;
+        if let Some(place) = arena.get_mut(..Header::SIZE) {
+            place.copy_from_slice(&header);
+        }
+        let bytes: &'a [u8] = arena;
+        match bytes.get(..self.used) {
+            Some(bytes) => Plan::check(bytes),
+            None => Err(at_end(0, Reason::TooLarge)),
+        }
+    }
+}
+
+impl List<'_> {
+    /// An empty list, for steps that are filled by [`Builder::begin_list`].
+    pub const EMPTY: List<'static> = List {
+        count: 0,
+        bytes: &[],
+    };
+}

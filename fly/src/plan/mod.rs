@@ -1,0 +1,125 @@
+//! The flight plan: what a start will do, in the order in which it does it.
+//!
+//! A [`Plan`] is flat bytes: a header and one record per [`Step`]. It can be
+//! written to a file or a sealed memory file and walked in place; nothing is
+//! parsed twice. Everything lowers to a plan (command lines, manifests), the
+//! launcher walks it, and `stage0 plan` prints it.
+//!
+//! Holding a `Plan` proves that it was checked: [`Plan::check`] is the only
+//! way to make one, and [`Builder::finish`] goes through it too.
+
+mod build;
+mod check;
+mod print;
+mod record;
+mod step;
+
+pub use build::Builder;
+pub use check::{Problem, Reason};
+pub use print::print;
+pub use record::{List, Record};
+pub use step::{Kind, Phase, Slot, Step};
+
+use record::Header;
+
+/// Version of the plan's format; a plan of another version is refused.
+pub const VERSION: u32 = 1;
+/// The largest plan in bytes. Its strings are mostly the arguments and the
+/// environment of the apps, for which the kernel's own limit is 2 MiB
+/// (execve(2), a quarter of the usual stack limit).
+pub const MAX_BYTES: usize = 2 << 20;
+/// The largest number of steps.
+pub const MAX_STEPS: usize = 8192;
+/// The largest number of apps in a pod.
+pub const MAX_APPS: usize = 64;
+/// The number of descriptor slots that a plan can name.
+pub const MAX_SLOTS: u8 = 32;
+/// The largest number of arguments and variables of one app, together.
+pub const MAX_STRINGS: usize = 65_536;
+/// The longest path, with its terminator (PATH_MAX, limits.h).
+pub const MAX_PATH: usize = 4096;
+
+/// A plan that was checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Plan<'a> {
+    /// Checks `bytes`; one pass, no allocation.
+    ///
+    /// # Errors
+    /// The first [`Problem`]: which step, and what is wrong with it.
+    pub fn check(bytes: &'a [u8]) -> Result<Self, Problem> {
+        check::check(bytes)?;
+        Ok(Self { bytes })
+    }
+
+    /// The plan as it is stored.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// All steps in order.
+    #[must_use]
+    pub fn steps(&self) -> Steps<'a> {
+        Steps {
+            rest: self.bytes.get(Header::SIZE..).unwrap_or_default(),
+        }
+    }
+
+    /// The steps of the app number `index`, from its [`Step::App`] to its
+    /// [`Step::Exec`].
+    #[must_use]
+    pub fn app(&self, index: usize) -> Option<Steps<'a>> {
+        let mut seen = 0;
+        let mut steps = self.steps();
+        loop {
+            let before = steps.clone();
+            if let Step::App { .. } = steps.next()? {
+                if seen == index {
+                    return Some(before);
+                }
+                seen += 1;
+            }
+        }
+    }
+
+    /// The part that pid 1 needs, as the two pieces of a plan of its own: a
+    /// header and the records from the first app on. Paths of the host are in
+    /// the other part, and stay outside of the pod.
+    #[must_use]
+    pub fn apps_part(&self) -> ([u8; Header::SIZE], &'a [u8]) {
+        let mut steps = self.steps();
+        loop {
+            let rest = steps.rest;
+            match steps.next() {
+                Some(Step::App { .. }) | None => {
+                    let count = Steps { rest }.count();
+                    return (Header::new(rest.len(), count).to_bytes(), rest);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Walks the steps of a checked plan.
+#[derive(Clone, Debug)]
+pub struct Steps<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Steps<'a> {
+    type Item = Step<'a>;
+
+    fn next(&mut self) -> Option<Step<'a>> {
+        let (record, rest) = Record::split(self.rest)?;
+        self.rest = rest;
+        Step::from_record(&record)
+    }
+}
+
+#[cfg(test)]
+mod tests;

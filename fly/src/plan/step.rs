@@ -1,0 +1,271 @@
+//! The steps, in the order of a start. Each says what it does; the launcher's
+//! function of the same name does it.
+
+use core::ffi::CStr;
+
+use super::record::{List, Record};
+
+/// A place for a descriptor that one step makes and later ones use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub u8);
+
+/// Where in a start a step belongs; phases come in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// In the process that was called.
+    Launch,
+    /// In the new namespaces: files, names, limits of the pod.
+    Pod,
+    /// One app: what its own process does before it becomes the program.
+    App,
+}
+
+/// Declares [`Step`] and [`Kind`] and the way to and from a [`Record`]: each
+/// field names the place of the record that holds it.
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $verb:literal $phase:ident { $($(#[$field_doc:meta])* $place:ident $field:ident),* })*) => {
+        /// One step of a plan.
+        #[derive(Clone, Copy, Debug)]
+        pub enum Step<'a> {
+            $($(#[$doc])* #[allow(missing_docs, reason = "the step's own text names its fields")] $name { $($(#[$field_doc])* $field: place_type!('a $place)),* },)*
+        }
+
+        /// Which step, without its fields.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u16)]
+        pub enum Kind { $($(#[$doc])* $name = $code,)* }
+
+        impl Kind {
+            /// The kind with this number.
+            #[must_use]
+            pub fn from_number(number: u16) -> Option<Self> {
+                match number { $($code => Some(Self::$name),)* _ => None }
+            }
+
+            /// The first word of the step's line, and of its errors.
+            #[must_use]
+            pub fn verb(self) -> &'static str {
+                match self { $(Self::$name => $verb,)* }
+            }
+
+            /// Where in a start it belongs.
+            #[must_use]
+            pub fn phase(self) -> Phase {
+                match self { $(Self::$name => Phase::$phase,)* }
+            }
+        }
+
+        impl<'a> Step<'a> {
+            /// Its kind.
+            #[must_use]
+            pub fn kind(&self) -> Kind {
+                match self { $(Self::$name { .. } => Kind::$name,)* }
+            }
+
+            /// Reads a record; `None` if the kind is unknown.
+            #[must_use]
+            pub fn from_record(record: &Record<'a>) -> Option<Self> {
+                Some(match Kind::from_number(record.kind)? {
+                    $(Kind::$name => Self::$name { $($field: place_get!(record $place)),* },)*
+                })
+            }
+
+            /// The numbers and the strings of the record that holds this step.
+            #[must_use]
+            pub(super) fn to_record(self) -> (Record<'a>, Texts<'a>) {
+                #[allow(unused_mut)]
+                let mut record = Record { kind: self.kind() as u16, ..Record::default() };
+                #[allow(unused_mut)]
+                let mut texts = Texts::None;
+                match self {
+                    $(Self::$name { $($field),* } => { $(place_put!(record texts $place $field);)* })*
+                }
+                (record, texts)
+            }
+        }
+    };
+}
+
+/// The strings of a step on its way into a record.
+pub(super) enum Texts<'a> {
+    None,
+    One(&'a CStr),
+    Two(&'a CStr, &'a CStr),
+    List(List<'a>),
+}
+
+macro_rules! place_type {
+    ($life:lifetime slot) => { Slot };
+    ($life:lifetime other) => { Slot };
+    ($life:lifetime flags) => { u16 };
+    ($life:lifetime number) => { u64 };
+    ($life:lifetime text) => { &$life CStr };
+    ($life:lifetime second) => { &$life CStr };
+    ($life:lifetime list) => { List<$life> };
+}
+
+macro_rules! place_get {
+    ($record:ident slot) => { Slot($record.slot) };
+    ($record:ident other) => { Slot($record.other) };
+    ($record:ident flags) => { $record.flags };
+    ($record:ident number) => { $record.number };
+    ($record:ident text) => { $record.list.first() };
+    ($record:ident second) => { $record.list.second() };
+    ($record:ident list) => { $record.list };
+}
+
+macro_rules! place_put {
+    ($record:ident $texts:ident slot $value:ident) => { $record.slot = $value.0 };
+    ($record:ident $texts:ident other $value:ident) => { $record.other = $value.0 };
+    ($record:ident $texts:ident flags $value:ident) => { $record.flags = $value };
+    ($record:ident $texts:ident number $value:ident) => { $record.number = $value };
+    ($record:ident $texts:ident text $value:ident) => { $texts = Texts::One($value) };
+    ($record:ident $texts:ident second $value:ident) => {
+        if let Texts::One(first) = $texts { $texts = Texts::Two(first, $value) }
+    };
+    ($record:ident $texts:ident list $value:ident) => { $texts = Texts::List($value) };
+}
+
+steps! {
+    // ---- Launch: in the process that was called -------------------------
+
+    /// Closes all inherited descriptors above 2 (close_range(2)); CVE-2024-21626.
+    CloseInherited = 1 "close" Launch {}
+    /// Blocks signals, so that they can be waited for and passed on, and gives
+    /// SIGCHLD its default action.
+    Supervise = 2 "supervise" Launch {}
+    /// Copies the program at `path` into a sealed memory file; what runs as
+    /// pid 1 is then no file of the host (CVE-2019-5736).
+    Seal = 3 "seal" Launch { slot into, text path }
+    /// Writes the apps' part of this plan into a sealed memory file.
+    SealPlan = 4 "plan" Launch { slot into }
+    /// Opens a pidfd of the launcher itself, so that its child can tell
+    /// whether it is still alive.
+    Watch = 5 "watch" Launch { slot into }
+    /// Makes a pipe through which pid 1 reports its time stamps.
+    Stamps = 6 "stamps" Launch { slot reader, other writer }
+    /// Makes the pod's devpts file system and opens a terminal of it: its
+    /// master stays with the launcher, its peer (the number of a slot) becomes
+    /// the pod's terminal.
+    Terminal = 7 "terminal" Launch { slot devpts, other master, number peer }
+    /// Hands the pod over to another stage 1, with the whole plan in a sealed
+    /// memory file: the last step that the launcher itself does.
+    HandOver = 8 "stage1" Launch { text path }
+    /// Makes the pod's first process in new namespaces (CLONE_NEW* bits).
+    Clone = 9 "clone" Launch { number namespaces }
+    /// Moves this process itself into new namespaces (unshare(2)).
+    Unshare = 10 "unshare" Launch { number namespaces }
+
+    // ---- Pod: files, names and limits -----------------------------------
+
+    /// Dies when the launcher dies (PR_SET_PDEATHSIG), and at once if it
+    /// already has.
+    DieWithParent = 20 "die" Pod { slot watch }
+    /// Starts a session without a terminal (setsid(2)); CVE-2017-5226.
+    Session = 21 "session" Pod {}
+    /// Makes all mounts private: nothing done from here on reaches the host.
+    Private = 22 "private" Pod {}
+    /// Sets the file mode creation mask.
+    Umask = 23 "umask" Pod { number mask }
+    /// Opens the directory `path` of the host.
+    OpenDirectory = 24 "open" Pod { slot into, text path }
+    /// Clones the mount at `path` of the host, detached, with the attributes
+    /// `attributes` (MOUNT_ATTR_*); flags: [`Step::RECURSIVE`].
+    OpenTree = 25 "tree" Pod { slot into, flags flags, number attributes, text path }
+    /// Puts a writable layer over the directory `path` of the host: an overlay
+    /// whose upper part is on the tmpfs `layer` and vanishes with the pod.
+    Overlay = 26 "overlay" Pod { slot into, other layer, text path }
+    /// Mounts `mount` over /: the scratch file system, which is then part of
+    /// this mount namespace and out of reach from below it, and the root.
+    AttachRoot = 27 "root" Pod { slot mount }
+    /// Makes a file system: its type, then pairs of option and value.
+    FileSystem = 28 "mount" Pod { slot into, number attributes, list options }
+    /// Mounts `mount` at `target`, walked inside the directory `under`; flags:
+    /// [`Step::NO_FOLLOW`], [`Step::CREATE_DIRECTORY`], [`Step::CREATE_FILE`],
+    /// [`Step::CLOSE`].
+    Attach = 29 "attach" Pod { slot mount, other under, flags flags, text target }
+    /// Makes a directory with this mode in `under`.
+    Directory = 30 "mkdir" Pod { slot under, number mode, text name }
+    /// Makes an empty file with this mode in `under`.
+    File = 31 "file" Pod { slot under, number mode, text name }
+    /// Makes a character device that everybody may use in `under`.
+    Device = 32 "device" Pod { slot under, number device, text name }
+    /// Makes a symbolic link in `under`.
+    Link = 33 "link" Pod { slot under, text name, second target }
+    /// Hides paths of `under`: the first name is the empty file or directory of
+    /// `scratch` that covers them, read-only; the others are the paths. One
+    /// that this kernel does not have is passed over.
+    Mask = 34 "mask" Pod { slot under, other scratch, list names }
+    /// Makes the paths of `under` read-only; a path that this kernel does not
+    /// have is passed over.
+    ReadOnly = 35 "readonly" Pod { slot under, list names }
+    /// Clones the directory `name` of `under` as a detached mount with the
+    /// attributes `attributes`.
+    Bind = 36 "bind" Pod { slot into, other under, number attributes, text name }
+    /// Clones the descriptor `peer` as a mount and puts it at `name` of `under`.
+    Console = 37 "console" Pod { slot peer, other under, text name }
+    /// Sets the host name of the UTS namespace.
+    Hostname = 38 "hostname" Pod { text name }
+    /// Sets lo of the network namespace up.
+    Loopback = 39 "loopback" Pod {}
+    /// Makes `root` the root of all (pivot_root(2)) and lets go of the old one.
+    Pivot = 40 "pivot" Pod { slot root }
+    /// Makes `root` the root of this process (chroot(2)).
+    Chroot = 41 "chroot" Pod { slot root }
+    /// Makes the terminal `peer` standard input, output and error.
+    TerminalStdio = 42 "stdio" Pod { slot peer }
+    /// Drops all capabilities but `keep` from the bounding set.
+    PodBounding = 43 "bounding" Pod { number keep }
+    /// Becomes the sealed program `program`, with the plan `plan` as
+    /// descriptor 3 and, if there is one, the pipe `stamps` as 4.
+    ExecInit = 44 "init" Pod { slot program, other plan, number stamps }
+
+    // ---- App: its own process, until it is the program -------------------
+
+    /// Begins an app.
+    App = 60 "app" App { text name }
+    /// How it is stopped: `signal`, then SIGKILL after `deadline` milliseconds.
+    Stop = 61 "stop" App { flags signal, number deadline }
+    /// Starts a session of its own (setsid(2)); with [`Step::TERMINAL`] standard
+    /// input becomes its controlling terminal.
+    AppSession = 62 "session" App { flags flags }
+    /// Sets the file mode creation mask.
+    AppUmask = 63 "umask" App { number mask }
+    /// Makes `path`, inside the root, the working directory.
+    WorkingDirectory = 64 "chdir" App { text path }
+    /// Sets the supplementary groups (decimal numbers), possibly none.
+    Groups = 65 "groups" App { list ids }
+    /// Sets the group ids.
+    Group = 66 "group" App { number id }
+    /// Drops all capabilities but `keep` from the bounding set.
+    Bounding = 67 "bounding" App { number keep }
+    /// Sets the user ids.
+    User = 68 "user" App { number id }
+    /// Sets the permitted and effective capabilities, and empties the
+    /// inheritable and ambient sets (CVE-2022-29162).
+    Capabilities = 69 "capabilities" App { number keep }
+    /// Gives up new privileges by exec (PR_SET_NO_NEW_PRIVS).
+    NoNewPrivileges = 70 "nnp" App {}
+    /// Unblocks all signals.
+    Unblock = 71 "unblock" App {}
+    /// Becomes the program. The list is the path (searched in the app's PATH
+    /// if it has no slash), `arguments` arguments, and the environment.
+    Exec = 72 "exec" App { number arguments, list strings }
+}
+
+impl Step<'_> {
+    /// Take in the mounts below, too.
+    pub const RECURSIVE: u16 = 1;
+    /// The target is one name, and not a symbolic link.
+    pub const NO_FOLLOW: u16 = 2;
+    /// A missing target is made, as a directory.
+    pub const CREATE_DIRECTORY: u16 = 4;
+    /// A missing target is made, as an empty file.
+    pub const CREATE_FILE: u16 = 8;
+    /// The mount's slot is closed afterwards.
+    pub const CLOSE: u16 = 16;
+    /// Standard input is the app's controlling terminal.
+    pub const TERMINAL: u16 = 32;
+    /// [`Step::ExecInit`] without a pipe for time stamps.
+    pub const NO_STAMPS: u64 = u64::MAX;
+}

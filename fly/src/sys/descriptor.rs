@@ -1,0 +1,141 @@
+//! File descriptors: closing the inherited ones, duplicating to a number.
+
+use super::{arch, result};
+use linux_raw_sys::general as raw;
+use rustix::{
+    fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    io::Errno,
+};
+
+/// Takes over an inherited descriptor by its number.
+///
+/// # Errors
+/// EBADF if it is not open.
+pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
+    if number < 3 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: F_GETFD takes no pointer.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_fcntl,
+            [
+                number.cast_unsigned() as usize,
+                raw::F_GETFD as usize,
+                0,
+                0,
+                0,
+                0,
+            ],
+        )
+    })?;
+    // SAFETY: the descriptor is open, was inherited across exec under this
+    // number, and the caller takes it over: nothing else in the program knows
+    // the number.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Borrows a descriptor that lives as long as the program, such as one of the
+/// standard three or a slot of the launcher.
+///
+/// A wrong number is an EBADF of the next call, not undefined behaviour of
+/// ours: nothing in this crate relies on what a descriptor refers to.
+#[must_use]
+pub fn borrow(number: RawFd) -> Option<BorrowedFd<'static>> {
+    if number < 0 {
+        return None;
+    }
+    // SAFETY: not -1; see above for its lifetime.
+    Some(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// include/uapi/linux/close_range.h (Linux 5.11); not in linux-raw-sys.
+const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
+
+/// `close_range(first, last, flags)` (Linux 5.9).
+///
+/// # Errors
+/// ENOSYS, EPERM where the call is missing or refused.
+pub fn close_range(first: u32, last: u32, cloexec: bool) -> Result<(), Errno> {
+    let flags = if cloexec { CLOSE_RANGE_CLOEXEC } else { 0 };
+    // SAFETY: no pointers. Closing descriptors that somebody owns is a bug of
+    // the caller's, seen as EBADF, not a memory error.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_close_range,
+            [first as usize, last as usize, flags as usize, 0, 0, 0],
+        )
+    })
+    .map(drop)
+}
+
+/// Closes one descriptor by number; used where `close_range` is missing.
+///
+/// # Errors
+/// EBADF.
+pub fn close(number: RawFd) -> Result<(), Errno> {
+    // SAFETY: as for `close_range`.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_close,
+            [number.cast_unsigned() as usize, 0, 0, 0, 0, 0],
+        )
+    })
+    .map(drop)
+}
+
+/// `dup3(from, to, 0)`: `to` then refers to what `from` does and survives exec.
+/// If both are the same number its close-on-exec flag is cleared instead.
+///
+/// # Errors
+/// EBADF, EMFILE.
+pub fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> Result<(), Errno> {
+    let from = from.as_raw_fd();
+    let (number, arguments) = if from == to {
+        (
+            raw::__NR_fcntl,
+            [to.cast_unsigned() as usize, raw::F_SETFD as usize, 0, 0, 0, 0],
+        )
+    } else {
+        (
+            raw::__NR_dup3,
+            [from.cast_unsigned() as usize, to.cast_unsigned() as usize, 0, 0, 0, 0],
+        )
+    };
+    // SAFETY: neither call takes a pointer.
+    result(unsafe { arch::syscall(number, arguments) }).map(drop)
+}
+
+/// Writes all of `bytes` to standard error; failures have nowhere to go.
+pub fn write_error(bytes: &[u8]) {
+    write_all(2, bytes);
+}
+
+/// Writes all of `bytes` to descriptor `number`; false if it failed.
+pub fn write_all(number: RawFd, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        // SAFETY: the kernel reads `bytes`, which lives across the call.
+        let written = result(unsafe {
+            arch::syscall(
+                raw::__NR_write,
+                [
+                    number.cast_unsigned() as usize,
+                    bytes.as_ptr().expose_provenance(),
+                    bytes.len(),
+                    0,
+                    0,
+                    0,
+                ],
+            )
+        });
+        match written {
+            Ok(count) if count > 0 => match bytes.get(count..) {
+                Some(rest) => bytes = rest,
+                None => return false,
+            },
+            Err(Errno::INTR) => {}
+            _ => return false,
+        }
+    }
+    true
+}

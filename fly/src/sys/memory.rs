@@ -1,0 +1,170 @@
+//! The memory routines that the compiler calls, and mapped memory.
+//!
+//! The compiler emits calls to `memcpy` and its kin for ordinary assignments;
+//! without libc somebody has to provide them. [`entry!`](crate::entry) exports
+//! them under their C names, in programs only.
+
+use super::{arch, result};
+use core::cmp::Ordering;
+use linux_raw_sys::general as raw;
+use rustix::io::Errno;
+
+/// `memcpy(3)`.
+///
+/// # Safety
+/// As in C: valid ranges that do not overlap.
+#[inline]
+pub unsafe fn copy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
+    // SAFETY: the caller's promise is the callee's.
+    unsafe { arch::copy_forward(to, from, length) };
+    to
+}
+
+/// `memmove(3)`.
+///
+/// # Safety
+/// As in C: valid ranges.
+#[inline]
+pub unsafe fn copy_overlapping(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
+    // SAFETY: a forward copy is right unless `to` lies inside the source range.
+    unsafe {
+        if to.addr().wrapping_sub(from.addr()) >= length {
+            arch::copy_forward(to, from, length);
+        } else {
+            arch::copy_backward(to, from, length);
+        }
+    }
+    to
+}
+
+/// `memset(3)`.
+///
+/// # Safety
+/// As in C: a valid range.
+#[inline]
+pub unsafe fn set(to: *mut u8, byte: i32, length: usize) -> *mut u8 {
+    // SAFETY: the caller's promise is the callee's. C takes the low byte.
+    unsafe { arch::fill(to, byte.to_le_bytes()[0], length) };
+    to
+}
+
+/// `memcmp(3)`.
+///
+/// # Safety
+/// As in C: valid ranges.
+#[inline]
+pub unsafe fn compare(a: *const u8, b: *const u8, length: usize) -> i32 {
+    let mut index = 0;
+    while index < length {
+        // SAFETY: `index` is inside both ranges. The reads are volatile so
+        // that the loop is not compiled into a call of memcmp itself.
+        let (x, y) = unsafe { (a.add(index).read_volatile(), b.add(index).read_volatile()) };
+        match x.cmp(&y) {
+            Ordering::Less => return -1,
+            Ordering::Greater => return 1,
+            Ordering::Equal => index += 1,
+        }
+    }
+    0
+}
+
+/// `strlen(3)`.
+///
+/// # Safety
+/// As in C: `text` ends with a zero byte.
+#[inline]
+pub unsafe fn length(text: *const core::ffi::c_char) -> usize {
+    let mut count = 0;
+    // SAFETY: all bytes up to the terminator are readable. Volatile, so that
+    // the loop is not compiled into a call of strlen itself.
+    while unsafe { text.add(count).read_volatile() } != 0 {
+        count += 1;
+    }
+    count
+}
+
+/// A stack for a child that shares the caller's memory: read-write pages above
+/// one guard page, so that running over its end faults instead of writing
+/// elsewhere.
+#[derive(Debug)]
+pub struct Stack {
+    base: usize,
+    size: usize,
+}
+
+const PAGE: usize = 4096;
+
+impl Stack {
+    /// Maps a stack of `size` bytes (rounded up to pages) and its guard page.
+    ///
+    /// # Errors
+    /// ENOMEM, as mmap(2).
+    pub fn map(size: usize) -> Result<Self, Errno> {
+        let size = size.next_multiple_of(PAGE) + PAGE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice
+        // aliases nothing.
+        let base = result(unsafe {
+            arch::syscall(
+                raw::__NR_mmap,
+                [
+                    0,
+                    size,
+                    (raw::PROT_READ | raw::PROT_WRITE) as usize,
+                    (raw::MAP_PRIVATE | raw::MAP_ANONYMOUS | raw::MAP_STACK) as usize,
+                    usize::MAX,
+                    0,
+                ],
+            )
+        })?;
+        // Own it from here on, so that a failure below unmaps it.
+        let stack = Self { base, size };
+        // SAFETY: the page belongs to the mapping made above, which nobody
+        // uses yet.
+        result(unsafe { arch::syscall(raw::__NR_mprotect, [base, PAGE, 0, 0, 0, 0]) })?;
+        Ok(stack)
+    }
+
+    /// Lowest usable address and usable size, as clone3(2) takes them.
+    pub(super) fn range(&self) -> (usize, usize) {
+        (self.base + PAGE, self.size - PAGE)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and no child runs on it:
+        // `clone::vfork` borrows the stack until the child has left it.
+        let _ = unsafe { arch::syscall(raw::__NR_munmap, [self.base, self.size, 0, 0, 0, 0]) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moves_overlapping_ranges_both_ways() {
+        let mut bytes = *b"0123456789";
+        // SAFETY: both ranges lie inside the array.
+        unsafe { copy_overlapping(bytes.as_mut_ptr().add(2), bytes.as_ptr(), 8) };
+        assert_eq!(&bytes, b"0101234567");
+        // SAFETY: as above.
+        unsafe { copy_overlapping(bytes.as_mut_ptr(), bytes.as_ptr().add(2), 8) };
+        assert_eq!(&bytes, b"0123456767");
+        // SAFETY: zero bytes are always valid.
+        unsafe { copy_overlapping(bytes.as_mut_ptr(), bytes.as_ptr().add(2), 0) };
+        assert_eq!(&bytes, b"0123456767");
+    }
+
+    #[test]
+    fn compares_and_measures() {
+        // SAFETY: the ranges are literals of at least that length.
+        unsafe {
+            assert_eq!(compare(b"abc".as_ptr(), b"abd".as_ptr(), 3), -1);
+            assert_eq!(compare(b"abc".as_ptr(), b"abd".as_ptr(), 2), 0);
+            assert_eq!(compare(b"\xff".as_ptr(), b"\x01".as_ptr(), 1), 1);
+            assert_eq!(length(c"four".as_ptr()), 4);
+            assert_eq!(length(c"".as_ptr()), 0);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Numbers and lines without `core::fmt`, which would cost 6 KB a program.
+
+use crate::sys::descriptor;
+
+/// A decimal number, exactly: digits only, no sign, no leading zero but for
+/// "0" itself, no overflow (CVE-2026-30892: `1` must not be read as root).
+#[must_use]
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || (text.len() > 1 && text.first() == Some(&b'0')) {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |value, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        value.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// The digits of a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Digits {
+    bytes: [u8; 20],
+    from: usize,
+}
+
+impl Digits {
+    /// The digits of `value` to `base` (8, 10 or 16).
+    #[must_use]
+    pub fn new(mut value: u64, base: u8) -> Self {
+        let mut digits = Self {
+            bytes: [b'0'; 20],
+            from: 20,
+        };
+        let base = u64::from(base.clamp(8, 16));
+        for (index, place) in digits.bytes.iter_mut().enumerate().rev() {
+            // Octal numbers here are modes, far below 20 digits.
+            let digit = (value % base).to_le_bytes()[0];
+            *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+            digits.from = index;
+            value /= base;
+            if value == 0 {
+                break;
+            }
+        }
+        digits
+    }
+
+    /// The digits, without leading zeros.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(self.from..).unwrap_or_default()
+    }
+}
+
+/// A name that is kept in place, cut if it is longer.
+#[derive(Clone, Copy, Debug)]
+pub struct Short {
+    bytes: [u8; 96],
+    used: usize,
+}
+
+impl Short {
+    /// The first 96 bytes of `name`.
+    #[must_use]
+    pub fn new(name: &[u8]) -> Self {
+        let mut short = Self {
+            bytes: [0; 96],
+            used: 0,
+        };
+        for (place, byte) in short.bytes.iter_mut().zip(name) {
+            *place = *byte;
+            short.used += 1;
+        }
+        short
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+}
+
+/// A line on its way to a descriptor: collected, so that it is written by one
+/// call and does not mix with the lines of others.
+#[derive(Debug)]
+pub struct Line {
+    descriptor: i32,
+    bytes: [u8; Self::SIZE],
+    used: usize,
+}
+
+impl Line {
+    /// What is written at once; PIPE_BUF (pipe(7)), up to which a write to a
+    /// pipe is not mixed with others.
+    const SIZE: usize = 4096;
+
+    /// A line for descriptor `descriptor`; 2 is standard error.
+    #[must_use]
+    pub fn new(descriptor: i32) -> Self {
+        Self {
+            descriptor,
+            bytes: [0; Self::SIZE],
+            used: 0,
+        }
+    }
+
+    /// Adds text.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Adds bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        for byte in bytes {
+            self.byte(*byte);
+        }
+        self
+    }
+
+    /// Adds bytes that somebody else chose: what could move a terminal's cursor
+    /// or break the line is written as `\xNN`.
+    pub fn quoted(&mut self, bytes: &[u8]) -> &mut Self {
+        for byte in bytes {
+            match byte {
+                b' '..=b'~' if *byte != b'\\' => self.byte(*byte),
+                // UTF-8 goes through: its bytes are not control characters.
+                0x80.. => self.byte(*byte),
+                _ => {
+                    self.text("\\x");
+                    if *byte < 16 {
+                        self.byte(b'0');
+                    }
+                    self.bytes(Digits::new(u64::from(*byte), 16).as_bytes());
+                }
+            }
+        }
+        self
+    }
+
+    /// Adds a decimal number.
+    pub fn number(&mut self, value: u64) -> &mut Self {
+        self.bytes(Digits::new(value, 10).as_bytes())
+    }
+
+    /// Adds an octal number with a leading 0, as modes are written.
+    pub fn octal(&mut self, value: u64) -> &mut Self {
+        self.byte(b'0');
+        self.bytes(Digits::new(value, 8).as_bytes())
+    }
+
+    /// Adds a duration in nanoseconds as microseconds with one decimal.
+    pub fn micros(&mut self, nanoseconds: u64) -> &mut Self {
+        self.number(nanoseconds / 1000)
+            .text(".")
+            .number(nanoseconds % 1000 / 100)
+    }
+
+    /// Adds blanks up to column `column`.
+    pub fn column(&mut self, column: usize) -> &mut Self {
+        while self.used < column {
+            self.byte(b' ');
+        }
+        self
+    }
+
+    fn byte(&mut self, byte: u8) {
+        if self.used >= Self::SIZE {
+            self.flush();
+        }
+        if let Some(place) = self.bytes.get_mut(self.used) {
+            *place = byte;
+            self.used += 1;
+        }
+    }
+
+    /// Ends the line and writes it; false if that failed.
+    pub fn end(&mut self) -> bool {
+        self.byte(b'\n');
+        self.flush()
+    }
+
+    /// Writes what was collected; false if that failed.
+    pub fn flush(&mut self) -> bool {
+        let done = descriptor::write_all(
+            self.descriptor,
+            self.bytes.get(..self.used).unwrap_or_default(),
+        );
+        self.used = 0;
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimal_is_exact_or_nothing() {
+        for (text, value) in [
+            ("0", Some(0)),
+            ("1", Some(1)),
+            ("4294967295", Some(4_294_967_295)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("99999999999999999999999", None),
+            ("", None),
+            ("00", None),
+            ("01", None),
+            ("+1", None),
+            ("-1", None),
+            (" 1", None),
+            ("1 ", None),
+            ("1:", None),
+            ("0x1", None),
+        ] {
+            assert_eq!(decimal(text.as_bytes()), value, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn digits_of_every_base() {
+        assert_eq!(Digits::new(0, 10).as_bytes(), b"0");
+        assert_eq!(Digits::new(u64::MAX, 10).as_bytes(), b"18446744073709551615");
+        assert_eq!(Digits::new(0o755, 8).as_bytes(), b"755");
+        assert_eq!(Digits::new(0xa004_25fb, 16).as_bytes(), b"a00425fb");
+    }
+}

@@ -1,0 +1,212 @@
+//! What each step cost: `--timings` and `--timings=json`.
+//!
+//! The launcher notes the processor's cycle counter after each step, which
+//! costs no system call; two readings of the clock, at the start and at the
+//! end, turn cycles into nanoseconds.
+
+use core::ffi::CStr;
+
+use crate::{
+    error::{Cause, Error},
+    plan::{Plan, Step},
+    sys::{arch, time},
+    text::Line,
+};
+
+/// How the timings are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A table.
+    Text,
+    /// One object in one line.
+    Json,
+}
+
+impl Format {
+    /// Reads the value of `--timings`, if it has one.
+    ///
+    /// # Errors
+    /// A value other than `text` and `json`.
+    pub fn parse<'a>(value: Option<&CStr>, word: &'a CStr) -> Result<Self, Error<'a>> {
+        match value.map(CStr::to_bytes) {
+            None | Some(b"text") => Ok(Self::Text),
+            Some(b"json") => Ok(Self::Json),
+            Some(_) => Err(Error::new(
+                "read option",
+                word,
+                Cause::Text("its value is text or json"),
+            )),
+        }
+    }
+}
+
+/// The clock and the cycle counter, read together.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    cycles: u64,
+    nanoseconds: u64,
+}
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            cycles: arch::cycles(),
+            nanoseconds: time::monotonic(),
+        }
+    }
+}
+
+/// Turns readings of the cycle counter into the clock's nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    from: Moment,
+    to: Moment,
+}
+
+impl Scale {
+    /// By two moments; the longer apart, the better.
+    #[must_use]
+    pub fn new(from: Moment, to: Moment) -> Self {
+        Self { from, to }
+    }
+
+    /// CLOCK_MONOTONIC in nanoseconds when the counter read `cycles`.
+    #[must_use]
+    pub fn nanoseconds(&self, cycles: u64) -> u64 {
+        let span = i128::from(self.to.nanoseconds) - i128::from(self.from.nanoseconds);
+        let ticks = i128::from(self.to.cycles) - i128::from(self.from.cycles);
+        let since = i128::from(cycles) - i128::from(self.from.cycles);
+        let offset = (since * span).checked_div(ticks).unwrap_or(0);
+        u64::try_from(i128::from(self.from.nanoseconds) + offset).unwrap_or(0)
+    }
+}
+
+/// One line or object at a time.
+#[derive(Debug)]
+pub struct Report {
+    format: Format,
+    line: Line,
+    last: u64,
+    first: u64,
+    steps: u32,
+}
+
+impl Report {
+    /// Begins a report for `program` at `start` nanoseconds. `caller` is the
+    /// caller's clone, if it passed a stamp.
+    #[must_use]
+    pub fn new(format: Format, program: &str, start: u64, caller: Option<u64>) -> Self {
+        let mut report = Self {
+            format,
+            line: Line::new(2),
+            last: start,
+            first: caller.unwrap_or(start),
+            steps: 0,
+        };
+        if format == Format::Json {
+            report.line.text("{\"program\":\"").text(program).text("\",\"steps\":[");
+        }
+        if let Some(caller) = caller {
+            report.last = caller;
+            report.named("exec of the launcher", start);
+        }
+        report
+    }
+
+    /// What ended at `end` nanoseconds and is no step of the plan.
+    pub fn named(&mut self, name: &str, end: u64) {
+        self.begin();
+        self.line.text(name);
+        self.finish(end);
+    }
+
+    /// A step of the plan that ended at `end` nanoseconds.
+    pub fn step(&mut self, step: &Step<'_>, end: u64) {
+        self.begin();
+        self.line.text(step.kind().verb());
+        if let Some(object) = object(step) {
+            self.line.text(" ");
+            match self.format {
+                Format::Text => self.line.quoted(object.to_bytes()),
+                Format::Json => json(&mut self.line, object.to_bytes()),
+            };
+        }
+        self.finish(end);
+    }
+
+    /// All steps of `plan` from number `from` that have a stamp.
+    pub fn steps(&mut self, plan: &Plan<'_>, from: usize, stamps: &[usize], scale: &Scale) {
+        for (step, stamp) in plan.steps().zip(stamps).skip(from) {
+            if *stamp != 0 {
+                self.step(&step, scale.nanoseconds(*stamp as u64));
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        if self.format == Format::Json {
+            if self.steps > 0 {
+                self.line.text(",");
+            }
+            self.line.text("{\"step\":\"");
+        }
+        self.steps += 1;
+    }
+
+    fn finish(&mut self, end: u64) {
+        let cost = end.saturating_sub(self.last);
+        self.last = end.max(self.last);
+        match self.format {
+            Format::Json => {
+                self.line.text("\",\"us\":").micros(cost).text("}");
+            }
+            Format::Text => {
+                self.line.column(32).text(" ").micros(cost).text(" us").end();
+            }
+        }
+    }
+
+    /// Ends the report: the total from the first instruction, or from the
+    /// caller's clone.
+    pub fn end(mut self) {
+        let total = self.last.saturating_sub(self.first);
+        match self.format {
+            Format::Json => self.line.text("],\"total_us\":").micros(total).text("}"),
+            Format::Text => self.line.text("total").column(32).text(" ").micros(total).text(" us"),
+        };
+        self.line.end();
+    }
+}
+
+/// What a step is about, where its verb alone would not tell.
+fn object<'a>(step: &Step<'a>) -> Option<&'a CStr> {
+    match *step {
+        Step::FileSystem { options, .. } => Some(options.first()),
+        Step::Attach { target, .. } => Some(target),
+        Step::OpenTree { path, .. } | Step::OpenDirectory { path, .. } | Step::Seal { path, .. } => {
+            Some(path)
+        }
+        Step::Device { name, .. }
+        | Step::Link { name, .. }
+        | Step::Directory { name, .. }
+        | Step::File { name, .. }
+        | Step::Bind { name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+/// A string's bytes as JSON has them; what is no ASCII text becomes `?`, since
+/// a path need not be UTF-8.
+fn json<'l>(line: &'l mut Line, bytes: &[u8]) -> &'l mut Line {
+    for byte in bytes {
+        match byte {
+            b'"' => line.text("\\\""),
+            b'\\' => line.text("\\\\"),
+            b' '..=b'~' => line.bytes(&[*byte]),
+            _ => line.text("?"),
+        };
+    }
+    line
+}

@@ -1,0 +1,347 @@
+//! Users and groups, resolved against the files of the root that they are in.
+
+use core::ffi::CStr;
+
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{self, Mode, OFlags},
+    io::Errno,
+};
+
+use crate::{
+    error::{Cause, Error},
+    launch::walk_inside,
+    text::{Short, decimal},
+};
+
+/// The most supplementary groups of a user.
+pub const MAX_GROUPS: usize = 64;
+
+/// Who an app runs as.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// User id.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+    /// Supplementary group ids.
+    groups: [u32; MAX_GROUPS],
+    count: usize,
+    /// The home directory, if the root's /etc/passwd names one.
+    pub home: Option<Short>,
+}
+
+impl Identity {
+    fn new(user: u32, group: u32) -> Self {
+        Self {
+            user,
+            group,
+            groups: [0; MAX_GROUPS],
+            count: 0,
+            home: None,
+        }
+    }
+
+    /// Supplementary group ids.
+    #[must_use]
+    pub fn groups(&self) -> &[u32] {
+        self.groups.get(..self.count).unwrap_or_default()
+    }
+
+    fn add_group(&mut self, id: u32) {
+        if let Some(place) = self.groups.get_mut(self.count) {
+            *place = id;
+            self.count += 1;
+        }
+    }
+}
+
+/// Resolves `user` and `group` against /etc/passwd and /etc/group below the
+/// directory `rootfs` of the host.
+///
+/// A user is a name or a number. A name must be in /etc/passwd; a number need
+/// not. Without a group it is the one of the user's line there, and 0 if there
+/// is none; the supplementary groups are then those that list the user in
+/// /etc/group. With a group there are no supplementary ones.
+///
+/// # Errors
+/// Names the user or group that is unknown or no valid number.
+pub fn resolve<'a>(
+    rootfs: &'a CStr,
+    user: &'a CStr,
+    group: Option<&'a CStr>,
+) -> Result<Identity, Error<'a>> {
+    resolve_parts(rootfs, user, user.to_bytes(), group.map(|group| (group, group.to_bytes())))
+}
+
+/// The same for `USER[:GROUP]` in one string.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_pair<'a>(rootfs: &'a CStr, pair: &'a CStr) -> Result<Identity, Error<'a>> {
+    let bytes = pair.to_bytes();
+    match bytes.iter().position(|byte| *byte == b':') {
+        None => resolve_parts(rootfs, pair, bytes, None),
+        Some(colon) => {
+            let (user, rest) = bytes.split_at_checked(colon).unwrap_or((bytes, b""));
+            let group = rest.get(1..).unwrap_or_default();
+            resolve_parts(rootfs, pair, user, Some((pair, group)))
+        }
+    }
+}
+
+fn resolve_parts<'a>(
+    rootfs: &'a CStr,
+    object: &'a CStr,
+    user: &[u8],
+    group: Option<(&'a CStr, &[u8])>,
+) -> Result<Identity, Error<'a>> {
+    let root = fs::open(
+        rootfs,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| Error::new("open", rootfs, errno))?;
+    let number = number(user).map_err(|cause| Error::new("look up user", object, cause))?;
+    let mut found = None;
+    let mut name = Short::new(b"");
+    each_line(root.as_fd(), c"/etc/passwd", &mut |line| {
+        if let Some(entry) = Passwd::parse(line) {
+            let wanted = match number {
+                Some(number) => entry.user == number,
+                None => entry.name == user,
+            };
+            if wanted && found.is_none() {
+                let mut identity = Identity::new(entry.user, entry.group);
+                identity.home = Some(Short::new(entry.home));
+                name = Short::new(entry.name);
+                found = Some(identity);
+            }
+        }
+    })
+    .map_err(|errno| Error::new("read /etc/passwd for user", object, errno))?;
+    let mut identity = match (found, number) {
+        (Some(identity), _) => identity,
+        (None, Some(number)) => Identity::new(number, 0),
+        (None, None) => {
+            return Err(Error::new(
+                "look up user",
+                object,
+                Cause::Text("no such user in /etc/passwd of the root file system"),
+            )
+            .advice("use a number, or add the user"));
+        }
+    };
+    match group {
+        Some((object, group)) => identity.group = resolve_group(root.as_fd(), object, group)?,
+        None => add_groups(root.as_fd(), name.as_bytes(), &mut identity)
+            .map_err(|errno| Error::new("read /etc/group for user", object, errno))?,
+    }
+    Ok(identity)
+}
+
+fn resolve_group<'a>(
+    root: BorrowedFd<'_>,
+    object: &'a CStr,
+    group: &[u8],
+) -> Result<u32, Error<'a>> {
+    if let Some(id) = number(group).map_err(|cause| Error::new("look up group", object, cause))? {
+        return Ok(id);
+    }
+    let mut found = None;
+    each_line(root, c"/etc/group", &mut |line| {
+        if let Some(entry) = Group::parse(line) {
+            if entry.name == group && found.is_none() {
+                found = Some(entry.id);
+            }
+        }
+    })
+    .map_err(|errno| Error::new("read /etc/group for group", object, errno))?;
+    found.ok_or_else(|| {
+        Error::new(
+            "look up group",
+            object,
+            Cause::Text("no such group in /etc/group of the root file system"),
+        )
+        .advice("use a number, or add the group")
+    })
+}
+
+fn add_groups(root: BorrowedFd<'_>, name: &[u8], identity: &mut Identity) -> Result<(), Errno> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    each_line(root, c"/etc/group", &mut |line| {
+        if let Some(entry) = Group::parse(line) {
+            let member = entry.members.split(|byte| *byte == b',').any(|one| one == name);
+            if member && entry.id != identity.group && !identity.groups().contains(&entry.id) {
+                identity.add_group(entry.id);
+            }
+        }
+    })
+}
+
+/// A number, or nothing if it is a name; a number that is none of an id is an
+/// error, never a name and never another number (CVE-2026-30892).
+fn number(text: &[u8]) -> Result<Option<u32>, Cause<'static>> {
+    if text.is_empty() {
+        return Err(Cause::Text("it is empty"));
+    }
+    if !text.iter().all(u8::is_ascii_digit) {
+        return Ok(None);
+    }
+    decimal(text)
+        .and_then(|id| u32::try_from(id).ok())
+        .filter(|id| *id != u32::MAX)
+        .map(Some)
+        .ok_or(Cause::Text("no valid number: 0 to 4294967294, without leading zeros"))
+}
+
+/// A line of passwd(5).
+struct Passwd<'a> {
+    name: &'a [u8],
+    user: u32,
+    group: u32,
+    home: &'a [u8],
+}
+
+impl<'a> Passwd<'a> {
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b':');
+        let name = fields.next()?;
+        let user = id(fields.nth(1)?)?;
+        let group = id(fields.next()?)?;
+        Some(Self {
+            name,
+            user,
+            group,
+            home: fields.nth(1).unwrap_or_default(),
+        })
+    }
+}
+
+/// A line of group(5).
+struct Group<'a> {
+    name: &'a [u8],
+    id: u32,
+    members: &'a [u8],
+}
+
+impl<'a> Group<'a> {
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b':');
+        Some(Self {
+            name: fields.next()?,
+            id: id(fields.nth(1)?)?,
+            members: fields.next().unwrap_or_default(),
+        })
+    }
+}
+
+fn id(text: &[u8]) -> Option<u32> {
+    number(text).ok().flatten()
+}
+
+/// Calls `each` for every line of a file inside `root`; a file that is not
+/// there has none. A line longer than the buffer is passed over.
+fn each_line(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<(), Errno> {
+    let file: OwnedFd = match walk_inside(root, path, OFlags::RDONLY | OFlags::NONBLOCK) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        done => done?,
+    };
+    // A fifo or a device of the image's choice would keep us waiting.
+    if fs::FileType::from_raw_mode(fs::fstat(&file)?.st_mode) != fs::FileType::RegularFile {
+        return Err(Errno::INVAL);
+    }
+    let mut buffer = [0; 4096];
+    let mut used = 0;
+    let mut skip = false;
+    loop {
+        let count = rustix::io::read(&file, buffer.get_mut(used..).unwrap_or_default())?;
+        let end = count == 0;
+        used += count;
+        let mut from = 0;
+        while let Some(rest) = buffer.get(from..used) {
+            let line = match rest.iter().position(|byte| *byte == b'\n') {
+                Some(length) => rest.get(..length),
+                None if end && !rest.is_empty() => Some(rest),
+                None => None,
+            };
+            let Some(line) = line else { break };
+            if !core::mem::take(&mut skip) {
+                each(line);
+            }
+            from += line.len() + 1;
+        }
+        if end {
+            return Ok(());
+        }
+        if from == 0 && used == buffer.len() {
+            skip = true;
+            used = 0;
+            continue;
+        }
+        let from = from.min(used);
+        buffer.copy_within(from..used, 0);
+        used -= from;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{ffi::CString, os::unix::ffi::OsStrExt};
+
+    #[test]
+    fn numbers_are_exact_or_refused() {
+        for text in ["", "01", "00", "4294967295", "4294967296", "99999999999999999999"] {
+            assert!(number(text.as_bytes()).is_err(), "{text:?}");
+        }
+        for text in ["+1", "-1", " 1", "1 ", "root", "1x", "0x1"] {
+            assert!(matches!(number(text.as_bytes()), Ok(None)), "{text:?}");
+        }
+        assert!(matches!(number(b"0"), Ok(Some(0))));
+        assert!(matches!(number(b"4294967294"), Ok(Some(4_294_967_294))));
+    }
+
+    fn root(name: &str, passwd: &str, group: &str) -> CString {
+        let root = std::env::temp_dir().join(format!("fly-user-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("etc")).unwrap();
+        std::fs::write(root.join("etc/passwd"), passwd).unwrap();
+        std::fs::write(root.join("etc/group"), group).unwrap();
+        CString::new(root.as_os_str().as_bytes()).unwrap()
+    }
+
+    fn remove(root: &CStr) {
+        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(root.to_bytes()));
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn names_come_from_the_root() {
+        let long = "x".repeat(10_000);
+        let root = root(
+            "names",
+            &format!("root:x:0:0::/root:/bin/sh\n{long}:x:7:7::/:\nann:x:1001:1002::/home/ann:/bin/sh\nbad:x:01:1::/:\nlast:x:5:6::/l:"),
+            "ann:x:1002:\nwheel:x:10:root,ann\nvideo:x:44:ann\n",
+        );
+        let ann = resolve_pair(&root, c"ann").unwrap();
+        assert_eq!((ann.user, ann.group, ann.groups()), (1001, 1002, &[10, 44][..]));
+        let by_number = resolve_pair(&root, c"1001").unwrap();
+        assert_eq!((by_number.user, by_number.group), (1001, 1002));
+        let paired = resolve_pair(&root, c"ann:wheel").unwrap();
+        assert_eq!((paired.user, paired.group, paired.groups()), (1001, 10, &[][..]));
+        let last = resolve_pair(&root, c"last:7").unwrap();
+        assert_eq!((last.user, last.group), (5, 7));
+        let unknown = resolve_pair(&root, c"12345").unwrap();
+        assert_eq!((unknown.user, unknown.group), (12345, 0));
+        for bad in [c"nobody-here", c"bad", c"1:", c":1", c"+1", c"01", c"", c"1:nogroup", c"4294967295"] {
+            assert!(resolve_pair(&root, bad).is_err(), "{bad:?}");
+        }
+        remove(&root);
+    }
+}

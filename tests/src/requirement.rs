@@ -1,0 +1,65 @@
+//! What a test may need of the machine beyond Linux, root and our programs.
+
+use std::{env, fmt, path::Path};
+
+/// Something that a machine may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// Debian's package busybox-static.
+    Busybox,
+    /// A Debian root, or mmdebstrap to make one.
+    DebianRoot,
+    /// QEMU, and a guest kernel or apt-get to fetch one.
+    Guest,
+    /// strace(1).
+    Strace,
+    /// `dev.tty.legacy_tiocsti = 1`: the kernel still has TIOCSTI.
+    Tiocsti,
+    /// Debian's package util-linux: unshare(1), for user namespaces.
+    Unshare,
+}
+
+impl Requirement {
+    /// Whether the machine has it.
+    #[must_use]
+    pub fn present(self) -> bool {
+        match self {
+            Self::Busybox => Path::new(crate::roots::BUSYBOX).exists(),
+            Self::DebianRoot => crate::roots::debian_possible(),
+            Self::Guest => crate::guest::possible(),
+            Self::Strace => in_path("strace"),
+            Self::Tiocsti => std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti")
+                // Before Linux 6.2 there was no switch, and the call worked.
+                .map_or(true, |text| text.trim() == "1"),
+            Self::Unshare => in_path("unshare"),
+        }
+    }
+
+    /// Skips the test if the machine lacks it.
+    ///
+    /// # Errors
+    /// The skip.
+    pub fn require(self) -> Result<(), crate::Skip> {
+        if self.present() { Ok(()) } else { Err(crate::Skip(self)) }
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busybox => "busybox-static (apt-get install busybox-static)",
+            Self::DebianRoot => "a Debian root (apt-get install mmdebstrap)",
+            Self::Guest => "a guest (apt-get install qemu-system-x86 busybox-static xz-utils)",
+            Self::Strace => "strace (apt-get install strace)",
+            Self::Tiocsti => "TIOCSTI (sysctl dev.tty.legacy_tiocsti=1)",
+            Self::Unshare => "unshare (apt-get install util-linux)",
+        })
+    }
+}
+
+/// Whether a program can be found in PATH.
+#[must_use]
+pub fn in_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program).exists())
+}
