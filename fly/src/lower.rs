@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use linux_raw_sys::general as raw;
 
 use crate::{
-    error::{Cause, Error},
+    error::{Error, What, Why},
     plan::{Builder, List, Slot, Step},
     text::Digits,
     user::Identity,
@@ -36,10 +36,9 @@ pub fn variable_name(variable: &CStr) -> &[u8] {
 /// A variable's name is not empty and holds no `=`.
 pub fn check_variable_name(name: &CStr) -> Result<(), Error<'_>> {
     if name.is_empty() || name.to_bytes().contains(&b'=') {
-        return Err(Error::new(
-            "read variable",
+        return Err(Error::new(What::ReadVariable,
             name,
-            Cause::Text("a name is not empty and holds no ="),
+            Why::NoVariableName,
         ));
     }
     Ok(())
@@ -47,33 +46,53 @@ pub fn check_variable_name(name: &CStr) -> Result<(), Error<'_>> {
 
 /// The pod's /proc, /sys and /dev are what confinement relies on: what would
 /// cover them, or lie in the first two, is refused (CVE-2019-16884). Links of
-/// the image that lead there are refused when they are walked.
+/// the image that lead there are refused when they are walked. `object` is what
+/// the error names.
 ///
 /// # Errors
-/// Names the target.
-pub fn check_target(target: &CStr) -> Result<(), Error<'_>> {
-    let failed = |cause| Err(Error::new("read mount target", target, Cause::Text(cause)));
+/// Says what is wrong with the target.
+pub fn check_target<'a>(object: &'a CStr, target: &[u8]) -> Result<(), Error<'a>> {
+    let failed = |why: Why| Err(Error::new(What::ReadMountTarget, object, why));
     let mut parts = target
-        .to_bytes()
         .split(|byte| *byte == b'/')
         .filter(|part| !part.is_empty() && *part != b".");
     match (parts.next(), parts.next()) {
-        (None, _) if target.is_empty() => failed("it is empty"),
-        (None, _) => failed("it is the root itself"),
-        (Some(b"proc" | b"sys"), _) => failed("it covers or lies in /proc or /sys"),
-        (Some(b"dev"), None) => failed("it covers /dev"),
+        (None, _) if target.is_empty() => failed(Why::Empty),
+        (None, _) => failed(Why::IsRoot),
+        (Some(b"proc" | b"sys"), _) => failed(Why::InKernelFileSystem),
+        (Some(b"dev"), None) => failed(Why::CoversDev),
         _ => Ok(()),
     }
 }
 
 /// Mounts what `mount` holds at `target`, inside the root, and lets go of it.
-pub fn attach(plan: &mut Builder<'_>, mount: Slot, root: Slot, target: &CStr) {
-    plan.push(Step::Attach {
+pub fn attach(plan: &mut Builder<'_>, mount: Slot, root: Slot, target: &[u8]) {
+    plan.begin_list(Step::Attach {
         mount,
         under: root,
         flags: Step::CREATE_DIRECTORY | Step::CLOSE,
-        target,
-    });
+        target: c"",
+    })
+    .joined(&[target])
+    .end();
+}
+
+/// The host's /dev, /proc and /sys with all that is mounted below them.
+pub fn host_file_systems(plan: &mut Builder<'_>, source: Slot, root: Slot) {
+    for (path, target) in [(c"/dev", c"dev"), (c"/proc", c"proc"), (c"/sys", c"sys")] {
+        plan.push(Step::OpenTree {
+            into: source,
+            flags: Step::RECURSIVE,
+            attributes: 0,
+            path,
+        })
+        .push(Step::Attach {
+            mount: source,
+            under: root,
+            flags: Step::NO_FOLLOW | Step::CREATE_DIRECTORY | Step::CLOSE,
+            target,
+        });
+    }
 }
 
 /// An empty tmpfs; its root has the mode `mode` (octal).
@@ -113,10 +132,9 @@ pub fn groups(plan: &mut Builder<'_>, ids: &[u32]) {
 /// The working directory is absolute.
 pub fn working_directory<'a>(plan: &mut Builder<'_>, path: &'a CStr) -> Result<(), Error<'a>> {
     if !path.to_bytes().starts_with(b"/") {
-        return Err(Error::new(
-            "read working directory",
+        return Err(Error::new(What::ReadWorkingDirectory,
             path,
-            Cause::Text("it is not absolute"),
+            Why::NotAbsolute,
         ));
     }
     plan.push(Step::WorkingDirectory { path });

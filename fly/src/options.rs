@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use crate::{
-    error::{Cause, Error},
+    error::{Advice, Error, What, Why},
     lower,
     plan::{Builder, Slot, Step},
     timings::Format,
@@ -82,7 +82,7 @@ pub enum Request<'a, I> {
     Version,
 }
 
-const USAGE: &str = "see fly --help";
+const USAGE: Advice = Advice::SeeHelp;
 
 /// Reads the command line, without the program's own name.
 ///
@@ -123,17 +123,17 @@ where
             Choice::ClearVariables | Choice::Bind { .. } | Choice::Tmpfs(_) => {}
         }
     }
-    let missing = |what| Error::new("read", c"the command line", Cause::Text(what)).advice(USAGE);
+    let missing = |why: Why| Error::new(What::Read, c"the command line", why).advice(USAGE);
     options.rootfs = choices
         .pending
-        .ok_or_else(|| missing("no root file system is named"))?;
+        .ok_or_else(|| missing(Why::NoRoot))?;
     let mut program = choices.rest;
     let mut peek = program.clone();
     if peek.next() == Some(c"--") {
         program = peek;
     }
     if program.clone().next().is_none() {
-        return Err(missing("no program is named"));
+        return Err(missing(Why::NoProgramNamed));
     }
     options.program = program;
     Ok(Request::Start(options))
@@ -171,7 +171,7 @@ where
         let mut value = inline;
         let mut take = || {
             value.take().or_else(|| self.rest.next()).ok_or_else(|| {
-                Error::new("read option", word, Cause::Text("its value is missing")).advice(USAGE)
+                Error::new(What::ReadOption, word, Why::NoValue).advice(USAGE)
             })
         };
         let choice = match name {
@@ -194,14 +194,14 @@ where
             b"--version" | b"-V" => Choice::Version,
             _ => {
                 return Err(
-                    Error::new("read option", word, Cause::Text("there is no such option"))
+                    Error::new(What::ReadOption, word, Why::NoSuchOption)
                         .advice(USAGE),
                 );
             }
         };
         if value.is_some() {
             return Err(
-                Error::new("read option", word, Cause::Text("it takes no value")).advice(USAGE),
+                Error::new(What::ReadOption, word, Why::TakesNoValue).advice(USAGE),
             );
         }
         Ok(choice)
@@ -232,20 +232,7 @@ where
             })
             .push(Step::Private {});
         self.lower_root(plan);
-        for (path, target) in [(c"/dev", c"dev"), (c"/proc", c"proc"), (c"/sys", c"sys")] {
-            plan.push(Step::OpenTree {
-                into: SOURCE,
-                flags: Step::RECURSIVE,
-                attributes: 0,
-                path,
-            })
-            .push(Step::Attach {
-                mount: SOURCE,
-                under: ROOT,
-                flags: Step::NO_FOLLOW | Step::CREATE_DIRECTORY | Step::CLOSE,
-                target,
-            });
-        }
+        lower::host_file_systems(plan, SOURCE, ROOT);
         self.lower_mounts(plan)?;
         plan.push(Step::Chroot { root: ROOT })
             .push(Step::App { name: c"app" });
@@ -284,7 +271,7 @@ where
                     target,
                     read_only,
                 } => {
-                    lower::check_target(target)?;
+                    lower::check_target(target, target.to_bytes())?;
                     plan.push(Step::OpenTree {
                         into: SOURCE,
                         flags: Step::RECURSIVE,
@@ -295,12 +282,12 @@ where
                         },
                         path: source,
                     });
-                    lower::attach(plan, SOURCE, ROOT, target);
+                    lower::attach(plan, SOURCE, ROOT, target.to_bytes());
                 }
                 Choice::Tmpfs(target) => {
-                    lower::check_target(target)?;
+                    lower::check_target(target, target.to_bytes())?;
                     lower::tmpfs(plan, SOURCE, c"0755");
-                    lower::attach(plan, SOURCE, ROOT, target);
+                    lower::attach(plan, SOURCE, ROOT, target.to_bytes());
                 }
                 _ => {}
             }

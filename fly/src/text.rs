@@ -105,11 +105,13 @@ impl Line {
     }
 
     /// Adds text.
+    #[inline(never)]
     pub fn text(&mut self, text: &str) -> &mut Self {
         self.bytes(text.as_bytes())
     }
 
     /// Adds bytes as they are.
+    #[inline(never)]
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         for byte in bytes {
             self.byte(*byte);
@@ -138,6 +140,7 @@ impl Line {
     }
 
     /// Adds a decimal number.
+    #[inline(never)]
     pub fn number(&mut self, value: u64) -> &mut Self {
         self.bytes(Digits::new(value, 10).as_bytes())
     }

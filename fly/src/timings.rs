@@ -7,7 +7,7 @@
 use core::ffi::CStr;
 
 use crate::{
-    error::{Cause, Error},
+    error::{Error, What, Why},
     plan::{Plan, Step},
     sys::{arch, time},
     text::Line,
@@ -31,10 +31,9 @@ impl Format {
         match value.map(CStr::to_bytes) {
             None | Some(b"text") => Ok(Self::Text),
             Some(b"json") => Ok(Self::Json),
-            Some(_) => Err(Error::new(
-                "read option",
+            Some(_) => Err(Error::new(What::ReadOption,
                 word,
-                Cause::Text("its value is text or json"),
+                Why::NotTextOrJson,
             )),
         }
     }

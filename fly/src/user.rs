@@ -9,7 +9,7 @@ use rustix::{
 };
 
 use crate::{
-    error::{Cause, Error},
+    error::{Advice, Error, What, Why},
     launch::walk_inside,
     text::{Short, decimal},
 };
@@ -101,8 +101,8 @@ fn resolve_parts<'a>(
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .map_err(|errno| Error::new("open", rootfs, errno))?;
-    let number = number(user).map_err(|cause| Error::new("look up user", object, cause))?;
+    .map_err(|errno| Error::new(What::Open, rootfs, errno))?;
+    let number = number(user).map_err(|cause| Error::new(What::LookUpUser, object, cause))?;
     let mut found = None;
     let mut name = Short::new(b"");
     each_line(root.as_fd(), c"/etc/passwd", &mut |line| {
@@ -119,23 +119,22 @@ fn resolve_parts<'a>(
             }
         }
     })
-    .map_err(|errno| Error::new("read /etc/passwd for user", object, errno))?;
+    .map_err(|errno| Error::new(What::ReadPasswd, object, errno))?;
     let mut identity = match (found, number) {
         (Some(identity), _) => identity,
         (None, Some(number)) => Identity::new(number, 0),
         (None, None) => {
-            return Err(Error::new(
-                "look up user",
+            return Err(Error::new(What::LookUpUser,
                 object,
-                Cause::Text("no such user in /etc/passwd of the root file system"),
+                Why::NoSuchUser,
             )
-            .advice("use a number, or add the user"));
+            .advice(Advice::AddUser));
         }
     };
     match group {
         Some((object, group)) => identity.group = resolve_group(root.as_fd(), object, group)?,
         None => add_groups(root.as_fd(), name.as_bytes(), &mut identity)
-            .map_err(|errno| Error::new("read /etc/group for user", object, errno))?,
+            .map_err(|errno| Error::new(What::ReadGroups, object, errno))?,
     }
     Ok(identity)
 }
@@ -145,7 +144,7 @@ fn resolve_group<'a>(
     object: &'a CStr,
     group: &[u8],
 ) -> Result<u32, Error<'a>> {
-    if let Some(id) = number(group).map_err(|cause| Error::new("look up group", object, cause))? {
+    if let Some(id) = number(group).map_err(|cause| Error::new(What::LookUpGroup, object, cause))? {
         return Ok(id);
     }
     let mut found = None;
@@ -156,14 +155,13 @@ fn resolve_group<'a>(
             }
         }
     })
-    .map_err(|errno| Error::new("read /etc/group for group", object, errno))?;
+    .map_err(|errno| Error::new(What::ReadGroupFile, object, errno))?;
     found.ok_or_else(|| {
-        Error::new(
-            "look up group",
+        Error::new(What::LookUpGroup,
             object,
-            Cause::Text("no such group in /etc/group of the root file system"),
+            Why::NoSuchGroup,
         )
-        .advice("use a number, or add the group")
+        .advice(Advice::AddGroup)
     })
 }
 
@@ -183,9 +181,9 @@ fn add_groups(root: BorrowedFd<'_>, name: &[u8], identity: &mut Identity) -> Res
 
 /// A number, or nothing if it is a name; a number that is none of an id is an
 /// error, never a name and never another number (CVE-2026-30892).
-fn number(text: &[u8]) -> Result<Option<u32>, Cause<'static>> {
+fn number(text: &[u8]) -> Result<Option<u32>, Why> {
     if text.is_empty() {
-        return Err(Cause::Text("it is empty"));
+        return Err(Why::Empty);
     }
     if !text.iter().all(u8::is_ascii_digit) {
         return Ok(None);
@@ -194,7 +192,7 @@ fn number(text: &[u8]) -> Result<Option<u32>, Cause<'static>> {
         .and_then(|id| u32::try_from(id).ok())
         .filter(|id| *id != u32::MAX)
         .map(Some)
-        .ok_or(Cause::Text("no valid number: 0 to 4294967294, without leading zeros"))
+        .ok_or(Why::NoId)
 }
 
 /// A line of passwd(5).

@@ -1,3 +1,103 @@
-//! x
+//! stage0: pods. The command line becomes a plan, the plan a running pod.
+//!
+//! No daemon, no allocator, no libc: the process that was called launches the
+//! pod, waits for it, and returns its exit code.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+pub mod lower;
+pub mod options;
+mod relay;
+mod run;
+mod stage1;
+pub mod volume;
+
+use fly::{
+    error::{Advice, Error, FAILURE, What, Why},
+    plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS},
+    sys::{descriptor, entry::Start},
+};
+
+use options::Options;
+
+/// The program's name in messages.
+pub const NAME: &str = "stage0";
+
+/// Bytes of scratch memory that [`main`] needs: the plan.
+pub const BYTES: usize = MAX_BYTES;
+/// Words of scratch memory that [`main`] needs: exec's pointers, and a time
+/// stamp a step.
+pub const WORDS: usize = MAX_STRINGS + 2 + MAX_STEPS;
+
+const HELP: &str = include_str!("help.txt");
+
+/// What the program does. Returns the exit code.
+pub fn main(start: Start) -> i32 {
+    let mut arguments = start.arguments.iter().skip(1);
+    let command = arguments.next().unwrap_or(c"help");
+    let done = match command.to_bytes() {
+        b"run" | b"plan" => match options::parse(arguments) {
+            Ok(Some(options)) => pod(&options, command == c"plan", start),
+            Ok(None) => return print(HELP),
+            Err(error) => Err(error),
+        },
+        b"help" | b"--help" | b"-h" => return print(HELP),
+        b"version" | b"--version" | b"-V" => {
+            return print(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        _ => Err(Error::new(What::ReadCommand, command, Why::NoSuchCommand)
+            .advice(Advice::SeeHelp)),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            error.print(NAME);
+            FAILURE
+        }
+    }
+}
+
+fn pod<'a, I>(options: &Options<'a, I>, print_only: bool, start: Start) -> Result<i32, Error<'a>>
+where
+    I: Iterator<Item = &'a core::ffi::CStr> + Clone,
+{
+    let Start {
+        environment,
+        random,
+        cycles,
+        bytes,
+        words,
+        ..
+    } = start;
+    let mut stage1 = stage1::Name::default();
+    let host = lower::Host {
+        random,
+        terminal: relay::Terminal::wanted(options.terminal),
+        stage1_init: stage1.find(options)?,
+        term: environment.value("TERM"),
+    };
+    let mut builder = Builder::new(bytes);
+    lower::lower(options, &host, &mut builder)?;
+    let plan = builder
+        .finish()
+        .map_err(|problem| Error::new(What::CheckPlan, c"", problem.reason))?;
+    if print_only {
+        return Ok(if plan::print(&plan, 1) { 0 } else { FAILURE });
+    }
+    let caller = environment
+        .value("STAGE0_T0")
+        .and_then(fly::text::decimal);
+    run::run(plan, options, words, cycles, caller).map_err(|error| Error {
+        // The plan lives as long as the program; the error is printed next.
+        object: error.object,
+        ..error
+    })
+}
+
+fn print(text: &str) -> i32 {
+    if descriptor::write_all(1, text.as_bytes()) {
+        0
+    } else {
+        FAILURE
+    }
+}

@@ -1,11 +1,5 @@
-//! The program.
+//! The program `stage0`.
 #![no_std]
 #![no_main]
 
-use fly::sys::entry::Start;
-
-fly::entry!(main, bytes = 4096, words = 64);
-
-fn main(_: Start) -> i32 {
-    0
-}
+fly::entry!(stage0::main, bytes = stage0::BYTES, words = stage0::WORDS);

@@ -1,3 +1,49 @@
-//! x
+//! stage1-init: the static pid 1 of a pod.
+//!
+//! It starts the apps of a plan, collects every process that ends, passes
+//! signals on, stops what is left when an app fails, and exits with the pod's
+//! code. No heap, no panic machinery, no idle wake-ups: between events it
+//! sleeps in one system call.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+pub mod pod;
+mod stamps;
+pub mod supervise;
+
+use fly::{
+    error::{Error, FAILURE, What, Why},
+    launch::{self, PLAN_DESCRIPTOR},
+    sys::entry::{Start, Strings},
+    text::decimal,
+};
+
+/// The program's name in messages.
+pub const NAME: &str = "stage1-init";
+
+/// Bytes of scratch memory that [`run`] needs: the largest plan.
+pub const BYTES: usize = fly::plan::MAX_BYTES;
+/// Words of scratch memory that [`run`] needs: exec's pointers.
+pub const WORDS: usize = fly::plan::MAX_STRINGS + 2;
+
+/// What the program does: finds out which role it was given, and plays it.
+/// Returns the exit code.
+pub fn run(start: Start) -> i32 {
+    let stamps = stamps::Stamps::new(&start.environment, start.cycles);
+    match number(&start.environment, "STAGE1_PLAN_FD") {
+        Some(descriptor) => {
+            launch::supervise();
+            pod::run(descriptor, stamps, start.bytes, start.words)
+        }
+        None => {
+            Error::new(What::Start, c"a pod", Why::NoPlan).print(NAME);
+            FAILURE
+        }
+    }
+}
+
+/// The descriptor that an environment variable names.
+fn number(environment: &Strings, name: &str) -> Option<i32> {
+    let number = decimal(environment.value(name)?)?;
+    i32::try_from(number).ok().filter(|number| *number >= PLAN_DESCRIPTOR)
+}

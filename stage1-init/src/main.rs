@@ -1,11 +1,9 @@
-//! The program.
+//! The program `stage1-init`.
 #![no_std]
 #![no_main]
 
-use fly::sys::entry::Start;
-
-fly::entry!(main, bytes = 4096, words = 64);
-
-fn main(_: Start) -> i32 {
-    0
-}
+fly::entry!(
+    stage1_init::run,
+    bytes = stage1_init::BYTES,
+    words = stage1_init::WORDS
+);

@@ -15,8 +15,6 @@ pub enum Requirement {
     Strace,
     /// `dev.tty.legacy_tiocsti = 1`: the kernel still has TIOCSTI.
     Tiocsti,
-    /// Debian's package util-linux: unshare(1), for user namespaces.
-    Unshare,
 }
 
 impl Requirement {
@@ -31,7 +29,6 @@ impl Requirement {
             Self::Tiocsti => std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti")
                 // Before Linux 6.2 there was no switch, and the call worked.
                 .map_or(true, |text| text.trim() == "1"),
-            Self::Unshare => in_path("unshare"),
         }
     }
 
@@ -52,7 +49,6 @@ impl fmt::Display for Requirement {
             Self::Guest => "a guest (apt-get install qemu-system-x86 busybox-static xz-utils)",
             Self::Strace => "strace (apt-get install strace)",
             Self::Tiocsti => "TIOCSTI (sysctl dev.tty.legacy_tiocsti=1)",
-            Self::Unshare => "unshare (apt-get install util-linux)",
         })
     }
 }

@@ -282,6 +282,31 @@ pub fn become_user(user: u32, group: u32) -> io::Result<()> {
     check(unsafe { libc::setresuid(user, user, user) }).map(drop)
 }
 
+/// Sets the mask of permissions for new files.
+pub fn mask(mask: u32) {
+    // SAFETY: takes no pointer and can't fail.
+    unsafe { libc::umask(mask) };
+}
+
+/// Makes a character device node.
+///
+/// # Errors
+/// As mknod(2).
+pub fn make_device(path: &std::path::Path, major: u32, minor: u32) -> io::Result<()> {
+    let path = c(path.to_str().expect("UTF-8"));
+    // SAFETY: a zero-terminated string.
+    check(unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(major, minor)) }).map(drop)
+}
+
+/// Sets the supplementary groups.
+///
+/// # Errors
+/// As setgroups(2).
+pub fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: reads as many ids as the list has.
+    check(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }).map(drop)
+}
+
 /// Makes `capability` inheritable and ambient, as a careless caller may have.
 ///
 /// # Errors
@@ -379,6 +404,25 @@ pub fn resize(terminal: &impl AsRawFd, rows: u16, columns: u16) -> io::Result<()
     };
     // SAFETY: reads one structure.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
+/// How many bytes wait to be read from a terminal in raw mode, which this sets:
+/// what was typed ahead counts then without an end of line.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn waiting_input(terminal: &impl AsRawFd) -> io::Result<i32> {
+    let mut settings = MaybeUninit::<libc::termios>::uninit();
+    let mut count = 0;
+    // SAFETY: tcgetattr fills the settings, which the other then changes and
+    // reads; the last writes one int.
+    unsafe {
+        check(libc::tcgetattr(terminal.as_raw_fd(), settings.as_mut_ptr()))?;
+        libc::cfmakeraw(settings.as_mut_ptr());
+        check(libc::tcsetattr(terminal.as_raw_fd(), libc::TCSANOW, settings.as_ptr()))?;
+        check(libc::ioctl(terminal.as_raw_fd(), libc::FIONREAD, &raw mut count))?;
+    }
+    Ok(count)
 }
 
 /// A session of its own with standard input as its terminal.

@@ -4,7 +4,7 @@
 #![no_main]
 
 use fly::{
-    error::{Cause, Error, FAILURE},
+    error::{Cause, Error, FAILURE, What},
     launch::Launcher,
     options::{self, Options, Request},
     plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS, Plan},
@@ -37,9 +37,11 @@ fn main(start: Start) -> i32 {
             match options.lower(&mut plan, environment.iter()) {
                 Ok(()) => match plan.finish() {
                     Ok(plan) => run(plan, &options, words, cycles),
-                    Err(problem) => {
-                        Err(Error::new("plan", c"", Cause::Text(problem.reason.text())))
-                    }
+                    Err(problem) => Err(Error::new(
+                        What::CheckPlan,
+                        c"",
+                        Cause::Plan(problem.reason),
+                    )),
                 },
                 Err(error) => Err(error),
             }
@@ -67,11 +69,10 @@ fn run<'a, I>(
     let (room, stamps) = words
         .split_at_mut_checked(MAX_STRINGS + 2)
         .unwrap_or_default();
-    let mut launcher = Launcher::new(plan, room);
-    let began = Moment::now;
     let report;
+    let mut launcher = Launcher::new(plan, room);
     if let Some(format) = options.timings {
-        let from = began();
+        let from = Moment::now();
         report = move |stamps: &[usize]| {
             let scale = Scale::new(from, Moment::now());
             let mut report = Report::new(format, "fly", scale.nanoseconds(cycles), None);

@@ -5,21 +5,20 @@
 use core::ffi::CStr;
 
 use rustix::{
-    fd::AsFd,
-    fs::{self, Mode, OFlags},
+    fs::Mode,
     io::Errno,
     process::{self, Gid, Uid},
     thread::{self, CapabilitySet, CapabilitySets},
 };
 
-use super::{explain, walk};
+use super::explain;
 use crate::{
-    error::{Cause, Error},
+    error::{Advice, Error, What, Why},
     plan::{List, MAX_PATH, Step},
     sys::{
         descriptor,
         exec::{self, Pointers},
-        signal,
+        path, signal,
     },
     text::decimal,
 };
@@ -42,23 +41,23 @@ pub fn step<'p>(step: &Step<'p>, words: &mut [usize]) -> Result<(), Error<'p>> {
         Step::Group { id } => {
             let id = Gid::from_raw(u32::try_from(id).unwrap_or(u32::MAX));
             thread::set_thread_res_gid(id, id, id)
-                .map_err(|errno| explain::credentials("set group", errno))
+                .map_err(|errno| explain::credentials(What::SetGroup, errno))
         }
         Step::User { id } => {
             let id = Uid::from_raw(u32::try_from(id).unwrap_or(u32::MAX));
             thread::set_thread_res_uid(id, id, id)
-                .map_err(|errno| explain::credentials("set user", errno))
+                .map_err(|errno| explain::credentials(What::SetUser, errno))
         }
         Step::Bounding { keep } => bound(keep),
         Step::Capabilities { keep } => capabilities(keep),
         Step::NoNewPrivileges {} => thread::set_no_new_privs(true)
-            .map_err(|errno| Error::new("set", c"no-new-privileges", errno)),
+            .map_err(|errno| Error::new(What::Set, c"no-new-privileges", errno)),
         Step::Unblock {} => {
             signal::set_mask(signal::Set::EMPTY);
             Ok(())
         }
         Step::Exec { arguments, strings } => Err(program(arguments, strings, words)),
-        _ => Err(Error::new(step.kind().verb(), c"", Errno::INVAL)),
+        _ => Err(Error::new(What::Carry, c"", Errno::INVAL)),
     }
 }
 
@@ -71,33 +70,20 @@ fn session<'p>(terminal: bool) -> Result<(), Error<'p>> {
             (true, Some(stdin)) => process::ioctl_tiocsctty(stdin),
             _ => Ok(()),
         })
-        .map_err(|errno| Error::new("start a session", c"", errno))
+        .map_err(|errno| Error::new(What::StartSession, c"", errno))
 }
 
 /// Opened without magic links, so that no descriptor of the host's can be
 /// named (CVE-2024-21626: a working directory of /proc/self/fd/N).
-fn working_directory(path: &CStr) -> Result<(), Error<'_>> {
+fn working_directory(directory: &CStr) -> Result<(), Error<'_>> {
     let failed = |errno| {
-        Error::new("enter", path, errno).advice(match errno {
-            Errno::LOOP => "a magic link of /proc can't be the working directory",
-            Errno::NOENT => "the working directory must exist in the root file system",
-            _ => "",
+        Error::new(What::Enter, directory, errno).advice(match errno {
+            Errno::LOOP => Advice::MagicLink,
+            Errno::NOENT => Advice::WorkingDirectoryMissing,
+            _ => Advice::None,
         })
     };
-    let slash = fs::open(
-        c"/",
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(failed)?;
-    let directory = match walk::open(slash.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY) {
-        Err(Errno::NOSYS | Errno::PERM) => {
-            walk::step_by_step(slash.as_fd(), path, walk::Missing::Refuse, &mut |_, _| false)
-        }
-        done => done,
-    }
-    .map_err(failed)?;
-    process::fchdir(&directory).map_err(failed)
+    path::enter(directory).map_err(failed)
 }
 
 /// The most supplementary groups of an app.
@@ -112,7 +98,7 @@ fn groups(ids: List<'_>) -> Result<(), Error<'_>> {
         count += 1;
     }
     thread::set_thread_groups(list.get(..count).unwrap_or_default())
-        .map_err(|errno| explain::credentials("set supplementary groups", errno))
+        .map_err(|errno| explain::credentials(What::SetGroups, errno))
 }
 
 /// Drops all capabilities but `keep` from the bounding set
@@ -127,27 +113,28 @@ pub(super) fn bound<'p>(keep: u64) -> Result<(), Error<'p>> {
             Ok(()) => {}
             // The kernel knows no more capabilities than those before.
             Err(Errno::INVAL) => break,
-            Err(errno) => return Err(explain::credentials("limit capabilities", errno)),
+            Err(errno) => return Err(explain::credentials(What::LimitCapabilities, errno)),
         }
     }
     Ok(())
 }
 
-/// Permitted and effective become `keep` as far as they are held; inheritable
-/// becomes empty, and with it the ambient set (capabilities(7)).
+/// Permitted and effective become `keep`; inheritable becomes empty, and with
+/// it the ambient set (capabilities(7)).
 fn capabilities<'p>(keep: u64) -> Result<(), Error<'p>> {
-    let failed = |errno| explain::credentials("set capabilities", errno);
-    let held = thread::capabilities(None).map_err(failed)?;
-    let keep = CapabilitySet::from_bits_retain(keep) & held.permitted;
-    thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: keep,
-            permitted: keep,
-            inheritable: CapabilitySet::empty(),
-        },
-    )
-    .map_err(failed)
+    let keep = CapabilitySet::from_bits_retain(keep);
+    let sets = |keep| CapabilitySets {
+        effective: keep,
+        permitted: keep,
+        inheritable: CapabilitySet::empty(),
+    };
+    match thread::set_capabilities(None, sets(keep)) {
+        // Some of them are not held: in a container of somebody else's.
+        Err(Errno::PERM) => thread::capabilities(None)
+            .and_then(|held| thread::set_capabilities(None, sets(keep & held.permitted))),
+        done => done,
+    }
+    .map_err(|errno| explain::credentials(What::SetCapabilities, errno))
 }
 
 /// Becomes the program.
@@ -155,7 +142,7 @@ fn program<'p>(arguments: u64, strings: List<'p>, words: &mut [usize]) -> Error<
     let name = strings.first();
     let count = usize::try_from(arguments).unwrap_or(usize::MAX);
     let texts = strings.iter().skip(1);
-    let too_many = || Error::new("exec", name, Cause::Text("too many arguments and variables"));
+    let too_many = || Error::new(What::Exec, name, Why::TooManyStrings);
     let Some((list, room)) = Pointers::write(words, texts.clone().take(count)) else {
         return too_many();
     };
@@ -209,8 +196,8 @@ fn search<'p>(
         }
     }
     if refused {
-        return Error::new("exec", name, Errno::ACCESS)
-            .advice("it was found in PATH, but may not be executed");
+        return Error::new(What::Exec, name, Errno::ACCESS)
+            .advice(Advice::FoundButRefused);
     }
-    Error::new("exec", name, Errno::NOENT).advice("no such program in PATH")
+    Error::new(What::Exec, name, Errno::NOENT).advice(Advice::NotInPath)
 }

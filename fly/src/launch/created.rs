@@ -3,10 +3,12 @@
 use core::ffi::CStr;
 
 use rustix::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
+    fd::{BorrowedFd, RawFd},
     fs::AtFlags,
     mount::UnmountFlags,
 };
+
+use crate::sys::descriptor;
 
 /// The most mount points that one start makes.
 const MAX: usize = 64;
@@ -69,7 +71,7 @@ impl Created {
 
     /// Removes what was made, last first. Only empty directories and empty
     /// files go: what somebody has put there meanwhile stays.
-    pub fn unmake(&mut self, slots: &[Option<OwnedFd>]) {
+    pub fn unmake(&mut self, slots: &[RawFd]) {
         while let Some(last) = self.count.checked_sub(1) {
             self.count = last;
             let Some(entry) = self.entries.get(last) else {
@@ -79,8 +81,9 @@ impl Created {
                 .names
                 .get(entry.from..)
                 .and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok());
-            if let (Some(path), Some(Some(root))) = (path, slots.get(usize::from(entry.root))) {
-                remove(root.as_fd(), path, entry.is_file);
+            let root = slots.get(usize::from(entry.root)).copied();
+            if let (Some(path), Some(root)) = (path, root.and_then(descriptor::borrow)) {
+                remove(root, path, entry.is_file);
             }
         }
     }

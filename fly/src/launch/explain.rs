@@ -6,74 +6,77 @@ use core::ffi::CStr;
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::BorrowedFd,
-    fs::{self, AtFlags, FileType, Mode, OFlags},
+    fs::{self, AtFlags, FileType},
     io::Errno,
 };
 
 use super::root;
-use crate::error::{Cause, Error};
+use crate::{
+    error::{Advice, Cause, Error, What},
+    sys::path,
+};
 
 /// A path of the host could not be opened.
 #[cold]
-pub(super) fn host_path<'p>(step: &'p str, path: &'p CStr, errno: Errno) -> Error<'p> {
+pub(super) fn host_path<'p>(step: What, path: &'p CStr, errno: Errno) -> Error<'p> {
     Error::new(step, path, errno).advice(match errno {
-        Errno::NOTDIR => "it must be a directory",
-        Errno::PERM => "needs root: the capability sys_admin",
-        Errno::MFILE => "raise the limit of open files",
-        _ => "",
+        Errno::NOTDIR => Advice::MustBeDirectory,
+        Errno::PERM => Advice::NeedsRoot,
+        Errno::MFILE => Advice::RaiseOpenFiles,
+        _ => Advice::None,
     })
 }
 
 #[cold]
 pub(super) fn clone<'p>(namespaces: u64, errno: Errno) -> Error<'p> {
     const USER: u64 = raw::CLONE_NEWUSER as u64;
-    Error::new("make new namespaces", c"", errno).advice(match errno {
-        Errno::PERM if namespaces & USER == 0 => "needs root: the capability sys_admin",
-        Errno::PERM => "user namespaces are switched off here",
-        Errno::NOSPC => "a limit in /proc/sys/user/max_*_namespaces is reached",
-        Errno::AGAIN => "a limit of processes is reached",
-        Errno::INVAL => "this kernel lacks a kind of namespace",
-        _ => "",
+    Error::new(What::MakeNamespaces, c"", errno).advice(match errno {
+        Errno::PERM if namespaces & USER == 0 => Advice::NeedsRoot,
+        Errno::PERM => Advice::NoUserNamespaces,
+        Errno::NOSPC => Advice::NamespaceLimit,
+        Errno::AGAIN => Advice::ProcessLimit,
+        Errno::INVAL => Advice::NoSuchNamespace,
+        _ => Advice::None,
     })
 }
 
 #[cold]
 pub(super) fn file_system(name: &CStr, errno: Errno) -> Error<'_> {
-    Error::new("mount", name, errno).advice(match errno {
-        Errno::NODEV => "this kernel lacks the file system",
-        Errno::PERM => "needs root, or in a container: a privileged one",
-        Errno::MFILE => "raise the limit of open files",
-        _ => "",
+    Error::new(What::Mount, name, errno).advice(match errno {
+        Errno::NODEV => Advice::NoSuchFileSystem,
+        Errno::PERM => Advice::NeedsPrivilegedContainer,
+        Errno::MFILE => Advice::RaiseOpenFiles,
+        _ => Advice::None,
     })
 }
 
 #[cold]
 pub(super) fn overlay(path: &CStr, errno: Errno) -> Error<'_> {
-    Error::new("put a writable layer over", path, errno).advice(match errno {
-        Errno::NODEV => "this kernel lacks overlay",
-        Errno::INVAL => "overlay can't use this file system as its lower one",
-        _ => "",
+    Error::new(What::Layer, path, errno).advice(match errno {
+        Errno::NODEV => Advice::NoOverlay,
+        Errno::INVAL => Advice::NoLowerFileSystem,
+        _ => Advice::None,
     })
 }
 
 /// The mount point is missing, and could not be made.
 #[cold]
 pub(super) fn missing_mount_point(path: &CStr, errno: Errno) -> Error<'_> {
-    Error::new("make mount point", path, errno).advice(match errno {
+    Error::new(What::MakeMountPoint, path, errno).advice(match errno {
         Errno::ROFS | Errno::NOSPC | Errno::DQUOT | Errno::ACCESS | Errno::PERM => {
-            "make it in the root file system beforehand"
+            Advice::MakeBeforehand
         }
-        Errno::NOENT => "it is missing in the root file system",
-        Errno::NOTDIR => "a component of the path is not a directory",
-        _ => "",
+        Errno::NOENT => Advice::MissingInRoot,
+        Errno::NOTDIR => Advice::ComponentNoDirectory,
+        _ => Advice::None,
     })
 }
 
 #[cold]
 pub(super) fn mounted_on(path: &CStr, errno: Errno) -> Error<'_> {
-    Error::new("mount on", path, errno).advice(match errno {
-        Errno::NOTDIR => "a directory goes on a directory, a file on a file",
-        _ => "",
+    Error::new(What::MountOn, path, errno).advice(match errno {
+        Errno::NOTDIR => Advice::SameKind,
+        _ => Advice::None,
     })
 }
 
@@ -90,11 +93,11 @@ pub(super) fn mount_point<'p>(under: BorrowedFd<'_>, name: &'p CStr, errno: Errn
 }
 
 #[cold]
-pub(super) fn credentials<'p>(step: &'p str, errno: Errno) -> Error<'p> {
+pub(super) fn credentials<'p>(step: What, errno: Errno) -> Error<'p> {
     Error::new(step, c"", errno).advice(match errno {
-        Errno::PERM => "needs root: the capabilities setuid, setgid and setpcap",
-        Errno::INVAL => "the id is not mapped in this user namespace",
-        _ => "",
+        Errno::PERM => Advice::NeedsSetid,
+        Errno::INVAL => Advice::NotMapped,
+        _ => Advice::None,
     })
 }
 
@@ -107,22 +110,22 @@ pub(super) fn exists(path: &CStr) -> bool {
 /// `name` is what the user asked for, `file` what was tried.
 #[cold]
 pub(super) fn exec<'p>(name: &'p CStr, file: &CStr, errno: Errno) -> Error<'p> {
-    let error = Error::new("exec", name, errno);
+    let error = Error::new(What::Exec, name, errno);
     match errno {
         Errno::NOENT if exists(file) => Error {
             cause: Cause::Interpreter,
             ..error
         },
-        Errno::NOENT => error.advice("no such program in the root file system"),
+        Errno::NOENT => error.advice(Advice::NoSuchProgram),
         Errno::ACCESS => error.advice(match fs::stat(file) {
             Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Directory => {
-                "it is a directory"
+                Advice::IsDirectory
             }
-            Ok(status) if status.st_mode & 0o111 == 0 => "it is not executable: chmod +x",
-            _ => "not executable for this user, or on a file system mounted noexec",
+            Ok(status) if status.st_mode & 0o111 == 0 => Advice::NotExecutable,
+            _ => Advice::NotExecutableHere,
         }),
-        Errno::NOEXEC => error.advice("no program for this machine, or a script without #!"),
-        Errno::TOOBIG => error.advice("arguments and environment are too large"),
+        Errno::NOEXEC => error.advice(Advice::NotExecutableFormat),
+        Errno::TOOBIG => error.advice(Advice::TooLarge),
         _ => error,
     }
 }
@@ -132,18 +135,14 @@ pub(super) fn exec<'p>(name: &'p CStr, file: &CStr, errno: Errno) -> Error<'p> {
 #[cold]
 pub fn interpreter(file: &CStr, each: &mut dyn FnMut(&[u8])) {
     let mut head = [0; 1024];
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(program) = fs::open(file, flags, Mode::empty()) else {
-        return;
-    };
-    let count = rustix::io::read(&program, &mut head).unwrap_or(0);
+    let count = path::read_at(file, 0, &mut head).unwrap_or(0);
     let head = head.get(..count).unwrap_or_default();
     let mut name = [0; 128];
     let end = |byte: &u8| matches!(byte, 0 | b' ' | b'\t' | b'\r' | b'\n');
     let text = match (head.strip_prefix(b"#!"), loader(head)) {
         (Some(line), _) => line.trim_ascii_start(),
         (None, Some(at)) => {
-            let count = rustix::io::pread(&program, &mut name, at).unwrap_or(0);
+            let count = path::read_at(file, at, &mut name).unwrap_or(0);
             name.get(..count).unwrap_or_default()
         }
         (None, None) => return,

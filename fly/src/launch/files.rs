@@ -11,7 +11,7 @@ use rustix::{
 
 use super::{Launcher, created::Created, explain, remount::Pending, walk};
 use crate::{
-    error::{Cause, Error},
+    error::{Advice, Error, What, Why},
     plan::{List, Slot, Step},
     sys,
 };
@@ -20,7 +20,7 @@ impl<'p> Launcher<'p, '_> {
     pub(super) fn open_directory(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::open(path, flags, Mode::empty())
-            .map_err(|errno| explain::host_path("open", path, errno))?;
+            .map_err(|errno| explain::host_path(What::Open, path, errno))?;
         self.put(into, directory);
         Ok(())
     }
@@ -34,7 +34,7 @@ impl<'p> Launcher<'p, '_> {
     ) -> Result<(), Error<'p>> {
         let (tree, pending) = self
             .clone_mount(None, path, recursive, attributes)
-            .map_err(|errno| explain::host_path("open", path, errno))?;
+            .map_err(|errno| explain::host_path(What::Open, path, errno))?;
         self.put(into, tree);
         self.set_pending(into, pending);
         Ok(())
@@ -55,7 +55,7 @@ impl<'p> Launcher<'p, '_> {
         }
         pending
             .settle(self.get(slot)?)
-            .map_err(|errno| Error::new("change mount", c"", errno))
+            .map_err(|errno| Error::new(What::ChangeMount, c"", errno))
     }
 
     /// A detached clone of the mount at `path`, below `directory` or the
@@ -124,19 +124,11 @@ impl<'p> Launcher<'p, '_> {
     }
 
     pub(super) fn attach_root(&mut self, slot: Slot) -> Result<(), Error<'p>> {
-        let tree = self.get(slot)?;
-        mount::move_mount(
-            tree,
-            c"",
-            fs::CWD,
-            c"/",
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-        .map_err(|errno| match errno {
+        attach_over_root(self.get(slot)?).map_err(|errno| match errno {
             // Only a directory can be mounted on one.
-            Errno::NOTDIR => Error::new("mount", c"the root file system", errno)
-                .advice("the root must be a directory"),
-            _ => Error::new("mount", c"the root file system", errno),
+            Errno::NOTDIR => Error::new(What::Mount, c"the root file system", errno)
+                .advice(Advice::RootMustBeDirectory),
+            _ => Error::new(What::Mount, c"the root file system", errno),
         })?;
         self.settle(slot)
     }
@@ -175,10 +167,10 @@ impl<'p> Launcher<'p, '_> {
             fs::mkdirat(self.get(under)?, name, Mode::from_raw_mode(0o755))
                 .map_err(|errno| explain::missing_mount_point(name, errno))?;
             if !self.note(under, name.to_bytes(), false) {
-                return Err(Error::new("make mount point", name, Errno::NOSPC));
+                return Err(Error::new(What::MakeMountPoint, name, Errno::NOSPC));
             }
             return move_by_path(self.get(slot)?, self.get(under)?, name)
-                .map_err(|errno| Error::new("mount on", name, errno));
+                .map_err(|errno| Error::new(What::MountOn, name, errno));
         }
         Err(explain::mount_point(self.get(under)?, name, errno))
     }
@@ -214,15 +206,13 @@ impl<'p> Launcher<'p, '_> {
             match walk::open(self.get(under)?, target, OFlags::PATH) {
                 Err(Errno::NOSYS | Errno::PERM) => self.fallbacks.openat2 = true,
                 Err(Errno::NOENT) => {}
-                done => return done.map_err(|errno| Error::new("walk to mount point", target, errno)),
+                done => return done.map_err(|errno| Error::new(What::WalkTo, target, errno)),
             }
         }
         let missing = self.missing(slot, flags)?;
-        let Self { slots, created, .. } = self;
-        let Some(Some(root)) = slots.get(usize::from(under.0)) else {
-            return Err(Error::new("walk to mount point", target, Errno::BADF));
-        };
-        walk::step_by_step(root.as_fd(), target, missing, &mut |path, is_file| {
+        let root = self.get(under)?;
+        let created = &mut self.created;
+        walk::step_by_step(root, target, missing, &mut |path, is_file| {
             created
                 .get_or_insert_with(Created::default)
                 .note(under.0, path, is_file)
@@ -236,7 +226,7 @@ impl<'p> Launcher<'p, '_> {
             return Ok(walk::Missing::Refuse);
         }
         let source = fs::fstat(self.get(slot)?)
-            .map_err(|errno| Error::new("look at", c"a volume", errno))?;
+            .map_err(|errno| Error::new(What::LookAt, c"a volume", errno))?;
         Ok(match FileType::from_raw_mode(source.st_mode) {
             FileType::Directory => walk::Missing::Directory,
             _ => walk::Missing::File,
@@ -256,7 +246,7 @@ impl<'p> Launcher<'p, '_> {
         name: &'p CStr,
     ) -> Result<(), Error<'p>> {
         fs::mkdirat(self.get(under)?, name, mode_of(mode))
-            .map_err(|errno| Error::new("make directory", name, errno))
+            .map_err(|errno| Error::new(What::MakeDirectory, name, errno))
     }
 
     pub(super) fn file(&mut self, under: Slot, mode: u64, name: &'p CStr) -> Result<(), Error<'p>> {
@@ -267,7 +257,7 @@ impl<'p> Launcher<'p, '_> {
             mode_of(mode),
             0,
         )
-        .map_err(|errno| Error::new("make file", name, errno))
+        .map_err(|errno| Error::new(What::MakeFile, name, errno))
     }
 
     pub(super) fn device(
@@ -284,9 +274,9 @@ impl<'p> Launcher<'p, '_> {
             device,
         )
         .map_err(|errno| {
-            Error::new("make device", name, errno).advice(match errno {
-                Errno::PERM => "needs the capability mknod outside of a user namespace",
-                _ => "",
+            Error::new(What::MakeDevice, name, errno).advice(match errno {
+                Errno::PERM => Advice::NeedsMknod,
+                _ => Advice::None,
             })
         })
     }
@@ -298,7 +288,7 @@ impl<'p> Launcher<'p, '_> {
         target: &'p CStr,
     ) -> Result<(), Error<'p>> {
         fs::symlinkat(target, self.get(under)?, name)
-            .map_err(|errno| Error::new("make link", name, errno))
+            .map_err(|errno| Error::new(What::MakeLink, name, errno))
     }
 
     /// Each cover is a clone of one inode of our own, never a file of the
@@ -324,7 +314,7 @@ impl<'p> Launcher<'p, '_> {
                 }
                 failed => failed,
             }
-            .map_err(|errno| Error::new("mask", name, errno))?;
+            .map_err(|errno| Error::new(What::Mask, name, errno))?;
         }
         Ok(())
     }
@@ -337,7 +327,7 @@ impl<'p> Launcher<'p, '_> {
             };
             move_by_path(clone.as_fd(), self.get(under)?, name)
                 .and_then(|()| pending.settle(clone.as_fd()))
-                .map_err(|errno| Error::new("make read-only", name, errno))?;
+                .map_err(|errno| Error::new(What::MakeReadOnly, name, errno))?;
         }
         Ok(())
     }
@@ -362,13 +352,17 @@ impl<'p> Launcher<'p, '_> {
         recursive: bool,
         attributes: u64,
     ) -> Result<(OwnedFd, Pending), Error<'p>> {
-        // Taken out for the call, since cloning notes its fallbacks.
-        let Some(directory) = self.take(slot) else {
-            return Err(Error::new("bind", name, Errno::BADF));
-        };
-        let clone = self.clone_mount(Some(directory.as_fd()), name, recursive, attributes);
-        self.put(slot, directory);
-        clone.map_err(|errno| Error::new("bind", name, errno))
+        let directory = self.get(slot)?;
+        let mut clone = self.clone_mount(Some(directory), name, recursive, attributes);
+        // Before Linux 6.15 only an attached mount can be cloned. Over / it is
+        // part of this mount namespace, below the root that comes next, and goes
+        // with the old root.
+        if matches!(clone, Err(Errno::INVAL)) && !self.fallbacks.detached {
+            self.fallbacks.detached = true;
+            clone = attach_over_root(directory)
+                .and_then(|()| self.clone_mount(Some(directory), name, recursive, attributes));
+        }
+        clone.map_err(|errno| Error::new(What::Bind, name, errno))
     }
 }
 
@@ -378,6 +372,16 @@ const COVER: u64 = (linux_raw_sys::general::MOUNT_ATTR_RDONLY
     | linux_raw_sys::general::MOUNT_ATTR_NODEV
     | linux_raw_sys::general::MOUNT_ATTR_NOEXEC) as u64;
 const READ_ONLY: u64 = linux_raw_sys::general::MOUNT_ATTR_RDONLY as u64;
+
+fn attach_over_root(tree: BorrowedFd<'_>) -> Result<(), Errno> {
+    mount::move_mount(
+        tree,
+        c"",
+        fs::CWD,
+        c"/",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+}
 
 fn mode_of(mode: u64) -> Mode {
     Mode::from_raw_mode(u32::try_from(mode).unwrap_or(0))
@@ -448,15 +452,14 @@ fn refuse_kernel_file_systems<'p>(
     const PROC_SUPER_MAGIC: i64 = 0x9fa0;
     const SYSFS_MAGIC: i64 = 0x6265_6572;
     let magic = fs::fstatfs(place)
-        .map_err(|errno| Error::new("look at mount point", target, errno))?
+        .map_err(|errno| Error::new(What::LookAtMountPoint, target, errno))?
         .f_type;
     if magic == PROC_SUPER_MAGIC || magic == SYSFS_MAGIC {
-        return Err(Error::new(
-            "mount on",
+        return Err(Error::new(What::MountOn,
             target,
-            Cause::Text("it lies in /proc or /sys of the pod"),
+            Why::InKernelFileSystem,
         )
-        .advice("choose another target"));
+        .advice(Advice::AnotherTarget));
     }
     Ok(())
 }

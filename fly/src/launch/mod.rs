@@ -19,14 +19,14 @@ pub use explain::interpreter;
 pub use process::{PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, supervise};
 
 use rustix::{
-    fd::{BorrowedFd, OwnedFd},
+    fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd},
     io::Errno,
 };
 
 use crate::{
-    error::Error,
+    error::{Error, What},
     plan::{MAX_SLOTS, Phase, Plan, Slot, Step, Steps},
-    sys::{arch, clone, memory::Stack},
+    sys::{arch, clone, descriptor, memory::Stack},
 };
 
 use created::Created;
@@ -51,6 +51,8 @@ pub struct Fallbacks {
     /// A memory file that may be executed (refused by vm.memfd_noexec=2): a
     /// file on a tmpfs of its own.
     pub memfd: bool,
+    /// A clone of a detached mount (6.15): it is attached first.
+    pub detached: bool,
     /// pivot_root on an initramfs root: chroot into the tree over /.
     pub pivot_root: bool,
 }
@@ -81,6 +83,10 @@ impl Fallbacks {
                 "memfd_create: executable memory files are refused, used a file on a tmpfs",
             ),
             (
+                self.detached,
+                "open_tree: can't clone a detached mount, attached it first",
+            ),
+            (
                 self.pivot_root,
                 "pivot_root: not possible from an initramfs, used chroot",
             ),
@@ -105,7 +111,10 @@ pub struct Running {
 #[allow(missing_debug_implementations)]
 pub struct Launcher<'p, 's> {
     plan: Plan<'p>,
-    slots: [Option<OwnedFd>; MAX_SLOTS as usize],
+    /// Descriptor numbers, -1 where there is none. Plain numbers, since the
+    /// child of a clone works on this memory with a descriptor table of its
+    /// own: the caller puts its numbers back afterwards.
+    slots: [RawFd; MAX_SLOTS as usize],
     /// What of a mount's attributes waits until it is attached.
     pending: [Pending; MAX_SLOTS as usize],
     /// Room for the pointers that exec takes.
@@ -127,7 +136,7 @@ impl<'p, 's> Launcher<'p, 's> {
     pub fn new(plan: Plan<'p>, words: &'s mut [usize]) -> Self {
         Self {
             plan,
-            slots: [const { None }; MAX_SLOTS as usize],
+            slots: [-1; MAX_SLOTS as usize],
             pending: [Pending::default(); MAX_SLOTS as usize],
             words,
             stamps: None,
@@ -184,7 +193,7 @@ impl<'p, 's> Launcher<'p, 's> {
                 return Err(error);
             }
         }
-        Err(Error::new("exec", c"", Errno::NOEXEC))
+        Err(Error::new(What::Exec, c"", Errno::NOEXEC))
     }
 
     /// Removes the mount points that were made.
@@ -207,26 +216,31 @@ impl<'p, 's> Launcher<'p, 's> {
         steps: Steps<'p>,
     ) -> Result<Running, Error<'p>> {
         let mut stack = Stack::map(SET_UP_STACK)
-            .map_err(|errno| Error::new("map a stack", c"", errno))?;
+            .map_err(|errno| Error::new(What::MapStack, c"", errno))?;
         let mut failure = None;
         self.stamp(number);
+        let slots = self.slots;
         let child = clone::vfork(namespaces, None, &mut stack, || {
             let error = self.set_pod_up(number, steps.clone());
             self.unmake();
             failure = Some(error);
             crate::error::FAILURE
-        })
-        .map_err(|errno| explain::clone(namespaces, errno))?;
+        });
+        self.slots = slots;
+        let child = child.map_err(|errno| explain::clone(namespaces, errno))?;
         self.fallbacks.clone3 = child.method == clone::Method::Clone;
         if let Some(error) = failure {
             process::reap(&child);
             return Err(error);
         }
-        Ok(Running {
+        let running = Running {
             child,
             terminal: self.terminal.and_then(|slot| self.take(slot)),
             stamps: self.reader.and_then(|slot| self.take(slot)),
-        })
+        };
+        // The pod has its own of what is left; a pipe ends when both are closed.
+        self.close_all();
+        Ok(running)
     }
 
     /// The child's part: returns only if it failed.
@@ -238,7 +252,7 @@ impl<'p, 's> Launcher<'p, 's> {
                 return error;
             }
         }
-        Error::new("exec", c"", Errno::NOEXEC)
+        Error::new(What::Exec, c"", Errno::NOEXEC)
     }
 
     fn step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
@@ -265,9 +279,9 @@ impl<'p, 's> Launcher<'p, 's> {
                 master,
                 peer,
             } => self.open_terminal(devpts, master, peer),
-            Step::HandOver { path } => self.hand_over(path),
+            Step::HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
             Step::Unshare { namespaces } => process::unshare(namespaces),
-            _ => Err(out_of_place(step)),
+            _ => Err(out_of_place()),
         }
     }
 
@@ -336,33 +350,50 @@ impl<'p, 's> Launcher<'p, 's> {
                 plan,
                 stamps,
             } => Err(self.exec_init(program, plan, stamps)),
-            _ => Err(out_of_place(step)),
+            _ => Err(out_of_place()),
         }
     }
 
     fn put(&mut self, slot: Slot, descriptor: OwnedFd) {
         if let Some(place) = self.slots.get_mut(usize::from(slot.0)) {
-            *place = Some(descriptor);
+            let before = core::mem::replace(place, descriptor.into_raw_fd());
+            if before >= 0 {
+                let _ = descriptor::close(before);
+            }
         }
     }
 
     fn take(&mut self, slot: Slot) -> Option<OwnedFd> {
-        self.slots.get_mut(usize::from(slot.0))?.take()
+        let place = self.slots.get_mut(usize::from(slot.0))?;
+        descriptor::own(core::mem::replace(place, -1))
     }
 
     /// What `slot` holds. A checked plan never asks for an empty one.
-    fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>, Error<'p>> {
-        use rustix::fd::AsFd;
-        match self.slots.get(usize::from(slot.0)) {
-            Some(Some(descriptor)) => Ok(descriptor.as_fd()),
-            _ => Err(Error::new("use a descriptor of the plan", c"", Errno::BADF)),
+    fn get(&self, slot: Slot) -> Result<BorrowedFd<'static>, Error<'p>> {
+        self.slots
+            .get(usize::from(slot.0))
+            .and_then(|number| descriptor::borrow(*number))
+            .ok_or(Error::new(What::UseSlot, c"", Errno::BADF))
+    }
+
+    fn close_all(&mut self) {
+        for number in &mut self.slots {
+            if *number >= 0 {
+                let _ = descriptor::close(core::mem::replace(number, -1));
+            }
         }
     }
 }
 
+impl Drop for Launcher<'_, '_> {
+    fn drop(&mut self) {
+        self.close_all();
+    }
+}
+
 /// A checked plan holds no step in a phase that can't do it.
-fn out_of_place<'p>(step: &Step<'p>) -> Error<'p> {
-    Error::new(step.kind().verb(), c"", Errno::INVAL)
+fn out_of_place<'p>() -> Error<'p> {
+    Error::new(What::Carry, c"", Errno::INVAL)
 }
 
 

@@ -13,7 +13,7 @@ use rustix::{
 
 use super::{Launcher, explain, files};
 use crate::{
-    error::{Cause, Error},
+    error::{Advice, Error, What, Why},
     plan::Slot,
     sys::{
         clone::Child,
@@ -45,27 +45,27 @@ impl<'p> Launcher<'p, '_> {
             Err(Errno::NOSYS | Errno::PERM) => {
                 self.fallbacks.close_range = true;
                 close_one_by_one().map_err(|errno| {
-                    Error::new("close inherited descriptors", c"/proc/self/fd", errno)
-                        .advice("mount /proc, or use a kernel with close_range, Linux 5.9")
+                    Error::new(What::CloseInherited, c"/proc/self/fd", errno)
+                        .advice(Advice::NeedsProcToClose)
                 })
             }
             done => {
-                done.map_err(|errno| Error::new("close inherited descriptors", c"", errno))
+                done.map_err(|errno| Error::new(What::CloseInherited, c"", errno))
             }
         }
     }
 
     pub(super) fn seal(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
-        let failed = |errno| Error::new("copy", path, errno);
+        let failed = |errno| Error::new(What::Copy, path, errno);
         let source = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| {
-                Error::new("open", path, errno)
-                    .advice("name stage1-init with --stage1, or install it beside stage0")
+                Error::new(What::Open, path, errno)
+                    .advice(Advice::NameStage1)
             })?;
         let status = fs::fstat(&source).map_err(failed)?;
         let size = u64::try_from(status.st_size).unwrap_or(0);
         if size == 0 || size > MAX_PROGRAM || status.st_mode & 0o111 == 0 {
-            return Err(Error::new("copy", path, Cause::Text("not a program")));
+            return Err(Error::new(What::Copy, path, Why::NotAProgram));
         }
         let (copy, seal) = match executable_memory() {
             Err(Errno::ACCESS) => {
@@ -77,7 +77,7 @@ impl<'p> Launcher<'p, '_> {
         let mut left = usize::try_from(size).map_err(|_| failed(Errno::FBIG))?;
         while left > 0 {
             match fs::sendfile(&copy, &source, None, left).map_err(failed)? {
-                0 => return Err(Error::new("copy", path, Cause::Text("it was cut short"))),
+                0 => return Err(Error::new(What::Copy, path, Why::CutShort)),
                 count => left = left.saturating_sub(count),
             }
         }
@@ -100,13 +100,13 @@ impl<'p> Launcher<'p, '_> {
 
     pub(super) fn watch(&mut self, into: Slot) -> Result<(), Error<'p>> {
         let own = process::pidfd_open(process::getpid(), process::PidfdFlags::empty())
-            .map_err(|errno| Error::new("open a pidfd of", c"the launcher", errno))?;
+            .map_err(|errno| Error::new(What::OpenPidfd, c"the launcher", errno))?;
         self.put(into, own);
         Ok(())
     }
 
     pub(super) fn die_with_parent(&mut self, watch: Slot) -> Result<(), Error<'p>> {
-        let failed = |errno| Error::new("watch", c"the launcher", errno);
+        let failed = |errno| Error::new(What::Watch, c"the launcher", errno);
         process::set_parent_process_death_signal(Some(process::Signal::KILL)).map_err(failed)?;
         // It may have died before: getppid would be 0 either way in a new pid
         // namespace, a pidfd tells.
@@ -118,13 +118,13 @@ impl<'p> Launcher<'p, '_> {
         };
         match rustix::event::poll(&mut poll, Some(&now)).map_err(failed)? {
             0 => Ok(()),
-            _ => Err(Error::new("start", c"", Cause::Text("the launcher is gone"))),
+            _ => Err(Error::new(What::Start, c"", Why::LauncherGone)),
         }
     }
 
     pub(super) fn stamps_pipe(&mut self, reader: Slot, writer: Slot) -> Result<(), Error<'p>> {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .map_err(|errno| Error::new("make a pipe", c"", errno))?;
+            .map_err(|errno| Error::new(What::MakePipe, c"", errno))?;
         self.put(reader, read);
         self.put(writer, write);
         self.reader = Some(reader);
@@ -139,7 +139,7 @@ impl<'p> Launcher<'p, '_> {
         master: Slot,
         peer: u64,
     ) -> Result<(), Error<'p>> {
-        let failed = |errno| Error::new("open", c"a terminal", errno);
+        let failed = |errno| Error::new(What::Open, c"a terminal", errno);
         let file_system = files::make_devpts().map_err(|errno| explain::file_system(c"devpts", errno))?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let terminal = fs::openat(&file_system, c"ptmx", flags, Mode::empty()).map_err(failed)?;
@@ -159,7 +159,7 @@ impl<'p> Launcher<'p, '_> {
         let terminal = self.get(peer)?;
         (0..3)
             .try_for_each(|number| descriptor::duplicate_onto(terminal, number))
-            .map_err(|errno| Error::new("give the terminal to", c"the pod", errno))
+            .map_err(|errno| Error::new(What::GiveTerminal, c"the pod", errno))
     }
 
     /// Becomes pid 1's program.
@@ -169,24 +169,16 @@ impl<'p> Launcher<'p, '_> {
             Ok(program) => {
                 let variables = [PLAN_VARIABLE, STAMPS_VARIABLE];
                 let count = if stamps.is_some() { 2 } else { 1 };
-                let room = &mut *self.words;
-                let errno = match Pointers::write(room, [c"stage1-init"].into_iter()) {
-                    Some((arguments, room)) => {
-                        match Pointers::write(room, variables.into_iter().take(count)) {
-                            Some((environment, _)) => {
-                                exec::execveat(program.as_fd(), arguments, environment)
-                            }
-                            None => Errno::NOBUFS,
-                        }
-                    }
-                    None => Errno::NOBUFS,
-                };
-                Error::new("exec", c"stage1-init", errno).advice(match errno {
-                    Errno::NOEXEC => "it is no program for this machine",
-                    _ => "",
+                let variables = variables.get(..count).unwrap_or_default();
+                let errno = self.exec_with(&[c"stage1-init"], variables, |list, variables| {
+                    exec::execveat(program.as_fd(), list, variables)
+                });
+                Error::new(What::Exec, c"stage1-init", errno).advice(match errno {
+                    Errno::NOEXEC => Advice::NotForThisMachine,
+                    _ => Advice::None,
                 })
             }
-            Err(errno) => Error::new("pass descriptors to", c"stage1-init", errno),
+            Err(errno) => Error::new(What::PassDescriptors, c"stage1-init", errno),
         }
     }
 
@@ -216,14 +208,69 @@ impl<'p> Launcher<'p, '_> {
 
     /// Becomes another stage 1. Its contract: the pod's directory as working
     /// directory, `run --uuid UUID`, the plan and the lock by descriptor.
-    pub(super) fn hand_over(&mut self, path: &'p CStr) -> Result<(), Error<'p>> {
-        Err(Error::new("hand over to", path, Errno::NOSYS))
+    pub(super) fn hand_over(&mut self, path: &'p CStr, uuid: &'p CStr) -> Error<'p> {
+        match self.pod_directory() {
+            Ok((plan, lock)) => {
+                let arguments = [path, c"run", c"--uuid", uuid];
+                let environment = [
+                    PLAN_VARIABLE,
+                    LOCK_VARIABLE,
+                    c"STAGE1_INTERFACE=1",
+                    DEFAULT_PATH_VARIABLE,
+                ];
+                let errno = self.exec_with(&arguments, &environment, |list, variables| {
+                    exec::execve(path, list, variables)
+                });
+                drop((plan, lock));
+                explain::exec(path, path, errno)
+            }
+            Err(errno) => Error::new(What::HandOver, path, errno),
+        }
+    }
+
+    /// A pod directory that vanishes with its users: `status/` and a lock that
+    /// is held. The descriptors have their numbers and survive an exec.
+    fn pod_directory(&mut self) -> Result<(OwnedFd, OwnedFd), Errno> {
+        let directory = files::make_tmpfs()?;
+        fs::mkdirat(&directory, c"status", Mode::from_raw_mode(0o755))?;
+        let lock = fs::openat(
+            &directory,
+            c"lock",
+            OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o600),
+        )?;
+        fs::flock(&lock, fs::FlockOperation::NonBlockingLockExclusive)?;
+        process::fchdir(&directory)?;
+        let bytes = self.plan.as_bytes();
+        let plan = lift(sealed_plan(bytes, &[])?)?;
+        let lock = lift(lock)?;
+        descriptor::duplicate_onto(plan.as_fd(), PLAN_DESCRIPTOR)?;
+        descriptor::duplicate_onto(lock.as_fd(), STAMPS_DESCRIPTOR)?;
+        Ok((plan, lock))
+    }
+
+    fn exec_with(
+        &mut self,
+        arguments: &[&CStr],
+        environment: &[&CStr],
+        exec: impl Fn(Pointers<'_>, Pointers<'_>) -> Errno,
+    ) -> Errno {
+        let Some((list, room)) = Pointers::write(self.words, arguments.iter().copied()) else {
+            return Errno::NOBUFS;
+        };
+        match Pointers::write(room, environment.iter().copied()) {
+            Some((variables, _)) => exec(list, variables),
+            None => Errno::NOBUFS,
+        }
     }
 }
 
 /// How pid 1 is told its plan.
 const PLAN_VARIABLE: &CStr = c"STAGE1_PLAN_FD=3";
 const STAMPS_VARIABLE: &CStr = c"STAGE1_STAMPS_FD=4";
+const LOCK_VARIABLE: &CStr = c"STAGE1_LOCK_FD=4";
+const DEFAULT_PATH_VARIABLE: &CStr =
+    c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The first descriptor that is in nobody's way.
 const FREE: i32 = 5;
@@ -236,7 +283,7 @@ fn lift(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 fn plan_failed<'p>(errno: Errno) -> Error<'p> {
-    Error::new("seal", c"the plan", errno)
+    Error::new(What::Seal, c"the plan", errno)
 }
 
 /// A plan in a sealed memory file.
@@ -320,7 +367,7 @@ pub(super) fn unshare<'p>(namespaces: u64) -> Result<(), Error<'p>> {
 pub(super) fn session<'p>() -> Result<(), Error<'p>> {
     process::setsid()
         .map(drop)
-        .map_err(|errno| Error::new("start a session", c"", errno))
+        .map_err(|errno| Error::new(What::StartSession, c"", errno))
 }
 
 pub(super) fn umask(mask: u64) {
@@ -329,11 +376,11 @@ pub(super) fn umask(mask: u64) {
 
 pub(super) fn hostname(name: &CStr) -> Result<(), Error<'_>> {
     rustix::system::sethostname(name.to_bytes())
-        .map_err(|errno| Error::new("set host name", name, errno))
+        .map_err(|errno| Error::new(What::SetHostName, name, errno))
 }
 
 pub(super) fn loopback<'p>() -> Result<(), Error<'p>> {
-    crate::sys::network::loopback_up().map_err(|errno| Error::new("set up", c"lo", errno))
+    crate::sys::network::loopback_up().map_err(|errno| Error::new(What::SetUp, c"lo", errno))
 }
 
 /// Collects a child that failed before it became a program.

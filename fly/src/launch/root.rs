@@ -15,7 +15,7 @@ use rustix::{
 
 use super::{Launcher, explain};
 use crate::{
-    error::{Cause, Error},
+    error::{Advice, Error, What, Why},
     plan::Slot,
 };
 
@@ -26,7 +26,7 @@ pub(super) fn make_private<'p>() -> Result<(), Error<'p>> {
         c"/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
-    .map_err(|errno| Error::new("make all mounts private", c"", errno))
+    .map_err(|errno| Error::new(What::MakePrivate, c"", errno))
 }
 
 impl<'p> Launcher<'p, '_> {
@@ -42,13 +42,12 @@ impl<'p> Launcher<'p, '_> {
         layer: Slot,
         path: &'p CStr,
     ) -> Result<(), Error<'p>> {
-        self.attach_root(layer)?;
         let lower = fs::open(
             path,
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )
-        .map_err(|errno| explain::host_path("open", path, errno))?;
+        .map_err(|errno| explain::host_path(What::Open, path, errno))?;
         let root = self
             .layered(layer, lower.as_fd())
             .map_err(|errno| explain::overlay(path, errno))?;
@@ -116,22 +115,27 @@ impl<'p> Launcher<'p, '_> {
     pub(super) fn pivot(&mut self, root: Slot) -> Result<(), Error<'p>> {
         let directory = self.get(root)?;
         process::fchdir(directory)
-            .map_err(|errno| Error::new("enter", c"the root file system", errno))?;
+            .map_err(|errno| Error::new(What::Enter, c"the root file system", errno))?;
         match process::pivot_root(c".", c".") {
             // The root of the mount namespace is an initramfs, which can't be
             // moved: our tree covers it, and stays there.
             Err(Errno::INVAL) => {
                 self.fallbacks.pivot_root = true;
                 return process::chroot(c".")
-                    .map_err(|errno| Error::new("chroot into", c"the root file system", errno));
+                    .map_err(|errno| Error::new(What::ChrootInto, c"the root file system", errno));
             }
             done => {
-                done.map_err(|errno| Error::new("pivot into", c"the root file system", errno))?;
+                done.map_err(|errno| Error::new(What::PivotInto, c"the root file system", errno))?;
             }
         }
-        // The old root is mounted over the new one now (pivot_root(2), NOTES).
+        // The old root is mounted over the new one now (pivot_root(2), NOTES),
+        // and over that what had to be attached to be cloned.
+        if self.fallbacks.detached {
+            mount::unmount(c".", UnmountFlags::DETACH)
+                .map_err(|errno| Error::new(What::Unmount, c"the scratch file system", errno))?;
+        }
         mount::unmount(c".", UnmountFlags::DETACH)
-            .map_err(|errno| Error::new("unmount", c"the old root", errno))
+            .map_err(|errno| Error::new(What::Unmount, c"the old root", errno))
     }
 
     pub(super) fn chroot(&mut self, root: Slot) -> Result<(), Error<'p>> {
@@ -139,9 +143,9 @@ impl<'p> Launcher<'p, '_> {
         process::fchdir(directory)
             .and_then(|()| process::chroot(c"."))
             .map_err(|errno| {
-                Error::new("chroot into", c"the root file system", errno).advice(match errno {
-                    Errno::PERM => "needs the capability sys_chroot",
-                    _ => "",
+                Error::new(What::ChrootInto, c"the root file system", errno).advice(match errno {
+                    Errno::PERM => Advice::NeedsChroot,
+                    _ => Advice::None,
                 })
             })
     }
@@ -162,16 +166,15 @@ impl<'p> Launcher<'p, '_> {
             name,
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
         )
-        .map_err(|errno| Error::new("mount the terminal on", name, errno))
+        .map_err(|errno| Error::new(What::MountTerminal, name, errno))
     }
 }
 
 /// A cause that is told apart from the kernel's answer.
 pub(super) fn is_symbolic_link<'p>(name: &'p CStr) -> Error<'p> {
-    Error::new(
-        "mount on",
+    Error::new(What::MountOn,
         name,
-        Cause::Text("it is a symbolic link in the root file system"),
+        Why::SymbolicLink,
     )
-    .advice("make it a directory")
+    .advice(Advice::MakeDirectory)
 }

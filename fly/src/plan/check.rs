@@ -123,14 +123,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
 /// The strings are terminated, and as many as the kind takes.
 fn strings(step: &Step<'_>, list: List<'_>) -> Result<(), Reason> {
     let (least, most) = match step.kind() {
-        Kind::Link => (2, 2),
+        Kind::Link | Kind::HandOver => (2, 2),
         Kind::FileSystem => (1, 33),
         Kind::Mask => (2, 64),
         Kind::ReadOnly => (1, 64),
         Kind::Groups => (0, 64),
         Kind::Exec => (2, MAX_STRINGS),
         Kind::Seal
-        | Kind::HandOver
         | Kind::OpenDirectory
         | Kind::OpenTree
         | Kind::Overlay
@@ -159,7 +158,7 @@ fn strings(step: &Step<'_>, list: List<'_>) -> Result<(), Reason> {
 fn values(step: &Step<'_>) -> Result<(), Reason> {
     match *step {
         Step::Seal { path, .. }
-        | Step::HandOver { path }
+        | Step::HandOver { path, .. }
         | Step::OpenDirectory { path, .. }
         | Step::Overlay { path, .. } => host_path(path),
         Step::OpenTree {
@@ -170,6 +169,10 @@ fn values(step: &Step<'_>) -> Result<(), Reason> {
         Step::Directory { mode, name, .. } | Step::File { mode, name, .. } => {
             within(mode, 0o7777).and(one_name(name))
         }
+        // "." is the directory itself.
+        Step::Bind {
+            name, attributes, ..
+        } if name == c"." => within(attributes, ATTRIBUTES),
         Step::Bind {
             name, attributes, ..
         } => within(attributes, ATTRIBUTES).and(one_name(name)),

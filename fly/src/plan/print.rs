@@ -40,7 +40,7 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             arrow(line, master);
             line.text(" -> #").number(peer);
         }
-        Step::HandOver { path } | Step::WorkingDirectory { path } => quoted(line, path),
+        Step::HandOver { path, .. } | Step::WorkingDirectory { path } => quoted(line, path),
         Step::Clone { namespaces } | Step::Unshare { namespaces } => names(line, namespaces),
         Step::DieWithParent { watch } => {
             slot(line.text("with "), watch);

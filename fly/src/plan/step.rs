@@ -149,8 +149,9 @@ steps! {
     /// the pod's terminal.
     Terminal = 7 "terminal" Launch { slot devpts, other master, number peer }
     /// Hands the pod over to another stage 1, with the whole plan in a sealed
-    /// memory file: the last step that the launcher itself does.
-    HandOver = 8 "stage1" Launch { text path }
+    /// memory file and a pod directory on a tmpfs: the last step that the
+    /// launcher itself does.
+    HandOver = 8 "stage1" Launch { text path, second uuid }
     /// Makes the pod's first process in new namespaces (CLONE_NEW* bits).
     Clone = 9 "clone" Launch { number namespaces }
     /// Moves this process itself into new namespaces (unshare(2)).
@@ -173,10 +174,9 @@ steps! {
     /// `attributes` (MOUNT_ATTR_*); flags: [`Step::RECURSIVE`].
     OpenTree = 25 "tree" Pod { slot into, flags flags, number attributes, text path }
     /// Puts a writable layer over the directory `path` of the host: an overlay
-    /// whose upper part is on the tmpfs `layer` and vanishes with the pod.
+    /// whose upper part is on the tmpfs `layer`, and vanishes with the pod.
     Overlay = 26 "overlay" Pod { slot into, other layer, text path }
-    /// Mounts `mount` over /: the scratch file system, which is then part of
-    /// this mount namespace and out of reach from below it, and the root.
+    /// Mounts `mount` over /, from where it becomes the root.
     AttachRoot = 27 "root" Pod { slot mount }
     /// Makes a file system: its type, then pairs of option and value.
     FileSystem = 28 "mount" Pod { slot into, number attributes, list options }

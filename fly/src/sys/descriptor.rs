@@ -7,32 +7,39 @@ use rustix::{
     io::Errno,
 };
 
-/// Takes over an inherited descriptor by its number.
+/// Sets the close-on-exec flag of an inherited descriptor.
 ///
 /// # Errors
 /// EBADF if it is not open.
-pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
-    if number < 3 {
-        return Err(Errno::BADF);
-    }
-    // SAFETY: F_GETFD takes no pointer.
+pub fn close_on_exec(number: RawFd) -> Result<(), Errno> {
+    // SAFETY: F_SETFD takes no pointer.
     result(unsafe {
         arch::syscall(
             raw::__NR_fcntl,
             [
                 number.cast_unsigned() as usize,
-                raw::F_GETFD as usize,
-                0,
+                raw::F_SETFD as usize,
+                raw::FD_CLOEXEC as usize,
                 0,
                 0,
                 0,
             ],
         )
-    })?;
-    // SAFETY: the descriptor is open, was inherited across exec under this
-    // number, and the caller takes it over: nothing else in the program knows
-    // the number.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    })
+    .map(drop)
+}
+
+/// Takes a descriptor over by its number: it is closed when the value is
+/// dropped. The caller must have owned it, or another owner would find it
+/// closed (EBADF), or find another file under its number.
+#[must_use]
+pub fn own(number: RawFd) -> Option<OwnedFd> {
+    if number < 0 {
+        return None;
+    }
+    // SAFETY: not -1. That nobody else owns it is the caller's word; a breach
+    // is a wrong descriptor, nothing in this crate keeps memory safe by one.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Borrows a descriptor that lives as long as the program, such as one of the
@@ -104,6 +111,27 @@ pub fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> Result<(), Errno> {
     };
     // SAFETY: neither call takes a pointer.
     result(unsafe { arch::syscall(number, arguments) }).map(drop)
+}
+
+/// Reads from descriptor `number`; 0 is its end.
+///
+/// # Errors
+/// As read(2).
+pub fn read(number: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most the buffer's length.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_read,
+            [
+                number.cast_unsigned() as usize,
+                buffer.as_mut_ptr().expose_provenance(),
+                buffer.len(),
+                0,
+                0,
+                0,
+            ],
+        )
+    })
 }
 
 /// Writes all of `bytes` to standard error; failures have nowhere to go.

@@ -159,3 +159,26 @@ pub fn send(pid: i32, signal: u32) -> Result<(), Errno> {
     })
     .map(drop)
 }
+
+/// Sends `signal` to the process that the pidfd `process` refers to
+/// (pidfd_send_signal(2)); any signal, real-time ones too.
+///
+/// # Errors
+/// As pidfd_send_signal(2).
+pub fn send_by_descriptor(process: RawFd, signal: u32) -> Result<(), Errno> {
+    // SAFETY: without a siginfo the call takes no pointer.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_pidfd_send_signal,
+            [
+                process.cast_unsigned() as usize,
+                signal as usize,
+                0,
+                0,
+                0,
+                0,
+            ],
+        )
+    })
+    .map(drop)
+}

@@ -1,0 +1,49 @@
+//! floor-default-init PROGRAM [ARG...]: pid 1 of the default floor: reads its
+//! plan, confines and starts the program, reaps, and exits with its code.
+#![no_std]
+#![no_main]
+
+use core::ffi::c_void;
+
+use floor::{confine, sealed, signals, sys};
+
+floor::main!(main);
+
+/// What the child becomes.
+struct Program {
+    arguments: sys::Vector,
+    environment: sys::Vector,
+}
+
+unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
+    signals::supervise();
+    confine::hide_memory();
+    sealed::read_plan();
+    let mut program = Program {
+        // SAFETY: floor-default passes a name for us and a program.
+        arguments: unsafe { arguments.add(1) },
+        environment,
+    };
+    // SAFETY: `app` does not return and writes only to its own frames.
+    let child = unsafe { sys::vfork(0, None, app, (&raw mut program).cast()) };
+    signals::wait_for_child();
+    sys::reap_until(child)
+}
+
+unsafe extern "C" fn app(program: *mut c_void) -> ! {
+    sys::session();
+    sys::umask(0o022);
+    confine::clear_groups();
+    confine::limit_capabilities();
+    confine::no_new_privileges();
+    signals::unblock();
+    // SAFETY: `main` passes a `Program` and waits meanwhile.
+    unsafe {
+        let Program {
+            arguments,
+            environment,
+        } = program.cast::<Program>().read();
+        sys::exec(*arguments, arguments, environment);
+    }
+    sys::exit(127)
+}

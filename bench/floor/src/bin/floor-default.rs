@@ -1,0 +1,72 @@
+//! floor-default ROOTFS PROGRAM [ARG...]: the system calls of the default plan
+//! of `stage0 run`, by hand: pid 1 from a sealed copy, its plan in a sealed
+//! file, masked and read-only paths, a limited bounding set, and everything
+//! that floor-pod does.
+#![no_std]
+#![no_main]
+
+use core::ffi::c_void;
+
+use floor::{
+    confine, mounts, sealed, signals,
+    sys::{self, raw},
+};
+
+floor::main!(main);
+
+/// What the child needs.
+struct Pod {
+    arguments: sys::Vector,
+    init: sys::Fd,
+    plan: sys::Fd,
+    watch: sys::Fd,
+}
+
+const NAMESPACES: u32 =
+    raw::CLONE_NEWNS | raw::CLONE_NEWPID | raw::CLONE_NEWIPC | raw::CLONE_NEWUTS;
+
+unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
+    sys::close_inherited();
+    signals::supervise();
+    // SAFETY: the program's own name is the first argument.
+    let program = unsafe { sys::open_beside(*arguments, c"floor-default-init") };
+    let mut pod = Pod {
+        arguments,
+        plan: sealed::plan(),
+        init: sealed::program(program),
+        watch: sys::pidfd_of_self(),
+    };
+    let mut pidfd = -1;
+    // SAFETY: `set_up` does not return and writes only to its own frames.
+    unsafe { sys::vfork(NAMESPACES, Some(&mut pidfd), set_up, (&raw mut pod).cast()) };
+    signals::wait_for_child();
+    sys::wait(pidfd)
+}
+
+unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
+    // SAFETY: `main` passes a `Pod` and waits meanwhile; the harness passes a
+    // root and a program.
+    let (pod, rootfs) = unsafe {
+        let pod: Pod = pod.cast::<Pod>().read();
+        let rootfs = *pod.arguments.add(1);
+        (pod, rootfs)
+    };
+    confine::die_with(pod.watch);
+    sys::session();
+    sys::make_private();
+    sys::umask(0);
+    let scratch = mounts::scratch();
+    // SAFETY: the path is the program's argument.
+    let root = unsafe { mounts::root(rootfs) };
+    mounts::kernel(root, scratch);
+    mounts::dev(root, scratch);
+    sys::hostname(c"pod-01234567");
+    sys::fchdir(root);
+    sys::pivot_here();
+    confine::limit_bounding_set();
+    sealed::pass_plan(pod.plan);
+    let environment = sys::environment();
+    // SAFETY: the arguments from ROOTFS on (its place is pid 1's own name).
+    unsafe { sys::exec_descriptor(pod.init, pod.arguments.add(1), environment.as_ptr()) };
+    sys::exit(127)
+}

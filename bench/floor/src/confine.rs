@@ -1,0 +1,76 @@
+//! What a program of a default pod may not do.
+
+use crate::sys::{self, Fd, raw};
+use linux_raw_sys::prctl;
+
+/// The capabilities that are kept: chown dac_override fowner fsetid kill setgid
+/// setuid setpcap net_bind_service net_raw sys_chroot audit_write setfcap.
+const KEEP: u64 = 0xa004_25fb;
+/// The kernel's last capability (checkpoint_restore) is number 40.
+const LAST: usize = 40;
+
+#[inline(always)]
+fn prctl(option: u32, value: usize) {
+    // SAFETY: the options below take numbers only.
+    unsafe { sys::call(raw::__NR_prctl, [option as usize, value, 0, 0, 0]) };
+}
+
+/// Dies when the launcher dies, unless it already has.
+#[inline(always)]
+pub fn die_with(launcher: Fd) {
+    prctl(prctl::PR_SET_PDEATHSIG, raw::SIGKILL as usize);
+    let poll = raw::pollfd {
+        fd: launcher,
+        events: 1,
+        revents: 0,
+    };
+    // SAFETY: one structure, which lives across the call.
+    unsafe { sys::call(raw::__NR_poll, [(&raw const poll).addr(), 1, 0]) };
+}
+
+/// Drops all but the kept capabilities from the bounding set.
+#[inline(always)]
+pub fn limit_bounding_set() {
+    for number in 0..=LAST {
+        if KEEP & (1 << number) == 0 {
+            prctl(prctl::PR_CAPBSET_DROP, number);
+        }
+    }
+}
+
+/// Nobody may read this process's memory.
+#[inline(always)]
+pub fn hide_memory() {
+    prctl(prctl::PR_SET_DUMPABLE, 0);
+}
+
+/// No supplementary groups.
+#[inline(always)]
+pub fn clear_groups() {
+    // SAFETY: an empty list.
+    unsafe { sys::call(raw::__NR_setgroups, [0, 0]) };
+}
+
+/// Permitted and effective become what is kept; inheritable, and with it the
+/// ambient set, becomes empty.
+#[inline(always)]
+pub fn limit_capabilities() {
+    let header = [raw::_LINUX_CAPABILITY_VERSION_3, 0];
+    let [a, b, c, d, ..] = KEEP.to_le_bytes();
+    let low = u32::from_le_bytes([a, b, c, d]);
+    // Effective, permitted, inheritable; low halves, then high halves.
+    let sets = [low, low, 0, 0, 0, 0];
+    // SAFETY: a header and two sets, which live across the call.
+    unsafe {
+        sys::call(
+            raw::__NR_capset,
+            [header.as_ptr().addr(), sets.as_ptr().addr()],
+        )
+    };
+}
+
+/// No exec gives new privileges.
+#[inline(always)]
+pub fn no_new_privileges() {
+    prctl(prctl::PR_SET_NO_NEW_PRIVS, 1);
+}

@@ -1,0 +1,121 @@
+//! The mounts and files of a pod, in the calls of the default plan.
+
+use crate::sys::{self, Fd, raw};
+
+const NOSUID: u32 = raw::MOUNT_ATTR_NOSUID;
+const NODEV: u32 = raw::MOUNT_ATTR_NODEV;
+const NOEXEC: u32 = raw::MOUNT_ATTR_NOEXEC;
+const RDONLY: u32 = raw::MOUNT_ATTR_RDONLY;
+
+/// One tmpfs for /dev, /dev/shm and what covers masked paths; it is mounted
+/// nowhere itself.
+#[inline(always)]
+pub fn scratch() -> Fd {
+    let context = sys::fsopen(c"tmpfs");
+    sys::option(context, c"mode", c"0755");
+    let scratch = sys::create(context, NOSUID);
+    sys::directory(scratch, c"dev", 0o755);
+    sys::directory(scratch, c"shm", 0o1777);
+    sys::directory(scratch, c"no-directory", 0o555);
+    sys::file(scratch, c"no-file");
+    scratch
+}
+
+/// The root file system, over the scratch file system.
+///
+/// # Safety
+/// A C string.
+#[inline(always)]
+pub unsafe fn root(path: *const u8) -> Fd {
+    // SAFETY: the caller's promise.
+    let root = unsafe { sys::open_tree_at(path) };
+    sys::attach(root, sys::HERE, c"/");
+    root
+}
+
+/// /proc and /sys, with what the default plan makes read-only and hides.
+#[inline(always)]
+pub fn kernel(root: Fd, scratch: Fd) {
+    let quiet = NOSUID | NODEV | NOEXEC;
+    let proc = sys::create(sys::fsopen(c"proc"), quiet);
+    sys::attach(proc, root, c"proc");
+    let sysfs = sys::create(sys::fsopen(c"sysfs"), quiet | RDONLY);
+    sys::attach(sysfs, root, c"sys");
+    for name in [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"] {
+        let clone = sys::open_tree_attr(proc, name, raw::AT_RECURSIVE, RDONLY);
+        if clone >= 0 {
+            sys::attach(clone, proc, name);
+        }
+    }
+    let files = [
+        c"kcore",
+        c"keys",
+        c"latency_stats",
+        c"timer_list",
+        c"timer_stats",
+        c"sched_debug",
+    ];
+    mask(proc, scratch, c"no-file", &files);
+    mask(proc, scratch, c"no-directory", &[c"acpi", c"asound", c"scsi"]);
+    mask(
+        sysfs,
+        scratch,
+        c"no-directory",
+        &[c"firmware", c"devices/virtual/powercap"],
+    );
+}
+
+/// A clone that found nothing to cover covers the next path.
+#[inline(always)]
+fn mask(under: Fd, scratch: Fd, cover: &core::ffi::CStr, names: &[&core::ffi::CStr]) {
+    let mut clone = -1;
+    for name in names {
+        if clone < 0 {
+            clone = sys::open_tree_attr(scratch, cover, 0, RDONLY | NOSUID | NODEV | NOEXEC);
+        }
+        if sys::attach(clone, under, name) {
+            clone = -1;
+        }
+    }
+}
+
+/// /dev, with its own terminals and shared memory.
+#[inline(always)]
+pub fn dev(root: Fd, scratch: Fd) {
+    let dev = sys::open_tree_attr(scratch, c"dev", 0, NOSUID | NOEXEC);
+    nodes(dev);
+    sys::attach(dev, root, c"dev");
+    let context = sys::fsopen(c"devpts");
+    sys::option(context, c"mode", c"0620");
+    sys::option(context, c"gid", c"5");
+    sys::option(context, c"ptmxmode", c"0666");
+    sys::attach(sys::create(context, NOSUID | NOEXEC), dev, c"pts");
+    let shm = sys::open_tree_attr(scratch, c"shm", 0, NOSUID | NODEV | NOEXEC);
+    sys::attach(shm, dev, c"shm");
+}
+
+/// Devices, links and directories of /dev.
+#[inline(always)]
+pub fn nodes(dev: Fd) {
+    for (name, major, minor) in [
+        (c"null", 1, 3),
+        (c"zero", 1, 5),
+        (c"full", 1, 7),
+        (c"random", 1, 8),
+        (c"urandom", 1, 9),
+        (c"tty", 5, 0),
+    ] {
+        sys::device(dev, name, major, minor);
+    }
+    for (name, target) in [
+        (c"fd", c"/proc/self/fd"),
+        (c"stdin", c"/proc/self/fd/0"),
+        (c"stdout", c"/proc/self/fd/1"),
+        (c"stderr", c"/proc/self/fd/2"),
+        (c"ptmx", c"pts/ptmx"),
+    ] {
+        sys::link(dev, name, target);
+    }
+    sys::directory(dev, c"pts", 0o755);
+    sys::directory(dev, c"shm", 0o1777);
+}

@@ -1,0 +1,571 @@
+//! Raw system calls: the instruction, and the calls that the floors make.
+//!
+//! Every function is the call of its name with the kernel's arguments; the
+//! value is the kernel's, an error a small negative number that most callers
+//! ignore. That is the point of a floor.
+
+use core::{
+    arch::asm,
+    ffi::{CStr, c_void},
+    mem::MaybeUninit,
+};
+
+pub use linux_raw_sys::general as raw;
+
+/// A descriptor, or the error in its place.
+pub type Fd = i32;
+
+/// The working directory (AT_FDCWD).
+pub const HERE: Fd = raw::AT_FDCWD;
+
+/// A pointer array as exec takes it, or one pointer of it.
+pub type Vector = *const *const u8;
+
+/// One system call.
+///
+/// # Safety
+/// Pointers among the arguments must be valid for what the call does.
+#[inline(always)]
+pub unsafe fn call<const N: usize>(number: u32, arguments: [usize; N]) -> isize {
+    let at = |index: usize| arguments.get(index).copied().unwrap_or(0);
+    let value: isize;
+    // SAFETY: the kernel keeps all registers but rax, rcx and r11; the caller
+    // vouches for the pointers.
+    unsafe {
+        match N {
+            0 => asm!("syscall", inlateout("rax") number as usize => value,
+                lateout("rcx") _, lateout("r11") _, options(nostack)),
+            1 => asm!("syscall", inlateout("rax") number as usize => value, in("rdi") at(0),
+                lateout("rcx") _, lateout("r11") _, options(nostack)),
+            2 => asm!("syscall", inlateout("rax") number as usize => value, in("rdi") at(0),
+                in("rsi") at(1), lateout("rcx") _, lateout("r11") _, options(nostack)),
+            3 => asm!("syscall", inlateout("rax") number as usize => value, in("rdi") at(0),
+                in("rsi") at(1), in("rdx") at(2),
+                lateout("rcx") _, lateout("r11") _, options(nostack)),
+            4 => asm!("syscall", inlateout("rax") number as usize => value, in("rdi") at(0),
+                in("rsi") at(1), in("rdx") at(2), in("r10") at(3),
+                lateout("rcx") _, lateout("r11") _, options(nostack)),
+            _ => asm!("syscall", inlateout("rax") number as usize => value, in("rdi") at(0),
+                in("rsi") at(1), in("rdx") at(2), in("r10") at(3), in("r8") at(4),
+                lateout("rcx") _, lateout("r11") _, options(nostack)),
+        }
+    }
+    value
+}
+
+/// `memcpy(3)`.
+///
+/// # Safety
+/// As in C.
+#[inline(always)]
+pub unsafe fn copy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
+    // SAFETY: the direction flag is clear by the ABI; the ranges are the
+    // caller's promise.
+    unsafe {
+        asm!("rep movsb", inout("rcx") length => _, inout("rdi") to => _, inout("rsi") from => _,
+            options(nostack, preserves_flags));
+    }
+    to
+}
+
+/// `memset(3)`.
+///
+/// # Safety
+/// As in C.
+#[inline(always)]
+pub unsafe fn fill(to: *mut u8, byte: i32, length: usize) -> *mut u8 {
+    // SAFETY: as in `copy`. C takes the low byte.
+    unsafe {
+        asm!("rep stosb", inout("rcx") length => _, inout("rdi") to => _,
+            in("al") byte.to_le_bytes()[0], options(nostack, preserves_flags));
+    }
+    to
+}
+
+/// A number for the kernel: descriptors and flags, sign-extended as C does.
+#[must_use]
+#[inline(always)]
+pub fn word(number: i32) -> usize {
+    (number as isize).cast_unsigned()
+}
+
+#[inline(always)]
+fn text(text: &CStr) -> usize {
+    text.as_ptr().addr()
+}
+
+/// A descriptor from a call's value. Truncation can't lose anything: errors
+/// and descriptors fit.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)]
+fn fd(value: isize) -> Fd {
+    value as Fd
+}
+
+/// exit_group(2).
+#[inline(always)]
+pub fn exit(code: i32) -> ! {
+    // SAFETY: no pointers; the call does not return.
+    unsafe {
+        asm!("syscall", in("rax") raw::__NR_exit_group as usize, in("rdi") word(code),
+            options(noreturn, nostack));
+    }
+}
+
+/// close_range(2) on everything above the standard descriptors.
+#[inline(always)]
+pub fn close_inherited() {
+    // SAFETY: no pointers; nothing here holds a descriptor yet.
+    unsafe { call(raw::__NR_close_range, [3, u32::MAX as usize, 0]) };
+}
+
+/// mount(2). `source`, `kind` and `data` may be empty where the call ignores
+/// them.
+#[inline(always)]
+pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u32, data: Option<&CStr>) {
+    let data = data.map_or(0, text);
+    // SAFETY: C strings that live across the call.
+    unsafe {
+        call(
+            raw::__NR_mount,
+            [text(source), text(target), text(kind), flags as usize, data],
+        )
+    };
+}
+
+/// mount(2) with MS_REC and MS_PRIVATE on `/`: nothing that follows reaches the host.
+#[inline(always)]
+pub fn make_private() {
+    mount(c"", c"/", c"", raw::MS_REC | raw::MS_PRIVATE, None);
+}
+
+/// open(2) relative to `directory`.
+#[inline(always)]
+pub fn open(directory: Fd, path: &CStr, flags: u32) -> Fd {
+    let flags = (flags | raw::O_CLOEXEC) as usize;
+    // SAFETY: a C string that lives across the call.
+    fd(unsafe { call(raw::__NR_openat, [word(directory), text(path), flags, 0]) })
+}
+
+/// Opens the program `name` in the folder of `path`, which this program was
+/// called by.
+///
+/// # Safety
+/// A C string of less than 200 bytes.
+#[inline(always)]
+pub unsafe fn open_beside(path: *const u8, name: &CStr) -> Fd {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 256];
+    let start = buffer.as_mut_ptr().cast::<u8>();
+    // SAFETY: the path and the name fit; the pointers stay inside.
+    unsafe {
+        let (mut from, mut to, mut base) = (path, start, start);
+        while *from != 0 {
+            *to = *from;
+            to = to.add(1);
+            if *from == b'/' {
+                base = to;
+            }
+            from = from.add(1);
+        }
+        copy(base, name.as_ptr().cast(), name.count_bytes() + 1);
+        let flags = (raw::O_RDONLY | raw::O_CLOEXEC) as usize;
+        fd(call(raw::__NR_openat, [word(HERE), start.addr(), flags, 0]))
+    }
+}
+
+/// memfd_create(2), a file that can be sealed.
+#[inline(always)]
+pub fn memory_file(name: &CStr, flags: u32) -> Fd {
+    let flags = (flags | raw::MFD_CLOEXEC | raw::MFD_ALLOW_SEALING) as usize;
+    // SAFETY: a C string that lives across the call.
+    fd(unsafe { call(raw::__NR_memfd_create, [text(name), flags]) })
+}
+
+/// The size by fstat(2).
+#[inline(always)]
+#[must_use]
+pub fn size_of_file(file: Fd) -> usize {
+    let mut status = MaybeUninit::<raw::stat>::uninit();
+    // SAFETY: the structure is the kernel's, which fills it.
+    unsafe {
+        call(raw::__NR_fstat, [word(file), status.as_mut_ptr().addr()]);
+        word(fd((*status.as_ptr()).st_size as isize))
+    }
+}
+
+/// pidfd_open(2) on this process.
+#[inline(always)]
+#[must_use]
+pub fn pidfd_of_self() -> Fd {
+    // SAFETY: no pointers.
+    unsafe {
+        let own = call(raw::__NR_getpid, []);
+        fd(call(raw::__NR_pidfd_open, [word(fd(own)), 0]))
+    }
+}
+
+/// close(2).
+#[inline(always)]
+pub fn close(descriptor: Fd) {
+    // SAFETY: no pointers; the floors close only what they opened.
+    unsafe { call(raw::__NR_close, [word(descriptor)]) };
+}
+
+/// open_tree(2) of `path` and all that is mounted below it.
+///
+/// # Safety
+/// A C string.
+#[inline(always)]
+pub unsafe fn open_tree_at(path: *const u8) -> Fd {
+    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_RECURSIVE;
+    // SAFETY: the caller's promise.
+    fd(unsafe { call(raw::__NR_open_tree, [word(HERE), path.addr(), flags as usize]) })
+}
+
+/// open_tree_attr(2): a detached clone that has `attributes`.
+#[inline(always)]
+pub fn open_tree_attr(directory: Fd, path: &CStr, flags: u32, attributes: u32) -> Fd {
+    let flags = (raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | flags) as usize;
+    let set = raw::mount_attr {
+        attr_set: u64::from(attributes),
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: a C string and a structure that live across the call.
+    fd(unsafe {
+        call(
+            raw::__NR_open_tree_attr,
+            [
+                word(directory),
+                text(path),
+                flags,
+                (&raw const set).addr(),
+                size_of::<raw::mount_attr>(),
+            ],
+        )
+    })
+}
+
+/// fsopen(2).
+#[inline(always)]
+pub fn fsopen(kind: &CStr) -> Fd {
+    // SAFETY: a C string that lives across the call.
+    fd(unsafe { call(raw::__NR_fsopen, [text(kind), raw::FSOPEN_CLOEXEC as usize]) })
+}
+
+/// fsconfig(2), FSCONFIG_SET_STRING.
+#[inline(always)]
+pub fn option(context: Fd, key: &CStr, value: &CStr) {
+    let command = raw::fsconfig_command::FSCONFIG_SET_STRING as usize;
+    // SAFETY: C strings that live across the call.
+    unsafe {
+        call(
+            raw::__NR_fsconfig,
+            [word(context), command, text(key), text(value), 0],
+        )
+    };
+}
+
+/// fsconfig(2), FSCONFIG_CMD_CREATE, then fsmount(2).
+#[inline(always)]
+pub fn create(context: Fd, attributes: u32) -> Fd {
+    let command = raw::fsconfig_command::FSCONFIG_CMD_CREATE as usize;
+    // SAFETY: no pointers.
+    unsafe {
+        call(raw::__NR_fsconfig, [word(context), command, 0, 0, 0]);
+        fd(call(
+            raw::__NR_fsmount,
+            [
+                word(context),
+                raw::FSMOUNT_CLOEXEC as usize,
+                attributes as usize,
+            ],
+        ))
+    }
+}
+
+/// move_mount(2) of a detached mount to `path` below `directory`; whether
+/// that is there.
+#[inline(always)]
+pub fn attach(mount: Fd, directory: Fd, path: &CStr) -> bool {
+    // SAFETY: C strings that live across the call.
+    0 == unsafe {
+        call(
+            raw::__NR_move_mount,
+            [
+                word(mount),
+                text(c""),
+                word(directory),
+                text(path),
+                raw::MOVE_MOUNT_F_EMPTY_PATH as usize,
+            ],
+        )
+    }
+}
+
+/// mknodat(2), a character device that everybody may use.
+#[inline(always)]
+pub fn device(directory: Fd, name: &CStr, major: u32, minor: u32) {
+    let mode = (raw::S_IFCHR | 0o666) as usize;
+    // SAFETY: a C string that lives across the call. Small numbers: the
+    // encoding is (major << 8) | minor.
+    unsafe {
+        call(
+            raw::__NR_mknodat,
+            [
+                word(directory),
+                text(name),
+                mode,
+                ((major << 8) | minor) as usize,
+            ],
+        )
+    };
+}
+
+/// mknodat(2), an empty file that may be read.
+#[inline(always)]
+pub fn file(directory: Fd, name: &CStr) {
+    let mode = (raw::S_IFREG | 0o444) as usize;
+    // SAFETY: a C string that lives across the call.
+    unsafe { call(raw::__NR_mknodat, [word(directory), text(name), mode, 0]) };
+}
+
+/// symlinkat(2).
+#[inline(always)]
+pub fn link(directory: Fd, name: &CStr, target: &CStr) {
+    // SAFETY: C strings that live across the call.
+    unsafe {
+        call(
+            raw::__NR_symlinkat,
+            [text(target), word(directory), text(name)],
+        )
+    };
+}
+
+/// mkdirat(2).
+#[inline(always)]
+pub fn directory(directory: Fd, name: &CStr, mode: u32) {
+    // SAFETY: a C string that lives across the call.
+    unsafe {
+        call(
+            raw::__NR_mkdirat,
+            [word(directory), text(name), mode as usize],
+        )
+    };
+}
+
+/// chdir(2).
+#[inline(always)]
+pub fn chdir(path: *const u8) {
+    // SAFETY: the callers pass arguments of the program or literals.
+    unsafe { call(raw::__NR_chdir, [path.addr()]) };
+}
+
+/// Makes the directory `path` a mount of its own, with what is mounted below
+/// it, and the working directory.
+///
+/// # Safety
+/// A C string.
+#[inline(always)]
+pub unsafe fn bind_and_enter(path: *const u8) {
+    let flags = (raw::MS_BIND | raw::MS_REC) as usize;
+    // SAFETY: the caller's promise.
+    unsafe { call(raw::__NR_mount, [path.addr(), path.addr(), 0, flags, 0]) };
+    chdir(path);
+}
+
+/// fchdir(2).
+#[inline(always)]
+pub fn fchdir(directory: Fd) {
+    // SAFETY: no pointers.
+    unsafe { call(raw::__NR_fchdir, [word(directory)]) };
+}
+
+/// chroot(2) into the working directory.
+#[inline(always)]
+pub fn chroot_here() {
+    // SAFETY: a C string that lives across the call.
+    unsafe { call(raw::__NR_chroot, [text(c".")]) };
+}
+
+/// pivot_root(2) into the working directory, and umount2(2) of the old root,
+/// which is then mounted over the new one.
+#[inline(always)]
+pub fn pivot_here() {
+    // SAFETY: C strings that live across the calls.
+    unsafe {
+        call(raw::__NR_pivot_root, [text(c"."), text(c".")]);
+        call(raw::__NR_umount2, [text(c"."), raw::MNT_DETACH as usize]);
+    }
+}
+
+/// setsid(2).
+#[inline(always)]
+pub fn session() {
+    // SAFETY: no pointers.
+    unsafe { call(raw::__NR_setsid, []) };
+}
+
+/// sethostname(2).
+#[inline(always)]
+pub fn hostname(name: &CStr) {
+    // SAFETY: a C string that lives across the call.
+    unsafe { call(raw::__NR_sethostname, [text(name), name.count_bytes()]) };
+}
+
+/// unshare(2).
+#[inline(always)]
+pub fn unshare(namespaces: u32) {
+    // SAFETY: no pointers.
+    unsafe { call(raw::__NR_unshare, [namespaces as usize]) };
+}
+
+/// The environment of a pod's program.
+#[inline(always)]
+pub fn environment() -> [*const u8; 3] {
+    [
+        c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+            .as_ptr()
+            .cast(),
+        c"HOME=/root".as_ptr().cast(),
+        core::ptr::null(),
+    ]
+}
+
+/// execve(2); returns only if it failed.
+///
+/// # Safety
+/// A path and two pointer arrays as the call takes them.
+#[inline(always)]
+pub unsafe fn exec(path: *const u8, arguments: Vector, environment: Vector) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        call(
+            raw::__NR_execve,
+            [path.addr(), arguments.addr(), environment.addr()],
+        )
+    };
+}
+
+/// execveat(2) of the file that `program` refers to; returns only if it failed.
+///
+/// # Safety
+/// Two pointer arrays as the call takes them.
+#[inline(always)]
+pub unsafe fn exec_descriptor(program: Fd, arguments: Vector, environment: Vector) {
+    // SAFETY: the caller's promise; the path is the empty string.
+    unsafe {
+        call(
+            raw::__NR_execveat,
+            [
+                word(program),
+                text(c""),
+                arguments.addr(),
+                environment.addr(),
+                raw::AT_EMPTY_PATH as usize,
+            ],
+        )
+    };
+}
+
+/// clone3(2) in the form of vfork, with the namespaces `namespaces`: the child
+/// runs `child(data)` in the caller's memory while the caller waits; the value
+/// is the pid, and `pidfd` the descriptor, if it is asked for.
+///
+/// The child uses the caller's own stack, below its last frame, as vfork(2)
+/// does: no page is mapped or touched for it.
+///
+/// # Safety
+/// `child` must not return, must write to nothing but its own frames and
+/// `data`, and must not be inlined into the caller.
+#[inline(always)]
+pub unsafe fn vfork(
+    namespaces: u32,
+    pidfd: Option<&mut Fd>,
+    child: unsafe extern "C" fn(*mut c_void) -> !,
+    data: *mut c_void,
+) -> isize {
+    let mut flags = namespaces | raw::CLONE_VM | raw::CLONE_VFORK;
+    let pidfd = pidfd.map_or(0, |place| {
+        flags |= raw::CLONE_PIDFD;
+        core::ptr::from_mut(place).addr()
+    });
+    // The structure of Linux 5.3 is enough.
+    let arguments: [u64; 8] = [
+        u64::from(flags),
+        pidfd as u64,
+        0,
+        0,
+        u64::from(raw::SIGCHLD),
+        0,
+        0,
+        0,
+    ];
+    let value: isize;
+    // SAFETY: the structure lives across the call. The block may use the stack
+    // below the caller's frame (no `nostack`), which is aligned for a call; the
+    // child never leaves `child`, so it touches no frame of the caller.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "mov rdi, r9",
+            "call r8",
+            "2:",
+            inlateout("rax") raw::__NR_clone3 as usize => value,
+            in("rdi") &raw const arguments,
+            in("rsi") size_of_val(&arguments),
+            in("r8") child,
+            in("r9") data,
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    value
+}
+
+/// umask(2).
+#[inline(always)]
+pub fn umask(mask: u32) {
+    // SAFETY: no pointers.
+    unsafe { call(raw::__NR_umask, [mask as usize]) };
+}
+
+/// Waits for the child that `pidfd` refers to (waitid(2), P_PIDFD) and gives
+/// the exit code that a shell would: 128 and the signal for a killed one.
+#[inline(always)]
+pub fn wait(pidfd: Fd) -> i32 {
+    let mut information = [0_u32; 32];
+    // SAFETY: the buffer has siginfo_t's 128 bytes.
+    unsafe {
+        call(
+            raw::__NR_waitid,
+            [
+                raw::P_PIDFD as usize,
+                word(pidfd),
+                information.as_mut_ptr().addr(),
+                raw::WEXITED as usize,
+                0,
+            ],
+        );
+    }
+    // si_code is the third word, si_status the seventh.
+    let [_, _, code, _, _, _, status, ..] = information;
+    let killed = if code == raw::CLD_EXITED { 0 } else { 128 };
+    (status | killed).cast_signed()
+}
+
+/// Reaps whatever ends until `child` has, and gives its exit code.
+#[inline(always)]
+pub fn reap_until(child: isize) -> i32 {
+    let mut status = 0_u32;
+    // SAFETY: the status has an int's size.
+    while unsafe { call(raw::__NR_wait4, [usize::MAX, (&raw mut status).addr(), 0, 0]) } != child {}
+    let code = if status & 0x7f == 0 {
+        (status >> 8) & 0xff
+    } else {
+        128 | (status & 0x7f)
+    };
+    code.cast_signed()
+}

@@ -1,0 +1,126 @@
+//! Paths by plain descriptor numbers, for code that pid 1 runs: rustix's
+//! descriptor types check for -1 at run time, and could panic there.
+
+use super::{arch, descriptor, result};
+use core::ffi::CStr;
+use linux_raw_sys::general as raw;
+use rustix::io::Errno;
+
+const fn cwd() -> usize {
+    (raw::AT_FDCWD as isize).cast_unsigned()
+}
+
+/// Makes `path` the working directory, by a walk that follows no magic link of
+/// a procfs: none of the descriptors that lead out of the root can be named
+/// (CVE-2024-21626).
+///
+/// # Errors
+/// As chdir(2); ELOOP for a magic link.
+pub fn enter(path: &CStr) -> Result<(), Errno> {
+    let how = raw::open_how {
+        flags: u64::from(raw::O_PATH | raw::O_DIRECTORY | raw::O_CLOEXEC),
+        mode: 0,
+        resolve: u64::from(raw::RESOLVE_NO_MAGICLINKS),
+    };
+    // SAFETY: the path is zero-terminated, the structure has the size given.
+    let opened = result(unsafe {
+        arch::syscall(
+            raw::__NR_openat2,
+            [
+                cwd(),
+                path.as_ptr().expose_provenance(),
+                (&raw const how).expose_provenance(),
+                size_of_val(&how),
+                0,
+                0,
+            ],
+        )
+    });
+    match opened {
+        // Before Linux 5.6, or refused by a filter.
+        Err(Errno::NOSYS | Errno::PERM) => enter_and_look(path),
+        Err(errno) => Err(errno),
+        Ok(directory) => {
+            // SAFETY: no pointer.
+            let entered =
+                result(unsafe { arch::syscall(raw::__NR_fchdir, [directory, 0, 0, 0, 0, 0]) });
+            if let Ok(number) = i32::try_from(directory) {
+                let _ = descriptor::close(number);
+            }
+            entered.map(drop)
+        }
+    }
+}
+
+/// A directory outside of the root has no path in it: getcwd(2) then answers
+/// with something that is not absolute.
+fn enter_and_look(path: &CStr) -> Result<(), Errno> {
+    let mut buffer = [0_u8; 4096];
+    // SAFETY: the path is zero-terminated.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_chdir,
+            [path.as_ptr().expose_provenance(), 0, 0, 0, 0, 0],
+        )
+    })?;
+    // SAFETY: the kernel writes at most the buffer's length.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_getcwd,
+            [
+                buffer.as_mut_ptr().expose_provenance(),
+                buffer.len(),
+                0,
+                0,
+                0,
+                0,
+            ],
+        )
+    })?;
+    if buffer.first() == Some(&b'/') {
+        Ok(())
+    } else {
+        Err(Errno::LOOP)
+    }
+}
+
+/// Reads the file `path` from `offset` into `buffer`; returns how much there
+/// was.
+///
+/// # Errors
+/// As openat(2) and pread(2).
+pub fn read_at(path: &CStr, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the path is zero-terminated.
+    let file = result(unsafe {
+        arch::syscall(
+            raw::__NR_openat,
+            [
+                cwd(),
+                path.as_ptr().expose_provenance(),
+                (raw::O_RDONLY | raw::O_NONBLOCK | raw::O_CLOEXEC) as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    })?;
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    // SAFETY: the kernel writes at most the buffer's length.
+    let count = result(unsafe {
+        arch::syscall(
+            raw::__NR_pread64,
+            [
+                file,
+                buffer.as_mut_ptr().expose_provenance(),
+                buffer.len(),
+                offset,
+                0,
+                0,
+            ],
+        )
+    });
+    if let Ok(number) = i32::try_from(file) {
+        let _ = descriptor::close(number);
+    }
+    count
+}

@@ -1,0 +1,309 @@
+//! The command line of `stage0 run` and `stage0 plan`.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Advice, Error, What, Why},
+    lower::split_option,
+    timings::Format,
+};
+
+/// One option of the command line.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice<'a> {
+    /// `--rootfs DIR`
+    Rootfs(&'a CStr),
+    /// `--volume NAME,kind=...` or `--volume SRC:DST[:ro]`
+    Volume(&'a CStr),
+    /// `--mount volume=NAME,target=PATH`
+    Mount(&'a CStr),
+    /// `--tmpfs DST`
+    Tmpfs(&'a CStr),
+    /// `--set-env NAME=VALUE`
+    SetVariable(&'a CStr),
+    /// `--working-dir DIR`
+    WorkingDirectory(&'a CStr),
+    /// `--user USER`
+    User(&'a CStr),
+    /// `--group GROUP`
+    Group(&'a CStr),
+    /// `--hostname NAME`
+    Hostname(&'a CStr),
+    /// `--net=host|none`
+    Network(Network),
+    /// `--stage1=init|init:PATH|fly|PATH`
+    Stage1(Stage1<'a>),
+    /// `--readonly-rootfs`
+    ReadOnlyRoot(bool),
+    /// `--ephemeral`
+    Ephemeral(bool),
+    /// `--tty`
+    Terminal(bool),
+    /// `--insecure-options=all`
+    Insecure,
+    /// `--timings[=json]`
+    Timings(Format),
+    /// `--debug`
+    Debug,
+    /// `--help`
+    Help,
+}
+
+/// `--net`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The host's network namespace.
+    Host,
+    /// A new one, with lo only.
+    None,
+}
+
+/// `--stage1`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage1<'a> {
+    /// stage1-init as pid 1 of new namespaces; perhaps a certain one.
+    Init(Option<&'a CStr>),
+    /// A private mount namespace and chroot, in the process that was called.
+    Fly,
+    /// Another program that keeps the contract of a stage 1.
+    Other(&'a CStr),
+}
+
+/// A checked command line.
+#[derive(Clone, Debug)]
+pub struct Options<'a, I> {
+    /// All options in order.
+    pub choices: Choices<I>,
+    /// The programs and their arguments, separated by `---`.
+    pub programs: I,
+    /// `--rootfs`
+    pub rootfs: &'a CStr,
+    /// `--working-dir`
+    pub working_directory: Option<&'a CStr>,
+    /// `--user`
+    pub user: Option<&'a CStr>,
+    /// `--group`
+    pub group: Option<&'a CStr>,
+    /// `--hostname`
+    pub hostname: Option<&'a CStr>,
+    /// `--net`
+    pub network: Network,
+    /// `--stage1`
+    pub stage1: Stage1<'a>,
+    /// `--readonly-rootfs`
+    pub read_only_root: bool,
+    /// `--ephemeral`
+    pub ephemeral: bool,
+    /// `--tty`; `None` if it was not said.
+    pub terminal: Option<bool>,
+    /// `--insecure-options=all`
+    pub insecure: bool,
+    /// `--timings`
+    pub timings: Option<Format>,
+    /// `--debug`
+    pub debug: bool,
+}
+
+/// Reads the command line behind the command; `None` asks for help.
+///
+/// # Errors
+/// Names the option that is unknown, or what is missing.
+pub fn parse<'a, I>(arguments: I) -> Result<Option<Options<'a, I>>, Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let mut choices = Choices { rest: arguments };
+    let mut options = Options {
+        choices: choices.clone(),
+        programs: choices.rest.clone(),
+        rootfs: c"",
+        working_directory: None,
+        user: None,
+        group: None,
+        hostname: None,
+        network: Network::Host,
+        stage1: Stage1::Init(None),
+        read_only_root: false,
+        ephemeral: false,
+        terminal: None,
+        insecure: false,
+        timings: None,
+        debug: false,
+    };
+    while let Some(choice) = choices.next()? {
+        match choice {
+            Choice::Help => return Ok(None),
+            Choice::Rootfs(path) => options.rootfs = path,
+            Choice::WorkingDirectory(path) => options.working_directory = Some(path),
+            Choice::User(user) => options.user = Some(user),
+            Choice::Group(group) => options.group = Some(group),
+            Choice::Hostname(name) => options.hostname = Some(name),
+            Choice::Network(network) => options.network = network,
+            Choice::Stage1(stage1) => options.stage1 = stage1,
+            Choice::ReadOnlyRoot(yes) => options.read_only_root = yes,
+            Choice::Ephemeral(yes) => options.ephemeral = yes,
+            Choice::Terminal(yes) => options.terminal = Some(yes),
+            Choice::Insecure => options.insecure = true,
+            Choice::Timings(format) => options.timings = Some(format),
+            Choice::Debug => options.debug = true,
+            Choice::SetVariable(variable) => check_variable(variable)?,
+            Choice::Volume(_) | Choice::Mount(_) | Choice::Tmpfs(_) => {}
+        }
+    }
+    let mut programs = choices.rest.clone();
+    let mut peek = programs.clone();
+    if peek.next() == Some(c"--") {
+        programs = peek;
+    }
+    options.programs = programs;
+    options.check()?;
+    Ok(Some(options))
+}
+
+fn check_variable(variable: &CStr) -> Result<(), Error<'_>> {
+    match variable.to_bytes().iter().position(|byte| *byte == b'=') {
+        None | Some(0) => Err(Error::new(
+            What::ReadVariable,
+            variable,
+            Why::NoAssignment,
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+impl<'a, I> Options<'a, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    fn check(&self) -> Result<(), Error<'a>> {
+        let failed = |why: Why| {
+            Err(Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp))
+        };
+        if self.rootfs.is_empty() {
+            return failed(Why::NoRootfs);
+        }
+        if self.programs.clone().next().is_none() {
+            return failed(Why::NoProgramNamed);
+        }
+        if self.stage1 == Stage1::Fly {
+            let conflict = if self.hostname.is_some() {
+                Some(c"--hostname")
+            } else if self.network == Network::None {
+                Some(c"--net=none")
+            } else if self.terminal == Some(true) {
+                Some(c"--tty")
+            } else if self.programs.clone().any(|word| word == c"---") {
+                Some(c"---")
+            } else {
+                None
+            };
+            if let Some(option) = conflict {
+                return Err(Error::new(What::ReadOption, option, Why::NotWithFly));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Walks the options; stops before the first operand.
+#[derive(Clone, Debug)]
+pub struct Choices<I> {
+    rest: I,
+}
+
+impl<'a, I> Choices<I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    /// The next option.
+    ///
+    /// # Errors
+    /// Names the option that is unknown or lacks its value.
+    pub fn next(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
+        let mut peek = self.rest.clone();
+        match peek.next() {
+            Some(word) if word.to_bytes().starts_with(b"-") && word != c"--" => {
+                self.rest = peek;
+                self.choice(word).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn choice(&mut self, word: &'a CStr) -> Result<Choice<'a>, Error<'a>> {
+        let (name, inline) = split_option(word);
+        let failed = |why: Why| Error::new(What::ReadOption, word, why).advice(Advice::SeeHelp);
+        let mut value = inline;
+        let mut take = || {
+            value
+                .take()
+                .or_else(|| self.rest.next())
+                .ok_or(failed(Why::NoValue))
+        };
+        let choice = match name {
+            b"--rootfs" => Choice::Rootfs(take()?),
+            b"--volume" | b"-v" => Choice::Volume(take()?),
+            b"--mount" => Choice::Mount(take()?),
+            b"--tmpfs" => Choice::Tmpfs(take()?),
+            b"--set-env" => Choice::SetVariable(take()?),
+            b"--working-dir" => Choice::WorkingDirectory(take()?),
+            b"--user" => Choice::User(take()?),
+            b"--group" => Choice::Group(take()?),
+            b"--hostname" => Choice::Hostname(take()?),
+            b"--net" => Choice::Network(match take()?.to_bytes() {
+                b"host" => Network::Host,
+                b"none" => Network::None,
+                _ => return Err(failed(Why::NotHostOrNone)),
+            }),
+            b"--stage1" => Choice::Stage1(Stage1::parse(take()?, word)?),
+            b"--insecure-options" => match take()?.to_bytes() {
+                b"all" => Choice::Insecure,
+                _ => return Err(failed(Why::NotAll)),
+            },
+            b"--readonly-rootfs" => Choice::ReadOnlyRoot(switch(value.take(), word)?),
+            b"--ephemeral" => Choice::Ephemeral(switch(value.take(), word)?),
+            b"--tty" | b"-t" => Choice::Terminal(switch(value.take(), word)?),
+            b"--timings" => Choice::Timings(Format::parse(value.take(), word)?),
+            b"--debug" => Choice::Debug,
+            b"--help" | b"-h" => Choice::Help,
+            _ => return Err(failed(Why::NoSuchOption)),
+        };
+        if value.is_some() {
+            return Err(failed(Why::TakesNoValue));
+        }
+        Ok(choice)
+    }
+}
+
+fn switch<'a>(value: Option<&CStr>, word: &'a CStr) -> Result<bool, Error<'a>> {
+    match value.map(CStr::to_bytes) {
+        None | Some(b"true") => Ok(true),
+        Some(b"false") => Ok(false),
+        Some(_) => Err(Error::new(What::ReadOption, word, Why::NotTrueOrFalse)),
+    }
+}
+
+impl<'a> Stage1<'a> {
+    /// A path is another stage 1, unless its name is that of ours.
+    fn parse(value: &'a CStr, word: &'a CStr) -> Result<Self, Error<'a>> {
+        let bytes = value.to_bytes();
+        if let Some(path) = bytes.strip_prefix(b"init:") {
+            let tail = value.to_bytes_with_nul().get(b"init:".len()..);
+            let path = tail
+                .filter(|_| !path.is_empty())
+                .and_then(|tail| CStr::from_bytes_with_nul(tail).ok());
+            return path
+                .map(|path| Self::Init(Some(path)))
+                .ok_or(Error::new(What::ReadOption, word, Why::NoValue));
+        }
+        match bytes {
+            b"init" => Ok(Self::Init(None)),
+            b"fly" => Ok(Self::Fly),
+            _ if bytes.rsplit(|byte| *byte == b'/').next() == Some(crate::stage1::FILE_NAME) => {
+                Ok(Self::Init(Some(value)))
+            }
+            _ if bytes.contains(&b'/') => Ok(Self::Other(value)),
+            _ => Err(Error::new(What::ReadOption, word, Why::NoStage1)),
+        }
+    }
+}

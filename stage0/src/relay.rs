@@ -1,0 +1,182 @@
+//! A pod's terminal: the caller's terminal in raw mode, and the bytes between
+//! it and the master of the pod's own.
+
+use fly::{
+    error::{Error, What},
+    sys::{descriptor, signal, wait::End},
+};
+use linux_raw_sys::general as raw;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fd::{AsRawFd, BorrowedFd},
+    io::Errno,
+    process::WaitIdOptions,
+    termios::{self, OptionalActions, Termios},
+};
+
+use crate::{NAME, run};
+
+/// Bytes that are moved at once.
+const CHUNK: usize = 4096;
+
+/// The terminal of a pod.
+#[derive(Debug)]
+pub struct Terminal;
+
+impl Terminal {
+    /// Whether the pod gets one: as `--tty` says, else if both standard input
+    /// and output are terminals.
+    #[must_use]
+    pub fn wanted(said: Option<bool>) -> bool {
+        let is_terminal = |number| {
+            descriptor::borrow(number).is_some_and(termios::isatty)
+        };
+        said.unwrap_or_else(|| is_terminal(0) && is_terminal(1))
+    }
+
+    /// Moves bytes until the pod has ended and all of its output is written.
+    pub fn relay(master: BorrowedFd<'_>, pod: BorrowedFd<'_>) -> Option<End> {
+        let caller = Caller::new();
+        caller.copy_size(master);
+        let end = Relay {
+            master,
+            pod,
+            input: true,
+            end: None,
+        }
+        .run();
+        caller.restore();
+        match end {
+            Ok(end) => end,
+            Err(errno) => {
+                Error::new(What::Relay, c"the terminal", errno).print(NAME);
+                run::ended(pod, WaitIdOptions::empty())
+            }
+        }
+    }
+}
+
+/// The caller's terminal, if it has one.
+struct Caller {
+    saved: Option<Termios>,
+}
+
+impl Caller {
+    /// Keys go to the pod as they are; its terminal gives them their meaning.
+    fn new() -> Self {
+        let saved = descriptor::borrow(0).and_then(|stdin| termios::tcgetattr(stdin).ok());
+        if let (Some(saved), Some(stdin)) = (&saved, descriptor::borrow(0)) {
+            let mut raw_mode = saved.clone();
+            raw_mode.make_raw();
+            let _ = termios::tcsetattr(stdin, OptionalActions::Drain, &raw_mode);
+        }
+        Self { saved }
+    }
+
+    fn copy_size(&self, master: BorrowedFd<'_>) {
+        let size = [0, 1]
+            .into_iter()
+            .filter_map(descriptor::borrow)
+            .find_map(|terminal| termios::tcgetwinsize(terminal).ok());
+        if let Some(size) = size {
+            let _ = termios::tcsetwinsize(master, size);
+        }
+    }
+
+    fn restore(&self) {
+        if let (Some(saved), Some(stdin)) = (&self.saved, descriptor::borrow(0)) {
+            let _ = termios::tcsetattr(stdin, OptionalActions::Drain, saved);
+        }
+    }
+}
+
+struct Relay<'r> {
+    master: BorrowedFd<'r>,
+    pod: BorrowedFd<'r>,
+    /// Standard input has not ended yet.
+    input: bool,
+    end: Option<End>,
+}
+
+impl Relay<'_> {
+    fn run(&mut self) -> Result<Option<End>, Errno> {
+        let signals = signal::descriptor(signal::SUPERVISED)?;
+        let stdin = descriptor::borrow(0).ok_or(Errno::BADF)?;
+        loop {
+            let watched = if self.input {
+                PollFlags::IN
+            } else {
+                PollFlags::empty()
+            };
+            let mut ready = [
+                PollFd::new(&self.master, PollFlags::IN),
+                PollFd::new(&signals, PollFlags::IN),
+                PollFd::new(&self.pod, PollFlags::IN),
+                PollFd::new(&stdin, watched),
+            ];
+            match poll(&mut ready, None) {
+                Err(Errno::INTR) => continue,
+                done => done?,
+            };
+            let [output, signal, pod, input] = ready.map(|one| one.revents());
+            if !signal.is_empty() {
+                self.signal(signals.as_raw_fd());
+            }
+            if self.input && !input.is_empty() {
+                self.keys()?;
+            }
+            // The kernel answers EIO when the last peer is closed.
+            if output.contains(PollFlags::IN) {
+                self.output()?;
+            } else if !pod.is_empty() || !output.is_empty() {
+                // All output is written; what is left is the pod's end.
+                self.end = run::ended(self.pod, WaitIdOptions::empty());
+                return Ok(self.end);
+            }
+        }
+    }
+
+    fn signal(&mut self, signals: i32) {
+        // struct signalfd_siginfo (signalfd(2)); its first field is the signal.
+        let mut info = [0; 128];
+        while let Ok(128) = descriptor::read(signals, &mut info) {
+            let number = info.first_chunk().copied().map_or(0, u32::from_ne_bytes);
+            match number {
+                raw::SIGCHLD => {}
+                raw::SIGWINCH => Caller { saved: None }.copy_size(self.master),
+                number => run::forward(self.pod, number),
+            }
+        }
+    }
+
+    fn keys(&mut self) -> Result<(), Errno> {
+        let mut bytes = [0; CHUNK];
+        match descriptor::read(0, &mut bytes) {
+            Ok(0) | Err(Errno::IO) => {
+                // The end of a pipe is the key that ends a terminal's input.
+                self.input = false;
+                descriptor::write_all(self.master.as_raw_fd(), &[4]);
+                Ok(())
+            }
+            Ok(count) => {
+                let bytes = bytes.get(..count).unwrap_or_default();
+                descriptor::write_all(self.master.as_raw_fd(), bytes);
+                Ok(())
+            }
+            Err(Errno::INTR | Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn output(&mut self) -> Result<(), Errno> {
+        let mut bytes = [0; CHUNK];
+        match descriptor::read(self.master.as_raw_fd(), &mut bytes) {
+            Ok(count) => {
+                descriptor::write_all(1, bytes.get(..count).unwrap_or_default());
+                Ok(())
+            }
+            Err(Errno::IO | Errno::INTR | Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The foreground: launches the pod, passes signals on, returns its code.
+
+use fly::{
+    error::{Error, FAILURE, What, Why},
+    launch::{Launcher, Running},
+    plan::{MAX_STRINGS, Plan, Step},
+    sys::{descriptor, signal, wait::End},
+    text::Line,
+    timings::{Moment, Report, Scale},
+};
+use linux_raw_sys::general as raw;
+use rustix::{
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    process::{self, Signal, WaitId, WaitIdOptions},
+};
+
+use crate::{
+    NAME,
+    options::Options,
+    relay::Terminal,
+};
+
+/// Runs the pod to its end. `words` is room for exec's pointers and a stamp a
+/// step; `cycles` is the counter at the first instruction; `caller` the
+/// caller's stamp, if it passed one.
+pub fn run<'a, I>(
+    plan: Plan<'a>,
+    options: &Options<'_, I>,
+    words: &'static mut [usize],
+    cycles: u64,
+    caller: Option<u64>,
+) -> Result<i32, Error<'a>> {
+    let (room, stamps) = words
+        .split_at_mut_checked(MAX_STRINGS + 2)
+        .unwrap_or_default();
+    let timing = options.timings.map(|format| (format, Moment::now()));
+    let report = |stamps: &[usize]| {
+        if let Some((format, from)) = timing {
+            let scale = Scale::new(from, Moment::now());
+            let mut report = Report::new(format, NAME, scale.nanoseconds(cycles), caller);
+            report.steps(&plan, 0, stamps, &scale);
+            report.end();
+        }
+    };
+    let mut launcher = Launcher::new(plan, room);
+    if timing.is_some() {
+        launcher.stamp_into(stamps);
+        launcher.before_exec(&report);
+    }
+    let running = launcher.launch();
+    if options.debug {
+        for text in launcher.fallbacks().texts() {
+            Line::new(2).text(NAME).text(": ").text(text).end();
+        }
+    }
+    let Running {
+        child,
+        terminal,
+        stamps: pipe,
+    } = running?;
+    let end = match &terminal {
+        Some(master) => Terminal::relay(master.as_fd(), child.pidfd.as_fd()),
+        None => wait(child.pidfd.as_fd()),
+    };
+    let reaped = fly::sys::arch::cycles();
+    if let (Some((format, from)), Some(pipe)) = (timing, pipe) {
+        let scale = Scale::new(from, Moment::now());
+        let mut report = Report::new(format, NAME, scale.nanoseconds(cycles), caller);
+        report.steps(&plan, 0, launcher.stamps(), &scale);
+        inside(&mut report, &plan, &pipe, &scale);
+        report.named("end of the pod", scale.nanoseconds(reaped));
+        report.end();
+    }
+    match end {
+        Some(End::Exited(code)) => Ok(i32::from(code)),
+        Some(End::Killed(_)) => Err(Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled)),
+        None => Ok(FAILURE),
+    }
+}
+
+/// Waits for the pod's end by signals: nothing wakes up in between.
+fn wait(pod: BorrowedFd<'_>) -> Option<End> {
+    loop {
+        match signal::wait(signal::SUPERVISED, None) {
+            Some(raw::SIGCHLD) => {
+                if let Some(end) = ended(pod, WaitIdOptions::NOHANG) {
+                    return Some(end);
+                }
+            }
+            Some(signal) => forward(pod, signal),
+            None => {}
+        }
+    }
+}
+
+/// How the pod has ended, if it has.
+pub fn ended(pod: BorrowedFd<'_>, options: WaitIdOptions) -> Option<End> {
+    let status = process::waitid(WaitId::PidFd(pod), WaitIdOptions::EXITED | options).ok()??;
+    let number = |value: Option<i32>| value.and_then(|value| u8::try_from(value).ok());
+    match number(status.exit_status()) {
+        Some(code) => Some(End::Exited(code)),
+        None => number(status.terminating_signal()).map(End::Killed),
+    }
+}
+
+/// Passes a signal on to pid 1, which passes it on to the apps. A stop signal of
+/// the terminal stops this process too, so that the shell gets its prompt.
+pub fn forward(pod: BorrowedFd<'_>, number: u32) {
+    let _ = signal::send_by_descriptor(pod.as_raw_fd(), number);
+    if matches!(number, raw::SIGTSTP | raw::SIGTTIN | raw::SIGTTOU) {
+        let _ = process::kill_process(process::getpid(), Signal::STOP);
+    }
+}
+
+/// What pid 1 and the apps have reported: pairs of tag and counter.
+fn inside(report: &mut Report, plan: &Plan<'_>, pipe: &OwnedFd, scale: &Scale) {
+    let before = plan
+        .steps()
+        .take_while(|step| !matches!(step, Step::App { .. }))
+        .count();
+    let mut record = [0; 16];
+    while matches!(descriptor::read(pipe.as_raw_fd(), &mut record), Ok(16)) {
+        let number = |from: usize| {
+            let bytes = record.get(from..).and_then(<[u8]>::first_chunk);
+            bytes.copied().map_or(0, u64::from_ne_bytes)
+        };
+        let (tag, end) = (number(0), scale.nanoseconds(number(8)));
+        match tag {
+            u64::MAX => report.named("exec of pid 1", end),
+            tag if tag == u64::MAX - 1 => report.named("run of the app", end),
+            tag => {
+                let index = usize::try_from(tag).unwrap_or(usize::MAX);
+                if let Some(step) = plan.steps().nth(before.saturating_add(index)) {
+                    report.step(&step, end);
+                }
+            }
+        }
+    }
+}

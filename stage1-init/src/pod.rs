@@ -1,0 +1,129 @@
+//! A pod: reads the plan that stage0 has handed over and starts its apps.
+
+use fly::{
+    error::{Error, FAILURE, What, Why},
+    launch::app,
+    plan::{MAX_APPS, Plan, Step},
+    sys::{clone, descriptor, memory::Stack},
+};
+use rustix::{
+    io::Errno,
+    process::{DumpableBehavior, set_dumpable_behavior},
+};
+
+use crate::{
+    NAME,
+    stamps::Stamps,
+    supervise::{App, Pod},
+};
+
+/// The stack of an app's process until it is the program: a path buffer and
+/// room.
+const APP_STACK: usize = 32 << 10;
+
+/// Runs the pod whose plan is in descriptor `plan`; returns its exit code.
+/// `bytes` is room for the plan, `words` for exec's pointers.
+pub fn run(plan: i32, stamps: Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
+    // Nobody in the pod may read pid 1's memory or open its descriptors.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    match read(plan, bytes) {
+        Ok(plan) => start(&plan, stamps, words),
+        Err(error) => {
+            error.print(NAME);
+            FAILURE
+        }
+    }
+}
+
+/// The descriptor is closed: no app may inherit it.
+fn read(number: i32, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
+    let failed = |errno: Errno| Error::new(What::Read, c"the plan", errno);
+    let mut used = 0;
+    loop {
+        let room = bytes.get_mut(used..).unwrap_or_default();
+        if room.is_empty() {
+            break;
+        }
+        match descriptor::read(number, room) {
+            Ok(0) => break,
+            Ok(count) => used += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    descriptor::close(number).map_err(failed)?;
+    Plan::check(bytes.get(..used).unwrap_or_default())
+        .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
+}
+
+fn start(plan: &Plan<'_>, stamps: Stamps, words: &mut [usize]) -> i32 {
+    let mut pod = Pod::default();
+    let mut stack = match Stack::map(APP_STACK) {
+        Ok(stack) => stack,
+        Err(errno) => {
+            Error::new(What::MapStack, c"", errno).print(NAME);
+            return FAILURE;
+        }
+    };
+    for index in 0..MAX_APPS {
+        let Some(steps) = plan.app(index) else { break };
+        let started = start_app(steps, index, plan, &stamps, &mut stack, words);
+        match started {
+            Ok(app) => pod.add(app),
+            Err(error) => {
+                error.print(NAME);
+                pod.fail(FAILURE);
+                break;
+            }
+        }
+    }
+    drop(stack);
+    pod.supervise(&stamps)
+}
+
+/// The child runs in our memory until its exec: an error comes back without a
+/// pipe.
+fn start_app<'p>(
+    steps: fly::plan::Steps<'p>,
+    index: usize,
+    plan: &Plan<'p>,
+    stamps: &Stamps,
+    stack: &mut Stack,
+    words: &mut [usize],
+) -> Result<App, Error<'p>> {
+    let mut failure = Some(Error::new(What::Start, c"an app", Why::Killed));
+    // Where the app's steps begin in the plan: before them are those of the
+    // apps before it.
+    let first = plan
+        .steps()
+        .count()
+        .saturating_sub(steps.clone().count());
+    let child = clone::vfork(0, None, stack, || {
+        for (number, step) in steps.clone().enumerate() {
+            if let Step::Exec { .. } = step {
+                stamps.send((first + number) as u64, stamps.cycles());
+                failure = None;
+            }
+            if let Err(error) = app::step(&step, words) {
+                failure = Some(error);
+                return FAILURE;
+            }
+            stamps.send((first + number) as u64, stamps.cycles());
+        }
+        FAILURE
+    })
+    .map_err(|errno| Error::new(What::Start, c"an app", errno))?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let mut app = App::new(child.pid);
+    for step in steps {
+        match step {
+            Step::Stop { signal, deadline } => app.stop(u32::from(signal), deadline),
+            Step::Exec { .. } => break,
+            _ => {}
+        }
+    }
+    let _ = index;
+    Ok(app)
+}

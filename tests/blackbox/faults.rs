@@ -1,0 +1,538 @@
+//! Faults: each ends as if nothing was, or in 254 with one line, and leaves
+//! nothing behind (the runner compares mounts and processes after each test).
+
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
+
+use kickstage_tests::{
+    TestResult,
+    command::{Output, Run, program},
+    compare,
+    fault::{MODERN, SYS_OPEN_TREE_ATTR, failing},
+    pod::Pod,
+    roots, sys, tests,
+    trace::{self, Plan},
+};
+
+tests![
+    modern_calls_missing,
+    modern_calls_refused,
+    all_modern_calls_missing,
+    all_modern_calls_refused,
+    fallbacks_are_told,
+    fallbacks_keep_volumes_read_only,
+    fallbacks_stay_inside,
+    executable_memory_files_are_forbidden,
+    clone3_by_its_flags,
+    every_call_refused,
+    every_call_out_of_memory,
+    too_many_files,
+    no_more_namespaces,
+    root_is_a_file,
+    root_is_missing,
+    root_is_unreadable,
+    root_is_a_loop,
+    read_only_disk,
+    full_disk,
+    without_proc,
+    bad_stage1_plan,
+    stage1_init_without_a_plan,
+];
+
+/// What a pod is, in a form that can be compared.
+fn view(output: &Output) -> String {
+    output.code(0);
+    output.stdout.lines().filter(|line| !line.starts_with("ns.") && !line.starts_with("hostname=")).collect::<Vec<_>>().join("\n")
+}
+
+/// Starts of different kinds, which between them make every call.
+fn pods(root: &Path, source: &Path) -> Vec<Pod> {
+    let read_only = format!("{}:/data:ro", source.display());
+    vec![
+        Pod::new(root),
+        Pod::new(root).flag("--ephemeral").options(["--volume", &read_only]),
+        Pod::new(root).options(["--readonly-rootfs", "--tmpfs", "/tmp", "--net=none", "--user", "alice"]),
+        Pod::new(root).flag("--insecure-options=all").volume(source, "/new/folder"),
+        Pod::new(root).options(["--stage1=fly", "--volume", &read_only]),
+        Pod::fly(root).options(["--ro", "--tmpfs", "/tmp", "--user", "1000:1000"]).volume(source, "/data"),
+    ]
+}
+
+const SCRIPT: [&str; 15] = [
+    "report", "uid", "gid", "groups", "pid1", "cwd", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "mount", "fd", "env",
+];
+
+/// Every start sees the same with `calls` failing as without.
+#[track_caller]
+fn same_without(calls: &[i64], errno: i32) {
+    let (root, source) = (roots::probe(), roots::directory("source"));
+    fs::write(source.join("mark"), "").expect("a file");
+    fs::create_dir_all(root.join("data")).expect("a directory");
+    for pod in pods(&root, &source) {
+        // The first start may have made mount points.
+        let normal = view(&pod.probe(SCRIPT));
+        let output = pod.probe_command(SCRIPT).hook(failing(calls, errno)).output();
+        assert_eq!(strip(&view(&output)), strip(&normal), "calls {calls:?}, errno {errno}\n{}", output.everything());
+    }
+}
+
+/// Device numbers of anonymous file systems and inodes of pipes differ.
+fn strip(view: &str) -> String {
+    view.lines().map(|line| line.split("pipe:[").next().unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+fn modern_calls_missing() -> TestResult {
+    for (_, call) in MODERN {
+        same_without(&[*call], libc::ENOSYS);
+    }
+    Ok(())
+}
+
+/// As old filters of container engines answer.
+fn modern_calls_refused() -> TestResult {
+    for (_, call) in MODERN {
+        same_without(&[*call], libc::EPERM);
+    }
+    Ok(())
+}
+
+fn all() -> Vec<i64> {
+    MODERN.iter().map(|(_, call)| *call).collect()
+}
+
+fn all_modern_calls_missing() -> TestResult {
+    same_without(&all(), libc::ENOSYS);
+    Ok(())
+}
+
+fn all_modern_calls_refused() -> TestResult {
+    same_without(&all(), libc::EPERM);
+    Ok(())
+}
+
+fn fallbacks_are_told() -> TestResult {
+    let root = roots::probe();
+    for (name, call) in MODERN {
+        let pod = Pod::new(&root).options(["--debug", "--volume", "/etc:/new/host:ro"]);
+        // mount_setattr is only asked where open_tree_attr is missing, too.
+        let calls = match *name {
+            "mount_setattr" => vec![SYS_OPEN_TREE_ATTR, *call],
+            _ => vec![*call],
+        };
+        let output = pod.probe_command(["exit", "0"]).hook(failing(&calls, libc::ENOSYS)).output();
+        output.code(0);
+        assert!(output.stderr.contains(name), "{name} is not told\n{}", output.everything());
+    }
+    Ok(())
+}
+
+fn fallbacks_keep_volumes_read_only() -> TestResult {
+    let (root, source) = (roots::probe(), roots::directory("source"));
+    fs::create_dir(source.join("sub")).expect("a directory");
+    let sub = source.join("sub");
+    let sub = sub.to_str().expect("UTF-8");
+    sys::mount_tmpfs(sub, "").expect("a tmpfs");
+    let calls = [
+        vec![SYS_OPEN_TREE_ATTR],
+        vec![libc::SYS_mount_setattr],
+        vec![SYS_OPEN_TREE_ATTR, libc::SYS_mount_setattr],
+        all(),
+    ];
+    let script = ["create", "/data/x", ",", "create", "/data/sub/x"];
+    let read_only = format!("{}:/data:ro", source.display());
+    let bind = source.to_str().expect("UTF-8");
+    for calls in calls {
+        for errno in [libc::ENOSYS, libc::EPERM] {
+            let pods = [Pod::new(&root).options(["--volume", &read_only]), Pod::fly(&root).options(["--ro-bind", bind, "/data"])];
+            for pod in pods {
+                let output = pod.probe_command(script).hook(failing(&calls, errno)).output();
+                output.code(1).printed("create /data/x: EROFS\ncreate /data/sub/x: EROFS\n");
+            }
+        }
+    }
+    sys::unmount(sub).expect("an unmount");
+    Ok(())
+}
+
+/// Without openat2 every path is walked by hand: links still end inside.
+fn fallbacks_stay_inside() -> TestResult {
+    let (root, source, decoy) = (roots::probe(), roots::directory("source"), roots::directory("decoy"));
+    fs::write(source.join("mark"), "here").expect("a file");
+    symlink(&decoy, root.join("absolute")).expect("a link");
+    symlink("../../../../../../../../real", root.join("relative")).expect("a link");
+    symlink("/loop", root.join("loop")).expect("a link");
+    let inside = decoy.to_str().expect("UTF-8").to_owned();
+    for (target, seen) in [
+        ("/absolute", inside.clone()),
+        ("/absolute/below", format!("{inside}/below")),
+        ("/relative", "/real".to_owned()),
+        ("/../../real", "/real".to_owned()),
+        ("/etc/../new/./folder", "/new/folder".to_owned()),
+    ] {
+        for pod in [Pod::new(&root), Pod::fly(&root)] {
+            let command = pod.volume(&source, target).probe_command(["read", &format!("{seen}/mark")]);
+            command.hook(failing(&[libc::SYS_openat2], libc::ENOSYS)).output().code(0).printed("here");
+        }
+    }
+    let looping = Pod::new(&root).volume(&source, "/loop").probe_command(["exit", "0"]);
+    looping.hook(failing(&[libc::SYS_openat2], libc::ENOSYS)).output().refused(&["/loop", "Too many levels"]);
+    for name in ["proc", "sys", "dev"] {
+        let root = roots::probe();
+        fs::remove_dir(root.join(name)).expect("a directory");
+        symlink(&decoy, root.join(name)).expect("a link");
+        let command = Pod::new(&root).probe_command(["exit", "0"]);
+        command.hook(failing(&[libc::SYS_openat2], libc::ENOSYS)).output().refused(&[name, "symbolic link"]);
+    }
+    let command = Pod::new(&root).options(["--working-dir", "/proc/self/fd/0"]).probe_command(["exit", "0"]);
+    command.hook(failing(&[libc::SYS_openat2], libc::ENOSYS)).output().refused(&["/proc/self/fd/0"]);
+    assert!(compare::names(&decoy).is_empty());
+    Ok(())
+}
+
+/// vm.memfd_noexec = 2, a setting of this test's pid namespace (Linux 6.3).
+fn executable_memory_files_are_forbidden() -> TestResult {
+    let setting = Path::new("/proc/sys/vm/memfd_noexec");
+    if !setting.exists() {
+        return Ok(());
+    }
+    let root = roots::probe();
+    let normal = Pod::new(&root).probe(["report", "mount"]).stdout;
+    for value in ["1", "2"] {
+        fs::write(setting, value).expect("a setting of our own namespace");
+        let output = Pod::new(&root).probe(["report", "mount"]);
+        output.code(0).printed(&normal);
+        let script = ["open", "/proc/1/exe", "w", ",", "write", "/proc/1/exe", "x"];
+        Pod::new(&root).flag("--insecure-options=all").probe(script).code(1).lacks(": ok");
+    }
+    Ok(())
+}
+
+/// Its flags are in memory, where a filter can't see them; an old structure
+/// (E2BIG) or flag (EINVAL) is answered by the kernel itself.
+fn clone3_by_its_flags() -> TestResult {
+    let root = roots::probe();
+    let root = root.to_str().expect("UTF-8");
+    let output = roots::fresh("output");
+    let arguments = ["run", "--rootfs", root, "--", "/bin/probe", "exit", "7"];
+    let run = |when, errno| trace::run(&program("stage0"), &arguments, &output, Plan::Fail { when, errno });
+    let traced = run(|_, call| call.call() == libc::SYS_clone3, libc::ENOSYS);
+    assert!(traced.acted && traced.code == 7 && traced.stuck.is_empty(), "{traced:?}");
+    // Refused for its namespaces: nothing can help.
+    for errno in [libc::ENOSPC, libc::EPERM, libc::EAGAIN, libc::ENOMEM] {
+        let traced = run(with_namespaces, errno);
+        assert!(traced.acted && traced.stuck.is_empty(), "{traced:?}");
+        let text = fs::read_to_string(&output).expect("a file");
+        assert!(traced.code == 254 && text.lines().count() == 1 && text.starts_with("stage0: "), "{traced:?}: {text}");
+    }
+    Ok(())
+}
+
+/// clone or clone3 with CLONE_NEWPID.
+fn with_namespaces(pid: i32, registers: &sys::Registers) -> bool {
+    let flags = match registers.call() {
+        libc::SYS_clone3 => sys::word(pid, registers.argument(0)).unwrap_or(0),
+        libc::SYS_clone => registers.argument(0),
+        _ => return false,
+    };
+    flags & u64::from(libc::CLONE_NEWPID.cast_unsigned()) != 0
+}
+
+/// The calls of a start that may fail. Not in the list: execve, by which the
+/// launcher itself is started; write, by which it complains; and those that
+/// can't fail, such as rt_sigprocmask and umask.
+const CALLS: &[(&str, i64)] = &[
+    ("access", libc::SYS_access),
+    ("arch_prctl", libc::SYS_arch_prctl),
+    ("capset", libc::SYS_capset),
+    ("chdir", libc::SYS_chdir),
+    ("chroot", libc::SYS_chroot),
+    ("clone", libc::SYS_clone),
+    ("clone3", libc::SYS_clone3),
+    ("close_range", libc::SYS_close_range),
+    ("dup2", libc::SYS_dup2),
+    ("dup3", libc::SYS_dup3),
+    ("execveat", libc::SYS_execveat),
+    ("faccessat", libc::SYS_faccessat),
+    ("fchdir", libc::SYS_fchdir),
+    ("fchmod", libc::SYS_fchmod),
+    ("fchmodat", libc::SYS_fchmodat),
+    ("fcntl", libc::SYS_fcntl),
+    ("flock", libc::SYS_flock),
+    ("fsconfig", libc::SYS_fsconfig),
+    ("fsmount", libc::SYS_fsmount),
+    ("fsopen", libc::SYS_fsopen),
+    ("fstat", libc::SYS_fstat),
+    ("ftruncate", libc::SYS_ftruncate),
+    ("ioctl", libc::SYS_ioctl),
+    ("kill", libc::SYS_kill),
+    ("memfd_create", libc::SYS_memfd_create),
+    ("mkdirat", libc::SYS_mkdirat),
+    ("mknodat", libc::SYS_mknodat),
+    ("mmap", libc::SYS_mmap),
+    ("mount", libc::SYS_mount),
+    ("mount_setattr", libc::SYS_mount_setattr),
+    ("move_mount", libc::SYS_move_mount),
+    ("mprotect", libc::SYS_mprotect),
+    ("newfstatat", libc::SYS_newfstatat),
+    ("open", libc::SYS_open),
+    ("open_tree", libc::SYS_open_tree),
+    ("open_tree_attr", SYS_OPEN_TREE_ATTR),
+    ("openat", libc::SYS_openat),
+    ("openat2", libc::SYS_openat2),
+    ("pidfd_open", libc::SYS_pidfd_open),
+    ("pipe2", libc::SYS_pipe2),
+    ("pivot_root", libc::SYS_pivot_root),
+    ("poll", libc::SYS_poll),
+    ("ppoll", libc::SYS_ppoll),
+    ("prctl", libc::SYS_prctl),
+    ("read", libc::SYS_read),
+    ("readlink", libc::SYS_readlink),
+    ("readlinkat", libc::SYS_readlinkat),
+    ("sendfile", libc::SYS_sendfile),
+    ("setgroups", libc::SYS_setgroups),
+    ("sethostname", libc::SYS_sethostname),
+    ("setresgid", libc::SYS_setresgid),
+    ("setresuid", libc::SYS_setresuid),
+    ("setsid", libc::SYS_setsid),
+    ("socket", libc::SYS_socket),
+    ("statfs", libc::SYS_statfs),
+    ("statx", libc::SYS_statx),
+    ("symlinkat", libc::SYS_symlinkat),
+    ("umount2", libc::SYS_umount2),
+    ("unlinkat", libc::SYS_unlinkat),
+    ("unshare", libc::SYS_unshare),
+];
+
+/// With any one call failing, a start works or ends in 254 with one line; it
+/// never hangs, never runs the program less confined than asked.
+#[track_caller]
+fn each_call_fails_with(errno: i32) {
+    let (root, source) = (roots::probe(), roots::directory("source"));
+    fs::write(source.join("mark"), "").expect("a file");
+    fs::create_dir_all(root.join("data")).expect("a directory");
+    for pod in pods(&root, &source) {
+        let normal = pod.probe(["echo", "started", ",", "report", "uid", "gid", "groups", "cwd"]);
+        let confined = pod.probe(CAPS);
+        for (name, call) in CALLS {
+            // The probe itself needs some of them: it only says that it runs.
+            let command = pod.probe_command(["echo", "started"]).hook(failing(&[*call], errno));
+            let output = command.limit(std::time::Duration::from_secs(10)).output();
+            assert!(!output.late && output.closed, "{name}: {}", output.everything());
+            if output.code == Some(0) {
+                output.printed("started\n");
+                let again = pod.probe_command(CAPS).hook(failing(&[*call], errno)).output();
+                let readable = !["open", "read"].contains(name);
+                assert!(!readable || again.stdout == confined.stdout, "{name}: {}\nnot {}", again.everything(), confined.stdout);
+            } else {
+                output.refused(&[]);
+            }
+        }
+        normal.code(0);
+    }
+}
+
+const CAPS: [&str; 8] = ["report", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "uid"];
+
+fn every_call_refused() -> TestResult {
+    each_call_fails_with(libc::EPERM);
+    Ok(())
+}
+
+fn every_call_out_of_memory() -> TestResult {
+    each_call_fails_with(libc::ENOMEM);
+    Ok(())
+}
+
+fn too_many_files() -> TestResult {
+    let (root, source) = (roots::probe(), roots::directory("source"));
+    fs::create_dir_all(root.join("data")).expect("a directory");
+    for pod in pods(&root, &source) {
+        let mut refused = 0;
+        for limit in 3..24 {
+            let command = pod.probe_command(["exit", "0"]).hook(move || sys::limit(libc::RLIMIT_NOFILE, limit));
+            let output = command.output();
+            if output.code != Some(0) {
+                output.refused(&["Too many open files"]);
+                refused += 1;
+            }
+        }
+        assert!(refused > 0, "no limit was too low");
+    }
+    Ok(())
+}
+
+/// A user namespace of the test's own, where the limit can be set to 0.
+fn no_more_namespaces() -> TestResult {
+    let root = roots::probe();
+    for (kind, options) in [
+        ("mnt", &["--net=host"][..]),
+        ("pid", &["--net=host"]),
+        ("ipc", &["--net=host"]),
+        ("uts", &["--net=host"]),
+        ("net", &["--net=none"]),
+    ] {
+        let limit = move || -> io::Result<()> {
+            sys::unshare(libc::CLONE_NEWUSER)?;
+            fs::write("/proc/self/uid_map", "0 0 1")?;
+            fs::write(format!("/proc/sys/user/max_{kind}_namespaces"), "0")
+        };
+        let output = Pod::new(&root).options(options).probe_command(["exit", "0"]).hook(limit).output();
+        output.refused(&["No space left on device", "/proc/sys/user"]);
+        if kind == "mnt" {
+            let output = Pod::fly(&root).probe_command(["exit", "0"]).hook(limit).output();
+            output.refused(&["No space left on device", "/proc/sys/user"]);
+        }
+    }
+    Ok(())
+}
+
+fn root_is_a_file() -> TestResult {
+    let file = roots::fresh("file");
+    fs::write(&file, "").expect("a file");
+    let name = file.to_str().expect("UTF-8");
+    Pod::new(&file).probe(["exit", "0"]).refused(&[name, "Not a directory"]);
+    Pod::fly(&file).probe(["exit", "0"]).refused(&[name, "Not a directory"]);
+    Pod::new("/dev/null").probe(["exit", "0"]).refused(&["/dev/null", "Not a directory"]);
+    Ok(())
+}
+
+fn root_is_missing() -> TestResult {
+    for pod in [Pod::new("/no/root"), Pod::fly("/no/root"), Pod::new("/no/root").flag("--ephemeral")] {
+        pod.probe(["exit", "0"]).refused(&["/no/root", "No such file or directory"]);
+    }
+    Pod::new("").probe(["exit", "0"]).refused(&[]);
+    Pod::fly("").probe(["exit", "0"]).refused(&[]);
+    Ok(())
+}
+
+/// For a user who may not enter it.
+fn root_is_unreadable() -> TestResult {
+    let folder = roots::directory("closed");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("a mode");
+    let root = folder.join("root");
+    fs::create_dir(&root).expect("a directory");
+    let name = root.to_str().expect("UTF-8");
+    let command = Pod::new(&root).options(["--user", "alice"]).probe_command(["exit", "0"]);
+    command.hook(|| sys::become_user(1000, 1000)).output().refused(&[]);
+    let command = Pod::new(&root).probe_command(["exit", "0"]);
+    command.hook(|| sys::become_user(1000, 1000)).output().refused(&[]);
+    let plan = Run::ours("stage0").args(["plan", "--user", "alice", "--rootfs", name, "--", "/bin/probe"]);
+    plan.hook(|| sys::become_user(1000, 1000)).output().refused(&[name, "Permission denied"]);
+    Ok(())
+}
+
+fn root_is_a_loop() -> TestResult {
+    let link = roots::fresh("link");
+    symlink(&link, &link).expect("a link");
+    let name = link.to_str().expect("UTF-8");
+    Pod::new(&link).probe(["exit", "0"]).refused(&[name, "Too many levels of symbolic links"]);
+    Pod::fly(&link).probe(["exit", "0"]).refused(&[name, "Too many levels of symbolic links"]);
+    Ok(())
+}
+
+/// Runs `test` with a tmpfs of `options`, filled by `fill`, as the root.
+fn on_a_disk(options: &str, complete: bool, test: impl Fn(&Path)) {
+    let disk = roots::directory("disk");
+    let path = disk.to_str().expect("UTF-8");
+    sys::mount_tmpfs(path, options).expect("a tmpfs");
+    fs::create_dir(disk.join("bin")).expect("a directory");
+    fs::copy(program("probe"), disk.join("bin/probe")).expect("the probe");
+    if complete {
+        for name in ["proc", "sys", "dev"] {
+            fs::create_dir(disk.join(name)).expect("a directory");
+        }
+    }
+    test(&disk);
+    sys::unmount(path).expect("an unmount");
+}
+
+fn read_only_disk() -> TestResult {
+    let remount = |disk: &Path| sys::read_only(disk.to_str().expect("UTF-8")).expect("a remount");
+    on_a_disk("", true, |disk| {
+        remount(disk);
+        Pod::new(disk).probe(["exit", "3"]).code(3).quiet();
+        Pod::fly(disk).probe(["exit", "3"]).code(3).quiet();
+        // A further mount point is missing, and named.
+        Pod::new(disk).options(["--tmpfs", "/new"]).probe(["exit", "0"]).refused(&["/new", "Read-only file system"]);
+        Pod::new(disk).volume("/etc", "/a/b").probe(["exit", "0"]).refused(&["/a", "Read-only file system"]);
+    });
+    on_a_disk("", false, |disk| {
+        remount(disk);
+        for pod in [Pod::new(disk), Pod::fly(disk)] {
+            let output = pod.probe(["exit", "0"]);
+            output.refused(&["Read-only file system"]);
+            assert!(["proc", "sys", "dev"].iter().any(|name| output.stderr.contains(name)), "{}", output.everything());
+        }
+        Pod::new(disk).flag("--ephemeral").probe(["exit", "3"]).code(3).quiet();
+    });
+    Ok(())
+}
+
+fn full_disk() -> TestResult {
+    // Inodes for the root itself, /bin and the probe, and for three more.
+    on_a_disk("nr_inodes=6", true, |disk| {
+        Pod::new(disk).probe(["exit", "3"]).code(3).quiet();
+        Pod::new(disk).options(["--tmpfs", "/new"]).probe(["exit", "0"]).refused(&["/new", "No space left on device"]);
+    });
+    on_a_disk("nr_inodes=3", false, |disk| {
+        for pod in [Pod::new(disk), Pod::fly(disk)] {
+            let output = pod.probe(["exit", "0"]);
+            output.refused(&["No space left on device"]);
+            assert!(["proc", "sys", "dev"].iter().any(|name| output.stderr.contains(name)), "{}", output.everything());
+        }
+        Pod::new(disk).flag("--ephemeral").probe(["exit", "3"]).code(3).quiet();
+    });
+    // Room for one mount point of three: what was made before the failure is
+    // no mount, and may stay.
+    on_a_disk("nr_inodes=4", false, |disk| {
+        Pod::new(disk).probe(["exit", "0"]).refused(&["No space left on device"]);
+    });
+    Ok(())
+}
+
+/// A caller in a root without /proc: one line, or it works.
+fn without_proc() -> TestResult {
+    let root = roots::probe();
+    for name in ["stage0", "stage1-init", "fly"] {
+        fs::copy(program(name), root.join("bin").join(name)).expect("a copy");
+    }
+    fs::create_dir_all(root.join("inner/bin")).expect("a directory");
+    fs::copy(program("probe"), root.join("inner/bin/probe")).expect("a copy");
+    let path = root.to_str().expect("UTF-8");
+    let words = ["chroot", path, ",", "exec", "/bin/stage0", "run", "--rootfs", "/inner", "--", "/bin/probe", "exit", "5"];
+    let output = Run::ours("probe").args(words).output();
+    let line = output.stdout.replace(&format!("chroot {path}: ok\n"), "");
+    assert!(line.is_empty(), "{}", output.everything());
+    if output.code != Some(5) {
+        output.code(254);
+        assert!(output.stderr.lines().count() == 1 && output.stderr.starts_with("stage0: "), "{}", output.everything());
+    }
+    Ok(())
+}
+
+/// A plan that does not validate can't be run, whatever is in it.
+fn bad_stage1_plan() -> TestResult {
+    let plan = roots::fresh("plan");
+    let mut contents: Vec<Vec<u8>> = vec![Vec::new(), vec![0], vec![0; 8], vec![0; 4096], vec![0xff; 4096], b"text".repeat(1000)];
+    // A multiple of everything, with lengths that point outside.
+    contents.push((0..65_536_u32).flat_map(u32::to_le_bytes).collect());
+    contents.push(vec![0x7f; 1 << 20]);
+    for bytes in contents {
+        fs::write(&plan, &bytes).expect("a file");
+        let file = fs::File::open(&plan).expect("a file");
+        let command = Run::ours("stage1-init").env("STAGE1_PLAN_FD", "3");
+        command.hook(move || sys::duplicate_onto(&file, 3)).output().refused(&["plan"]);
+    }
+    for bad in ["", "x", "-1", "0", "99", "999999999999999999999"] {
+        Run::ours("stage1-init").env("STAGE1_PLAN_FD", bad).output().refused(&[]);
+    }
+    Ok(())
+}
+
+fn stage1_init_without_a_plan() -> TestResult {
+    Run::ours("stage1-init").output().refused(&[]);
+    Ok(())
+}

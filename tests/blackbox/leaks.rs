@@ -1,0 +1,121 @@
+//! A thousand pods, many of them killed: nothing is left.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use kickstage_tests::{TestResult, command::program, compare, isolate, roots, sys, tests};
+
+tests![a_thousand_runs];
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    /// A number below `limit` (xorshift).
+    fn next(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// What a launcher could leave on disk; names of others come and go.
+fn files() -> BTreeSet<PathBuf> {
+    ["/run", "/tmp", "/var/tmp", "/dev/shm", "/var/lib", "/dev/mqueue"]
+        .into_iter()
+        .flat_map(|folder| compare::names(folder).into_iter().map(move |name| PathBuf::from(folder).join(name)))
+        .filter(|path| {
+            let name = path.to_string_lossy().into_owned();
+            ["kickstage", "stage", "pod-", "fly"].iter().any(|part| name.contains(part)) && !name.contains("kickstage-tests.")
+        })
+        .collect()
+}
+
+/// The machine's own tools make a cgroup for each of their commands.
+fn cgroups() -> BTreeSet<PathBuf> {
+    let mut found = compare::cgroups();
+    found.retain(|path| !path.to_string_lossy().contains("process_api"));
+    found
+}
+
+const KINDS: [&[&str]; 6] = [
+    &["run"],
+    &["run", "--ephemeral"],
+    &["run", "--net=none", "--user", "alice"],
+    &["run", "--readonly-rootfs", "--tmpfs", "/tmp", "--volume", "/etc:/etc:ro"],
+    &["run", "--insecure-options=all", "--hostname", "x"],
+    &["run", "--stage1=fly", "--tmpfs", "/tmp"],
+];
+
+const SCRIPTS: [&[&str]; 3] = [
+    &["exit", "0"],
+    &["background", "sleep", "60000", ",", "background", "ignore", "all", ",", "orphan", "1", ",", "sleep", "60000"],
+    &["create", "/tmp/x", ",", "sleep", "1"],
+];
+
+fn a_thousand_runs() -> TestResult {
+    let root = roots::probe();
+    let before = (compare::mounts(), files(), cgroups());
+    let tree = compare::tree(&root);
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let (mut killed, mut ended) = (0, 0);
+    let stage0 = program("stage0");
+    for run in 0..1000_usize {
+        let mut child = Command::new(&stage0)
+            .args(KINDS[run % KINDS.len()])
+            .arg("--rootfs")
+            .arg(&root)
+            .args(["--", "/bin/probe"])
+            .args(SCRIPTS[run % SCRIPTS.len()])
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("stage0");
+        let endless = run % SCRIPTS.len() == 1;
+        if endless || numbers.next(2) == 0 {
+            let moment = Instant::now() + Duration::from_micros(numbers.next(4000));
+            while Instant::now() < moment {
+                std::hint::spin_loop();
+            }
+            let pid = i32::try_from(child.id()).expect("a pid");
+            sys::kill(pid, libc::SIGKILL).expect("our child");
+        }
+        let status = child.wait().expect("our child");
+        if status.success() {
+            ended += 1;
+        } else {
+            killed += 1;
+        }
+    }
+    assert!(killed > 400 && ended > 200, "{killed} killed, {ended} ended by themselves");
+    nothing_left();
+    assert_eq!(compare::mounts(), before.0, "mounts");
+    assert_eq!(files(), before.1, "files");
+    assert_eq!(cgroups(), before.2, "cgroups");
+    // Files that the apps themselves have made aside.
+    let after = compare::tree(&root);
+    let difference = compare::difference(&tree, &after);
+    assert!(difference.lines().all(|line| line.starts_with("+ tmp/x ") || line.starts_with("- tmp ") || line.starts_with("+ tmp ")), "{difference}");
+    Ok(())
+}
+
+/// Apart from this process and pid 1 of its namespace.
+fn nothing_left() {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let left = isolate::processes();
+        if left.len() <= 2 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{:#?}", left.into_iter().map(isolate::describe).collect::<Vec<_>>());
+        thread::sleep(Duration::from_millis(5));
+    }
+}

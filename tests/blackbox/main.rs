@@ -1,0 +1,104 @@
+//! The black-box tests: our programs as a user starts them.
+//!
+//! Each module tests one subject and ends in a table of its tests; the groups
+//! that are marked so run a second time in a guest with Linux 6.1.
+
+use kickstage_tests::{Group, Test, requirement::Requirement, runner};
+
+mod command_line;
+mod confinement;
+mod debian;
+mod devices;
+mod environment;
+mod exec;
+mod exit_codes;
+mod faults;
+mod fly;
+mod guest;
+mod kills;
+mod leaks;
+mod namespaces;
+mod plan;
+mod processes;
+mod races;
+mod root;
+mod security;
+mod signals;
+mod stage1;
+mod stdio;
+mod targets;
+mod terminal;
+mod user;
+mod volumes;
+
+/// A group whose tests start something, so that they run in the guest too.
+const fn start(name: &'static str, tests: &'static [Test]) -> Group {
+    Group {
+        name,
+        in_guest: true,
+        limit: 60,
+        needs: &[],
+        tests,
+    }
+}
+
+/// A group that only this machine's kernel sees.
+const fn host(name: &'static str, limit: u64, needs: &'static [Requirement], tests: &'static [Test]) -> Group {
+    Group {
+        name,
+        in_guest: false,
+        limit,
+        needs,
+        tests,
+    }
+}
+
+/// The longest ones first, so that they share the time with all others.
+const SUITE: runner::Suite = runner::Suite {
+    groups: &[
+        host("guest", 280, &[Requirement::Guest], guest::TESTS),
+        host("leaks", 120, &[], leaks::TESTS),
+        host("races", 120, &[], races::TESTS),
+        host("kills", 120, &[], kills::TESTS),
+        host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
+        host("plan", 60, &[], plan::TESTS),
+        start("exit_codes", exit_codes::TESTS),
+        start("exec", exec::TESTS),
+        start("stdio", stdio::TESTS),
+        start("signals", signals::TESTS),
+        start("processes", processes::TESTS),
+        start("environment", environment::TESTS),
+        start("user", user::TESTS),
+        start("volumes", volumes::TESTS),
+        start("targets", targets::TESTS),
+        start("namespaces", namespaces::TESTS),
+        start("devices", devices::TESTS),
+        start("confinement", confinement::TESTS),
+        start("root", root::TESTS),
+        start("terminal", terminal::TESTS),
+        start("stage1", stage1::TESTS),
+        start("fly", fly::TESTS),
+        start("command_line", command_line::TESTS),
+        start("security", security::TESTS),
+        start("faults", faults::TESTS),
+    ],
+    skips: &[
+        ("guest::*", Requirement::Guest),
+        ("debian::*", Requirement::DebianRoot),
+        ("debian::a_terminal_cannot_be_typed_into", Requirement::Tiocsti),
+        ("plan::*", Requirement::Strace),
+        ("exec::*", Requirement::Busybox),
+        ("exit_codes::*", Requirement::Busybox),
+        ("stdio::*", Requirement::Busybox),
+        ("signals::*", Requirement::Busybox),
+        ("environment::*", Requirement::Busybox),
+        ("terminal::*", Requirement::Busybox),
+        ("fly::*", Requirement::Busybox),
+        ("stage1::*", Requirement::Busybox),
+    ],
+    target: concat!(env!("CARGO_TARGET_TMPDIR"), "/.."),
+};
+
+fn main() {
+    std::process::exit(runner::main(&SUITE));
+}

@@ -1,0 +1,429 @@
+//! Published attacks on launchers, one test each, named after the row.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use kickstage_tests::{TestResult, compare, pod::Pod, roots, sys, terminal::Terminal, tests};
+
+tests![
+    cve_2019_5736_proc_1_exe,
+    cve_2019_5736_proc_self_exe_as_program,
+    cve_2024_21626_inherited_directories,
+    cve_2024_21626_working_directory,
+    cve_2019_16884_proc_is_a_symlink,
+    cve_2019_16884_proc_is_covered_by_a_volume,
+    cve_2026_41579_dev_is_a_symlink,
+    cve_2019_18837_parent_is_a_symlink,
+    cve_2025_31133_dev_null_is_a_symlink,
+    cve_2025_52565_console_is_a_symlink,
+    cve_2025_52881_procfs_writes,
+    cve_2022_29162_inheritable_capabilities,
+    cve_2016_9962_pid_one_is_not_dumpable,
+    cve_2017_5226_no_controlling_terminal,
+    cve_2026_30892_user_as_number,
+    cve_2020_15257_no_abstract_socket,
+    cve_2021_43784_overlong,
+    cve_2023_25809_cgroups,
+    cve_2018_15664_mount_points_inside,
+    rkt_fly_read_only_bind,
+    rkt_fly_mounts_do_not_leak,
+];
+
+/// Contents and metadata of our own programs.
+fn programs() -> Vec<(Vec<u8>, String)> {
+    ["fly", "stage0", "stage1-init", "probe"]
+        .into_iter()
+        .map(|name| {
+            let path = kickstage_tests::command::program(name);
+            let bytes = fs::read(&path).expect("a program");
+            (bytes, format!("{:?}", fs::metadata(&path).expect("a program").modified()))
+        })
+        .collect()
+}
+
+/// As uid 0 with all capabilities: what pid 1 runs is no file of the host.
+fn cve_2019_5736_proc_1_exe() -> TestResult {
+    let (root, before) = (roots::probe(), programs());
+    for insecure in [false, true] {
+        let mut pod = Pod::new(&root);
+        if insecure {
+            pod = pod.flag("--insecure-options=all");
+        }
+        let script = [
+            "open", "/proc/1/exe", "w", ",", "write", "/proc/1/exe", "owned", ",", "append", "/proc/1/exe", "owned", ",", "remount-rw",
+            "/proc/1/exe",
+        ];
+        pod.probe(script).code(1).lacks(": ok");
+    }
+    assert!(programs() == before, "a program of the host was changed");
+    Ok(())
+}
+
+/// The app is `/proc/self/exe`: whatever that is at the time of the exec, it
+/// must not be a file of the host that can be opened for writing later.
+fn cve_2019_5736_proc_self_exe_as_program() -> TestResult {
+    let (root, before) = (roots::probe(), programs());
+    symlink("/proc/self/exe", root.join("bin/link")).expect("a link");
+    fs::write(root.join("bin/script"), "#!/proc/self/exe\n").expect("a script");
+    fs::set_permissions(root.join("bin/script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    for program in ["/proc/self/exe", "/proc/1/exe", "/bin/link", "/bin/script"] {
+        for pod in [Pod::new(&root), Pod::new(&root).flag("--insecure-options=all"), Pod::new(&root).flag("--stage1=fly")] {
+            let output = pod.command([program, "write", "/proc/self/exe", "owned"]).limit(std::time::Duration::from_secs(5)).output();
+            assert!(!output.late, "{}", output.everything());
+            assert_ne!(output.code, Some(0), "{}", output.everything());
+        }
+    }
+    assert!(programs() == before, "a program of the host was changed");
+    Ok(())
+}
+
+fn cve_2024_21626_inherited_directories() -> TestResult {
+    let root = roots::probe();
+    let directory = fs::File::open("/").expect("a directory");
+    for number in 3..=20 {
+        let directory = directory.try_clone().expect("a descriptor");
+        let script = ["report", "fd", ",", "list", &format!("/proc/self/fd/{number}/etc")];
+        let command = Pod::new(&root).probe_command(script);
+        let output = command.hook(move || sys::duplicate_onto(&directory, number)).output();
+        output.code(1).has("ENOENT").lacks(&format!("fd.{number}="));
+    }
+    Ok(())
+}
+
+/// A working directory that leads through a descriptor of the launcher.
+fn cve_2024_21626_working_directory() -> TestResult {
+    let root = roots::probe();
+    let directory = fs::File::open("/").expect("a directory");
+    symlink("/proc/self/fd/7", root.join("link")).expect("a link");
+    for number in 3..=20 {
+        for path in [format!("/proc/self/fd/{number}"), format!("/proc/thread-self/fd/{number}/.."), format!("/proc/1/fd/{number}")] {
+            for pod in [
+                Pod::new(&root).options(["--working-dir", &path]),
+                Pod::new(&root).options(["--stage1=fly", "--working-dir", &path]),
+                Pod::fly(&root).options(["--chdir", &path]),
+            ] {
+                let directory = directory.try_clone().expect("a descriptor");
+                let command = pod.probe_command(["report", "cwd"]);
+                let output = command.hook(move || sys::duplicate_onto(&directory, 7)).output();
+                output.refused(&[&path]);
+            }
+        }
+    }
+    let output = Pod::new(&root).options(["--working-dir", "/link"]).probe(["report", "cwd"]);
+    output.refused(&["/link"]);
+    Ok(())
+}
+
+/// Replaces `name` in `root` by a link to `target`.
+fn replace(root: &Path, name: &str, target: impl AsRef<Path>) {
+    let path = root.join(name);
+    if path.exists() {
+        fs::remove_dir(&path).expect("an empty directory");
+    }
+    symlink(target, path).expect("a link");
+}
+
+/// CVE-2019-16884, CVE-2023-27561, CVE-2025-54867.
+fn cve_2019_16884_proc_is_a_symlink() -> TestResult {
+    for name in ["proc", "sys"] {
+        let decoy = roots::directory("decoy");
+        for target in [decoy.to_str().expect("UTF-8"), "/tmp", "tmp", "/nowhere", "."] {
+            let root = roots::probe();
+            replace(&root, name, target);
+            for pod in [Pod::new(&root), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
+                pod.probe(["exit", "0"]).refused(&[name, "symbolic link"]);
+            }
+        }
+        assert!(compare::names(&decoy).is_empty());
+    }
+    Ok(())
+}
+
+fn cve_2019_16884_proc_is_covered_by_a_volume() -> TestResult {
+    let source = roots::directory("source");
+    for target in ["/proc", "/proc/self", "/sys", "/sys/kernel", "/dev", "/proc/sys/kernel", "proc", "/tmp/../proc"] {
+        let root = roots::probe();
+        Pod::new(&root).volume(&source, target).probe(["exit", "0"]).refused(&[target]);
+        Pod::new(&root).options(["--tmpfs", target]).probe(["exit", "0"]).refused(&[target]);
+    }
+    // By a link of the image.
+    let root = roots::probe();
+    symlink("/proc", root.join("link")).expect("a link");
+    Pod::new(&root).volume(&source, "/link").probe(["exit", "0"]).refused(&["/link"]);
+    Pod::new(&root).volume(&source, "/link/self").probe(["exit", "0"]).refused(&["/link"]);
+    assert!(compare::names(&source).is_empty());
+    Ok(())
+}
+
+/// CVE-2026-41579, CVE-2026-47766.
+fn cve_2026_41579_dev_is_a_symlink() -> TestResult {
+    let decoy = roots::directory("decoy");
+    fs::write(decoy.join("null"), "decoy").expect("a file");
+    let before = compare::tree(&decoy);
+    for target in [decoy.to_str().expect("UTF-8"), "../../../../../../../../dev", "/tmp", "/"] {
+        let root = roots::probe();
+        replace(&root, "dev", target);
+        let tree = compare::tree(&root);
+        for pod in [Pod::new(&root), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
+            pod.probe(["exit", "0"]).refused(&["dev", "symbolic link"]);
+        }
+        assert_eq!(compare::tree(&root), tree);
+        assert_eq!(compare::tree(&decoy), before);
+    }
+    Ok(())
+}
+
+/// CVE-2019-18837, CVE-2026-87766: files made on the host.
+fn cve_2019_18837_parent_is_a_symlink() -> TestResult {
+    let (decoy, source) = (roots::directory("decoy"), roots::directory("source"));
+    let file = source.join("file");
+    fs::write(&file, "").expect("a file");
+    let root = roots::probe();
+    symlink(&decoy, root.join("link")).expect("a link");
+    symlink("../../../../../../../../../../..", root.join("up")).expect("a link");
+    let up = format!("/up{}/below", decoy.display());
+    for pod in [Pod::new(&root), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
+        for target in ["/link/new/folder", up.as_str()] {
+            pod.clone().volume(&source, target).probe(["exit", "0"]).code(0);
+            pod.clone().options(["--tmpfs", target]).probe(["exit", "0"]).code(0);
+        }
+        pod.volume(&file, "/link/new/file").probe(["exit", "0"]).code(0);
+        assert!(compare::names(&decoy).is_empty(), "the host was written");
+    }
+    Ok(())
+}
+
+/// CVE-2025-31133, CVE-2025-62161: what masks is not the image's /dev/null.
+fn cve_2025_31133_dev_null_is_a_symlink() -> TestResult {
+    let root = roots::probe();
+    let decoy = roots::directory("decoy").join("file");
+    fs::write(&decoy, "decoy").expect("a file");
+    symlink(&decoy, root.join("dev/null")).expect("a link");
+    symlink("/proc/sys/kernel/core_pattern", root.join("dev/zero")).expect("a link");
+    let script = ["stat", "/dev/null", ",", "write", "/dev/null", "x", ",", "read", "/proc/timer_list", ",", "read", "/proc/keys"];
+    let output = Pod::new(&root).probe(script);
+    assert!(output.stdout.starts_with("stat /dev/null: type=char"), "{}", output.everything());
+    assert!(output.stdout.lines().count() <= 4, "a masked path has contents\n{}", output.everything());
+    assert_eq!(fs::read_to_string(&decoy).expect("a file"), "decoy");
+    Ok(())
+}
+
+fn cve_2025_52565_console_is_a_symlink() -> TestResult {
+    let root = roots::probe();
+    let decoy = roots::directory("decoy").join("file");
+    fs::write(&decoy, "decoy").expect("a file");
+    symlink(&decoy, root.join("dev/console")).expect("a link");
+    fs::create_dir(root.join("dev/pts")).expect("a directory");
+    symlink(&decoy, root.join("dev/pts/0")).expect("a link");
+    let terminal = Terminal::new(24, 80);
+    let script = ["stat", "/dev/console", ",", "write", "/dev/console", "to the console", ",", "echo", "end"];
+    let pod = terminal.start(Pod::new(&root).probe_command(script));
+    terminal.wait_for("end");
+    pod.finish().code(0);
+    assert!(terminal.shown().contains("stat /dev/console: type=char"), "{:?}", terminal.shown());
+    assert_eq!(fs::read_to_string(&decoy).expect("a file"), "decoy");
+    Ok(())
+}
+
+/// CVE-2025-52881, CVE-2025-62596: a /proc of the image with files in it that
+/// a careless launcher would write to.
+fn cve_2025_52881_procfs_writes() -> TestResult {
+    let root = roots::probe();
+    let target = roots::directory("decoy").join("file");
+    fs::write(&target, "decoy").expect("a file");
+    for folder in ["proc/self/attr", "proc/self/task", "proc/thread-self/attr", "proc/sys/kernel"] {
+        fs::create_dir_all(root.join(folder)).expect("a directory");
+    }
+    for name in ["proc/self/attr/exec", "proc/thread-self/attr/exec", "proc/self/setgroups", "proc/sys/kernel/hostname"] {
+        symlink(&target, root.join(name)).expect("a link");
+    }
+    for pod in [Pod::new(&root).options(["--hostname", "x"]), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
+        pod.probe(["exit", "0"]).code(0);
+        assert_eq!(fs::read_to_string(&target).expect("a file"), "decoy");
+    }
+    Ok(())
+}
+
+/// CVE-2022-29162, CVE-2022-27650, CVE-2022-24769.
+fn cve_2022_29162_inheritable_capabilities() -> TestResult {
+    let root = roots::probe();
+    for capability in [10, 13, 21] {
+        for pod in [Pod::new(&root), Pod::new(&root).flag("--insecure-options=all"), Pod::fly(&root).options(["--user", "1000"])] {
+            let command = pod.probe_command(["report", "CapInh", "CapAmb"]);
+            let report = command.hook(move || sys::make_ambient(capability)).output().report();
+            report.is("CapInh", "0000000000000000").is("CapAmb", "0000000000000000");
+        }
+    }
+    Ok(())
+}
+
+fn cve_2016_9962_pid_one_is_not_dumpable() -> TestResult {
+    // With all capabilities too: then it may be read, and holds no directory
+    // of the host.
+    let root = roots::probe();
+    Pod::new(&root).probe(["readlink", "/proc/1/fd/0"]).code(1).printed("readlink /proc/1/fd/0: EACCES\n");
+    let script = ["list", "/proc/1/fd", ",", "readlink", "/proc/1/root", ",", "list", "/proc/1/cwd", ",", "list", "/proc/1/root"];
+    let output = Pod::new(&root).flag("--insecure-options=all").probe(script);
+    for name in fs::read_dir("/").expect("a root").flatten() {
+        let name = name.file_name();
+        let name = name.to_string_lossy();
+        let own = ["bin", "dev", "etc", "proc", "root", "sys", "tmp"].contains(&&*name);
+        assert!(own || !output.stdout.lines().any(|line| line == name), "{name}\n{}", output.everything());
+    }
+    Ok(())
+}
+
+/// CVE-2017-5226, CVE-2019-7303: without a session of its own a program could
+/// type into its caller's terminal. `debian` tries TIOCSTI itself.
+fn cve_2017_5226_no_controlling_terminal() -> TestResult {
+    let root = roots::probe();
+    let terminal = Terminal::new(24, 80);
+    let script = ["open", "/dev/tty", "rw", ",", "report", "sid", ",", "echo", "end"];
+    let pod = terminal.start(Pod::new(&root).flag("--tty=false").probe_command(script));
+    terminal.wait_for("end");
+    pod.finish().code(1);
+    let shown = terminal.shown();
+    assert!(shown.contains("open /dev/tty: ENXIO") && shown.contains("sid=2\r\n"), "{shown:?}");
+    Ok(())
+}
+
+/// The whole table is in `user`.
+fn cve_2026_30892_user_as_number() -> TestResult {
+    let root = roots::probe();
+    for user in 1..20 {
+        let user = user.to_string();
+        let report = Pod::new(&root).options(["--user", &user]).probe(["report", "uid", "euid"]).report();
+        report.is("uid", &user).is("euid", &user);
+    }
+    Ok(())
+}
+
+fn cve_2020_15257_no_abstract_socket() -> TestResult {
+    let root = roots::probe();
+    let sockets = || {
+        let text = fs::read_to_string("/proc/net/unix").expect("a table");
+        text.lines().filter_map(|line| line.split_whitespace().nth(7).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let mut before = sockets();
+    let mut pod = Pod::new(&root).probe_command(["echo", "ready", ",", "line"]).open_input().start();
+    pod.wait_for("ready");
+    let mut during = sockets();
+    pod.send("\n");
+    pod.finish().code(0);
+    before.sort();
+    during.sort();
+    during.retain(|name| !before.contains(name));
+    assert!(during.is_empty(), "{during:?}");
+    Ok(())
+}
+
+/// Nothing is cut, nothing overflows: it works, or one line says why not.
+fn cve_2021_43784_overlong() -> TestResult {
+    let root = roots::probe();
+    for length in [4095, 4096, 65_535, 65_536, 65_537, 100_000, 131_000] {
+        let long = "x".repeat(length);
+        let words = [
+            Pod::new(&root).options(["--set-env", &format!("A={long}")]),
+            Pod::new(&root).options(["--working-dir", &format!("/{long}")]),
+            Pod::new(&root).options(["--hostname", &long]),
+            Pod::new(&root).options(["--user", &long]),
+            Pod::new(&root).options(["--volume", &format!("/etc:/{long}")]),
+            Pod::new(&root).options(["--volume", &format!("/{long}:/etc")]),
+            Pod::new(&root).options(["--tmpfs", &format!("/{long}")]),
+            Pod::new(&root).options([&format!("--stage1=/{long}")]),
+            Pod::new(&root).options([&format!("--{long}")]),
+            Pod::fly(&root).options(["--setenv", "A", &long]),
+            Pod::fly(&root).options(["--setenv", &long, "A"]),
+            Pod::fly(&root).options(["--chdir", &long]),
+            Pod::new(format!("/{long}")),
+        ];
+        for pod in words {
+            let output = pod.probe(["report", "env"]);
+            if output.code == Some(254) {
+                output.refused(&[]);
+                assert!(output.stderr.len() < 200_000, "{} bytes of error", output.stderr.len());
+            } else {
+                output.code(0).has(&long);
+            }
+        }
+        // An argument.
+        for pod in [Pod::new(&root), Pod::fly(&root)] {
+            let output = pod.probe(["echo", &long]);
+            if output.code == Some(254) {
+                output.refused(&[]);
+            } else {
+                output.code(0).printed(&format!("{long}\n"));
+            }
+        }
+    }
+    // Many of each.
+    let many: Vec<String> = (0..5000).flat_map(|index| ["--set-env".to_owned(), format!("NAME{index}=value")]).collect();
+    let output = Pod::new(&root).options(&many).probe(["report", "env"]);
+    if output.code == Some(254) {
+        output.refused(&[]);
+    } else {
+        output.code(0).has("env.NAME4999=value");
+    }
+    let many: Vec<String> = (0..2000).flat_map(|index| ["--tmpfs".to_owned(), format!("/t/{index}")]).collect();
+    let output = Pod::new(&root).options(&many).probe(["exit", "0"]);
+    if output.code != Some(0) {
+        output.refused(&[]);
+    }
+    Ok(())
+}
+
+/// The host's cgroup tree can't be written from inside.
+fn cve_2023_25809_cgroups() -> TestResult {
+    let root = roots::probe();
+    let before = compare::cgroups();
+    let script = [
+        "mkdir", "/sys/fs/cgroup/x", ",", "mkdir", "/sys/fs/cgroup/memory/x", ",", "mkdir", "/sys/fs/cgroup/unified/x", ",", "open",
+        "/sys/fs/cgroup/cgroup.procs", "w", ",", "open", "/sys/fs/cgroup/memory/release_agent", "w",
+    ];
+    for pod in [Pod::new(&root), Pod::new(&root).flag("--insecure-options=all")] {
+        pod.probe(script).code(1).lacks(": ok");
+    }
+    assert_eq!(compare::cgroups(), before);
+    Ok(())
+}
+
+/// Nothing is written into a rootfs by path: the mount points of a default
+/// start too are made inside it.
+fn cve_2018_15664_mount_points_inside() -> TestResult {
+    let decoy = roots::directory("decoy");
+    let root = roots::bare();
+    for name in ["proc", "sys", "dev", "tmp"] {
+        symlink(decoy.join(name), root.join(name)).expect("a link");
+    }
+    for pod in [Pod::new(&root), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
+        pod.options(["--tmpfs", "/tmp"]).probe(["exit", "0"]).refused(&[]);
+    }
+    assert!(compare::names(&decoy).is_empty());
+    Ok(())
+}
+
+/// `MS_BIND|MS_RDONLY` in one call is writable.
+fn rkt_fly_read_only_bind() -> TestResult {
+    let (root, source) = (roots::probe(), roots::directory("source"));
+    let source = source.to_str().expect("UTF-8");
+    let pods = [
+        Pod::fly(&root).options(["--ro-bind", source, "/data"]),
+        Pod::new(&root).options(["--stage1=fly", "--volume", &format!("{source}:/data:ro")]),
+    ];
+    for pod in pods {
+        pod.probe(["create", "/data/x"]).code(1).printed("create /data/x: EROFS\n");
+    }
+    Ok(())
+}
+
+/// The runner compares the mounts and removes the directories, which fails
+/// where a mount is left.
+fn rkt_fly_mounts_do_not_leak() -> TestResult {
+    let (root, source) = (roots::probe(), roots::directory("source"));
+    let before = compare::mounts();
+    for pod in [Pod::fly(&root), Pod::new(&root).flag("--stage1=fly")] {
+        pod.volume(&source, "/data").probe(["exit", "0"]).code(0);
+        assert_eq!(compare::mounts(), before);
+    }
+    fs::remove_dir_all(&root).expect("no mount holds it");
+    Ok(())
+}

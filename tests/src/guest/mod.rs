@@ -1,0 +1,101 @@
+//! A guest with another kernel: Debian's 6.1 under QEMU without KVM.
+//!
+//! Its root is the machine's own, read-only over 9p under a tmpfs, so the
+//! programs, the tests and the caches are all there. The guest's first program
+//! is a script that runs this very runner with `--guest`, and the count of
+//! tests comes back over the serial console.
+
+pub mod initramfs;
+pub mod kernel;
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use crate::{
+    command::{Output, Run},
+    requirement::in_path,
+    roots::{BUSYBOX, atomically, cache, hash},
+    runner::{CACHE, IN_GUEST, PROGRAMS},
+};
+
+/// Runs first in the guest's memory, then as the last thing in its root.
+const SCRIPT: &str = include_str!("../../guest/init.sh");
+
+const QEMU: &str = "qemu-system-x86_64";
+
+/// Whether a guest can run here.
+#[must_use]
+pub fn possible() -> bool {
+    in_path(QEMU) && in_path("xz") && fs::exists(BUSYBOX).unwrap_or(false) && kernel::possible()
+}
+
+fn initramfs_path() -> PathBuf {
+    cache("guest").join(format!("initramfs-{}.cpio", hash(&[SCRIPT, kernel::RECIPE])))
+}
+
+/// Fetches and unpacks the kernel and packs the first root, unless they are
+/// there; true if something was made.
+///
+/// # Errors
+/// In words.
+pub fn make() -> Result<bool, String> {
+    let made = kernel::make()?;
+    let path = initramfs_path();
+    if path.exists() {
+        return Ok(made);
+    }
+    atomically(&path, |new| {
+        let archive = initramfs::pack(SCRIPT, &kernel::modules()?)?;
+        fs::write(new, archive).map_err(|error| error.to_string())
+    })
+}
+
+/// Boots the guest and runs the tests in it; the output is the console's.
+///
+/// # Panics
+/// If QEMU can't be started.
+#[must_use]
+pub fn run(limit: Duration) -> Output {
+    let executable = env::current_exe().expect("our own path");
+    let programs = env::var(PROGRAMS).expect("the runner checks it");
+    let cache_folder = env::var(CACHE).expect("the runner sets it");
+    // The kernel hands what it does not know to init as its environment.
+    let append = format!(
+        "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check random.trust_cpu=on mitigations=off \
+         {IN_GUEST}={} {PROGRAMS}={programs} {CACHE}={cache_folder}",
+        executable.display()
+    );
+    Run::new(QEMU)
+        .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "1024", "-smp", "1"])
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+        .args(["-serial", "stdio", "-append", &append])
+        .arg("-kernel")
+        .arg(kernel::image())
+        .arg("-initrd")
+        .arg(initramfs_path())
+        .args(["-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"])
+        .args(["-device", "virtio-9p-pci,fsdev=root,mount_tag=root"])
+        .limit(limit)
+        .output()
+}
+
+/// Runs a tool of the preparation.
+///
+/// # Errors
+/// With its last lines.
+fn tool(command: &mut Command) -> Result<Vec<u8>, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{name}: {error}"))?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(format!("{name}: {}", crate::roots::last_lines(&output.stderr)))
+    }
+}

@@ -1,0 +1,196 @@
+//! Runs a program under ptrace: to make a call with certain flags fail, which
+//! a seccomp filter can't see (clone3's are in memory), and to kill a process
+//! at a chosen system call.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::sys::{self, Registers};
+
+/// What the tracer does.
+#[derive(Clone, Copy)]
+pub enum Plan {
+    /// Makes those calls fail for which `when` is true.
+    Fail {
+        /// Sees the stopped process and its registers.
+        when: fn(i32, &Registers) -> bool,
+        /// With this error.
+        errno: i32,
+    },
+    /// Kills at the `stop`-th system call stop of all processes together.
+    Kill {
+        /// Counted from 0.
+        stop: usize,
+        /// Whom.
+        victim: Victim,
+    },
+}
+
+/// Whom to kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// The program that was started, wherever the stop was.
+    First,
+    /// The process that makes the call, if it is not the first one.
+    Other,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub struct Traced {
+    /// Exit code of the first process, or 128 + signal.
+    pub code: i32,
+    /// System call stops that were seen.
+    pub stops: usize,
+    /// Whether the plan did anything.
+    pub acted: bool,
+    /// Processes that were still there when the time was over.
+    pub stuck: Vec<i32>,
+}
+
+struct Tracer {
+    plan: Plan,
+    first: i32,
+    stops: usize,
+    acted: bool,
+    code: Option<i32>,
+    /// The traced processes: whether each is inside a call, and whether that
+    /// call is to fail.
+    tasks: BTreeMap<i32, Task>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Task {
+    inside: bool,
+    failing: bool,
+}
+
+/// What may take so long is stuck.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs `program` by `plan`; both outputs go to the file `output`.
+#[must_use]
+pub fn run(program: &Path, arguments: &[&str], output: &Path, plan: Plan) -> Traced {
+    let file = File::create(output).expect("an output file");
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().expect("a descriptor"))
+        .stderr(file);
+    sys::before_exec(&mut command, sys::trace_me);
+    let child = command.spawn().expect("the program starts");
+    let first = i32::try_from(child.id()).expect("a pid");
+    let mut tracer = Tracer {
+        plan,
+        first,
+        stops: 0,
+        acted: false,
+        code: None,
+        tasks: BTreeMap::new(),
+    };
+    tracer.tasks.insert(first, Task::default());
+    // The stop after exec.
+    sys::wait_any(first, 0).expect("a stopped child");
+    sys::trace_options(first).expect("ptrace");
+    let _ = sys::trace_on(first, 0, false);
+    tracer.follow()
+}
+
+impl Tracer {
+    fn follow(mut self) -> Traced {
+        let deadline = Instant::now() + LIMIT;
+        while !self.tasks.is_empty() && Instant::now() < deadline {
+            let Some((pid, status)) = sys::wait_any(-1, libc::WNOHANG) else {
+                std::thread::sleep(Duration::from_micros(20));
+                continue;
+            };
+            if libc::WIFSTOPPED(status) {
+                self.tasks.entry(pid).or_default();
+                self.stopped(pid, status);
+            } else {
+                self.tasks.remove(&pid);
+                if pid == self.first {
+                    self.code = Some(if libc::WIFEXITED(status) {
+                        libc::WEXITSTATUS(status)
+                    } else {
+                        128 + libc::WTERMSIG(status)
+                    });
+                }
+            }
+        }
+        let stuck: Vec<i32> = self.tasks.keys().copied().collect();
+        for pid in &stuck {
+            let _ = sys::kill(*pid, libc::SIGKILL);
+        }
+        Traced {
+            code: self.code.unwrap_or(-1),
+            stops: self.stops,
+            acted: self.acted,
+            stuck,
+        }
+    }
+
+    fn stopped(&mut self, pid: i32, status: i32) {
+        let signal = libc::WSTOPSIG(status);
+        let event = status >> 16;
+        // A stop by ptrace itself is no signal to deliver; a new child starts
+        // with SIGSTOP.
+        let deliver = if signal == libc::SIGTRAP | 0x80 {
+            self.call(pid);
+            0
+        } else if event != 0 || signal == libc::SIGTRAP || signal == libc::SIGSTOP {
+            0
+        } else {
+            signal
+        };
+        // After a kill the rest runs on freely.
+        let free = self.acted && matches!(self.plan, Plan::Kill { .. });
+        let _ = sys::trace_on(pid, deliver, free);
+    }
+
+    fn call(&mut self, pid: i32) {
+        let stop = self.stops;
+        self.stops += 1;
+        let task = self.tasks.entry(pid).or_default();
+        task.inside = !task.inside;
+        let (inside, failing) = (task.inside, task.failing);
+        match self.plan {
+            Plan::Kill { stop: wanted, victim } => {
+                if stop < wanted || self.acted {
+                    return;
+                }
+                let target = match victim {
+                    Victim::First => self.first,
+                    Victim::Other if pid == self.first => return,
+                    Victim::Other => pid,
+                };
+                self.acted = sys::kill(target, libc::SIGKILL).is_ok();
+            }
+            Plan::Fail { when, errno } => {
+                let Ok(registers) = sys::registers(pid) else {
+                    return;
+                };
+                if inside && when(pid, &registers) {
+                    self.acted = sys::skip_call(pid, registers).is_ok();
+                    self.mark(pid, true);
+                } else if !inside && failing {
+                    let _ = sys::set_value(pid, registers, i64::from(-errno));
+                    self.mark(pid, false);
+                }
+            }
+        }
+    }
+
+    fn mark(&mut self, pid: i32, failing: bool) {
+        if let Some(task) = self.tasks.get_mut(&pid) {
+            task.failing = failing;
+        }
+    }
+}
