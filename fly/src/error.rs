@@ -94,7 +94,6 @@ texts! {
         MakeReadOnly = "make read-only",
         Bind = "bind",
         LookAtMountPoint = "look at mount point",
-        MapStack = "map a stack",
         Carry = "carry out a step in the wrong phase",
         UseSlot = "use a descriptor of the plan",
     }
@@ -155,6 +154,7 @@ texts! {
     /// What the user can do.
     Advice {
         None = "",
+        RootIsNoMount = "in a chroot: bind its root over itself before entering it",
         SeeHelp = "see --help",
         AddUser = "use a number, or add the user",
         AddGroup = "use a number, or add the group",

@@ -284,17 +284,24 @@ where
 
     fn root(&mut self) {
         let path = self.options.rootfs;
+        // A device node of the image's would reach the host's device: those of
+        // /dev are enough.
+        let mut attributes = if self.options.insecure { 0 } else { NODEV };
+        if self.options.read_only_root {
+            attributes |= RDONLY;
+        }
         if self.options.ephemeral {
             self.plan.push(Step::Overlay {
                 into: ROOT,
                 layer: SCRATCH,
+                attributes,
                 path,
             });
         } else {
             self.plan.push(Step::OpenTree {
                 into: ROOT,
                 flags: Step::RECURSIVE,
-                attributes: if self.options.read_only_root { RDONLY } else { 0 },
+                attributes,
                 path,
             });
         }

@@ -32,7 +32,7 @@ pub fn run(start: Start) -> i32 {
     let stamps = stamps::Stamps::new(&start.environment, start.cycles);
     match number(&start.environment, "STAGE1_PLAN_FD") {
         Some(descriptor) => {
-            launch::supervise();
+            launch::block_signals();
             pod::run(descriptor, stamps, start.bytes, start.words)
         }
         None => {

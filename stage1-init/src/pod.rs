@@ -4,7 +4,7 @@ use fly::{
     error::{Error, FAILURE, What, Why},
     launch::app,
     plan::{MAX_APPS, Plan, Step},
-    sys::{clone, descriptor, memory::Stack},
+    sys::{clone, descriptor},
 };
 use rustix::{
     io::Errno,
@@ -16,10 +16,6 @@ use crate::{
     stamps::Stamps,
     supervise::{App, Pod},
 };
-
-/// The stack of an app's process until it is the program: a path buffer and
-/// room.
-const APP_STACK: usize = 32 << 10;
 
 /// Runs the pod whose plan is in descriptor `plan`; returns its exit code.
 /// `bytes` is room for the plan, `words` for exec's pointers.
@@ -58,16 +54,9 @@ fn read(number: i32, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
 
 fn start(plan: &Plan<'_>, stamps: Stamps, words: &mut [usize]) -> i32 {
     let mut pod = Pod::default();
-    let mut stack = match Stack::map(APP_STACK) {
-        Ok(stack) => stack,
-        Err(errno) => {
-            Error::new(What::MapStack, c"", errno).print(NAME);
-            return FAILURE;
-        }
-    };
     for index in 0..MAX_APPS {
         let Some(steps) = plan.app(index) else { break };
-        let started = start_app(steps, index, plan, &stamps, &mut stack, words);
+        let started = start_app(steps, plan, &stamps, words);
         match started {
             Ok(app) => pod.add(app),
             Err(error) => {
@@ -77,7 +66,6 @@ fn start(plan: &Plan<'_>, stamps: Stamps, words: &mut [usize]) -> i32 {
             }
         }
     }
-    drop(stack);
     pod.supervise(&stamps)
 }
 
@@ -85,10 +73,8 @@ fn start(plan: &Plan<'_>, stamps: Stamps, words: &mut [usize]) -> i32 {
 /// pipe.
 fn start_app<'p>(
     steps: fly::plan::Steps<'p>,
-    index: usize,
     plan: &Plan<'p>,
     stamps: &Stamps,
-    stack: &mut Stack,
     words: &mut [usize],
 ) -> Result<App, Error<'p>> {
     let mut failure = Some(Error::new(What::Start, c"an app", Why::Killed));
@@ -98,7 +84,7 @@ fn start_app<'p>(
         .steps()
         .count()
         .saturating_sub(steps.clone().count());
-    let child = clone::vfork(0, None, stack, || {
+    let child = clone::vfork(0, None, || {
         for (number, step) in steps.clone().enumerate() {
             if let Step::Exec { .. } = step {
                 stamps.send((first + number) as u64, stamps.cycles());
@@ -124,6 +110,5 @@ fn start_app<'p>(
             _ => {}
         }
     }
-    let _ = index;
     Ok(app)
 }

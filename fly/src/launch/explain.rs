@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::root;
+use super::root::is_symbolic_link;
 use crate::{
     error::{Advice, Cause, Error, What},
     sys::path,
@@ -25,6 +25,17 @@ pub(super) fn host_path<'p>(step: What, path: &'p CStr, errno: Errno) -> Error<'
         Errno::MFILE => Advice::RaiseOpenFiles,
         _ => Advice::None,
     })
+}
+
+/// The root could not be mounted: only a directory can be one.
+#[cold]
+pub(super) fn root(path: &CStr, errno: Errno) -> Error<'_> {
+    match fs::stat(path) {
+        Ok(status) if FileType::from_raw_mode(status.st_mode) != FileType::Directory => {
+            Error::new(What::Mount, path, Errno::NOTDIR).advice(Advice::RootMustBeDirectory)
+        }
+        _ => Error::new(What::Mount, path, errno),
+    }
 }
 
 #[cold]
@@ -86,7 +97,7 @@ pub(super) fn mount_point<'p>(under: BorrowedFd<'_>, name: &'p CStr, errno: Errn
     let kind = fs::statat(under, name, AtFlags::SYMLINK_NOFOLLOW)
         .map(|status| FileType::from_raw_mode(status.st_mode));
     match kind {
-        Ok(FileType::Symlink) => root::is_symbolic_link(name),
+        Ok(FileType::Symlink) => is_symbolic_link(name),
         Err(Errno::NOENT) => missing_mount_point(name, Errno::NOENT),
         _ => mounted_on(name, errno),
     }

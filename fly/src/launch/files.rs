@@ -124,12 +124,13 @@ impl<'p> Launcher<'p, '_> {
     }
 
     pub(super) fn attach_root(&mut self, slot: Slot) -> Result<(), Error<'p>> {
-        attach_over_root(self.get(slot)?).map_err(|errno| match errno {
-            // Only a directory can be mounted on one.
-            Errno::NOTDIR => Error::new(What::Mount, c"the root file system", errno)
-                .advice(Advice::RootMustBeDirectory),
-            _ => Error::new(What::Mount, c"the root file system", errno),
-        })?;
+        if let Err(errno) = attach_over_root(self.get(slot)?) {
+            let path = self.plan.steps().find_map(|step| match step {
+                Step::OpenTree { into, path, .. } if into == slot => Some(path),
+                _ => None,
+            });
+            return Err(explain::root(path.unwrap_or(c"the root file system"), errno));
+        }
         self.settle(slot)
     }
 
@@ -184,6 +185,7 @@ impl<'p> Launcher<'p, '_> {
     ) -> Result<(), Error<'p>> {
         let place = self.find(slot, under, flags, target)?;
         refuse_kernel_file_systems(place.as_fd(), target)?;
+        self.refuse_root(place.as_fd(), under, target)?;
         mount::move_mount(
             self.get(slot)?,
             c"",
@@ -192,6 +194,23 @@ impl<'p> Launcher<'p, '_> {
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
         )
         .map_err(|errno| explain::mounted_on(target, errno))
+    }
+
+    /// A target may lead back to the root by `..` or a link: what is mounted
+    /// there would not be seen.
+    fn refuse_root(
+        &self,
+        place: BorrowedFd<'_>,
+        under: Slot,
+        target: &'p CStr,
+    ) -> Result<(), Error<'p>> {
+        let failed = |errno| Error::new(What::LookAtMountPoint, target, errno);
+        let place = fs::fstat(place).map_err(failed)?;
+        let root = fs::fstat(self.get(under)?).map_err(failed)?;
+        if (place.st_dev, place.st_ino) == (root.st_dev, root.st_ino) {
+            return Err(Error::new(What::MountOn, target, Why::IsRoot));
+        }
+        Ok(())
     }
 
     /// The mount point `target` inside `under`, made if the step says so.
@@ -357,8 +376,9 @@ impl<'p> Launcher<'p, '_> {
         // Before Linux 6.15 only an attached mount can be cloned. Over / it is
         // part of this mount namespace, below the root that comes next, and goes
         // with the old root.
-        if matches!(clone, Err(Errno::INVAL)) && !self.fallbacks.detached {
+        if matches!(clone, Err(Errno::INVAL)) && !self.attached {
             self.fallbacks.detached = true;
+            self.attached = true;
             clone = attach_over_root(directory)
                 .and_then(|()| self.clone_mount(Some(directory), name, recursive, attributes));
         }

@@ -16,7 +16,7 @@ mod root;
 mod walk;
 
 pub use explain::interpreter;
-pub use process::{PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, supervise};
+pub use process::{PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, supervise};
 
 use rustix::{
     fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd},
@@ -26,14 +26,11 @@ use rustix::{
 use crate::{
     error::{Error, What},
     plan::{MAX_SLOTS, Phase, Plan, Slot, Step, Steps},
-    sys::{arch, clone, descriptor, memory::Stack},
+    sys::{arch, clone, descriptor},
 };
 
 use created::Created;
 use remount::Pending;
-
-/// The stack of the process that sets the pod up: two path buffers and room.
-const SET_UP_STACK: usize = 64 << 10;
 
 /// Calls that this kernel lacks or refuses, and what was done instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,6 +123,9 @@ pub struct Launcher<'p, 's> {
     /// starts.
     created: Option<Created>,
     fallbacks: Fallbacks,
+    /// Something is attached over / below the root to be: it is unmounted by
+    /// itself.
+    attached: bool,
     terminal: Option<Slot>,
     reader: Option<Slot>,
 }
@@ -143,6 +143,7 @@ impl<'p, 's> Launcher<'p, 's> {
             before_exec: None,
             created: None,
             fallbacks: Fallbacks::default(),
+            attached: false,
             terminal: None,
             reader: None,
         }
@@ -215,12 +216,10 @@ impl<'p, 's> Launcher<'p, 's> {
         namespaces: u64,
         steps: Steps<'p>,
     ) -> Result<Running, Error<'p>> {
-        let mut stack = Stack::map(SET_UP_STACK)
-            .map_err(|errno| Error::new(What::MapStack, c"", errno))?;
         let mut failure = None;
         self.stamp(number);
         let slots = self.slots;
-        let child = clone::vfork(namespaces, None, &mut stack, || {
+        let child = clone::vfork(namespaces, None, || {
             let error = self.set_pod_up(number, steps.clone());
             self.unmake();
             failure = Some(error);
@@ -301,7 +300,12 @@ impl<'p, 's> Launcher<'p, 's> {
                 attributes,
                 path,
             } => self.open_tree(into, path, flags & Step::RECURSIVE != 0, attributes),
-            Step::Overlay { into, layer, path } => self.overlay(into, layer, path),
+            Step::Overlay {
+                into,
+                layer,
+                attributes,
+                path,
+            } => self.overlay(into, layer, attributes, path),
             Step::AttachRoot { mount } => self.attach_root(mount),
             Step::FileSystem {
                 into,

@@ -352,9 +352,29 @@ fn close_one_by_one() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Blocks all signals but those of a crash, and makes sure that exit codes can
+/// Blocks all signals but those of a crash, and takes back what callers are
+/// known to ignore: an ignored signal would stay ignored in every app (Python
+/// leaves SIGPIPE and SIGXFSZ so, nohup SIGHUP, a shell SIGINT and SIGQUIT of
+/// what it runs in the background), and with SIGCHLD ignored no exit code could
 /// be collected.
 pub fn supervise() {
+    signal::set_mask(signal::SUPERVISED);
+    for ignored in [
+        raw::SIGHUP,
+        raw::SIGINT,
+        raw::SIGQUIT,
+        raw::SIGPIPE,
+        raw::SIGTERM,
+        raw::SIGCHLD,
+        raw::SIGXFSZ,
+    ] {
+        signal::set_default(ignored);
+    }
+}
+
+/// Blocks all signals but those of a crash: what [`supervise`] does first, for a
+/// process whose caller may not have.
+pub fn block_signals() {
     signal::set_mask(signal::SUPERVISED);
     signal::set_default(raw::SIGCHLD);
 }

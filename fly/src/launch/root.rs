@@ -26,7 +26,13 @@ pub(super) fn make_private<'p>() -> Result<(), Error<'p>> {
         c"/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
-    .map_err(|errno| Error::new(What::MakePrivate, c"", errno))
+    .map_err(|errno| {
+        Error::new(What::MakePrivate, c"", errno).advice(match errno {
+            Errno::INVAL => Advice::RootIsNoMount,
+            Errno::PERM => Advice::NeedsRoot,
+            _ => Advice::None,
+        })
+    })
 }
 
 impl<'p> Launcher<'p, '_> {
@@ -40,8 +46,14 @@ impl<'p> Launcher<'p, '_> {
         &mut self,
         into: Slot,
         layer: Slot,
+        attributes: u64,
         path: &'p CStr,
     ) -> Result<(), Error<'p>> {
+        // Its parts have to be in this mount namespace.
+        if !self.attached {
+            self.attach_root(layer)?;
+            self.attached = true;
+        }
         let lower = fs::open(
             path,
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -49,7 +61,7 @@ impl<'p> Launcher<'p, '_> {
         )
         .map_err(|errno| explain::host_path(What::Open, path, errno))?;
         let root = self
-            .layered(layer, lower.as_fd())
+            .layered(layer, lower.as_fd(), attributes)
             .map_err(|errno| explain::overlay(path, errno))?;
         self.put(into, root);
         Ok(())
@@ -59,6 +71,7 @@ impl<'p> Launcher<'p, '_> {
         &self,
         layer: Slot,
         lower: rustix::fd::BorrowedFd<'_>,
+        attributes: u64,
     ) -> Result<rustix::fd::OwnedFd, Errno> {
         let layer = self.get(layer).map_err(|_| Errno::BADF)?;
         let status = fs::fstat(lower)?;
@@ -106,7 +119,7 @@ impl<'p> Launcher<'p, '_> {
         mount::fsmount(
             context.as_fd(),
             FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::empty(),
+            MountAttrFlags::from_bits_retain(u32::try_from(attributes).map_err(|_| Errno::INVAL)?),
         )
     }
 
@@ -130,7 +143,7 @@ impl<'p> Launcher<'p, '_> {
         }
         // The old root is mounted over the new one now (pivot_root(2), NOTES),
         // and over that what had to be attached to be cloned.
-        if self.fallbacks.detached {
+        if self.attached {
             mount::unmount(c".", UnmountFlags::DETACH)
                 .map_err(|errno| Error::new(What::Unmount, c"the scratch file system", errno))?;
         }

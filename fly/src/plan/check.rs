@@ -40,6 +40,8 @@ pub enum Reason {
     Slot,
     /// A number outside of its range.
     Number,
+    /// A host name that is empty or longer than 64 bytes.
+    Name,
     /// A path that is empty, too long or not of the required form.
     Path,
 }
@@ -57,6 +59,7 @@ impl Reason {
             Self::Order => "steps out of order",
             Self::Slot => "a descriptor that nothing opened",
             Self::Number => "a number out of range",
+            Self::Name => "a host name has 1 to 64 bytes",
             Self::Path => "a path that is empty, too long or not absolute",
         }
     }
@@ -159,9 +162,11 @@ fn values(step: &Step<'_>) -> Result<(), Reason> {
     match *step {
         Step::Seal { path, .. }
         | Step::HandOver { path, .. }
-        | Step::OpenDirectory { path, .. }
-        | Step::Overlay { path, .. } => host_path(path),
+        | Step::OpenDirectory { path, .. } => host_path(path),
         Step::OpenTree {
+            path, attributes, ..
+        }
+        | Step::Overlay {
             path, attributes, ..
         } => host_path(path).and(within(attributes, ATTRIBUTES)),
         Step::Clone { namespaces } | Step::Unshare { namespaces } => within(namespaces, NAMESPACES),
@@ -203,9 +208,10 @@ fn values(step: &Step<'_>) -> Result<(), Reason> {
             host_path(name)
         }),
         // 64 is __NEW_UTS_LEN (sethostname(2)).
-        Step::Hostname { name } => (name.count_bytes() <= 64)
+        Step::Hostname { name } => (1..=64)
+            .contains(&name.count_bytes())
             .then_some(())
-            .ok_or(Reason::TooLarge),
+            .ok_or(Reason::Name),
         Step::App { name } => one_name(name),
         Step::Stop { signal, .. } => match signal {
             1..=64 => Ok(()),

@@ -62,8 +62,14 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             attribute_names(line, attributes);
             arrow(line, into);
         }
-        Step::Overlay { into, layer, path } => {
+        Step::Overlay {
+            into,
+            layer,
+            attributes,
+            path,
+        } => {
             slot(line.quoted(path.to_bytes()).text(" under "), layer);
+            attribute_names(line, attributes);
             arrow(line, into);
         }
         Step::AttachRoot { mount } => {
@@ -176,9 +182,9 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         }
         Step::AppSession { flags } => {
             line.text(if flags & Step::TERMINAL != 0 {
-                "with a terminal"
+                "own, with a terminal"
             } else {
-                "without a terminal"
+                "of pid 1, own process group"
             });
         }
         Step::Groups { ids } => {

@@ -175,7 +175,7 @@ steps! {
     OpenTree = 25 "tree" Pod { slot into, flags flags, number attributes, text path }
     /// Puts a writable layer over the directory `path` of the host: an overlay
     /// whose upper part is on the tmpfs `layer`, and vanishes with the pod.
-    Overlay = 26 "overlay" Pod { slot into, other layer, text path }
+    Overlay = 26 "overlay" Pod { slot into, other layer, number attributes, text path }
     /// Mounts `mount` over /, from where it becomes the root.
     AttachRoot = 27 "root" Pod { slot mount }
     /// Makes a file system: its type, then pairs of option and value.
@@ -226,8 +226,9 @@ steps! {
     App = 60 "app" App { text name }
     /// How it is stopped: `signal`, then SIGKILL after `deadline` milliseconds.
     Stop = 61 "stop" App { flags signal, number deadline }
-    /// Starts a session of its own (setsid(2)); with [`Step::TERMINAL`] standard
-    /// input becomes its controlling terminal.
+    /// Starts a process group of its own in pid 1's session, which has no
+    /// terminal; with [`Step::TERMINAL`] a session of its own whose controlling
+    /// terminal is standard input.
     AppSession = 62 "session" App { flags flags }
     /// Sets the file mode creation mask.
     AppUmask = 63 "umask" App { number mask }

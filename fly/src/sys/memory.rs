@@ -1,13 +1,11 @@
-//! The memory routines that the compiler calls, and mapped memory.
+//! The memory routines that the compiler calls.
 //!
 //! The compiler emits calls to `memcpy` and its kin for ordinary assignments;
 //! without libc somebody has to provide them. [`entry!`](crate::entry) exports
 //! them under their C names, in programs only.
 
-use super::{arch, result};
+use super::arch;
 use core::cmp::Ordering;
-use linux_raw_sys::general as raw;
-use rustix::io::Errno;
 
 /// `memcpy(3)`.
 ///
@@ -81,61 +79,6 @@ pub unsafe fn length(text: *const core::ffi::c_char) -> usize {
         count += 1;
     }
     count
-}
-
-/// A stack for a child that shares the caller's memory: read-write pages above
-/// one guard page, so that running over its end faults instead of writing
-/// elsewhere.
-#[derive(Debug)]
-pub struct Stack {
-    base: usize,
-    size: usize,
-}
-
-const PAGE: usize = 4096;
-
-impl Stack {
-    /// Maps a stack of `size` bytes (rounded up to pages) and its guard page.
-    ///
-    /// # Errors
-    /// ENOMEM, as mmap(2).
-    pub fn map(size: usize) -> Result<Self, Errno> {
-        let size = size.next_multiple_of(PAGE) + PAGE;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice
-        // aliases nothing.
-        let base = result(unsafe {
-            arch::syscall(
-                raw::__NR_mmap,
-                [
-                    0,
-                    size,
-                    (raw::PROT_READ | raw::PROT_WRITE) as usize,
-                    (raw::MAP_PRIVATE | raw::MAP_ANONYMOUS | raw::MAP_STACK) as usize,
-                    usize::MAX,
-                    0,
-                ],
-            )
-        })?;
-        // Own it from here on, so that a failure below unmaps it.
-        let stack = Self { base, size };
-        // SAFETY: the page belongs to the mapping made above, which nobody
-        // uses yet.
-        result(unsafe { arch::syscall(raw::__NR_mprotect, [base, PAGE, 0, 0, 0, 0]) })?;
-        Ok(stack)
-    }
-
-    /// Lowest usable address and usable size, as clone3(2) takes them.
-    pub(super) fn range(&self) -> (usize, usize) {
-        (self.base + PAGE, self.size - PAGE)
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and no child runs on it:
-        // `clone::vfork` borrows the stack until the child has left it.
-        let _ = unsafe { arch::syscall(raw::__NR_munmap, [self.base, self.size, 0, 0, 0, 0]) };
-    }
 }
 
 #[cfg(test)]

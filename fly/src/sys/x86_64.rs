@@ -28,17 +28,15 @@ pub unsafe fn syscall(number: u32, arguments: [usize; 6]) -> isize {
     value
 }
 
-/// A clone-like system call whose child runs `child(data)` on the new stack.
-///
-/// The call must give the child a stack of its own that starts (16-aligned) at
-/// the address the kernel was told. The child calls `child(data)` and exits
-/// with its return value; it never returns through the parent's frames.
+/// A clone-like system call with CLONE_VM and CLONE_VFORK, whose child runs
+/// `child(data)` on the caller's stack, below its frames, and exits with the
+/// value; it never returns through the caller's frames.
 ///
 /// # Safety
-/// As for [`syscall`]; the stack must be large enough for `child`, and `data`
-/// must stay valid until the child is gone or has called exec.
+/// As for [`syscall`]; the flags must hold CLONE_VM and CLONE_VFORK, the new
+/// stack must be 0, and `data` must be valid for `child`.
 #[inline(never)]
-pub unsafe fn clone_onto_stack(
+pub unsafe fn clone_and_call(
     number: u32,
     arguments: [usize; 3],
     child: extern "C" fn(*mut core::ffi::c_void) -> i32,
@@ -46,16 +44,19 @@ pub unsafe fn clone_onto_stack(
 ) -> isize {
     let [a, b, c] = arguments;
     let value: isize;
-    // SAFETY: in the parent this is a plain system call. In the child all
-    // registers but rax, rcx, r11 and rsp are the parent's, so r8 and r9 hold
-    // the function and its argument; the frame pointer is cleared, and the
-    // block ends in exit_group, so no frame of the parent is ever touched.
+    // SAFETY: in the caller this is a plain system call, except that memory
+    // below the stack pointer changes; without `nostack` the compiler keeps
+    // nothing there, no red zone either. In the child all registers but rax,
+    // rcx and r11 are the caller's: r8 and r9 hold the function and its
+    // argument. The child aligns the stack, calls, and ends in exit_group; what
+    // it writes is below the caller's frames, and the caller sleeps meanwhile.
     unsafe {
         asm!(
             "syscall",
             "test rax, rax",
             "jnz 2f",
             "xor ebp, ebp",
+            "and rsp, -16",
             "mov rdi, r9",
             "call r8",
             "mov edi, eax",

@@ -5,7 +5,6 @@ use core::ffi::CStr;
 use fly::sys::{
     clone::{self, Child},
     exec::{Pointers, execve},
-    memory::Stack,
     signal, time,
 };
 use rustix::{
@@ -62,9 +61,6 @@ pub const COMMANDS: &[Row] = &[
     ),
 ];
 
-/// A child needs little: a few frames of `execve`.
-const STACK: usize = 16 * 1024;
-
 /// The path and name under which a probe starts another one.
 const SELF: &CStr = c"/proc/self/exe";
 
@@ -88,12 +84,11 @@ fn exec(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
 fn spawn(
     probe: &mut Probe,
     arguments: impl Iterator<Item = &'static CStr>,
-    stack: &mut Stack,
 ) -> Result<Child, Errno> {
     let (arguments, rest) = pointers(probe.words, core::iter::once(c"probe").chain(arguments))?;
     let (environment, _) = pointers(rest, probe.environment.iter())?;
     let mut failure = None;
-    let child = clone::vfork(0, None, stack, || {
+    let child = clone::vfork(0, None, || {
         signal::set_mask(signal::Set::EMPTY);
         failure = Some(execve(SELF, arguments, environment));
         127
@@ -119,9 +114,8 @@ fn reap(child: &Child) -> Result<(), Errno> {
 
 fn fork(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
     probe.out.flush();
-    let mut stack = Stack::map(STACK)?;
     for _ in 0..command.number(1)? {
-        let child = clone::vfork(0, None, &mut stack, || 0)?;
+        let child = clone::vfork(0, None, || 0)?;
         reap(&child)?;
     }
     probe.ok(command)
@@ -131,15 +125,13 @@ fn fork(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
 /// pid 1, ends 20 ms later, and stays a zombie unless pid 1 reaps it.
 fn orphan(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
     probe.out.flush();
-    let mut outer = Stack::map(STACK)?;
-    let mut inner = Stack::map(STACK)?;
     let arguments = [c"probe", c"sleep", c"20"];
     let (arguments, rest) = pointers(probe.words, arguments.into_iter())?;
     let (environment, _) = pointers(rest, probe.environment.iter())?;
     for _ in 0..command.number(1)? {
         let mut failure = None;
-        let parent = clone::vfork(0, None, &mut outer, || {
-            let child = clone::vfork(0, None, &mut inner, || {
+        let parent = clone::vfork(0, None, || {
+            let child = clone::vfork(0, None, || {
                 failure = Some(execve(SELF, arguments, environment));
                 127
             });
@@ -158,8 +150,7 @@ fn orphan(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
 
 fn background(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
     probe.out.flush();
-    let mut stack = Stack::map(STACK)?;
-    let child = spawn(probe, command.from(1), &mut stack)?;
+    let child = spawn(probe, command.from(1))?;
     probe
         .out
         .text("background: pid=")
