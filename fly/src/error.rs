@@ -10,22 +10,25 @@ use crate::{launch, plan::Reason, text::Line};
 /// Exit code for failures of our own.
 pub const FAILURE: i32 = 254;
 
-/// Declares an enumeration whose variants stand for texts: an error is a few
-/// bytes, and its words are looked up only when it is printed.
+/// Declares a type whose constants stand for texts: one pointer each, so that an
+/// error is small, and a program holds only the texts that it uses.
 macro_rules! texts {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
+        pub struct $name(&'static &'static str);
+
         #[allow(missing_docs, reason = "the text of each says it")]
-        pub enum $name { $($variant,)* }
+        #[allow(non_upper_case_globals, reason = "they read like the variants that they are")]
+        impl $name {
+            $(pub const $variant: Self = Self(&$text);)*
+        }
 
         impl $name {
             /// In words.
             #[must_use]
             pub fn text(self) -> &'static str {
-                const TEXTS: &[&str] = &[$($text,)*];
-                TEXTS.get(self as usize).copied().unwrap_or_default()
+                self.0
             }
         }
     };
@@ -269,6 +272,7 @@ impl<'a> Error<'a> {
 
     /// Writes `program: step object: cause (advice)` to standard error.
     #[cold]
+    #[inline(never)]
     pub fn print(&self, program: &str) {
         let mut line = Line::new(2);
         line.text(program).text(": ").text(self.what.text());
@@ -299,7 +303,7 @@ impl<'a> Error<'a> {
                 line.text(" is missing or can't be executed");
             }
         }
-        if self.advice != Advice::None {
+        if !self.advice.text().is_empty() {
             line.text(" (").text(self.advice.text()).text(")");
         }
         line.end();

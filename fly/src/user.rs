@@ -66,6 +66,7 @@ impl Identity {
 ///
 /// # Errors
 /// Names the user or group that is unknown or no valid number.
+#[inline(never)]
 pub fn resolve<'a>(
     rootfs: &'a CStr,
     user: &'a CStr,
@@ -78,6 +79,7 @@ pub fn resolve<'a>(
 ///
 /// # Errors
 /// As [`resolve`].
+#[inline(never)]
 pub fn resolve_pair<'a>(rootfs: &'a CStr, pair: &'a CStr) -> Result<Identity, Error<'a>> {
     let bytes = pair.to_bytes();
     match bytes.iter().position(|byte| *byte == b':') {
@@ -242,6 +244,7 @@ fn id(text: &[u8]) -> Option<u32> {
 
 /// Calls `each` for every line of a file inside `root`; a file that is not
 /// there has none. A line longer than the buffer is passed over.
+#[inline(never)]
 fn each_line(
     root: BorrowedFd<'_>,
     path: &CStr,

@@ -14,7 +14,8 @@ pub mod volume;
 
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
-    plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS},
+    launch::ROOM,
+    plan::{self, Builder, MAX_BYTES, MAX_PATH, MAX_STEPS, MAX_STRINGS},
     sys::{descriptor, entry::Start},
 };
 
@@ -23,8 +24,9 @@ use options::Options;
 /// The program's name in messages.
 pub const NAME: &str = "stage0";
 
-/// Bytes of scratch memory that [`main`] needs: the plan.
-pub const BYTES: usize = MAX_BYTES;
+/// Bytes of scratch memory that [`main`] needs: the path of pid 1's program, the
+/// names of mount points, and the plan.
+pub const BYTES: usize = MAX_BYTES + ROOM + MAX_PATH;
 /// Words of scratch memory that [`main`] needs: exec's pointers, and a time
 /// stamp a step.
 pub const WORDS: usize = MAX_STRINGS + 2 + MAX_STEPS;
@@ -69,7 +71,9 @@ where
         words,
         ..
     } = start;
-    let mut stage1 = stage1::Name::default();
+    let (path, bytes) = bytes.split_at_mut_checked(MAX_PATH).unwrap_or_default();
+    let (room, bytes) = bytes.split_at_mut_checked(ROOM).unwrap_or_default();
+    let mut stage1 = stage1::Name::new(path);
     let host = lower::Host {
         random,
         terminal: relay::Terminal::wanted(options.terminal),
@@ -87,7 +91,7 @@ where
     let caller = environment
         .value("STAGE0_T0")
         .and_then(fly::text::decimal);
-    run::run(plan, options, words, cycles, caller).map_err(|error| Error {
+    run::run(plan, options, words, room, cycles, caller).map_err(|error| Error {
         // The plan lives as long as the program; the error is printed next.
         object: error.object,
         ..error

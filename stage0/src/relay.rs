@@ -35,6 +35,7 @@ impl Terminal {
     }
 
     /// Moves bytes until the pod has ended and all of its output is written.
+    #[inline(never)]
     pub fn relay(master: BorrowedFd<'_>, pod: BorrowedFd<'_>) -> Option<End> {
         let caller = Caller::new();
         caller.copy_size(master);

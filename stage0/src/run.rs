@@ -2,11 +2,11 @@
 
 use fly::{
     error::{Error, FAILURE, What, Why},
-    launch::{Launcher, Running},
+    launch::{Fallbacks, Launcher, Running},
     plan::{MAX_STRINGS, Plan, Step},
     sys::{descriptor, signal, wait::End},
     text::Line,
-    timings::{Moment, Report, Scale},
+    timings::{Format, Moment, Report, Scale},
 };
 use linux_raw_sys::general as raw;
 use rustix::{
@@ -27,31 +27,33 @@ pub fn run<'a, I>(
     plan: Plan<'a>,
     options: &Options<'_, I>,
     words: &'static mut [usize],
+    room: &'static mut [u8],
     cycles: u64,
     caller: Option<u64>,
 ) -> Result<i32, Error<'a>> {
-    let (room, stamps) = words
+    let (words, stamps) = words
         .split_at_mut_checked(MAX_STRINGS + 2)
         .unwrap_or_default();
     let timing = options.timings.map(|format| (format, Moment::now()));
     let report = |stamps: &[usize]| {
         if let Some((format, from)) = timing {
-            let scale = Scale::new(from, Moment::now());
-            let mut report = Report::new(format, NAME, scale.nanoseconds(cycles), caller);
-            report.steps(&plan, 0, stamps, &scale);
-            report.end();
+            let times = Times {
+                format,
+                from,
+                cycles,
+                caller,
+            };
+            times.report(&plan, stamps, None);
         }
     };
-    let mut launcher = Launcher::new(plan, room);
+    let mut launcher = Launcher::<true>::new(plan, words, room);
     if timing.is_some() {
         launcher.stamp_into(stamps);
         launcher.before_exec(&report);
     }
     let running = launcher.launch();
     if options.debug {
-        for text in launcher.fallbacks().texts() {
-            Line::new(2).text(NAME).text(": ").text(text).end();
-        }
+        tell_fallbacks(launcher.fallbacks());
     }
     let Running {
         child,
@@ -64,17 +66,52 @@ pub fn run<'a, I>(
     };
     let reaped = fly::sys::arch::cycles();
     if let (Some((format, from)), Some(pipe)) = (timing, pipe) {
-        let scale = Scale::new(from, Moment::now());
-        let mut report = Report::new(format, NAME, scale.nanoseconds(cycles), caller);
-        report.steps(&plan, 0, launcher.stamps(), &scale);
-        inside(&mut report, &plan, &pipe, &scale);
-        report.named("end of the pod", scale.nanoseconds(reaped));
-        report.end();
+        let times = Times {
+            format,
+            from,
+            cycles,
+            caller,
+        };
+        times.report(&plan, launcher.stamps(), Some((&pipe, reaped)));
     }
     match end {
         Some(End::Exited(code)) => Ok(i32::from(code)),
         Some(End::Killed(_)) => Err(Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled)),
         None => Ok(FAILURE),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn tell_fallbacks(fallbacks: Fallbacks) {
+    for text in fallbacks.texts() {
+        Line::new(2).text(NAME).text(": ").text(text).end();
+    }
+}
+
+/// What `--timings` needs to know.
+struct Times {
+    format: Format,
+    from: Moment,
+    cycles: u64,
+    caller: Option<u64>,
+}
+
+impl Times {
+    /// Writes the report; `pod` is the pipe of pid 1 and the counter when it was
+    /// reaped. Apart, as the line's buffer would cost a page fault on each start.
+    #[cold]
+    #[inline(never)]
+    fn report(&self, plan: &Plan<'_>, stamps: &[usize], pod: Option<(&OwnedFd, u64)>) {
+        let scale = Scale::new(self.from, Moment::now());
+        let start = scale.nanoseconds(self.cycles);
+        let mut report = Report::new(self.format, NAME, start, self.caller);
+        report.steps(plan, 0, stamps, &scale);
+        if let Some((pipe, reaped)) = pod {
+            inside(&mut report, plan, pipe, &scale);
+            report.named("end of the pod", scale.nanoseconds(reaped));
+        }
+        report.end();
     }
 }
 

@@ -2,10 +2,7 @@
 
 use core::ffi::CStr;
 
-use fly::{
-    error::{Advice, Error, What},
-    plan::MAX_PATH,
-};
+use fly::error::{Advice, Error, What};
 use rustix::{
     fs::{self, Access},
     io::Errno,
@@ -16,20 +13,17 @@ use crate::options::{Options, Stage1};
 /// The name of our own stage 1.
 pub const FILE_NAME: &[u8] = b"stage1-init";
 
-/// A path in a fixed buffer.
-pub struct Name {
-    bytes: [u8; MAX_PATH],
+/// A path in a buffer of the caller's.
+pub struct Name<'b> {
+    bytes: &'b mut [u8],
 }
 
-impl Default for Name {
-    fn default() -> Self {
-        Self {
-            bytes: [0; MAX_PATH],
-        }
+impl<'b> Name<'b> {
+    /// An empty path; `bytes` holds MAX_PATH bytes.
+    pub fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes }
     }
-}
 
-impl Name {
     /// The program of the `init` flavour: as named by `--stage1`, else beside
     /// the running stage0, else in libexec of the same installation. Empty for
     /// the flavours that need none.
@@ -48,7 +42,7 @@ impl Name {
         let failed = |errno| {
             Error::new(What::Find, c"stage1-init", errno).advice(Advice::NameStage1)
         };
-        let own = fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", &mut self.bytes).map_err(failed)?;
+        let own = fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", &mut *self.bytes).map_err(failed)?;
         let folder = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         let beside = folder(self.bytes.get(..own).unwrap_or_default());
         if self.exists(beside, b"/stage1-init") {
@@ -74,6 +68,6 @@ impl Name {
     }
 
     fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+        CStr::from_bytes_until_nul(self.bytes).unwrap_or_default()
     }
 }

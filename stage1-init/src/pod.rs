@@ -40,7 +40,7 @@ fn read(number: i32, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
         if room.is_empty() {
             break;
         }
-        match descriptor::read(number, room) {
+        match descriptor::read_at(number, used, room) {
             Ok(0) => break,
             Ok(count) => used += count,
             Err(Errno::INTR) => {}

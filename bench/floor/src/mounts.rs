@@ -1,5 +1,7 @@
 //! The mounts and files of a pod, in the calls of the default plan.
 
+use core::ffi::CStr;
+
 use crate::sys::{self, Fd, raw};
 
 const NOSUID: u32 = raw::MOUNT_ATTR_NOSUID;
@@ -7,8 +9,7 @@ const NODEV: u32 = raw::MOUNT_ATTR_NODEV;
 const NOEXEC: u32 = raw::MOUNT_ATTR_NOEXEC;
 const RDONLY: u32 = raw::MOUNT_ATTR_RDONLY;
 
-/// One tmpfs for /dev, /dev/shm and what covers masked paths; it is mounted
-/// nowhere itself.
+/// One tmpfs for /dev, /dev/shm and what covers masked paths.
 #[inline(always)]
 pub fn scratch() -> Fd {
     let context = sys::fsopen(c"tmpfs");
@@ -47,28 +48,29 @@ pub fn kernel(root: Fd, scratch: Fd) {
             sys::attach(clone, proc, name);
         }
     }
+    // Names that are missing on most kernels come first: a clone that is left
+    // over at the end would cost a grace period when it is closed.
     let files = [
         c"kcore",
-        c"keys",
         c"latency_stats",
-        c"timer_list",
         c"timer_stats",
         c"sched_debug",
+        c"keys",
+        c"timer_list",
     ];
-    mask(proc, scratch, c"no-file", &files);
-    mask(proc, scratch, c"no-directory", &[c"acpi", c"asound", c"scsi"]);
-    mask(
-        sysfs,
-        scratch,
-        c"no-directory",
-        &[c"firmware", c"devices/virtual/powercap"],
-    );
+    mask(proc, scratch, c"no-file", &files, -1);
+    let directories = [c"asound", c"scsi", c"acpi"];
+    let left = mask(proc, scratch, c"no-directory", &directories, -1);
+    let directories = [c"devices/virtual/powercap", c"firmware"];
+    mask(sysfs, scratch, c"no-directory", &directories, left);
 }
 
-/// A clone that found nothing to cover covers the next path.
+/// Covers `names` with clones of one file or directory. A clone that found
+/// nothing to cover covers the next name; the last one is given back, or a
+/// negative number.
 #[inline(always)]
-fn mask(under: Fd, scratch: Fd, cover: &core::ffi::CStr, names: &[&core::ffi::CStr]) {
-    let mut clone = -1;
+fn mask(under: Fd, scratch: Fd, cover: &CStr, names: &[&CStr], left: Fd) -> Fd {
+    let mut clone = left;
     for name in names {
         if clone < 0 {
             clone = sys::open_tree_attr(scratch, cover, 0, RDONLY | NOSUID | NODEV | NOEXEC);
@@ -77,6 +79,7 @@ fn mask(under: Fd, scratch: Fd, cover: &core::ffi::CStr, names: &[&core::ffi::CS
             clone = -1;
         }
     }
+    clone
 }
 
 /// /dev, with its own terminals and shared memory.
@@ -118,4 +121,11 @@ pub fn nodes(dev: Fd) {
     }
     sys::directory(dev, c"pts", 0o755);
     sys::directory(dev, c"shm", 0o1777);
+}
+
+/// Puts the scratch file system where the old root's unmounting takes it away,
+/// too: closed while mounted nowhere, it would cost a grace period of its own.
+#[inline(always)]
+pub fn dispose(scratch: Fd) {
+    sys::attach(scratch, sys::HERE, c"/proc");
 }

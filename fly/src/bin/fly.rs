@@ -5,7 +5,7 @@
 
 use fly::{
     error::{Cause, Error, FAILURE, What},
-    launch::Launcher,
+    launch::{Fallbacks, Launcher, ROOM},
     options::{self, Options, Request},
     plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS, Plan},
     sys::{
@@ -13,10 +13,10 @@ use fly::{
         entry::Start,
     },
     text::Line,
-    timings::{Moment, Report, Scale},
+    timings::{Format, Moment, Report, Scale},
 };
 
-fly::entry!(main, bytes = MAX_BYTES, words = MAX_STRINGS + 2 + MAX_STEPS);
+fly::entry!(main, bytes = MAX_BYTES + ROOM, words = MAX_STRINGS + 2 + MAX_STEPS);
 
 const HELP: &str = include_str!("fly.help");
 
@@ -33,10 +33,11 @@ fn main(start: Start) -> i32 {
         Ok(Request::Help) => return print(HELP),
         Ok(Request::Version) => return print(concat!("fly ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Request::Start(options)) => {
+            let (room, bytes) = bytes.split_at_mut_checked(ROOM).unwrap_or_default();
             let mut plan = Builder::new(bytes);
             match options.lower(&mut plan, environment.iter()) {
                 Ok(()) => match plan.finish() {
-                    Ok(plan) => run(plan, &options, words, cycles),
+                    Ok(plan) => run(plan, &options, words, room, cycles),
                     Err(problem) => Err(Error::new(
                         What::CheckPlan,
                         c"",
@@ -61,34 +62,48 @@ fn run<'a, I>(
     plan: Plan<'a>,
     options: &Options<'a, I>,
     words: &'static mut [usize],
+    room: &'static mut [u8],
     cycles: u64,
 ) -> Result<i32, Error<'a>> {
     if options.plan_only {
         return Ok(if plan::print(&plan, 1) { 0 } else { FAILURE });
     }
-    let (room, stamps) = words
+    let (words, stamps) = words
         .split_at_mut_checked(MAX_STRINGS + 2)
         .unwrap_or_default();
     let report;
-    let mut launcher = Launcher::new(plan, room);
+    let mut launcher = Launcher::<false>::new(plan, words, room);
     if let Some(format) = options.timings {
         let from = Moment::now();
         report = move |stamps: &[usize]| {
-            let scale = Scale::new(from, Moment::now());
-            let mut report = Report::new(format, "fly", scale.nanoseconds(cycles), None);
-            report.steps(&plan, 0, stamps, &scale);
-            report.end();
+            report_steps(format, from, cycles, &plan, stamps);
         };
         launcher.stamp_into(stamps);
         launcher.before_exec(&report);
     }
     let done = launcher.launch();
     if options.debug {
-        for text in launcher.fallbacks().texts() {
-            Line::new(2).text("fly: ").text(text).end();
-        }
+        tell_fallbacks(launcher.fallbacks());
     }
     done.map(|_| FAILURE)
+}
+
+/// Apart, as its buffer would cost a page fault on each start.
+#[cold]
+#[inline(never)]
+fn report_steps(format: Format, from: Moment, cycles: u64, plan: &Plan<'_>, stamps: &[usize]) {
+    let scale = Scale::new(from, Moment::now());
+    let mut report = Report::new(format, "fly", scale.nanoseconds(cycles), None);
+    report.steps(plan, 0, stamps, &scale);
+    report.end();
+}
+
+#[cold]
+#[inline(never)]
+fn tell_fallbacks(fallbacks: Fallbacks) {
+    for text in fallbacks.texts() {
+        Line::new(2).text("fly: ").text(text).end();
+    }
 }
 
 fn print(text: &str) -> i32 {

@@ -95,6 +95,7 @@ fn working_directory(directory: &CStr) -> Result<(), Error<'_>> {
 /// The most supplementary groups of an app.
 const MAX_GROUPS: usize = 64;
 
+#[inline(never)]
 fn groups(ids: List<'_>) -> Result<(), Error<'_>> {
     let mut list = [Gid::ROOT; MAX_GROUPS];
     let mut count = 0;
@@ -171,6 +172,7 @@ pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 
 /// As execvp(3): a program that may not be executed is remembered, the search
 /// goes on.
+#[inline(never)]
 fn search<'p>(
     name: &'p CStr,
     path: &[u8],

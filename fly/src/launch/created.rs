@@ -10,85 +10,77 @@ use rustix::{
 
 use crate::sys::descriptor;
 
-/// The most mount points that one start makes.
-const MAX: usize = 64;
-/// The bytes for their names.
-const NAMES: usize = 4096;
-
-/// What was made, in order, each as a path without symbolic links below the
-/// directory in its slot.
+/// What was made, in order, in an arena of the caller's: each entry is its path
+/// without symbolic links below the directory in its slot, a terminator, the
+/// slot, whether it is a file, and the path's length (two bytes).
 #[derive(Debug)]
-pub struct Created {
-    /// Paths below the root, zero-terminated, one after the other.
-    names: [u8; NAMES],
+pub struct Created<'s> {
+    arena: &'s mut [u8],
     used: usize,
-    entries: [Entry; MAX],
-    count: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Entry {
-    from: usize,
-    root: u8,
-    is_file: bool,
-}
+/// The bytes of an entry behind its path.
+const TAIL: usize = 5;
 
-impl Default for Created {
-    fn default() -> Self {
-        Self {
-            names: [0; NAMES],
-            used: 0,
-            entries: [Entry::default(); MAX],
-            count: 0,
-        }
+impl<'s> Created<'s> {
+    /// Nothing yet.
+    pub fn new(arena: &'s mut [u8]) -> Self {
+        Self { arena, used: 0 }
     }
-}
 
-impl Created {
     /// Notes that `path`, below the directory in slot `root`, was made; false
     /// if there is no room, and then it must not be kept.
     #[must_use]
+    #[inline(never)]
     pub fn note(&mut self, root: u8, path: &[u8], is_file: bool) -> bool {
-        let end = self.used + path.len();
-        let (Some(place), Some(entry)) = (
-            self.names.get_mut(self.used..=end),
-            self.entries.get_mut(self.count),
-        ) else {
+        let end = self.used + path.len() + TAIL;
+        let Ok(length) = u16::try_from(path.len()) else {
             return false;
         };
-        for (byte, from) in place.iter_mut().zip(path.iter().chain(&[0])) {
+        let Some(place) = self.arena.get_mut(self.used..end) else {
+            return false;
+        };
+        let [low, high] = length.to_le_bytes();
+        let tail = [0, root, u8::from(is_file), low, high];
+        for (byte, from) in place.iter_mut().zip(path.iter().chain(&tail)) {
             *byte = *from;
         }
-        *entry = Entry {
-            from: self.used,
-            root,
-            is_file,
-        };
-        self.used = end + 1;
-        self.count += 1;
+        self.used = end;
         true
     }
 
     /// Removes what was made, last first. Only empty directories and empty
     /// files go: what somebody has put there meanwhile stays.
+    #[cold]
+    #[inline(never)]
     pub fn unmake(&mut self, slots: &[RawFd]) {
-        while let Some(last) = self.count.checked_sub(1) {
-            self.count = last;
-            let Some(entry) = self.entries.get(last) else {
-                return;
-            };
+        while let Some((from, root, is_file)) = self.last() {
             let path = self
-                .names
-                .get(entry.from..)
+                .arena
+                .get(from..)
                 .and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok());
-            let root = slots.get(usize::from(entry.root)).copied();
+            let root = slots.get(usize::from(root)).copied();
             if let (Some(path), Some(root)) = (path, root.and_then(descriptor::borrow)) {
-                remove(root, path, entry.is_file);
+                remove(root, path, is_file);
             }
+            self.used = from;
+        }
+    }
+
+    /// Where the last entry begins, its slot, and whether it is a file.
+    fn last(&self) -> Option<(usize, u8, bool)> {
+        let tail = self.used.checked_sub(TAIL)?;
+        match self.arena.get(tail..self.used)? {
+            [_, root, is_file, low, high] => {
+                let length = usize::from(u16::from_le_bytes([*low, *high]));
+                Some((tail.checked_sub(length)?, *root, *is_file != 0))
+            }
+            _ => None,
         }
     }
 }
 
+#[cold]
 fn remove(root: BorrowedFd<'_>, path: &CStr, is_file: bool) {
     let flags = if is_file {
         AtFlags::empty()

@@ -9,14 +9,14 @@ use rustix::{
     mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags},
 };
 
-use super::{Launcher, created::Created, explain, remount::Pending, walk};
+use super::{Launcher, explain, remount::Pending, walk};
 use crate::{
     error::{Advice, Error, What, Why},
     plan::{List, Slot, Step},
     sys,
 };
 
-impl<'p> Launcher<'p, '_> {
+impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     pub(super) fn open_directory(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::open(path, flags, Mode::empty())
@@ -232,9 +232,7 @@ impl<'p> Launcher<'p, '_> {
         let root = self.get(under)?;
         let created = &mut self.created;
         walk::step_by_step(root, target, missing, &mut |path, is_file| {
-            created
-                .get_or_insert_with(Created::default)
-                .note(under.0, path, is_file)
+            created.note(under.0, path, is_file)
         })
         .map_err(|errno| explain::missing_mount_point(target, errno))
     }
@@ -253,9 +251,7 @@ impl<'p> Launcher<'p, '_> {
     }
 
     fn note(&mut self, under: Slot, path: &[u8], is_file: bool) -> bool {
-        self.created
-            .get_or_insert_with(Created::default)
-            .note(under.0, path, is_file)
+        self.created.note(under.0, path, is_file)
     }
 
     pub(super) fn directory(

@@ -32,6 +32,10 @@ use crate::{
 use created::Created;
 use remount::Pending;
 
+/// Bytes of `room` that a [`Launcher`] has a use for: the paths of some dozens of
+/// mount points.
+pub const ROOM: usize = 16 << 10;
+
 /// Calls that this kernel lacks or refuses, and what was done instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fallbacks {
@@ -104,9 +108,10 @@ pub struct Running {
     pub stamps: Option<OwnedFd>,
 }
 
-/// Walks a plan.
+/// Walks a plan. Without `PODS` it knows only what one program in one root needs
+/// (`fly`), so that the rest is not linked into it.
 #[allow(missing_debug_implementations)]
-pub struct Launcher<'p, 's> {
+pub struct Launcher<'p, 's, const PODS: bool> {
     plan: Plan<'p>,
     /// Descriptor numbers, -1 where there is none. Plain numbers, since the
     /// child of a clone works on this memory with a descriptor table of its
@@ -119,9 +124,7 @@ pub struct Launcher<'p, 's> {
     /// The cycle counter after each step, if it is asked for.
     stamps: Option<&'s mut [usize]>,
     before_exec: Option<&'s dyn Fn(&[usize])>,
-    /// None until a mount point is made: the table is never touched on most
-    /// starts.
-    created: Option<Created>,
+    created: Created<'s>,
     fallbacks: Fallbacks,
     /// Something is attached over / below the root to be: it is unmounted by
     /// itself.
@@ -130,10 +133,11 @@ pub struct Launcher<'p, 's> {
     reader: Option<Slot>,
 }
 
-impl<'p, 's> Launcher<'p, 's> {
+impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     /// A launcher for `plan`; `words` is room for exec's pointers: one a
-    /// string of the largest app and two more.
-    pub fn new(plan: Plan<'p>, words: &'s mut [usize]) -> Self {
+    /// string of the largest app and two more. `room` is where the names of the
+    /// mount points go that it has to make.
+    pub fn new(plan: Plan<'p>, words: &'s mut [usize], room: &'s mut [u8]) -> Self {
         Self {
             plan,
             slots: [-1; MAX_SLOTS as usize],
@@ -141,7 +145,7 @@ impl<'p, 's> Launcher<'p, 's> {
             words,
             stamps: None,
             before_exec: None,
-            created: None,
+            created: Created::new(room),
             fallbacks: Fallbacks::default(),
             attached: false,
             terminal: None,
@@ -181,7 +185,7 @@ impl<'p, 's> Launcher<'p, 's> {
     pub fn launch(&mut self) -> Result<Running, Error<'p>> {
         let mut steps = self.plan.steps().enumerate();
         while let Some((number, step)) = steps.next() {
-            if let Step::Clone { namespaces } = step {
+            if let (true, Step::Clone { namespaces }) = (PODS, step) {
                 return self.clone_pod(number, namespaces, self.plan.steps());
             }
             if let (Step::Exec { .. }, Some(report)) = (step, self.before_exec) {
@@ -199,9 +203,7 @@ impl<'p, 's> Launcher<'p, 's> {
 
     /// Removes the mount points that were made.
     fn unmake(&mut self) {
-        if let Some(created) = &mut self.created {
-            created.unmake(&self.slots);
-        }
+        self.created.unmake(&self.slots);
     }
 
     fn stamp(&mut self, number: usize) {
@@ -256,15 +258,45 @@ impl<'p, 's> Launcher<'p, 's> {
 
     fn step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
         match step.kind().phase() {
-            Phase::Launch => self.launch_step(step),
-            Phase::Pod => self.pod_step(step),
+            Phase::Launch | Phase::Pod => self.common_step(step),
             Phase::App => app::step(step, self.words),
         }
     }
 
-    fn launch_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
+    /// What every start may need.
+    fn common_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
         match *step {
             Step::CloseInherited {} => self.close_inherited(),
+            Step::Unshare { namespaces } => process::unshare(namespaces),
+            Step::Private {} => root::make_private(),
+            Step::OpenDirectory { into, path } => self.open_directory(into, path),
+            Step::OpenTree {
+                into,
+                flags,
+                attributes,
+                path,
+            } => self.open_tree(into, path, flags & Step::RECURSIVE != 0, attributes),
+            Step::AttachRoot { mount } => self.attach_root(mount),
+            Step::FileSystem {
+                into,
+                attributes,
+                options,
+            } => self.file_system(into, attributes, options),
+            Step::Attach {
+                mount,
+                under,
+                flags,
+                target,
+            } => self.attach(mount, under, flags, target),
+            Step::Chroot { root } => self.chroot(root),
+            _ if PODS => self.pod_step(step),
+            _ => Err(out_of_place()),
+        }
+    }
+
+    /// What only a pod needs.
+    fn pod_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
+        match *step {
             Step::Supervise {} => {
                 process::supervise();
                 Ok(())
@@ -279,45 +311,39 @@ impl<'p, 's> Launcher<'p, 's> {
                 peer,
             } => self.open_terminal(devpts, master, peer),
             Step::HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
-            Step::Unshare { namespaces } => process::unshare(namespaces),
-            _ => Err(out_of_place()),
-        }
-    }
-
-    fn pod_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
-        match *step {
             Step::DieWithParent { watch } => self.die_with_parent(watch),
             Step::Session {} => process::session(),
-            Step::Private {} => root::make_private(),
             Step::Umask { mask } => {
                 process::umask(mask);
                 Ok(())
             }
-            Step::OpenDirectory { into, path } => self.open_directory(into, path),
-            Step::OpenTree {
-                into,
-                flags,
-                attributes,
-                path,
-            } => self.open_tree(into, path, flags & Step::RECURSIVE != 0, attributes),
             Step::Overlay {
                 into,
                 layer,
                 attributes,
                 path,
             } => self.overlay(into, layer, attributes, path),
-            Step::AttachRoot { mount } => self.attach_root(mount),
-            Step::FileSystem {
-                into,
-                attributes,
-                options,
-            } => self.file_system(into, attributes, options),
-            Step::Attach {
-                mount,
-                under,
-                flags,
-                target,
-            } => self.attach(mount, under, flags, target),
+            Step::Hostname { name } => process::hostname(name),
+            Step::Loopback {} => process::loopback(),
+            Step::Park { mount } => {
+                self.park(mount);
+                Ok(())
+            }
+            Step::Pivot { root } => self.pivot(root),
+            Step::TerminalStdio { peer } => self.terminal_stdio(peer),
+            Step::PodBounding { keep } => app::bound(keep),
+            Step::ExecInit {
+                program,
+                plan,
+                stamps,
+            } => Err(self.exec_init(program, plan, stamps)),
+            _ => self.file_step(step),
+        }
+    }
+
+    /// The files of a pod's /dev, and what is hidden of its /proc.
+    fn file_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
+        match *step {
             Step::Directory { under, mode, name } => self.directory(under, mode, name),
             Step::File { under, mode, name } => self.file(under, mode, name),
             Step::Device {
@@ -343,17 +369,6 @@ impl<'p, 's> Launcher<'p, 's> {
                 name,
             } => self.bind(into, under, attributes, name),
             Step::Console { peer, under, name } => self.console(peer, under, name),
-            Step::Hostname { name } => process::hostname(name),
-            Step::Loopback {} => process::loopback(),
-            Step::Pivot { root } => self.pivot(root),
-            Step::Chroot { root } => self.chroot(root),
-            Step::TerminalStdio { peer } => self.terminal_stdio(peer),
-            Step::PodBounding { keep } => app::bound(keep),
-            Step::ExecInit {
-                program,
-                plan,
-                stamps,
-            } => Err(self.exec_init(program, plan, stamps)),
             _ => Err(out_of_place()),
         }
     }
@@ -389,7 +404,7 @@ impl<'p, 's> Launcher<'p, 's> {
     }
 }
 
-impl Drop for Launcher<'_, '_> {
+impl<const PODS: bool> Drop for Launcher<'_, '_, PODS> {
     fn drop(&mut self) {
         self.close_all();
     }

@@ -39,7 +39,7 @@ const SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::GROW)
     .union(SealFlags::WRITE);
 
-impl<'p> Launcher<'p, '_> {
+impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     pub(super) fn close_inherited(&mut self) -> Result<(), Error<'p>> {
         match descriptor::close_range(3, u32::MAX, false) {
             Err(Errno::NOSYS | Errno::PERM) => {
@@ -243,6 +243,8 @@ impl<'p> Launcher<'p, '_> {
         process::fchdir(&directory)?;
         let bytes = self.plan.as_bytes();
         let plan = lift(sealed_plan(bytes, &[])?)?;
+        // pid 1 of ours reads by offset; others may not.
+        fs::seek(&plan, fs::SeekFrom::Start(0))?;
         let lock = lift(lock)?;
         descriptor::duplicate_onto(plan.as_fd(), PLAN_DESCRIPTOR)?;
         descriptor::duplicate_onto(lock.as_fd(), STAMPS_DESCRIPTOR)?;
@@ -295,7 +297,6 @@ fn sealed_plan(header: &[u8], records: &[u8]) -> Result<OwnedFd, Errno> {
         return Err(Errno::NOSPC);
     }
     fs::fcntl_add_seals(&file, SEALS)?;
-    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
     Ok(file)
 }
 
@@ -332,6 +333,8 @@ fn reopen_read_only(file: OwnedFd) -> Result<OwnedFd, Errno> {
     fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
+#[cold]
+#[inline(never)]
 fn close_one_by_one() -> Result<(), Errno> {
     let directory = fs::open(
         c"/proc/self/fd",

@@ -26,6 +26,14 @@ impl Pending {
         if self == Self::default() {
             return Ok(());
         }
+        self.settle_each(mount)
+    }
+
+    /// Apart, so that its path buffers are no part of the stack of a start that
+    /// does not need them: each page of them would be a page fault.
+    #[cold]
+    #[inline(never)]
+    fn settle_each(self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
         let mut changed = Ok(false);
         let own = mount_id(mount)?;
         let mut top = Name::default();

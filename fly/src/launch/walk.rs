@@ -52,6 +52,7 @@ pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd,
 ///
 /// # Errors
 /// As openat(2) and mkdir(2); ELOOP, ENAMETOOLONG.
+#[inline(never)]
 pub fn step_by_step(
     root: BorrowedFd<'_>,
     path: &CStr,
@@ -279,6 +280,8 @@ impl Path {
 ///
 /// # Errors
 /// As [`step_by_step`] and openat(2).
+#[cold]
+#[inline(never)]
 pub fn step_by_step_open(
     root: BorrowedFd<'_>,
     path: &CStr,

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use super::{
     MAX_BYTES, Plan, Problem, Reason,
     check::at_end,
-    record::{Header, List, Record},
+    record::{Header, List, Record, put},
     step::{Step, Texts},
 };
 
@@ -115,12 +115,9 @@ impl<'a> Builder<'a> {
         let padding = length.next_multiple_of(8) - length;
         self.append([0_u8; 8].get(..padding).unwrap_or_default());
         let length = u32::try_from(length).unwrap_or(u32::MAX);
-        let numbers = open.strings.to_ne_bytes().into_iter().chain(length.to_ne_bytes());
-        if let Some(place) = self.arena.get_mut(open.record_at + 16..strings_at) {
-            for (byte, value) in place.iter_mut().zip(numbers) {
-                *byte = value;
-            }
-        }
+        let count_at = open.record_at + Record::COUNT;
+        put(self.arena, count_at, open.strings.to_ne_bytes());
+        put(self.arena, count_at + 4, length.to_ne_bytes());
         self
     }
 

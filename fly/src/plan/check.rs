@@ -367,6 +367,7 @@ impl State {
             Step::Bind { into, under, .. } => self.used(under).and(self.fill(into)),
             Step::DieWithParent { watch: slot }
             | Step::AttachRoot { mount: slot }
+            | Step::Park { mount: slot }
             | Step::Directory { under: slot, .. }
             | Step::File { under: slot, .. }
             | Step::Device { under: slot, .. }

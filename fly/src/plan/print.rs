@@ -11,6 +11,7 @@ use crate::{capability, signal, text::Line};
 const COLUMN: usize = 14;
 
 /// Writes `plan` to descriptor `descriptor`; false if that failed.
+#[inline(never)]
 pub fn print(plan: &Plan<'_>, descriptor: i32) -> bool {
     plan.steps().all(|step| {
         let mut line = Line::new(descriptor);
@@ -71,6 +72,9 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             slot(line.quoted(path.to_bytes()).text(" under "), layer);
             attribute_names(line, attributes);
             arrow(line, into);
+        }
+        Step::Park { mount } => {
+            slot(line, mount).text(" on /proc of the old root");
         }
         Step::AttachRoot { mount } => {
             slot(line, mount).text(" on /");

@@ -40,14 +40,10 @@ impl Header {
     /// As stored.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        let parts = MAGIC
-            .into_iter()
-            .chain(self.version.to_ne_bytes())
-            .chain(self.count.to_ne_bytes())
-            .chain(self.length.to_ne_bytes());
-        for (byte, part) in bytes.iter_mut().zip(parts) {
-            *byte = part;
-        }
+        put(&mut bytes, 0, MAGIC);
+        put(&mut bytes, 8, self.version.to_ne_bytes());
+        put(&mut bytes, 12, self.count.to_ne_bytes());
+        put(&mut bytes, 16, self.length.to_ne_bytes());
         bytes
     }
 
@@ -84,6 +80,8 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// Size of the numbers in bytes.
     pub const FIXED: usize = 24;
+    /// Where among them the number and the length of the strings are.
+    pub(super) const COUNT: usize = 16;
 }
 
 impl<'a> Record<'a> {
@@ -112,19 +110,21 @@ impl<'a> Record<'a> {
     /// The numbers as stored, for strings of `length` bytes in all.
     pub(super) fn fixed_bytes(&self, count: u32, length: u32) -> [u8; Record::FIXED] {
         let mut bytes = [0; Record::FIXED];
-        let parts = self
-            .kind
-            .to_ne_bytes()
-            .into_iter()
-            .chain(self.flags.to_ne_bytes())
-            .chain([self.slot, self.other, 0, 0])
-            .chain(self.number.to_ne_bytes())
-            .chain(count.to_ne_bytes())
-            .chain(length.to_ne_bytes());
-        for (byte, part) in bytes.iter_mut().zip(parts) {
-            *byte = part;
-        }
+        put(&mut bytes, 0, self.kind.to_ne_bytes());
+        put(&mut bytes, 2, self.flags.to_ne_bytes());
+        put(&mut bytes, 4, [self.slot, self.other]);
+        put(&mut bytes, 8, self.number.to_ne_bytes());
+        put(&mut bytes, Self::COUNT, count.to_ne_bytes());
+        put(&mut bytes, Self::COUNT + 4, length.to_ne_bytes());
         bytes
+    }
+}
+
+/// Stores `value` at `at`, if it fits there.
+#[inline]
+pub(super) fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
+    if let Some(place) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+        *place = value;
     }
 }
 

@@ -208,6 +208,10 @@ steps! {
     Hostname = 38 "hostname" Pod { text name }
     /// Sets lo of the network namespace up.
     Loopback = 39 "loopback" Pod {}
+    /// Mounts `mount` on /proc of the old root, which goes away as a whole: a
+    /// detached mount that is closed by itself waits for a grace period of the
+    /// kernel.
+    Park = 45 "park" Pod { slot mount }
     /// Makes `root` the root of all (pivot_root(2)) and lets go of the old one.
     Pivot = 40 "pivot" Pod { slot root }
     /// Makes `root` the root of this process (chroot(2)).

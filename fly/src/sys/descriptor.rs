@@ -134,6 +134,27 @@ pub fn read(number: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     })
 }
 
+/// Reads from descriptor `number` at `offset` (pread(2)); 0 is its end.
+///
+/// # Errors
+/// As pread(2).
+pub fn read_at(number: RawFd, offset: usize, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most the buffer's length.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_pread64,
+            [
+                number.cast_unsigned() as usize,
+                buffer.as_mut_ptr().expose_provenance(),
+                buffer.len(),
+                offset,
+                0,
+                0,
+            ],
+        )
+    })
+}
+
 /// Writes all of `bytes` to standard error; failures have nowhere to go.
 pub fn write_error(bytes: &[u8]) {
     write_all(2, bytes);

@@ -54,6 +54,8 @@ pub fn enter(path: &CStr) -> Result<(), Errno> {
 
 /// A directory outside of the root has no path in it: getcwd(2) then answers
 /// with something that is not absolute.
+#[cold]
+#[inline(never)]
 fn enter_and_look(path: &CStr) -> Result<(), Errno> {
     let mut buffer = [0_u8; 4096];
     // SAFETY: the path is zero-terminated.
@@ -104,23 +106,9 @@ pub fn read_at(path: &CStr, offset: u64, buffer: &mut [u8]) -> Result<usize, Err
             ],
         )
     })?;
+    let number = i32::try_from(file).map_err(|_| Errno::BADF)?;
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-    // SAFETY: the kernel writes at most the buffer's length.
-    let count = result(unsafe {
-        arch::syscall(
-            raw::__NR_pread64,
-            [
-                file,
-                buffer.as_mut_ptr().expose_provenance(),
-                buffer.len(),
-                offset,
-                0,
-                0,
-            ],
-        )
-    });
-    if let Ok(number) = i32::try_from(file) {
-        let _ = descriptor::close(number);
-    }
+    let count = descriptor::read_at(number, offset, buffer);
+    let _ = descriptor::close(number);
     count
 }

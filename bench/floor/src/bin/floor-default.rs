@@ -61,6 +61,7 @@ unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
     mounts::kernel(root, scratch);
     mounts::dev(root, scratch);
     sys::hostname(c"pod-01234567");
+    mounts::dispose(scratch);
     sys::fchdir(root);
     sys::pivot_here();
     confine::limit_bounding_set();

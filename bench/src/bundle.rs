@@ -1,0 +1,88 @@
+//! OCI bundles for crun and runc: the namespaces and mounts of a bare start.
+
+use std::{fs, io, path::Path};
+
+use crate::json::Value;
+
+/// Names by number, without CAP_ (capabilities(7)).
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
+    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
+    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
+    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
+    "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
+    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+];
+
+/// Writes the bundle `folder` that runs `words` in `root`.
+///
+/// # Errors
+/// As mkdir(2) and write(2).
+pub fn write(folder: &Path, root: &Path, words: &[&str]) -> io::Result<()> {
+    fs::create_dir(folder)?;
+    fs::write(folder.join("config.json"), config(root, words).to_string())
+}
+
+fn config(root: &Path, words: &[&str]) -> Value {
+    let root = root.to_string_lossy();
+    Value::object([
+        ("ociVersion", "1.0.2".into()),
+        ("hostname", "pod".into()),
+        (
+            "root",
+            Value::object([("path", root.as_ref().into()), ("readonly", false.into())]),
+        ),
+        ("process", process(words)),
+        ("mounts", Value::list(mounts())),
+        (
+            "linux",
+            Value::object([(
+                "namespaces",
+                Value::list(
+                    ["pid", "mount", "ipc", "uts"]
+                        .map(|kind| Value::object([("type", kind.into())])),
+                ),
+            )]),
+        ),
+    ])
+}
+
+fn process(words: &[&str]) -> Value {
+    let all = || Value::list(CAPABILITIES.map(|name| format!("CAP_{name}").into()));
+    Value::object([
+        ("terminal", false.into()),
+        ("cwd", "/".into()),
+        ("user", Value::object([("uid", 0_u64.into()), ("gid", 0_u64.into())])),
+        ("args", Value::list(words.iter().map(|word| (*word).into()))),
+        ("env", Value::list(["PATH=/bin".into()])),
+        ("noNewPrivileges", false.into()),
+        (
+            "capabilities",
+            Value::object(["bounding", "effective", "permitted"].map(|set| (set, all()))),
+        ),
+    ])
+}
+
+fn mounts() -> [Value; 5] {
+    let quiet = ["nosuid", "nodev", "noexec"];
+    [
+        mount("/proc", "proc", &quiet),
+        mount("/sys", "sysfs", &["nosuid", "nodev", "noexec", "ro"]),
+        mount("/dev", "tmpfs", &["nosuid", "noexec", "mode=755"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/shm", "tmpfs", &["nosuid", "nodev", "noexec", "mode=1777"]),
+    ]
+}
+
+fn mount(target: &str, kind: &str, options: &[&str]) -> Value {
+    Value::object([
+        ("destination", target.into()),
+        ("type", kind.into()),
+        ("source", kind.into()),
+        ("options", Value::list(options.iter().map(|option| (*option).into()))),
+    ])
+}

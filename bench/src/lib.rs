@@ -1,0 +1,19 @@
+//! The start-up harness: what a launcher costs, against the floor.
+//!
+//! Measuring ([`measure`]), statistics ([`statistics`]), the proof that both
+//! sides of a comparison do the same work ([`equal`]), the budget ([`budget`])
+//! and the two outputs ([`table`], [`json`]) know nothing of each other;
+//! [`run`] joins them.
+
+pub mod budget;
+pub mod bundle;
+pub mod cases;
+pub mod equal;
+pub mod json;
+pub mod machine;
+pub mod measure;
+pub mod options;
+pub mod place;
+pub mod run;
+pub mod statistics;
+pub mod table;

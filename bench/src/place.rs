@@ -1,0 +1,169 @@
+//! Where starts are measured: root file systems and state on a tmpfs, in a
+//! mount namespace of the harness's own, so that nothing is left behind.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    io,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::{Path, PathBuf},
+    ptr,
+};
+
+use crate::bundle;
+
+/// What is started inside.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// A root file system with one program and the mount points.
+    pub root: PathBuf,
+    /// The program in it, and its arguments.
+    pub words: Vec<String>,
+    /// An OCI bundle of the same.
+    pub bundle: PathBuf,
+}
+
+/// The prepared folder.
+#[derive(Debug)]
+pub struct Place {
+    folder: PathBuf,
+    /// The payload that is timed: exits at once.
+    pub noop: Payload,
+    /// The payload that tells what it sees.
+    pub report: Payload,
+}
+
+impl Place {
+    /// Makes the folder; from here on this process has a mount namespace of
+    /// its own. Call it while there is one thread.
+    ///
+    /// # Errors
+    /// Names the step.
+    pub fn make(binaries: &Path) -> Result<Self, String> {
+        let failed = |what: &str, error: io::Error| format!("{what}: {error}");
+        enter_mount_namespace().map_err(|error| failed("make a mount namespace (as root?)", error))?;
+        let folder = std::env::temp_dir().join(format!("kickstage-bench.{}", std::process::id()));
+        fs::create_dir(&folder).map_err(|error| failed("make a folder", error))?;
+        mount("tmpfs", &folder, "tmpfs", 0).map_err(|error| failed("mount a tmpfs", error))?;
+        let payload = |name: &str, program: &str, words: &[&str]| {
+            let root = folder.join(name);
+            fill(&root, &binaries.join(program))?;
+            let bundle = folder.join(format!("{name}.bundle"));
+            bundle::write(&bundle, &root, words)?;
+            Ok(Payload {
+                root,
+                words: words.iter().map(|word| (*word).to_owned()).collect(),
+                bundle,
+            })
+        };
+        let made = |error: io::Error| failed("fill the root file systems", error);
+        let place = Self {
+            noop: payload("noop", "noop", &["/noop"]).map_err(made)?,
+            report: payload("report", "probe", &["/probe", "report"]).map_err(made)?,
+            folder,
+        };
+        for name in ["sys", "state"] {
+            fs::create_dir(place.folder.join(name)).map_err(made)?;
+        }
+        mount("sysfs", &place.sysfs(), "sysfs", libc::MS_RDONLY)
+            .map_err(|error| failed("mount a sysfs", error))?;
+        Ok(place)
+    }
+
+    /// A /sys with nothing mounted below, for launchers that can only bind.
+    #[must_use]
+    pub fn sysfs(&self) -> PathBuf {
+        self.folder.join("sys")
+    }
+
+    /// Where launchers keep their state.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// A file for what a start prints.
+    #[must_use]
+    pub fn output(&self) -> PathBuf {
+        self.folder.join("output")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The mount namespace takes the mounts with it; only the empty folder
+        // is seen from outside.
+        let _ = unmount(&self.folder);
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+/// One program and the mount points.
+fn fill(root: &Path, program: &Path) -> io::Result<()> {
+    fs::create_dir(root)?;
+    for name in ["proc", "sys", "dev"] {
+        fs::create_dir(root.join(name))?;
+    }
+    let copy = root.join(program.file_name().unwrap_or_default());
+    fs::copy(program, &copy)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
+    fs::set_permissions(copy, fs::Permissions::from_mode(0o755))
+}
+
+fn enter_mount_namespace() -> io::Result<()> {
+    // SAFETY: no pointers; there is one thread.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: C strings, and null where the call ignores the argument.
+    check(unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), flags, ptr::null()) })
+}
+
+fn check(value: libc::c_int) -> io::Result<()> {
+    if value == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
+}
+
+fn mount(source: &str, target: &Path, kind: &str, flags: libc::c_ulong) -> io::Result<()> {
+    let source = CString::new(source)?;
+    let target = CString::new(target.as_os_str().as_bytes())?;
+    let kind = CString::new(kind)?;
+    let flags = flags | libc::MS_NOSUID | libc::MS_NODEV;
+    // SAFETY: C strings that live across the call; no data.
+    check(unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            ptr::null(),
+        )
+    })
+}
+
+fn unmount(target: &Path) -> io::Result<()> {
+    let target = CString::new(target.as_os_str().as_bytes())?;
+    // SAFETY: a C string that lives across the call.
+    check(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) })
+}
+
+/// A mount namespace like ours, but without the cgroup2 file system beside the
+/// v1 controllers: crun refuses the mixed set-up. `None` where there is none.
+///
+/// # Errors
+/// The step that failed.
+pub fn without_mixed_cgroups() -> io::Result<Option<File>> {
+    let unified = Path::new("/sys/fs/cgroup/unified");
+    if !unified.exists() {
+        return Ok(None);
+    }
+    let own = File::open("/proc/self/ns/mnt")?;
+    enter_mount_namespace()?;
+    let made = unmount(unified).and_then(|()| File::open("/proc/self/ns/mnt"));
+    // Back again, whatever has happened.
+    use std::os::fd::AsRawFd;
+    // SAFETY: no pointers; there is one thread.
+    check(unsafe { libc::setns(own.as_raw_fd(), libc::CLONE_NEWNS) })?;
+    made.map(Some)
+}
