@@ -32,10 +32,11 @@ awk '
 ' "$page" |
     # Code is bold, as in other man pages. A minus must be written \- (a bare -
     # is a hyphen, which nobody can copy into a shell); a section's title on its
-    # macro's line is what mandb(8) reads.
+    # macro's line is what mandb(8) reads. Lines are not justified, nor words cut.
     lowdown -s -t man --nroff-nolinks --out-no-smarty \
+        --parse-no-intraemph --parse-no-metadata --parse-no-super \
         -M "title=$name" -M "section=$section" -M "date=${day:-$version}" \
         -M "source=Kickstage $version" -M "volume=Kickstage handbook" |
-    sed -e '/^\.S[HS]$/{N;s/\n/ /;b' -e '}' -e "/^[.']/b" -e 's/\\fC/\\fB/g' -e 's/-/\\-/g' |
+    sed -e '/^\.TH /a .nh\n.ad l' -e '/^\.S[HS]$/{N;s/\n/ /;b' -e '}' -e "/^[.']/b" -e 's/\\fC/\\fB/g' -e 's/-/\\-/g' |
     # Tables need their preprocessor, which man(1) is told in the first line.
     { printf '%s\n' "'\\\" t" && cat; }

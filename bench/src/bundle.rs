@@ -48,7 +48,12 @@ fn config(root: &Path, words: &[&str]) -> Value {
 }
 
 fn process(words: &[&str]) -> Value {
-    let all = || Value::list(CAPABILITIES.map(|name| format!("CAP_{name}").into()));
+    let held = bounding_set(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let all = || {
+        let names = CAPABILITIES.iter().enumerate();
+        let names = names.filter(|(number, _)| held & (1 << number) != 0);
+        Value::list(names.map(|(_, name)| format!("CAP_{name}").into()))
+    };
     Value::object([
         ("terminal", false.into()),
         ("cwd", "/".into()),
@@ -61,6 +66,12 @@ fn process(words: &[&str]) -> Value {
             Value::object(["bounding", "effective", "permitted"].map(|set| (set, all()))),
         ),
     ])
+}
+
+/// What there is to be kept: runtimes fail where they are asked for more.
+fn bounding_set(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(u64::MAX)
 }
 
 fn mounts() -> [Value; 5] {

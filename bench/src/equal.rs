@@ -80,6 +80,13 @@ impl View {
         found
     }
 
+    /// Whether the payload had a /proc to look at: without one it can't tell
+    /// mounts and capabilities.
+    #[must_use]
+    pub fn has_proc(&self) -> bool {
+        self.facts.contains_key("CapBnd")
+    }
+
     /// One line for people.
     #[must_use]
     pub fn summary(&self) -> String {

@@ -16,4 +16,5 @@ pub mod options;
 pub mod place;
 pub mod run;
 pub mod statistics;
+pub mod steps;
 pub mod table;

@@ -65,6 +65,13 @@ impl Command {
         self
     }
 
+    /// The program's path.
+    #[must_use]
+    pub fn program(&self) -> String {
+        let first = self.words.first();
+        first.map_or_else(String::new, |word| word.to_string_lossy().into_owned())
+    }
+
     /// The words, for messages.
     #[must_use]
     pub fn text(&self) -> String {
@@ -87,6 +94,10 @@ const STACK: usize = 16 << 10;
 /// The child's exit code if exec fails.
 const NO_EXEC: c_int = 127;
 
+/// Seconds after which a start is killed: a launcher that hangs must not hang
+/// the harness.
+const PATIENCE: libc::c_uint = 20;
+
 /// Spawns commands, one at a time.
 #[derive(Debug)]
 pub struct Spawner {
@@ -95,6 +106,14 @@ pub struct Spawner {
 
 impl Default for Spawner {
     fn default() -> Self {
+        let alarm: extern "C" fn(c_int) = interrupt;
+        // SAFETY: all zeroes are a valid sigaction: no flags, so that waitpid
+        // is interrupted; the handler does nothing.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = alarm as libc::sighandler_t;
+            libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut());
+        }
         Self {
             // Written once here, so that no page of it is touched for the
             // first time while somebody's clock runs.
@@ -107,11 +126,13 @@ impl Spawner {
     /// Starts `command` and waits for its end.
     ///
     /// # Errors
-    /// clone(2) or wait(2) failed.
+    /// clone(2) or wait(2) failed; or it took too long, and was killed.
     pub fn start(&mut self, command: &Command) -> io::Result<Start> {
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         let top = self.stack.as_mut_ptr_range().end.cast();
         let data = ptr::from_ref(command).cast_mut().cast();
+        // SAFETY: no pointers. The child does not inherit it.
+        unsafe { libc::alarm(PATIENCE) };
         let before = now();
         // SAFETY: the stack is ours, aligned, and unused while the child runs
         // on it, since CLONE_VFORK suspends this thread until the child has
@@ -121,20 +142,33 @@ impl Spawner {
             return Err(io::Error::last_os_error());
         }
         let mut status = 0;
+        let mut late = false;
         // SAFETY: the status is a valid place.
         while unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {
             let error = io::Error::last_os_error();
             if error.kind() != io::ErrorKind::Interrupted {
                 return Err(error);
             }
+            late = true;
+            // SAFETY: no pointers; the child is not reaped yet.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
         }
         let nanoseconds = now().saturating_sub(before);
+        // SAFETY: no pointers.
+        unsafe { libc::alarm(0) };
+        if late {
+            let text = format!("it was killed: not done after {PATIENCE} s");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
         Ok(Start {
             nanoseconds,
             status,
         })
     }
 }
+
+/// waitpid returns.
+extern "C" fn interrupt(_: c_int) {}
 
 extern "C" fn child(data: *mut c_void) -> c_int {
     // SAFETY: `start` passes a command that outlives the child's use of it;

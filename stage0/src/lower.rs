@@ -30,7 +30,6 @@ pub struct Host<'h> {
     pub term: Option<&'h [u8]>,
 }
 
-const PLAN: Slot = Slot(0);
 const INIT: Slot = Slot(1);
 const LAUNCHER: Slot = Slot(2);
 const STAMPS_READER: Slot = Slot(3);
@@ -153,7 +152,6 @@ where
     fn launch(&mut self) {
         self.plan
             .push(Step::Supervise {})
-            .push(Step::SealPlan { into: PLAN })
             .push(Step::Seal {
                 into: INIT,
                 path: self.host.stage1_init,
@@ -603,7 +601,6 @@ where
         }
         self.plan.push(Step::ExecInit {
             program: INIT,
-            plan: PLAN,
             stamps: if self.options.timings.is_some() {
                 u64::from(STAMPS_WRITER.0)
             } else {

@@ -33,7 +33,12 @@ pub fn run(start: Start) -> i32 {
     match number(&start.environment, "STAGE1_PLAN_FD") {
         Some(descriptor) => {
             launch::block_signals();
-            pod::run(descriptor, stamps, start.bytes, start.words)
+            let offset = start
+                .environment
+                .value("STAGE1_PLAN_OFFSET")
+                .and_then(decimal)
+                .unwrap_or(0);
+            pod::run(descriptor, offset, stamps, start.bytes, start.words)
         }
         None => {
             Error::new(What::Start, c"a pod", Why::NoPlan).print(NAME);

@@ -17,12 +17,13 @@ use crate::{
     supervise::{App, Pod},
 };
 
-/// Runs the pod whose plan is in descriptor `plan`; returns its exit code.
+/// Runs the pod whose plan is in descriptor `plan`, from byte `offset` on;
+/// returns its exit code.
 /// `bytes` is room for the plan, `words` for exec's pointers.
-pub fn run(plan: i32, stamps: Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
+pub fn run(plan: i32, offset: u64, stamps: Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
     // Nobody in the pod may read pid 1's memory or open its descriptors.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    match read(plan, bytes) {
+    match read(plan, offset, bytes) {
         Ok(plan) => start(&plan, stamps, words),
         Err(error) => {
             error.print(NAME);
@@ -32,15 +33,16 @@ pub fn run(plan: i32, stamps: Stamps, bytes: &mut [u8], words: &mut [usize]) -> 
 }
 
 /// The descriptor is closed: no app may inherit it.
-fn read(number: i32, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
+fn read(number: i32, offset: u64, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
     let failed = |errno: Errno| Error::new(What::Read, c"the plan", errno);
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
     let mut used = 0;
     loop {
         let room = bytes.get_mut(used..).unwrap_or_default();
         if room.is_empty() {
             break;
         }
-        match descriptor::read_at(number, used, room) {
+        match descriptor::read_at(number, offset.saturating_add(used), room) {
             Ok(0) => break,
             Ok(count) => used += count,
             Err(Errno::INTR) => {}

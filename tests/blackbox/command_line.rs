@@ -88,7 +88,7 @@ fn timings_as_json() -> TestResult {
     let report = json(&output);
     check_sum(&output, &report);
     let named = |part: &str| report.0.iter().find(|(name, _)| name.contains(part));
-    for part in ["clone", "pivot", "exec", "fs proc", "app"] {
+    for part in ["clone", "pivot", "exec", "mount proc", "app"] {
         assert!(named(part).is_some(), "no step {part}\n{}", output.everything());
     }
     // The app's own time is not the start's.

@@ -104,7 +104,7 @@ fn hostname() -> TestResult {
 fn bad_hostnames() -> TestResult {
     let root = roots::probe();
     for bad in ["", &"h".repeat(65)] {
-        Pod::new(&root).options(["--hostname", bad]).probe(["exit", "0"]).refused(&["hostname"]);
+        Pod::new(&root).options(["--hostname", bad]).probe(["exit", "0"]).refused(&["host name"]);
     }
     Ok(())
 }

@@ -92,9 +92,14 @@ fn absolute_missing() -> TestResult {
 }
 
 fn relative() -> TestResult {
-    // A target is a path of the pod, not relative to anybody's directory.
-    Setting::new().is_refused("real", &["real"]);
-    Setting::new().is_refused("new/folder", &["new/folder"]);
+    // A pod's target is a path of the pod, not relative to anybody's
+    // directory; fly takes it as below the root.
+    for target in ["real", "new/folder"] {
+        let setting = Setting::new();
+        Pod::new(&setting.root).volume(&setting.source, target).probe(["exit", "0"]).refused(&[target, "absolute"]);
+        let fly = Pod::fly(&setting.root).volume(&setting.source, target);
+        fly.probe(["read", &format!("/{target}/mark")]).code(0).printed("here");
+    }
     Ok(())
 }
 

@@ -128,7 +128,8 @@ fn job_control() -> TestResult {
     terminal.send("kill -9 %1; wait; echo ba''ck\n");
     terminal.wait_for("back");
     terminal.send("exit 3\n");
-    end(pod).code(3);
+    let output = end(pod);
+    assert_eq!(output.code, Some(3), "{:?}", terminal.shown());
     assert!(!terminal.shown().contains("job control turned off"), "{:?}", terminal.shown());
     Ok(())
 }

@@ -318,8 +318,8 @@ fn mounts_stay_inside() -> TestResult {
             assert!(!mount.propagation.contains("shared"), "{mount:?}");
         }
     }
-    let mut pod = Pod::new(&root).volume(&source, "/data").probe_command(["line", ",", "list", "/data/sub"]).open_input().start();
-    pod.send("x");
+    let mut pod = Pod::new(&root).volume(&source, "/data").probe_command(["echo", "ready", ",", "line", ",", "list", "/data/sub"]).open_input().start();
+    pod.wait_for("ready");
     let late = Mounted::tmpfs(&source.join("sub"));
     fs::write(source.join("sub/late"), "").expect("a file");
     pod.send("\n");

@@ -1,6 +1,7 @@
 //! Runs programs and says precisely what they did.
 
 use std::{
+    borrow::Cow,
     ffi::{OsStr, OsString},
     fmt::Write as _,
     io::{self, Read, Write},
@@ -18,7 +19,7 @@ use std::{
 use crate::{report::Report, runner::PROGRAMS, sys};
 
 /// What one program may take, unless a test says otherwise.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// One of our programs: `fly`, `stage1-init`, `stage0`, `probe`.
 #[must_use]
@@ -364,6 +365,15 @@ pub struct Output {
     pub elapsed: Duration,
 }
 
+/// As much of a text as a person reads.
+fn short(text: &str) -> Cow<'_, str> {
+    const MOST: usize = 4000;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()).into(),
+        None => text.into(),
+    }
+}
+
 impl Output {
     /// All there is to know, for a failure's text.
     #[must_use]
@@ -375,7 +385,7 @@ impl Output {
         if !self.closed {
             text.push_str(", its output was still open 2 s later");
         }
-        let _ = write!(text, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        let _ = write!(text, "\n--- stdout\n{}\n--- stderr\n{}", short(&self.stdout), short(&self.stderr));
         text
     }
 

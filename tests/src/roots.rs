@@ -13,6 +13,7 @@ use crate::{
     isolate::folder,
     requirement::{Requirement, in_path},
     runner::CACHE,
+    sys,
 };
 
 /// Debian's static busybox.
@@ -147,13 +148,14 @@ pub fn make_debian() -> Result<bool, String> {
         return Ok(false);
     }
     atomically(&path, |new| {
-        let output = Command::new("mmdebstrap")
-            .args(RECIPE)
-            .arg(SUITE)
-            .arg(new)
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| error.to_string())?;
+        let mut command = Command::new("mmdebstrap");
+        command.args(RECIPE).arg(SUITE).arg(new).stdin(Stdio::null());
+        // It mounts into the new root: nobody else's affair.
+        sys::before_exec(&mut command, || {
+            sys::unshare(libc::CLONE_NEWNS)?;
+            sys::make_mounts("/", libc::MS_PRIVATE)
+        });
+        let output = command.output().map_err(|error| error.to_string())?;
         if !output.status.success() {
             return Err(last_lines(&output.stderr));
         }

@@ -22,14 +22,14 @@ pub fn scratch() -> Fd {
     scratch
 }
 
-/// The root file system, over the scratch file system.
+/// The root file system, without device files, over the old root.
 ///
 /// # Safety
 /// A C string.
 #[inline(always)]
 pub unsafe fn root(path: *const u8) -> Fd {
     // SAFETY: the caller's promise.
-    let root = unsafe { sys::open_tree_at(path) };
+    let root = unsafe { sys::open_root(path, NODEV) };
     sys::attach(root, sys::HERE, c"/");
     root
 }

@@ -211,20 +211,27 @@ pub fn close(descriptor: Fd) {
     unsafe { call(raw::__NR_close, [word(descriptor)]) };
 }
 
-/// open_tree(2) of `path` and all that is mounted below it.
+/// open_tree_attr(2): a detached clone that has `attributes`.
+#[inline(always)]
+pub fn open_tree_attr(directory: Fd, path: &CStr, flags: u32, attributes: u32) -> Fd {
+    // SAFETY: a C string.
+    unsafe { clone_tree(directory, text(path), flags, attributes) }
+}
+
+/// The same for `path` and all that is mounted below it.
 ///
 /// # Safety
 /// A C string.
 #[inline(always)]
-pub unsafe fn open_tree_at(path: *const u8) -> Fd {
-    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_RECURSIVE;
+pub unsafe fn open_root(path: *const u8, attributes: u32) -> Fd {
     // SAFETY: the caller's promise.
-    fd(unsafe { call(raw::__NR_open_tree, [word(HERE), path.addr(), flags as usize]) })
+    unsafe { clone_tree(HERE, path.addr(), raw::AT_RECURSIVE, attributes) }
 }
 
-/// open_tree_attr(2): a detached clone that has `attributes`.
+/// # Safety
+/// `path` must be the address of a C string.
 #[inline(always)]
-pub fn open_tree_attr(directory: Fd, path: &CStr, flags: u32, attributes: u32) -> Fd {
+unsafe fn clone_tree(directory: Fd, path: usize, flags: u32, attributes: u32) -> Fd {
     let flags = (raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | flags) as usize;
     let set = raw::mount_attr {
         attr_set: u64::from(attributes),
@@ -232,13 +239,13 @@ pub fn open_tree_attr(directory: Fd, path: &CStr, flags: u32, attributes: u32) -
         propagation: 0,
         userns_fd: 0,
     };
-    // SAFETY: a C string and a structure that live across the call.
+    // SAFETY: the caller's promise, and a structure that lives across the call.
     fd(unsafe {
         call(
             raw::__NR_open_tree_attr,
             [
                 word(directory),
-                text(path),
+                path,
                 flags,
                 (&raw const set).addr(),
                 size_of::<raw::mount_attr>(),
@@ -405,6 +412,13 @@ pub fn pivot_here() {
 pub fn session() {
     // SAFETY: no pointers.
     unsafe { call(raw::__NR_setsid, []) };
+}
+
+/// setpgid(2): a process group of its own.
+#[inline(always)]
+pub fn group() {
+    // SAFETY: no pointers.
+    unsafe { call(raw::__NR_setpgid, [0, 0]) };
 }
 
 /// sethostname(2).

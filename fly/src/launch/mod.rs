@@ -129,6 +129,8 @@ pub struct Launcher<'p, 's, const PODS: bool> {
     /// Something is attached over / below the root to be: it is unmounted by
     /// itself.
     attached: bool,
+    /// Where in the sealed file the plan begins.
+    plan_offset: u64,
     terminal: Option<Slot>,
     reader: Option<Slot>,
 }
@@ -148,6 +150,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
             created: Created::new(room),
             fallbacks: Fallbacks::default(),
             attached: false,
+            plan_offset: 0,
             terminal: None,
             reader: None,
         }
@@ -302,7 +305,6 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
                 Ok(())
             }
             Step::Seal { into, path } => self.seal(into, path),
-            Step::SealPlan { into } => self.seal_plan(into),
             Step::Watch { into } => self.watch(into),
             Step::Stamps { reader, writer } => self.stamps_pipe(reader, writer),
             Step::Terminal {
@@ -332,11 +334,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
             Step::Pivot { root } => self.pivot(root),
             Step::TerminalStdio { peer } => self.terminal_stdio(peer),
             Step::PodBounding { keep } => app::bound(keep),
-            Step::ExecInit {
-                program,
-                plan,
-                stamps,
-            } => Err(self.exec_init(program, plan, stamps)),
+            Step::ExecInit { program, stamps } => Err(self.exec_init(program, stamps)),
             _ => self.file_step(step),
         }
     }

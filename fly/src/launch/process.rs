@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use linux_raw_sys::general as raw;
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
-    fd::{AsFd, AsRawFd, OwnedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{self, MemfdFlags, Mode, OFlags, SealFlags},
     io::{self, Errno},
     process::{self, WaitId, WaitIdOptions},
@@ -13,6 +13,7 @@ use rustix::{
 
 use super::{Launcher, explain, files};
 use crate::{
+    text::Digits,
     error::{Advice, Error, What, Why},
     plan::Slot,
     sys::{
@@ -57,23 +58,21 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
 
     pub(super) fn seal(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
         let failed = |errno| Error::new(What::Copy, path, errno);
-        let source = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| {
-                Error::new(What::Open, path, errno)
-                    .advice(Advice::NameStage1)
-            })?;
-        let status = fs::fstat(&source).map_err(failed)?;
-        let size = u64::try_from(status.st_size).unwrap_or(0);
-        if size == 0 || size > MAX_PROGRAM || status.st_mode & 0o111 == 0 {
-            return Err(Error::new(What::Copy, path, Why::NotAProgram));
-        }
-        let (copy, seal) = match executable_memory() {
+        // The copy first: it then has the number that pid 1 expects.
+        let (copy, sealable) = match executable_memory() {
             Err(Errno::ACCESS) => {
                 self.fallbacks.memfd = true;
                 (file_on_tmpfs().map_err(failed)?, false)
             }
             done => (done.map_err(failed)?, true),
         };
+        let source = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::new(What::Open, path, errno).advice(Advice::NameStage1))?;
+        let status = fs::fstat(&source).map_err(failed)?;
+        let size = u64::try_from(status.st_size).unwrap_or(0);
+        if size == 0 || size > MAX_PROGRAM || status.st_mode & 0o111 == 0 {
+            return Err(Error::new(What::Copy, path, Why::NotAProgram));
+        }
         let mut left = usize::try_from(size).map_err(|_| failed(Errno::FBIG))?;
         while left > 0 {
             match fs::sendfile(&copy, &source, None, left).map_err(failed)? {
@@ -81,20 +80,17 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
                 count => left = left.saturating_sub(count),
             }
         }
-        let copy = if seal {
+        let (header, records) = self.plan.apps_part();
+        write_plan(&copy, &header, records)
+            .map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
+        self.plan_offset = size;
+        let copy = if sealable {
             fs::fcntl_add_seals(&copy, SEALS).map_err(failed)?;
             copy
         } else {
             reopen_read_only(copy).map_err(failed)?
         };
         self.put(into, copy);
-        Ok(())
-    }
-
-    pub(super) fn seal_plan(&mut self, into: Slot) -> Result<(), Error<'p>> {
-        let (header, records) = self.plan.apps_part();
-        let file = sealed_plan(&header, records).map_err(plan_failed)?;
-        self.put(into, file);
         Ok(())
     }
 
@@ -163,47 +159,47 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     }
 
     /// Becomes pid 1's program.
-    pub(super) fn exec_init(&mut self, program: Slot, plan: Slot, stamps: u64) -> Error<'p> {
+    pub(super) fn exec_init(&mut self, program: Slot, stamps: u64) -> Error<'p> {
         let stamps = u8::try_from(stamps).ok().map(Slot);
-        match self.pass_descriptors(program, plan, stamps) {
-            Ok(program) => {
-                let variables = [PLAN_VARIABLE, STAMPS_VARIABLE];
-                let count = if stamps.is_some() { 2 } else { 1 };
-                let variables = variables.get(..count).unwrap_or_default();
-                let errno = self.exec_with(&[c"stage1-init"], variables, |list, variables| {
-                    exec::execveat(program.as_fd(), list, variables)
-                });
-                Error::new(What::Exec, c"stage1-init", errno).advice(match errno {
-                    Errno::NOEXEC => Advice::NotForThisMachine,
-                    _ => Advice::None,
-                })
-            }
-            Err(errno) => Error::new(What::PassDescriptors, c"stage1-init", errno),
+        let program = match self.pass_descriptors(program, stamps) {
+            Ok(program) => program,
+            Err(errno) => return Error::new(What::PassDescriptors, c"stage1-init", errno),
+        };
+        let mut offset = [0; 48];
+        let digits = Digits::new(self.plan_offset, 10);
+        let parts = OFFSET_VARIABLE.iter().chain(digits.as_bytes());
+        for (place, byte) in offset.iter_mut().zip(parts) {
+            *place = *byte;
         }
+        let offset = CStr::from_bytes_until_nul(&offset).unwrap_or_default();
+        let variables = [PLAN_VARIABLE, offset, STAMPS_VARIABLE];
+        let count = if stamps.is_some() { 3 } else { 2 };
+        let variables = variables.get(..count).unwrap_or_default();
+        let errno = self.exec_with(&[c"stage1-init"], variables, |list, variables| {
+            exec::execveat(program, list, variables)
+        });
+        Error::new(What::Exec, c"stage1-init", errno).advice(match errno {
+            Errno::NOEXEC => Advice::NotForThisMachine,
+            _ => Advice::None,
+        })
     }
 
-    /// The plan becomes descriptor 3, the stamps 4; what is in the way of them
-    /// moves up.
+    /// The sealed file becomes descriptor 3, the pipe of the stamps 4, and both
+    /// survive the exec; what is in the way of them moves up.
     fn pass_descriptors(
         &mut self,
         program: Slot,
-        plan: Slot,
         stamps: Option<Slot>,
-    ) -> Result<OwnedFd, Errno> {
-        let take = |launcher: &mut Self, slot| launcher.take(slot).ok_or(Errno::BADF);
-        let program = lift(take(self, program)?)?;
-        let plan = take(self, plan)?;
+    ) -> Result<BorrowedFd<'static>, Errno> {
+        let program = self.take(program).ok_or(Errno::BADF)?;
         if let Some(stamps) = stamps {
-            let stamps = lift(take(self, stamps)?)?;
-            let plan = lift(plan)?;
+            let stamps = lift(self.take(stamps).ok_or(Errno::BADF)?)?;
             descriptor::duplicate_onto(stamps.as_fd(), STAMPS_DESCRIPTOR)?;
-            descriptor::duplicate_onto(plan.as_fd(), PLAN_DESCRIPTOR)?;
-            return Ok(program);
         }
-        descriptor::duplicate_onto(plan.as_fd(), PLAN_DESCRIPTOR)?;
-        // It must stay open across the exec under its own number.
-        core::mem::forget(plan);
-        Ok(program)
+        descriptor::duplicate_onto(program.as_fd(), PLAN_DESCRIPTOR)?;
+        // It is either this number, or closed when this process becomes pid 1.
+        core::mem::forget(program);
+        descriptor::borrow(PLAN_DESCRIPTOR).ok_or(Errno::BADF)
     }
 
     /// Becomes another stage 1. Its contract: the pod's directory as working
@@ -269,6 +265,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
 
 /// How pid 1 is told its plan.
 const PLAN_VARIABLE: &CStr = c"STAGE1_PLAN_FD=3";
+const OFFSET_VARIABLE: &[u8] = b"STAGE1_PLAN_OFFSET=";
 const STAMPS_VARIABLE: &CStr = c"STAGE1_STAMPS_FD=4";
 const LOCK_VARIABLE: &CStr = c"STAGE1_LOCK_FD=4";
 const DEFAULT_PATH_VARIABLE: &CStr =
@@ -284,20 +281,22 @@ fn lift(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
     io::fcntl_dupfd_cloexec(&descriptor, FREE)
 }
 
-fn plan_failed<'p>(errno: Errno) -> Error<'p> {
-    Error::new(What::Seal, c"the plan", errno)
-}
-
 /// A plan in a sealed memory file.
 fn sealed_plan(header: &[u8], records: &[u8]) -> Result<OwnedFd, Errno> {
     let file = fs::memfd_create(c"plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let whole = header.len() + records.len();
-    let parts = [io::IoSlice::new(header), io::IoSlice::new(records)];
-    if io::writev(&file, &parts)? != whole {
-        return Err(Errno::NOSPC);
-    }
+    write_plan(&file, header, records)?;
     fs::fcntl_add_seals(&file, SEALS)?;
     Ok(file)
+}
+
+fn write_plan(file: &OwnedFd, header: &[u8], records: &[u8]) -> Result<(), Errno> {
+    let whole = header.len() + records.len();
+    let parts = [io::IoSlice::new(header), io::IoSlice::new(records)];
+    if io::writev(file, &parts)? == whole {
+        Ok(())
+    } else {
+        Err(Errno::NOSPC)
+    }
 }
 
 fn executable_memory() -> Result<OwnedFd, Errno> {

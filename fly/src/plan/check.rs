@@ -348,7 +348,6 @@ impl State {
     fn slots(&mut self, step: &Step<'_>) -> Result<(), Reason> {
         match *step {
             Step::Seal { into, .. }
-            | Step::SealPlan { into }
             | Step::Watch { into }
             | Step::OpenDirectory { into, .. }
             | Step::OpenTree { into, .. }
@@ -391,13 +390,8 @@ impl State {
                 }
                 Ok(())
             }
-            Step::ExecInit {
-                program,
-                plan,
-                stamps,
-            } => {
+            Step::ExecInit { program, stamps } => {
                 self.used(program)?;
-                self.used(plan)?;
                 if stamps == Step::NO_STAMPS {
                     return Ok(());
                 }

@@ -27,8 +27,9 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         line.column(COLUMN);
     }
     match *step {
-        Step::Seal { into, path } => arrow(line.quoted(path.to_bytes()), into),
-        Step::SealPlan { into } => arrow(line.text("apps"), into),
+        Step::Seal { into, path } => {
+            arrow(line.quoted(path.to_bytes()).text(" and the apps' plan"), into);
+        }
         Step::Watch { into } => arrow(line.text("launcher"), into),
         Step::Stamps { reader, writer } => arrow(slot(line, reader), writer),
         Step::Terminal {
@@ -164,12 +165,8 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         Step::PodBounding { keep } | Step::Bounding { keep } | Step::Capabilities { keep } => {
             capability::write(line, keep);
         }
-        Step::ExecInit {
-            program,
-            plan,
-            stamps,
-        } => {
-            slot(slot(line, program).text(" with "), plan);
+        Step::ExecInit { program, stamps } => {
+            slot(line, program);
             if stamps != Step::NO_STAMPS {
                 line.text(" #").number(stamps);
             }

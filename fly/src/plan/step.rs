@@ -135,10 +135,9 @@ steps! {
     /// SIGCHLD its default action.
     Supervise = 2 "supervise" Launch {}
     /// Copies the program at `path` into a sealed memory file; what runs as
-    /// pid 1 is then no file of the host (CVE-2019-5736).
+    /// pid 1 is then no file of the host (CVE-2019-5736). Behind the program
+    /// follows the apps' part of this plan: one file is cheaper than two.
     Seal = 3 "seal" Launch { slot into, text path }
-    /// Writes the apps' part of this plan into a sealed memory file.
-    SealPlan = 4 "plan" Launch { slot into }
     /// Opens a pidfd of the launcher itself, so that its child can tell
     /// whether it is still alive.
     Watch = 5 "watch" Launch { slot into }
@@ -220,9 +219,9 @@ steps! {
     TerminalStdio = 42 "stdio" Pod { slot peer }
     /// Drops all capabilities but `keep` from the bounding set.
     PodBounding = 43 "bounding" Pod { number keep }
-    /// Becomes the sealed program `program`, with the plan `plan` as
-    /// descriptor 3 and, if there is one, the pipe `stamps` as 4.
-    ExecInit = 44 "init" Pod { slot program, other plan, number stamps }
+    /// Becomes the sealed program `program`, which has its own file, with the
+    /// plan in it, as descriptor 3 and, if there is one, the pipe `stamps` as 4.
+    ExecInit = 44 "init" Pod { slot program, number stamps }
 
     // ---- App: its own process, until it is the program -------------------
 

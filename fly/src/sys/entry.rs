@@ -146,7 +146,11 @@ macro_rules! entry {
 
         extern "C" fn __kickstage_start(stack: *const usize) -> ! {
             let cycles = $crate::sys::arch::cycles();
+            // The words come first: both beginnings, which are what most starts
+            // touch, then share one page of the page table.
+            #[unsafe(link_section = ".bss.2bytes")]
             static mut BYTES: [u8; $bytes] = [0; $bytes];
+            #[unsafe(link_section = ".bss.1words")]
             static mut WORDS: [usize; $words] = [0; $words];
             // SAFETY: `_start` runs once and passes the initial stack pointer;
             // the two areas are named nowhere else.

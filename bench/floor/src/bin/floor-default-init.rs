@@ -31,7 +31,7 @@ unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
 }
 
 unsafe extern "C" fn app(program: *mut c_void) -> ! {
-    sys::session();
+    sys::group();
     sys::umask(0o022);
     confine::clear_groups();
     confine::limit_capabilities();

@@ -1,0 +1,85 @@
+# Kickstage. `make help` tells what there is.
+#
+# Scripts do what is longer than a line: see scripts/README.md.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+# Options for kickstage-bench, or a filter for the black-box tests.
+ARGS ?=
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+RELEASE := $(TARGET)/release
+MAN := $(TARGET)/man
+MAN_PAGES := $(MAN)/fly.1 $(MAN)/stage0.1 $(MAN)/stage1-init.8
+export KICKSTAGE_BIN := $(RELEASE)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test bench lint lint-selftest build programs floors man install clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  make install takes PREFIX ($(PREFIX)) and DESTDIR; make bench and make test take ARGS."
+
+setup: ## Checks for what run, test, bench and lint need; installs what is missing
+	@scripts/setup.sh all
+
+run: ## Starts a pod and shows what a program sees from inside
+	@scripts/setup.sh run
+	@$(MAKE) --no-print-directory build
+	@scripts/demo.py --binaries $(RELEASE) --root $(TARGET)/demo-root
+
+test: ## Runs all tests: unit tests, then the black-box tests (root)
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	@CARGO="$(CARGO)" scripts/test.sh $(ARGS)
+
+bench: ## Measures starts against the floor and other launchers (root)
+	@scripts/setup.sh bench
+	@$(MAKE) --no-print-directory build floors
+	$(CARGO) run --quiet --release -p kickstage-bench -- $(ARGS)
+
+lint: ## fmt, clippy, shellcheck, and the gates of scripts/gates.py
+	@scripts/setup.sh lint
+	@$(MAKE) --no-print-directory programs man
+	@CARGO="$(CARGO)" scripts/lint.sh $(RELEASE) $(MAN)
+
+lint-selftest: ## Shows that each gate of lint catches a bad sample
+	@python3 -B scripts/gates_selftest.py
+
+install: ## Installs programs, man pages, documents below DESTDIR and PREFIX
+	@scripts/setup.sh install
+	@$(MAKE) --no-print-directory programs man
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin libexec/kickstage share/man/man1 share/man/man8 share/doc/kickstage)
+	install -m 755 $(RELEASE)/fly $(RELEASE)/stage0 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/libexec/kickstage
+	install -m 644 $(MAN)/fly.1 $(MAN)/stage0.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(MAN)/stage1-init.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT docs/*.md $(DESTDIR)$(PREFIX)/share/doc/kickstage
+
+clean: ## Removes target/
+	$(CARGO) clean
+
+# The programs that ship are built by themselves: built together with others,
+# cargo would give them the features that those want of a shared dependency.
+programs:
+	@$(CARGO) build --quiet --release -p fly -p stage1-init -p stage0
+
+build: programs
+	@$(CARGO) build --quiet --release -p probe
+
+floors:
+	@$(CARGO) build --quiet --release -p floor
+
+man: $(MAN_PAGES)
+
+$(MAN_PAGES): scripts/man.sh Cargo.toml CHANGELOG.md
+
+$(MAN)/%.1: docs/%.md
+	@mkdir -p $(MAN)
+	@scripts/man.sh $< 1 >$@.new && mv $@.new $@
+
+$(MAN)/%.8: docs/%.md
+	@mkdir -p $(MAN)
+	@scripts/man.sh $< 8 >$@.new && mv $@.new $@

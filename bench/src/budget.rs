@@ -1,0 +1,151 @@
+//! The budget: what a start may cost, as ratios taken in one run, and how
+//! large the programs may be.
+
+use std::{fs, path::Path};
+
+use crate::statistics::Ratio;
+
+/// Whether a line of the budget is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is.
+    Pass,
+    /// It is not.
+    Miss,
+    /// One side was not measured.
+    Unknown,
+}
+
+/// A line of the budget, judged.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What is compared, in words.
+    pub text: String,
+    /// What was found, in words.
+    pub found: String,
+    /// What is allowed, in words.
+    pub limit: String,
+    /// The ratio itself.
+    pub ratio: Option<Ratio>,
+    /// The judgement: by the median.
+    pub verdict: Verdict,
+}
+
+/// At most this many times the other case.
+struct AtMost {
+    case: &'static str,
+    floors: [&'static str; 2],
+    limit: f64,
+}
+
+/// At least this many times faster than the other case.
+struct Faster {
+    case: &'static str,
+    than: &'static str,
+    limit: f64,
+}
+
+const AT_MOST: [AtMost; 3] = [
+    AtMost { case: "fly", floors: ["floor-fly", "other-fly"], limit: 1.15 },
+    AtMost { case: "bare", floors: ["floor-pod", "other-pod"], limit: 1.25 },
+    AtMost { case: "default", floors: ["floor-default", "other-default"], limit: 1.15 },
+];
+
+const FASTER: [Faster; 2] = [
+    Faster { case: "bare", than: "bwrap", limit: 4.0 },
+    Faster { case: "bare", than: "crun", limit: 6.0 },
+];
+
+/// Bytes that each program may have, stripped and static.
+const SIZES: [(&str, u64); 3] = [
+    ("fly", 32 << 10),
+    ("stage1-init", 48 << 10),
+    ("stage0", 160 << 10),
+];
+
+/// Judges the ratios; `samples` gives those of a case, or nothing.
+pub fn ratios<'s>(samples: impl Fn(&str) -> &'s [u64]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for AtMost { case, floors, limit } in AT_MOST {
+        for floor in floors {
+            let ratio = Ratio::of(samples(case), samples(floor));
+            // Somebody else's floor is there or it is not.
+            if ratio.is_none() && floor.starts_with("other") {
+                continue;
+            }
+            lines.push(Line {
+                text: format!("{case} / {floor}"),
+                found: found(ratio),
+                limit: format!("<= {limit:.2}"),
+                ratio,
+                verdict: verdict(ratio, |value| value <= limit),
+            });
+        }
+    }
+    for Faster { case, than, limit } in FASTER {
+        let ratio = Ratio::of(samples(than), samples(case));
+        lines.push(Line {
+            text: format!("{than} / {case}"),
+            found: found(ratio),
+            limit: format!(">= {limit:.2}"),
+            ratio,
+            verdict: verdict(ratio, |value| value >= limit),
+        });
+    }
+    lines
+}
+
+/// Judges the sizes of the programs in `binaries`.
+#[must_use]
+pub fn sizes(binaries: &Path) -> Vec<Line> {
+    let line = |(name, limit): (&str, u64)| {
+        let size = fs::metadata(binaries.join(name)).ok().map(|data| data.len());
+        let verdict = match size {
+            Some(size) if size <= limit => Verdict::Pass,
+            Some(_) => Verdict::Miss,
+            None => Verdict::Unknown,
+        };
+        Line {
+            text: format!("size of {name}"),
+            found: size.map_or_else(|| "missing".into(), |size| format!("{size} bytes")),
+            limit: format!("<= {limit}"),
+            ratio: None,
+            verdict,
+        }
+    };
+    SIZES.into_iter().map(line).collect()
+}
+
+fn found(ratio: Option<Ratio>) -> String {
+    match ratio {
+        Some(Ratio { value, low, high }) => format!("{value:.3} ({low:.2} to {high:.2})"),
+        None => "not measured".into(),
+    }
+}
+
+fn verdict(ratio: Option<Ratio>, kept: impl Fn(f64) -> bool) -> Verdict {
+    match ratio {
+        Some(ratio) if kept(ratio.value) => Verdict::Pass,
+        Some(_) => Verdict::Miss,
+        None => Verdict::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn judges_by_the_median() {
+        let lines = ratios(|case| match case {
+            "fly" | "bare" => &[120; 10],
+            "floor-fly" | "floor-pod" => &[100; 10],
+            "bwrap" => &[700; 10],
+            "crun" => &[600; 10],
+            _ => &[],
+        });
+        let verdicts: Vec<_> = lines.iter().map(|line| line.verdict).collect();
+        use Verdict::{Miss, Pass, Unknown};
+        assert_eq!(verdicts, [Miss, Pass, Unknown, Pass, Miss]);
+    }
+}

@@ -1,0 +1,354 @@
+//! A run of the harness: prepare, prove equal work, measure, judge, print.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::fd::AsRawFd,
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    budget::{self, Verdict},
+    cases::{self, Case, Role},
+    equal::{self, View},
+    json::Value,
+    machine::Machine,
+    measure::{Command, Spawner},
+    options::Options,
+    place::Place,
+    statistics::{Summary, drift},
+    steps, table,
+};
+
+/// Starts before any clock counts: page cache, slabs, per-processor lists.
+const WARM_UP: usize = 20;
+/// How much longer it is waited after a slow launcher, which leaves more.
+const SLOW_SETTLE: u32 = 10;
+/// A drift of the median by more than this is told.
+const DRIFT: f64 = 1.10;
+
+/// Measures what `options` ask for; whether the budget is kept.
+///
+/// # Errors
+/// The work is not equal, or a case of ours does not run.
+pub fn run(options: &Options) -> Result<bool, String> {
+    quiet_descriptors().map_err(|error| format!("open /dev/null: {error}"))?;
+    if let Some(processor) = options.pin {
+        pin(processor).map_err(|error| format!("--pin {processor}: {error}"))?;
+    }
+    let place = Place::make(&options.binaries)?;
+    let machine = Machine::look(&place.state());
+    let mut cases = cases::all(options, &place)?;
+    cases.retain(|case| options.wants(&case.name));
+    let mut spawner = Spawner::default();
+    let proof = prove(&mut cases, &place, &mut spawner)?;
+    table::head(&machine, options.rounds);
+    let samples = measure(options, &mut cases, &mut spawner)?;
+    let judged = judge(options, &cases, &samples);
+    print(&cases, &samples, &judged, &proof);
+    let steps = if options.steps {
+        steps::table(&cases, &place, &mut spawner)?
+    } else {
+        Vec::new()
+    };
+    table::notes("steps of a default start, medians", &steps);
+    if let Some(path) = &options.json {
+        let value = json(options, &machine, &cases, &samples, &judged, &proof);
+        fs::write(path, value.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if !proof.unequal.is_empty() {
+        return Err("the work is not equal: the figures compare nothing".into());
+    }
+    Ok(judged.iter().all(|line| line.verdict != Verdict::Miss))
+}
+
+/// With a terminal as standard input the product would make one for the pod;
+/// and what the harness has inherited is no payload's affair.
+fn quiet_descriptors() -> io::Result<()> {
+    // SAFETY: no pointers. A kernel without the call just keeps them open.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, CLOSE_ON_EXEC) };
+    let null = File::open("/dev/null")?;
+    // SAFETY: both descriptors are ours; std keeps no state for 0.
+    match unsafe { libc::dup2(null.as_raw_fd(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn pin(processor: usize) -> io::Result<()> {
+    // SAFETY: all zeroes are an empty set; CPU_SET checks its range.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        set
+    };
+    // SAFETY: a valid set of the size given.
+    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// CLOSE_RANGE_CLOEXEC (close_range(2), Linux 5.11).
+const CLOSE_ON_EXEC: libc::c_int = 4;
+
+/// What was found out about equal work.
+#[derive(Debug, Default)]
+pub struct Proof {
+    /// What was compared and is equal.
+    equal: Vec<String>,
+    /// Differences that make the figures worthless.
+    unequal: Vec<String>,
+    /// How the peers differ from the bare floor.
+    peers: Vec<String>,
+}
+
+/// Runs the reporting payload in every case and compares. A peer that does not
+/// run is noted as missing; a case of ours that does not run is an error.
+fn prove(cases: &mut [Case], place: &Place, spawner: &mut Spawner) -> Result<Proof, String> {
+    let mut views: BTreeMap<String, View> = BTreeMap::new();
+    for case in cases.iter_mut() {
+        let Some(command) = &case.report else { continue };
+        match see(command, place, spawner) {
+            Ok(view) => drop(views.insert(case.name.clone(), view)),
+            Err(reason) if case.role == Role::Peer => {
+                case.timed = None;
+                case.missing = Some(format!("does not run here: {reason}"));
+            }
+            Err(reason) => return Err(format!("{}: {}: {reason}", case.name, command.text())),
+        }
+    }
+    let mut proof = Proof::default();
+    for case in cases.iter() {
+        let Some(view) = views.get(&case.name) else { continue };
+        let against = match (case.role, case.equals) {
+            (Role::Peer, _) => "floor-pod",
+            (_, Some(against)) => against,
+            _ => continue,
+        };
+        let Some(other) = views.get(against) else { continue };
+        let found = view.differences(&case.name, other, against);
+        if case.role == Role::Peer && !view.has_proc() {
+            proof.peers.push(format!("{}: no /proc; the rest is not known", case.name));
+        } else if case.role == Role::Peer {
+            proof.peers.extend(brief(&case.name, &found));
+        } else if found.is_empty() {
+            proof.equal.push(format!("{} = {against}: {}", case.name, view.summary()));
+        } else {
+            proof.unequal.extend(found);
+        }
+    }
+    Ok(proof)
+}
+
+/// A peer's differences in one line.
+fn brief(name: &str, found: &[String]) -> Option<String> {
+    const SHOWN: usize = 4;
+    if found.is_empty() {
+        return Some(format!("{name}: none"));
+    }
+    let mut text = found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if found.len() > SHOWN {
+        text.push_str(&format!("; {} more", found.len() - SHOWN));
+    }
+    Some(format!("{name}: {text}"))
+}
+
+fn see(command: &Command, place: &Place, spawner: &mut Spawner) -> Result<View, String> {
+    let text = captured(command, place, spawner)?;
+    View::read(&text, equal::own_namespace)
+}
+
+/// What `command` prints. The child inherits the harness's own descriptors, so
+/// they are exchanged while it runs.
+///
+/// # Errors
+/// It did not end with 0; its last line tells why.
+pub fn captured(command: &Command, place: &Place, spawner: &mut Spawner) -> Result<String, String> {
+    let told = |error: io::Error| error.to_string();
+    let path = place.output();
+    let file = File::create(&path).map_err(told)?;
+    let started = exchanged(&file, || spawner.start(command)).map_err(told)?;
+    let text = fs::read_to_string(&path).map_err(told)?;
+    if started.status == 0 {
+        return Ok(text);
+    }
+    let line = text.lines().last().unwrap_or("it printed nothing");
+    Err(format!("{line} ({})", ending(started.status)))
+}
+
+/// Runs `body` with standard output and error going to `file`.
+fn exchanged<T>(file: &File, body: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    // SAFETY: plain calls on descriptors; close-on-exec keeps the copies from
+    // the child.
+    let copies = [1, 2].map(|number| unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) });
+    for number in [1, 2] {
+        // SAFETY: as above.
+        unsafe { libc::dup2(file.as_raw_fd(), number) };
+    }
+    let value = body();
+    for (number, copy) in [1, 2].into_iter().zip(copies) {
+        // SAFETY: as above; the copies are closed once.
+        unsafe {
+            libc::dup2(copy, number);
+            libc::close(copy);
+        }
+    }
+    value
+}
+
+fn ending(status: i32) -> String {
+    if libc::WIFEXITED(status) {
+        format!("exit code {}", libc::WEXITSTATUS(status))
+    } else {
+        format!("killed by signal {}", libc::WTERMSIG(status))
+    }
+}
+
+/// The samples of each case, by its place in the list.
+type Samples = Vec<Vec<u64>>;
+
+/// Alternates the cases: round by round, each round beginning with another one.
+fn measure(options: &Options, cases: &mut [Case], spawner: &mut Spawner) -> Result<Samples, String> {
+    let settle = Duration::from_micros(options.settle);
+    let mut samples: Samples = cases
+        .iter()
+        .map(|case| Vec::with_capacity(options.rounds / case.every + WARM_UP + 1))
+        .collect();
+    let rounds = options.rounds + WARM_UP;
+    for round in 0..rounds {
+        for turn in 0..cases.len() {
+            let index = (round + turn) % cases.len();
+            let (Some(case), Some(samples)) = (cases.get(index), samples.get_mut(index)) else {
+                continue;
+            };
+            let Some(command) = &case.timed else { continue };
+            if round % case.every != 0 {
+                continue;
+            }
+            let start = spawner
+                .start(command)
+                .map_err(|error| format!("{}: {error}", case.name))?;
+            if start.status != 0 {
+                let how = ending(start.status);
+                return Err(format!("{}: {} ended with {how}", case.name, command.text()));
+            }
+            if round >= WARM_UP {
+                samples.push(start.nanoseconds);
+            }
+            let slow = case.every > 1;
+            thread::sleep(if slow { settle * SLOW_SETTLE } else { settle });
+        }
+    }
+    Ok(samples)
+}
+
+fn judge(options: &Options, cases: &[Case], samples: &Samples) -> Vec<budget::Line> {
+    let of = |name: &str| {
+        let index = cases.iter().position(|case| case.name == name);
+        index.and_then(|index| samples.get(index)).map_or(&[][..], Vec::as_slice)
+    };
+    let mut lines = budget::ratios(of);
+    lines.extend(budget::sizes(&options.binaries));
+    lines
+}
+
+fn print(cases: &[Case], samples: &Samples, judged: &[budget::Line], proof: &Proof) {
+    let measured: Vec<_> = cases
+        .iter()
+        .zip(samples)
+        .filter(|(case, _)| case.timed.is_some())
+        .map(|(case, samples)| (case, Summary::of(samples)))
+        .collect();
+    table::cases(&measured);
+    table::missing(cases);
+    table::budget(judged);
+    table::notes("equal work, seen by the payload", &proof.equal);
+    table::notes("NOT equal work", &proof.unequal);
+    table::notes("what peers do otherwise than the bare floor", &proof.peers);
+    table::notes("about this run", &remarks(cases, samples));
+    table::sentence(&measured);
+}
+
+/// What makes figures doubtful.
+fn remarks(cases: &[Case], samples: &Samples) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for (case, samples) in cases.iter().zip(samples) {
+        let summary = Summary::of(samples);
+        if summary.outliers * 100 > summary.count {
+            remarks.push(format!(
+                "{}: {} of {} samples took more than three medians",
+                case.name, summary.outliers, summary.count
+            ));
+        }
+        let drift = drift(samples);
+        if samples.len() >= 30 && !(1.0 / DRIFT..=DRIFT).contains(&drift) {
+            remarks.push(format!(
+                "{}: the median of the last third is {drift:.2} times that of the first; was the machine busy?",
+                case.name
+            ));
+        }
+    }
+    remarks
+}
+
+fn json(
+    options: &Options,
+    machine: &Machine,
+    cases: &[Case],
+    samples: &Samples,
+    judged: &[budget::Line],
+    proof: &Proof,
+) -> Value {
+    let texts = |lines: &[String]| Value::list(lines.iter().map(|line| line.as_str().into()));
+    Value::object([
+        ("harness", concat!("kickstage-bench ", env!("CARGO_PKG_VERSION")).into()),
+        ("date", machine.date.as_str().into()),
+        ("machine", machine.value()),
+        ("rounds", options.rounds.into()),
+        ("settle_us", options.settle.into()),
+        ("pinned_to", options.pin.into()),
+        (
+            "cases",
+            Value::list(cases.iter().zip(samples).map(|(case, samples)| case_value(case, samples))),
+        ),
+        ("budget", Value::list(judged.iter().map(line_value))),
+        ("equal_work", texts(&proof.equal)),
+        ("unequal_work", texts(&proof.unequal)),
+        ("peers_differ", texts(&proof.peers)),
+    ])
+}
+
+fn case_value(case: &Case, samples: &[u64]) -> Value {
+    let summary = Summary::of(samples);
+    let command = case.timed.as_ref().map(Command::text);
+    Value::object([
+        ("name", case.name.as_str().into()),
+        ("about", case.about.into()),
+        ("version", case.version.clone().into()),
+        ("command", command.into()),
+        ("missing", case.missing.clone().into()),
+        ("p50_ns", summary.p50.into()),
+        ("p90_ns", summary.p90.into()),
+        ("p99_ns", summary.p99.into()),
+        ("min_ns", summary.least.into()),
+        ("samples_ns", Value::list(samples.iter().map(|sample| (*sample).into()))),
+    ])
+}
+
+fn line_value(line: &budget::Line) -> Value {
+    let verdict = match line.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Miss => "miss",
+        Verdict::Unknown => "not measured",
+    };
+    Value::object([
+        ("line", line.text.as_str().into()),
+        ("ratio", line.ratio.map(|ratio| ratio.value).into()),
+        ("found", line.found.as_str().into()),
+        ("limit", line.limit.as_str().into()),
+        ("verdict", verdict.into()),
+    ])
+}
