@@ -37,7 +37,8 @@ const STAMPS_WRITER: Slot = Slot(4);
 const PTS: Slot = Slot(5);
 const MASTER: Slot = Slot(6);
 const PEER: Slot = Slot(7);
-const SCRATCH: Slot = Slot(8);
+/// The tmpfs of the writable layer.
+const LAYER: Slot = Slot(8);
 const ROOT: Slot = Slot(9);
 const PROC: Slot = Slot(10);
 const SYS: Slot = Slot(11);
@@ -92,6 +93,10 @@ const MASKED_DIRECTORIES: [&CStr; 3] = [c"asound", c"scsi", c"acpi"];
 const MASKED_SYS: [&CStr; 2] = [c"devices/virtual/powercap", c"firmware"];
 /// Files and directories of /proc that root of the pod may read only.
 const READ_ONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
+
+/// What covers a masked file, and a masked directory.
+const NO_FILE: &CStr = c"pts/no-file";
+const NO_DIRECTORY: &CStr = c"pts/no-directory";
 
 /// The signal and the milliseconds by which an app is stopped.
 const STOP: (u16, u64) = (raw::SIGTERM as u16, 10_000);
@@ -223,10 +228,10 @@ where
     /// The pod's files and names.
     fn isolated(&mut self) -> Result<(), Error<'a>> {
         self.plan.push(Step::Private {}).push(Step::Umask { mask: 0 });
-        self.scratch();
         self.root();
-        self.proc_and_sys();
         self.dev();
+        self.proc_and_sys();
+        self.pts_and_shm();
         self.volumes()?;
         self.hostname();
         if self.options.network == Network::None {
@@ -235,54 +240,8 @@ where
         if self.host.terminal {
             self.plan.push(Step::TerminalStdio { peer: PEER });
         }
-        self.plan
-            .push(Step::Park { mount: SCRATCH })
-            .push(Step::Pivot { root: ROOT });
+        self.plan.push(Step::Pivot { root: ROOT });
         Ok(())
-    }
-
-    /// One tmpfs serves for /dev, /dev/shm, covers and the writable layer: each
-    /// is a directory of it, mounted by itself, and the rest is out of reach
-    /// from the pod. A file system costs 13 µs, a clone of a directory 3.
-    fn scratch(&mut self) {
-        let plan = &mut *self.plan;
-        plan.begin_list(Step::FileSystem {
-            into: SCRATCH,
-            attributes: NOSUID,
-            options: List::EMPTY,
-        })
-        .string(c"tmpfs")
-        .string(c"mode")
-        .string(c"0755")
-        .end()
-        .push(Step::Directory {
-            under: SCRATCH,
-            mode: 0o755,
-            name: c"dev",
-        })
-        .push(Step::Bind {
-            into: DEV,
-            under: SCRATCH,
-            attributes: NOSUID | NOEXEC,
-            name: c"dev",
-        })
-        .push(Step::Directory {
-            under: SCRATCH,
-            mode: 0o1777,
-            name: c"shm",
-        });
-        if !self.options.insecure {
-            plan.push(Step::Directory {
-                under: SCRATCH,
-                mode: 0o555,
-                name: c"no-directory",
-            })
-            .push(Step::File {
-                under: SCRATCH,
-                mode: 0o444,
-                name: c"no-file",
-            });
-        }
     }
 
     fn root(&mut self) {
@@ -294,9 +253,10 @@ where
             attributes |= RDONLY;
         }
         if self.options.ephemeral {
+            self.tmpfs(LAYER, NOSUID);
             self.plan.push(Step::Overlay {
                 into: ROOT,
-                layer: SCRATCH,
+                layer: LAYER,
                 attributes,
                 path,
             });
@@ -343,21 +303,38 @@ where
             &READ_ONLY,
         );
         for (under, cover, masked) in [
-            (PROC, c"no-file", &MASKED_FILES[..]),
-            (PROC, c"no-directory", &MASKED_DIRECTORIES[..]),
-            (SYS, c"no-directory", &MASKED_SYS[..]),
+            (PROC, NO_FILE, &MASKED_FILES[..]),
+            (PROC, NO_DIRECTORY, &MASKED_DIRECTORIES[..]),
+            (SYS, NO_DIRECTORY, &MASKED_SYS[..]),
         ] {
             let step = plan.begin_list(Step::Mask {
                 under,
-                scratch: SCRATCH,
+                covers: DEV,
                 names: List::EMPTY,
             });
             names(step.string(cover), masked);
         }
     }
 
+    fn tmpfs(&mut self, into: Slot, attributes: u64) {
+        self.plan
+            .begin_list(Step::FileSystem {
+                into,
+                attributes,
+                options: List::EMPTY,
+            })
+            .string(c"tmpfs")
+            .string(c"mode")
+            .string(c"0755")
+            .end();
+    }
+
+    /// One tmpfs serves for /dev, /dev/shm and the covers of what is masked: a
+    /// file system costs 13 µs, a clone of a directory 3. The covers lie below
+    /// the mount point of devpts, which hides them from the pod.
     fn dev(&mut self) {
-        let terminal = self.host.terminal;
+        self.tmpfs(DEV, NOSUID | NOEXEC);
+        let confined = !self.options.insecure;
         let plan = &mut *self.plan;
         for (name, device) in DEVICES {
             plan.push(Step::Device {
@@ -373,11 +350,23 @@ where
                 target,
             });
         }
-        for name in [c"pts", c"shm"] {
+        for (name, mode) in [(c"pts", 0o755), (c"shm", 0o1777)] {
             plan.push(Step::Directory {
                 under: DEV,
-                mode: 0o755,
+                mode,
                 name,
+            });
+        }
+        if confined {
+            plan.push(Step::Directory {
+                under: DEV,
+                mode: 0o555,
+                name: NO_DIRECTORY,
+            })
+            .push(Step::File {
+                under: DEV,
+                mode: 0o444,
+                name: NO_FILE,
             });
         }
         plan.push(Step::Attach {
@@ -386,6 +375,11 @@ where
             flags: Step::NO_FOLLOW | Step::CREATE_DIRECTORY,
             target: c"dev",
         });
+    }
+
+    fn pts_and_shm(&mut self) {
+        let terminal = self.host.terminal;
+        let plan = &mut *self.plan;
         if !terminal {
             let step = plan.begin_list(Step::FileSystem {
                 into: PTS,
@@ -399,7 +393,7 @@ where
         }
         plan.push(Step::Bind {
             into: SHM,
-            under: SCRATCH,
+            under: DEV,
             attributes: NOSUID | NODEV | NOEXEC,
             name: c"shm",
         });
@@ -617,9 +611,6 @@ where
                 namespaces: u64::from(raw::CLONE_NEWNS),
             })
             .push(Step::Private {});
-        if self.options.ephemeral {
-            self.scratch();
-        }
         self.root();
         common::host_file_systems(self.plan, SOURCE, ROOT);
         self.volumes()?;

@@ -24,7 +24,10 @@ if [ "$1" != tests ]; then
 fi
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-for folder in /tmp /run; do
+# Not over /tmp: the programs under test may be there.
+export TMPDIR=/.kickstage-tmp
+$bb mkdir $TMPDIR
+for folder in $TMPDIR /run; do
     $bb mount -t tmpfs tmpfs $folder
 done
 $bb mkdir -p /dev/pts /dev/shm

@@ -311,7 +311,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     pub(super) fn mask(
         &mut self,
         under: Slot,
-        scratch: Slot,
+        covers: Slot,
         names: List<'p>,
     ) -> Result<(), Error<'p>> {
         let cover = names.first();
@@ -319,7 +319,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         for name in names.iter().skip(1) {
             let (mount, pending) = match clone.take() {
                 Some(clone) => clone,
-                None => self.clone_slot(scratch, cover, false, COVER)?,
+                None => self.clone_slot(covers, cover, false, COVER)?,
             };
             match move_by_path(mount.as_fd(), self.get(under)?, name) {
                 Ok(()) => pending.settle(mount.as_fd()),
@@ -368,17 +368,8 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         attributes: u64,
     ) -> Result<(OwnedFd, Pending), Error<'p>> {
         let directory = self.get(slot)?;
-        let mut clone = self.clone_mount(Some(directory), name, recursive, attributes);
-        // Before Linux 6.15 only an attached mount can be cloned. Over / it is
-        // part of this mount namespace, below the root that comes next, and goes
-        // with the old root.
-        if matches!(clone, Err(Errno::INVAL)) && !self.attached {
-            self.fallbacks.detached = true;
-            self.attached = true;
-            clone = attach_over_root(directory)
-                .and_then(|()| self.clone_mount(Some(directory), name, recursive, attributes));
-        }
-        clone.map_err(|errno| Error::new(What::Bind, name, errno))
+        self.clone_mount(Some(directory), name, recursive, attributes)
+            .map_err(|errno| Error::new(What::Bind, name, errno))
     }
 }
 

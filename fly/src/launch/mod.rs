@@ -52,8 +52,6 @@ pub struct Fallbacks {
     /// A memory file that may be executed (refused by vm.memfd_noexec=2): a
     /// file on a tmpfs of its own.
     pub memfd: bool,
-    /// A clone of a detached mount (6.15): it is attached first.
-    pub detached: bool,
     /// pivot_root on an initramfs root: chroot into the tree over /.
     pub pivot_root: bool,
 }
@@ -82,10 +80,6 @@ impl Fallbacks {
             (
                 self.memfd,
                 "memfd_create: executable memory files are refused, used a file on a tmpfs",
-            ),
-            (
-                self.detached,
-                "open_tree: can't clone a detached mount, attached it first",
             ),
             (
                 self.pivot_root,
@@ -126,8 +120,8 @@ pub struct Launcher<'p, 's, const PODS: bool> {
     before_exec: Option<&'s dyn Fn(&[usize])>,
     created: Created<'s>,
     fallbacks: Fallbacks,
-    /// Something is attached over / below the root to be: it is unmounted by
-    /// itself.
+    /// The writable layer is attached over / below the root to be: it is
+    /// unmounted by itself.
     attached: bool,
     /// Where in the sealed file the plan begins.
     plan_offset: u64,
@@ -327,10 +321,6 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
             } => self.overlay(into, layer, attributes, path),
             Step::Hostname { name } => process::hostname(name),
             Step::Loopback {} => process::loopback(),
-            Step::Park { mount } => {
-                self.park(mount);
-                Ok(())
-            }
             Step::Pivot { root } => self.pivot(root),
             Step::TerminalStdio { peer } => self.terminal_stdio(peer),
             Step::PodBounding { keep } => app::bound(keep),
@@ -356,9 +346,9 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
             } => self.link(under, name, target),
             Step::Mask {
                 under,
-                scratch,
+                covers,
                 names,
-            } => self.mask(under, scratch, names),
+            } => self.mask(under, covers, names),
             Step::ReadOnly { under, names } => self.read_only(under, names),
             Step::Bind {
                 into,

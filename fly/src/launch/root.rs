@@ -50,10 +50,8 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         path: &'p CStr,
     ) -> Result<(), Error<'p>> {
         // Its parts have to be in this mount namespace.
-        if !self.attached {
-            self.attach_root(layer)?;
-            self.attached = true;
-        }
+        self.attach_root(layer)?;
+        self.attached = true;
         let lower = fs::open(
             path,
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -123,20 +121,6 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         )
     }
 
-    /// Only saves time: where the host has no /proc, the mount is closed by
-    /// itself.
-    pub(super) fn park(&mut self, slot: Slot) {
-        if let (false, Ok(tree)) = (self.attached, self.get(slot)) {
-            let _ = mount::move_mount(
-                tree,
-                c"",
-                fs::CWD,
-                c"/proc",
-                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-            );
-        }
-    }
-
     /// Makes `root` the root of all and lets go of the old one: one unmount of
     /// the whole tree, since each waits for a grace period of the kernel.
     pub(super) fn pivot(&mut self, root: Slot) -> Result<(), Error<'p>> {
@@ -156,10 +140,10 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
             }
         }
         // The old root is mounted over the new one now (pivot_root(2), NOTES),
-        // and over that what had to be attached to be cloned.
+        // and over that the writable layer.
         if self.attached {
             mount::unmount(c".", UnmountFlags::DETACH)
-                .map_err(|errno| Error::new(What::Unmount, c"the scratch file system", errno))?;
+                .map_err(|errno| Error::new(What::Unmount, c"the writable layer", errno))?;
         }
         mount::unmount(c".", UnmountFlags::DETACH)
             .map_err(|errno| Error::new(What::Unmount, c"the old root", errno))

@@ -172,7 +172,7 @@ fn values(step: &Step<'_>) -> Result<(), Reason> {
         Step::Clone { namespaces } | Step::Unshare { namespaces } => within(namespaces, NAMESPACES),
         Step::Umask { mask } | Step::AppUmask { mask } => within(mask, 0o777),
         Step::Directory { mode, name, .. } | Step::File { mode, name, .. } => {
-            within(mode, 0o7777).and(one_name(name))
+            within(mode, 0o7777).and(path_below(name))
         }
         // "." is the directory itself.
         Step::Bind {
@@ -201,12 +201,9 @@ fn values(step: &Step<'_>) -> Result<(), Reason> {
                 host_path(target)
             }
         }
-        Step::Mask { names, .. } | Step::ReadOnly { names, .. } => names.iter().try_for_each(|name| {
-            if name.to_bytes().starts_with(b"/") {
-                return Err(Reason::Path);
-            }
-            host_path(name)
-        }),
+        Step::Mask { names, .. } | Step::ReadOnly { names, .. } => {
+            names.iter().try_for_each(path_below)
+        }
         // 64 is __NEW_UTS_LEN (sethostname(2)).
         Step::Hostname { name } => (1..=64)
             .contains(&name.count_bytes())
@@ -272,6 +269,15 @@ fn inner_path(path: &CStr) -> Result<(), Reason> {
     } else {
         Err(Reason::Path)
     }
+}
+
+/// A path below a directory of our own.
+fn path_below(path: &CStr) -> Result<(), Reason> {
+    let bytes = path.to_bytes();
+    if bytes.starts_with(b"/") || bytes.split(|byte| *byte == b'/').any(|part| part == b"..") {
+        return Err(Reason::Path);
+    }
+    host_path(path)
 }
 
 fn one_name(name: &CStr) -> Result<(), Reason> {
@@ -366,7 +372,6 @@ impl State {
             Step::Bind { into, under, .. } => self.used(under).and(self.fill(into)),
             Step::DieWithParent { watch: slot }
             | Step::AttachRoot { mount: slot }
-            | Step::Park { mount: slot }
             | Step::Directory { under: slot, .. }
             | Step::File { under: slot, .. }
             | Step::Device { under: slot, .. }
@@ -375,7 +380,7 @@ impl State {
             | Step::Pivot { root: slot }
             | Step::Chroot { root: slot }
             | Step::TerminalStdio { peer: slot } => self.used(slot),
-            Step::Mask { under, scratch, .. } => self.used(under).and(self.used(scratch)),
+            Step::Mask { under, covers, .. } => self.used(under).and(self.used(covers)),
             Step::Console { peer, under, .. } => self.used(peer).and(self.used(under)),
             Step::Attach {
                 mount,

@@ -74,9 +74,6 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             attribute_names(line, attributes);
             arrow(line, into);
         }
-        Step::Park { mount } => {
-            slot(line, mount).text(" on /proc of the old root");
-        }
         Step::AttachRoot { mount } => {
             slot(line, mount).text(" on /");
         }
@@ -127,7 +124,7 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         }
         Step::Mask {
             under,
-            scratch,
+            covers,
             names,
         } => {
             for name in names.iter().skip(1) {
@@ -135,7 +132,7 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             }
             slot(line.text("of "), under);
             line.text(" by ").quoted(names.first().to_bytes());
-            slot(line.text(" of "), scratch);
+            slot(line.text(" of "), covers);
         }
         Step::ReadOnly { under, names } => {
             list(line, names);

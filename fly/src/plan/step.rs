@@ -192,9 +192,9 @@ steps! {
     /// Makes a symbolic link in `under`.
     Link = 33 "link" Pod { slot under, text name, second target }
     /// Hides paths of `under`: the first name is the empty file or directory of
-    /// `scratch` that covers them, read-only; the others are the paths. One
-    /// that this kernel does not have is passed over.
-    Mask = 34 "mask" Pod { slot under, other scratch, list names }
+    /// `covers` that covers them, read-only; the others are the paths. One that
+    /// this kernel does not have is passed over.
+    Mask = 34 "mask" Pod { slot under, other covers, list names }
     /// Makes the paths of `under` read-only; a path that this kernel does not
     /// have is passed over.
     ReadOnly = 35 "readonly" Pod { slot under, list names }
@@ -207,10 +207,6 @@ steps! {
     Hostname = 38 "hostname" Pod { text name }
     /// Sets lo of the network namespace up.
     Loopback = 39 "loopback" Pod {}
-    /// Mounts `mount` on /proc of the old root, which goes away as a whole: a
-    /// detached mount that is closed by itself waits for a grace period of the
-    /// kernel.
-    Park = 45 "park" Pod { slot mount }
     /// Makes `root` the root of all (pivot_root(2)) and lets go of the old one.
     Pivot = 40 "pivot" Pod { slot root }
     /// Makes `root` the root of this process (chroot(2)).
