@@ -15,7 +15,7 @@ MAN_PAGES := $(MAN)/fly.1 $(MAN)/stage0.1 $(MAN)/stage1-init.8
 export KICKSTAGE_BIN := $(RELEASE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench lint lint-selftest build programs floors man install clean
+.PHONY: help setup run test bench bench-plan lint lint-selftest build programs floors man install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,10 @@ bench: ## Measures starts against the floor and other launchers (root)
 	@scripts/setup.sh bench
 	@$(MAKE) --no-print-directory build floors
 	$(CARGO) run --quiet --release -p kickstage-bench -- $(ARGS)
+
+bench-plan: ## Measures building, writing and checking of plans (Criterion)
+	@scripts/setup.sh run
+	$(CARGO) bench --quiet -p kickstage-bench --bench plan -- $(ARGS)
 
 lint: ## fmt, clippy, shellcheck, and the gates of scripts/gates.py
 	@scripts/setup.sh lint

@@ -254,6 +254,17 @@ def options_documented(program, help_text, page):
     ]
 
 
+def plan_documented(source, page):
+    """The steps of fly/src/plan/step.rs are those in the tables of docs/plan.md."""
+    steps = set(re.findall(r'^    [A-Z]\w* = \d+ "([a-z0-9]+)" [A-Z]\w* \{', source, re.M))
+    listed = {verb for row in re.findall(r"^\| (`[^|]*) \|", page, re.M) for verb in re.findall(r"`([a-z0-9]+)`", row)}
+    if not steps:
+        return ["no step was found in the source"]
+    return [f"docs/plan.md lacks the step {verb}" for verb in sorted(steps - listed)] + [
+        f"docs/plan.md has {verb}, which is no step" for verb in sorted(listed - steps)
+    ]
+
+
 def links(files):
     found = []
     for name, path in files.items():
@@ -275,6 +286,7 @@ def man_page(name, path):
         check=False,
     )
     found = [f"{name}: {line}" for line in made.stderr.splitlines()]
+    found += [f"{name}: markup is left: {text}" for text in re.findall(r"\*\w+\*|`\w+|\\[\w_-]", made.stdout)]
     return found + [f"{name} has no {part}" for part in ("NAME", "SYNOPSIS") if part not in made.stdout]
 
 
@@ -282,7 +294,7 @@ def man_page(name, path):
 
 NAMES = (
     "size static write-xor-execute no-panic unsafe-places forbid-unsafe lints-inherited licences libc-places"
-    " small-core lengths machine-paths links options man"
+    " small-core lengths machine-paths links plan options man"
 ).split()
 
 
@@ -318,6 +330,8 @@ def gates(root, binaries, man):
     yield "lengths", lambda: lengths(files)
     yield "machine-paths", lambda: machine_paths(files)
     yield "links", lambda: links(files)
+    step = text_of(files["fly/src/plan/step.rs"])
+    yield "plan", lambda: plan_documented(step, text_of(files["docs/plan.md"]))
     # stage1-init takes no options: what it does is in its plan.
     for name in ("fly", "stage0"):
         page = text_of(files[f"docs/{name}.md"])

@@ -127,8 +127,13 @@ def document_samples(folder):
         yield f"options {text!r}", lambda bad, text=text: gates.options_documented(
             "fly", text if bad else "  --bind SRC DST  --help\n --version a-b --", page
         )
+    steps = '    Close = 1 "close" Launch {}\n    Exec = 72 "exec" App { number x }\n'
+    for text in ("| `close` | x |\n", "| `close`, `exec` | x |\n| `none` | x |\n"):
+        yield f"plan {text!r}", lambda bad, text=text: gates.plan_documented(
+            steps, text if bad else "| step | does |\n| `close`, `exec` | `x` |\n"
+        )
     head = ".TH A 1\n.SH NAME\na \\- b\n.SH SYNOPSIS\na\n"
-    for name, text in (("a_warning", head + ".TS\nno such table\n"), ("no_synopsis", ".TH A 1\n.SH NAME\na \\- b\n")):
+    for name, text in (("markup", head + "[*OPTION*...]\n"), ("a_warning", head + ".TS\nno such table\n"), ("no_synopsis", ".TH A 1\n.SH NAME\na \\- b\n")):
         yield f"man page {name}", lambda bad, text=text: gates.man_page(
             "a.1", files(folder, a_1="'\\\" t\n" + (text if bad else head))["a.1"]
         )

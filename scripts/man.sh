@@ -15,6 +15,13 @@ day=$(sed -n 's/^## \[[0-9].*\] - \([0-9-]*\)$/\1/p' "$root/CHANGELOG.md" | head
 awk '
     /^```/ { code = !code }
     code { print; next }
+    # An underscore outside of code is itself, never emphasis.
+    /_/ {
+        count = split($0, part, "`")
+        for (i = 1; i <= count; i += 2) gsub(/_/, "\\_", part[i])
+        $0 = part[1]
+        for (i = 2; i <= count; i++) $0 = $0 "`" part[i]
+    }
     /^# / { next }
     /^## / { print "# " toupper(substr($0, 4)); next }
     /^### / { print "## " substr($0, 5); next }
@@ -34,7 +41,7 @@ awk '
     # is a hyphen, which nobody can copy into a shell); a section's title on its
     # macro's line is what mandb(8) reads. Lines are not justified, nor words cut.
     lowdown -s -t man --nroff-nolinks --out-no-smarty \
-        --parse-no-intraemph --parse-no-metadata --parse-no-super \
+        --parse-no-metadata --parse-no-super \
         -M "title=$name" -M "section=$section" -M "date=${day:-$version}" \
         -M "source=Kickstage $version" -M "volume=Kickstage handbook" |
     sed -e '/^\.TH /a .nh\n.ad l' -e '/^\.S[HS]$/{N;s/\n/ /;b' -e '}' -e "/^[.']/b" -e 's/\\fC/\\fB/g' -e 's/-/\\-/g' |

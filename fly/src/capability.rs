@@ -33,6 +33,9 @@ pub const DEFAULT: u64 = bit(0)
     | bit(29)
     | bit(31);
 
+/// All capabilities that have names.
+pub const ALL: u64 = (1 << NAMES.len()) - 1;
+
 /// What pid 1 needs to start apps, beside theirs: kill setgid setuid setpcap
 /// sys_chroot.
 pub const INIT: u64 = bit(5) | bit(6) | bit(7) | bit(8) | bit(18);

@@ -688,7 +688,12 @@ where
             Some(identity) => common::identity(self.plan, identity),
             None => common::groups(self.plan, &[]),
         }
-        if confined {
+        if !confined {
+            // All that is held; but none is inheritable (CVE-2022-29162).
+            self.plan.push(Step::Capabilities {
+                keep: capability::ALL,
+            });
+        } else {
             // setuid(2) to another user than root has emptied the sets.
             let root = identity.is_none_or(|identity| identity.user == 0);
             self.plan.push(Step::Capabilities {

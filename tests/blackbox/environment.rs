@@ -69,7 +69,7 @@ fn bad_assignments() -> TestResult {
 /// What the launchers tell each other by variables is none of the app's.
 fn launchers_variables_do_not_reach_the_app() -> TestResult {
     let root = roots::probe();
-    for pod in [Pod::new(&root), Pod::fly(&root), Pod::new(&root).flag("--stage1=fly")] {
+    for pod in [Pod::new(&root), Pod::new(&root).flag("--stage1=fly")] {
         let output = pod.probe_command(["report", "env"]).env("STAGE0_T0", "1").output();
         let report = output.report();
         assert!(!names(&report).iter().any(|name| name.starts_with("STAGE")), "{}", output.stdout);

@@ -5,6 +5,7 @@
 
 use kickstage_tests::{Group, Test, requirement::Requirement, runner};
 
+mod calls;
 mod command_line;
 mod confinement;
 mod debian;
@@ -60,6 +61,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("leaks", 120, &[], leaks::TESTS),
         host("races", 120, &[], races::TESTS),
         host("kills", 120, &[], kills::TESTS),
+        host("calls", 120, &[], calls::TESTS),
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
         host("plan", 60, &[], plan::TESTS),
         start("exit_codes", exit_codes::TESTS),

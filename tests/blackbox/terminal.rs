@@ -188,11 +188,12 @@ fn settings(terminal: &Terminal) -> String {
 
 fn settings_are_restored() -> TestResult {
     let root = roots::probe();
-    let terminal = Terminal::new(24, 80);
+    let mut terminal = Terminal::new(24, 80);
     let before = settings(&terminal);
-    let pod = terminal.start(Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "50"]));
+    let pod = terminal.start(Pod::new(&root).probe_command(["echo", "ready", ",", "line"]));
     terminal.wait_for("ready");
     assert_ne!(settings(&terminal), before, "meanwhile keys go through as they are");
+    terminal.send("\n");
     end(pod).code(0);
     assert_eq!(settings(&terminal), before);
     // A start that fails must not leave them changed either.

@@ -37,6 +37,6 @@ $bb mount -t cgroup2 cgroup2 /sys/fs/cgroup
 $bb ip link set lo up
 $bb stty -F /dev/console -opost
 echo "guest: Linux $($bb uname -r)"
-"$KICKSTAGE_IN_GUEST" --guest --jobs 1
+"$KICKSTAGE_IN_GUEST" --guest --jobs 2
 echo "guest: code $?"
 exec $bb poweroff -f

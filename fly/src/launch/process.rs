@@ -227,7 +227,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     /// A pod directory that vanishes with its users: `status/` and a lock that
     /// is held. The descriptors have their numbers and survive an exec.
     fn pod_directory(&mut self) -> Result<(OwnedFd, OwnedFd), Errno> {
-        let directory = files::make_tmpfs()?;
+        let directory = lift(files::make_tmpfs()?)?;
         fs::mkdirat(&directory, c"status", Mode::from_raw_mode(0o755))?;
         let lock = fs::openat(
             &directory,

@@ -70,7 +70,7 @@ pub fn run(limit: Duration) -> Output {
         executable.display()
     );
     Run::new(QEMU)
-        .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "1024", "-smp", "1"])
+        .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "1024", "-smp", "2"])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         .args(["-serial", "stdio", "-append", &append])
         .arg("-kernel")
