@@ -18,7 +18,9 @@ pub fn split_option(word: &CStr) -> (&[u8], Option<&CStr>) {
     match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) => {
             let (name, rest) = bytes.split_at_checked(at).unwrap_or((bytes, b""));
-            let value = rest.get(1..).and_then(|rest| CStr::from_bytes_with_nul(rest).ok());
+            let value = rest
+                .get(1..)
+                .and_then(|rest| CStr::from_bytes_with_nul(rest).ok());
             (name, value)
         }
         None => (word.to_bytes(), None),
@@ -36,10 +38,7 @@ pub fn variable_name(variable: &CStr) -> &[u8] {
 /// A variable's name is not empty and holds no `=`.
 pub fn check_variable_name(name: &CStr) -> Result<(), Error<'_>> {
     if name.is_empty() || name.to_bytes().contains(&b'=') {
-        return Err(Error::new(What::ReadVariable,
-            name,
-            Why::NoVariableName,
-        ));
+        return Err(Error::new(What::ReadVariable, name, Why::NoVariableName));
     }
     Ok(())
 }
@@ -132,7 +131,8 @@ pub fn groups(plan: &mut Builder<'_>, ids: &[u32]) {
 /// The working directory is absolute.
 pub fn working_directory<'a>(plan: &mut Builder<'_>, path: &'a CStr) -> Result<(), Error<'a>> {
     if !path.to_bytes().starts_with(b"/") {
-        return Err(Error::new(What::ReadWorkingDirectory,
+        return Err(Error::new(
+            What::ReadWorkingDirectory,
             path,
             Why::NotAbsolute,
         ));

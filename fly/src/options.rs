@@ -124,9 +124,7 @@ where
         }
     }
     let missing = |why: Why| Error::new(What::Read, c"the command line", why).advice(USAGE);
-    options.rootfs = choices
-        .pending
-        .ok_or_else(|| missing(Why::NoRoot))?;
+    options.rootfs = choices.pending.ok_or_else(|| missing(Why::NoRoot))?;
     let mut program = choices.rest;
     let mut peek = program.clone();
     if peek.next() == Some(c"--") {
@@ -170,9 +168,10 @@ where
         let (name, inline) = lower::split_option(word);
         let mut value = inline;
         let mut take = || {
-            value.take().or_else(|| self.rest.next()).ok_or_else(|| {
-                Error::new(What::ReadOption, word, Why::NoValue).advice(USAGE)
-            })
+            value
+                .take()
+                .or_else(|| self.rest.next())
+                .ok_or_else(|| Error::new(What::ReadOption, word, Why::NoValue).advice(USAGE))
         };
         let choice = match name {
             b"--chdir" => Choice::WorkingDirectory(take()?),
@@ -193,16 +192,11 @@ where
             b"--help" | b"-h" => Choice::Help,
             b"--version" | b"-V" => Choice::Version,
             _ => {
-                return Err(
-                    Error::new(What::ReadOption, word, Why::NoSuchOption)
-                        .advice(USAGE),
-                );
+                return Err(Error::new(What::ReadOption, word, Why::NoSuchOption).advice(USAGE));
             }
         };
         if value.is_some() {
-            return Err(
-                Error::new(What::ReadOption, word, Why::TakesNoValue).advice(USAGE),
-            );
+            return Err(Error::new(What::ReadOption, word, Why::TakesNoValue).advice(USAGE));
         }
         Ok(choice)
     }

@@ -34,7 +34,11 @@ impl Digits {
         for (index, place) in digits.bytes.iter_mut().enumerate().rev() {
             // Octal numbers here are modes, far below 20 digits.
             let digit = (value % base).to_le_bytes()[0];
-            *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+            *place = if digit < 10 {
+                b'0' + digit
+            } else {
+                b'a' + digit - 10
+            };
             digits.from = index;
             value /= base;
             if value == 0 {
@@ -223,7 +227,10 @@ mod tests {
     #[test]
     fn digits_of_every_base() {
         assert_eq!(Digits::new(0, 10).as_bytes(), b"0");
-        assert_eq!(Digits::new(u64::MAX, 10).as_bytes(), b"18446744073709551615");
+        assert_eq!(
+            Digits::new(u64::MAX, 10).as_bytes(),
+            b"18446744073709551615"
+        );
         assert_eq!(Digits::new(0o755, 8).as_bytes(), b"755");
         assert_eq!(Digits::new(0xa004_25fb, 16).as_bytes(), b"a00425fb");
     }

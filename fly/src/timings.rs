@@ -31,10 +31,7 @@ impl Format {
         match value.map(CStr::to_bytes) {
             None | Some(b"text") => Ok(Self::Text),
             Some(b"json") => Ok(Self::Json),
-            Some(_) => Err(Error::new(What::ReadOption,
-                word,
-                Why::NotTextOrJson,
-            )),
+            Some(_) => Err(Error::new(What::ReadOption, word, Why::NotTextOrJson)),
         }
     }
 }
@@ -105,7 +102,11 @@ impl Report {
             steps: 0,
         };
         if format == Format::Json {
-            report.line.text("{\"program\":\"").text(program).text("\",\"steps\":[");
+            report
+                .line
+                .text("{\"program\":\"")
+                .text(program)
+                .text("\",\"steps\":[");
         }
         if let Some(caller) = caller {
             report.last = caller;
@@ -162,7 +163,12 @@ impl Report {
                 self.line.text("\",\"us\":").micros(cost).text("}");
             }
             Format::Text => {
-                self.line.column(32).text(" ").micros(cost).text(" us").end();
+                self.line
+                    .column(32)
+                    .text(" ")
+                    .micros(cost)
+                    .text(" us")
+                    .end();
             }
         }
     }
@@ -173,7 +179,13 @@ impl Report {
         let total = self.last.saturating_sub(self.first);
         match self.format {
             Format::Json => self.line.text("],\"total_us\":").micros(total).text("}"),
-            Format::Text => self.line.text("total").column(32).text(" ").micros(total).text(" us"),
+            Format::Text => self
+                .line
+                .text("total")
+                .column(32)
+                .text(" ")
+                .micros(total)
+                .text(" us"),
         };
         self.line.end();
     }
@@ -184,9 +196,9 @@ fn object<'a>(step: &Step<'a>) -> Option<&'a CStr> {
     match *step {
         Step::FileSystem { options, .. } => Some(options.first()),
         Step::Attach { target, .. } => Some(target),
-        Step::OpenTree { path, .. } | Step::OpenDirectory { path, .. } | Step::Seal { path, .. } => {
-            Some(path)
-        }
+        Step::OpenTree { path, .. }
+        | Step::OpenDirectory { path, .. }
+        | Step::Seal { path, .. } => Some(path),
         Step::Device { name, .. }
         | Step::Link { name, .. }
         | Step::Directory { name, .. }

@@ -72,7 +72,12 @@ pub fn resolve<'a>(
     user: &'a CStr,
     group: Option<&'a CStr>,
 ) -> Result<Identity, Error<'a>> {
-    resolve_parts(rootfs, user, user.to_bytes(), group.map(|group| (group, group.to_bytes())))
+    resolve_parts(
+        rootfs,
+        user,
+        user.to_bytes(),
+        group.map(|group| (group, group.to_bytes())),
+    )
 }
 
 /// The same for `USER[:GROUP]` in one string.
@@ -126,11 +131,9 @@ fn resolve_parts<'a>(
         (Some(identity), _) => identity,
         (None, Some(number)) => Identity::new(number, 0),
         (None, None) => {
-            return Err(Error::new(What::LookUpUser,
-                object,
-                Why::NoSuchUser,
-            )
-            .advice(Advice::AddUser));
+            return Err(
+                Error::new(What::LookUpUser, object, Why::NoSuchUser).advice(Advice::AddUser)
+            );
         }
     };
     match group {
@@ -159,11 +162,7 @@ fn resolve_group<'a>(
     })
     .map_err(|errno| Error::new(What::ReadGroupFile, object, errno))?;
     found.ok_or_else(|| {
-        Error::new(What::LookUpGroup,
-            object,
-            Why::NoSuchGroup,
-        )
-        .advice(Advice::AddGroup)
+        Error::new(What::LookUpGroup, object, Why::NoSuchGroup).advice(Advice::AddGroup)
     })
 }
 
@@ -173,7 +172,10 @@ fn add_groups(root: BorrowedFd<'_>, name: &[u8], identity: &mut Identity) -> Res
     }
     each_line(root, c"/etc/group", &mut |line| {
         if let Some(entry) = Group::parse(line) {
-            let member = entry.members.split(|byte| *byte == b',').any(|one| one == name);
+            let member = entry
+                .members
+                .split(|byte| *byte == b',')
+                .any(|one| one == name);
             if member && entry.id != identity.group && !identity.groups().contains(&entry.id) {
                 identity.add_group(entry.id);
             }
@@ -245,11 +247,7 @@ fn id(text: &[u8]) -> Option<u32> {
 /// Calls `each` for every line of a file inside `root`; a file that is not
 /// there has none. A line longer than the buffer is passed over.
 #[inline(never)]
-fn each_line(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    each: &mut dyn FnMut(&[u8]),
-) -> Result<(), Errno> {
+fn each_line(root: BorrowedFd<'_>, path: &CStr, each: &mut dyn FnMut(&[u8])) -> Result<(), Errno> {
     let file: OwnedFd = match walk_inside(root, path, OFlags::RDONLY | OFlags::NONBLOCK) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         done => done?,
@@ -299,7 +297,14 @@ mod tests {
 
     #[test]
     fn numbers_are_exact_or_refused() {
-        for text in ["", "01", "00", "4294967295", "4294967296", "99999999999999999999"] {
+        for text in [
+            "",
+            "01",
+            "00",
+            "4294967295",
+            "4294967296",
+            "99999999999999999999",
+        ] {
             assert!(number(text.as_bytes()).is_err(), "{text:?}");
         }
         for text in ["+1", "-1", " 1", "1 ", "root", "1x", "0x1"] {
@@ -327,20 +332,38 @@ mod tests {
         let long = "x".repeat(10_000);
         let root = root(
             "names",
-            &format!("root:x:0:0::/root:/bin/sh\n{long}:x:7:7::/:\nann:x:1001:1002::/home/ann:/bin/sh\nbad:x:01:1::/:\nlast:x:5:6::/l:"),
+            &format!(
+                "root:x:0:0::/root:/bin/sh\n{long}:x:7:7::/:\nann:x:1001:1002::/home/ann:/bin/sh\nbad:x:01:1::/:\nlast:x:5:6::/l:"
+            ),
             "ann:x:1002:\nwheel:x:10:root,ann\nvideo:x:44:ann\n",
         );
         let ann = resolve_pair(&root, c"ann").unwrap();
-        assert_eq!((ann.user, ann.group, ann.groups()), (1001, 1002, &[10, 44][..]));
+        assert_eq!(
+            (ann.user, ann.group, ann.groups()),
+            (1001, 1002, &[10, 44][..])
+        );
         let by_number = resolve_pair(&root, c"1001").unwrap();
         assert_eq!((by_number.user, by_number.group), (1001, 1002));
         let paired = resolve_pair(&root, c"ann:wheel").unwrap();
-        assert_eq!((paired.user, paired.group, paired.groups()), (1001, 10, &[][..]));
+        assert_eq!(
+            (paired.user, paired.group, paired.groups()),
+            (1001, 10, &[][..])
+        );
         let last = resolve_pair(&root, c"last:7").unwrap();
         assert_eq!((last.user, last.group), (5, 7));
         let unknown = resolve_pair(&root, c"12345").unwrap();
         assert_eq!((unknown.user, unknown.group), (12345, 0));
-        for bad in [c"nobody-here", c"bad", c"1:", c":1", c"+1", c"01", c"", c"1:nogroup", c"4294967295"] {
+        for bad in [
+            c"nobody-here",
+            c"bad",
+            c"1:",
+            c":1",
+            c"+1",
+            c"01",
+            c"",
+            c"1:nogroup",
+            c"4294967295",
+        ] {
             assert!(resolve_pair(&root, bad).is_err(), "{bad:?}");
         }
         remove(&root);

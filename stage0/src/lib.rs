@@ -47,8 +47,9 @@ pub fn main(start: Start) -> i32 {
         b"version" | b"--version" | b"-V" => {
             return print(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n"));
         }
-        _ => Err(Error::new(What::ReadCommand, command, Why::NoSuchCommand)
-            .advice(Advice::SeeHelp)),
+        _ => {
+            Err(Error::new(What::ReadCommand, command, Why::NoSuchCommand).advice(Advice::SeeHelp))
+        }
     };
     match done {
         Ok(code) => code,
@@ -88,9 +89,7 @@ where
     if print_only {
         return Ok(if plan::print(&plan, 1) { 0 } else { FAILURE });
     }
-    let caller = environment
-        .value("STAGE0_T0")
-        .and_then(fly::text::decimal);
+    let caller = environment.value("STAGE0_T0").and_then(fly::text::decimal);
     run::run(plan, options, words, room, cycles, caller).map_err(|error| Error {
         // The plan lives as long as the program; the error is printed next.
         object: error.object,

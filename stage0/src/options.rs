@@ -162,11 +162,7 @@ where
 
 fn check_variable(variable: &CStr) -> Result<(), Error<'_>> {
     match variable.to_bytes().iter().position(|byte| *byte == b'=') {
-        None | Some(0) => Err(Error::new(
-            What::ReadVariable,
-            variable,
-            Why::NoAssignment,
-        )),
+        None | Some(0) => Err(Error::new(What::ReadVariable, variable, Why::NoAssignment)),
         Some(_) => Ok(()),
     }
 }
@@ -292,9 +288,11 @@ impl<'a> Stage1<'a> {
             let path = tail
                 .filter(|_| !path.is_empty())
                 .and_then(|tail| CStr::from_bytes_with_nul(tail).ok());
-            return path
-                .map(|path| Self::Init(Some(path)))
-                .ok_or(Error::new(What::ReadOption, word, Why::NoValue));
+            return path.map(|path| Self::Init(Some(path))).ok_or(Error::new(
+                What::ReadOption,
+                word,
+                Why::NoValue,
+            ));
         }
         match bytes {
             b"init" => Ok(Self::Init(None)),

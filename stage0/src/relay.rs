@@ -28,9 +28,7 @@ impl Terminal {
     /// and output are terminals.
     #[must_use]
     pub fn wanted(said: Option<bool>) -> bool {
-        let is_terminal = |number| {
-            descriptor::borrow(number).is_some_and(termios::isatty)
-        };
+        let is_terminal = |number| descriptor::borrow(number).is_some_and(termios::isatty);
         said.unwrap_or_else(|| is_terminal(0) && is_terminal(1))
     }
 

@@ -14,11 +14,7 @@ use rustix::{
     process::{self, Signal, WaitId, WaitIdOptions},
 };
 
-use crate::{
-    NAME,
-    options::Options,
-    relay::Terminal,
-};
+use crate::{NAME, options::Options, relay::Terminal};
 
 /// Runs the pod to its end. `words` is room for exec's pointers and a stamp a
 /// step; `cycles` is the counter at the first instruction; `caller` the

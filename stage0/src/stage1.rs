@@ -39,10 +39,10 @@ impl<'b> Name<'b> {
             Stage1::Init(None) => {}
             Stage1::Fly | Stage1::Other(_) => return Ok(c""),
         }
-        let failed = |errno| {
-            Error::new(What::Find, c"stage1-init", errno).advice(Advice::NameStage1)
-        };
-        let own = fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", &mut *self.bytes).map_err(failed)?;
+        let failed =
+            |errno| Error::new(What::Find, c"stage1-init", errno).advice(Advice::NameStage1);
+        let own =
+            fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", &mut *self.bytes).map_err(failed)?;
         let folder = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         let beside = folder(self.bytes.get(..own).unwrap_or_default());
         if self.exists(beside, b"/stage1-init") {

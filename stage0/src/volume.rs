@@ -55,7 +55,10 @@ pub struct Mount<'a> {
 /// Whether the text is a short volume.
 #[must_use]
 pub fn is_short(text: &CStr) -> bool {
-    !text.to_bytes().split(|byte| *byte == b',').any(|part| part.starts_with(b"kind="))
+    !text
+        .to_bytes()
+        .split(|byte| *byte == b',')
+        .any(|part| part.starts_with(b"kind="))
 }
 
 impl<'a> Short<'a> {
@@ -117,8 +120,12 @@ impl<'a> Volume<'a> {
                     }
                 }
                 b"source" => volume.source = value,
-                b"readOnly" => volume.read_only = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?,
-                b"recursive" => volume.recursive = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?,
+                b"readOnly" => {
+                    volume.read_only = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?
+                }
+                b"recursive" => {
+                    volume.recursive = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?
+                }
                 b"mode" => {
                     let octal = !value.is_empty()
                         && value.len() <= 5
@@ -156,7 +163,9 @@ impl<'a> Mount<'a> {
             match key {
                 b"volume" => mount.volume = value,
                 b"target" => mount.target = value,
-                b"readOnly" => mount.read_only = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?,
+                b"readOnly" => {
+                    mount.read_only = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?
+                }
                 _ => return Err(failed(Why::UnknownKey)),
             }
         }
@@ -188,16 +197,28 @@ mod tests {
     #[test]
     fn short_volumes() {
         let volume = Short::parse(c"/a:/b:ro").unwrap();
-        assert_eq!((volume.source, volume.target, volume.read_only), (&b"/a"[..], &b"/b"[..], true));
+        assert_eq!(
+            (volume.source, volume.target, volume.read_only),
+            (&b"/a"[..], &b"/b"[..], true)
+        );
         assert!(!Short::parse(c"a:/b:rw").unwrap().read_only);
-        for bad in [c"", c"/a", c":/b", c"/a:", c"/a:b", c"/a:/b:x", c"/a:/b:ro:ro"] {
+        for bad in [
+            c"",
+            c"/a",
+            c":/b",
+            c"/a:",
+            c"/a:b",
+            c"/a:/b:x",
+            c"/a:/b:ro:ro",
+        ] {
             assert!(Short::parse(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn named_volumes() {
-        let volume = Volume::parse(c"data,kind=host,source=/srv,readOnly=true,recursive=false").unwrap();
+        let volume =
+            Volume::parse(c"data,kind=host,source=/srv,readOnly=true,recursive=false").unwrap();
         assert_eq!((volume.name, volume.source), (&b"data"[..], &b"/srv"[..]));
         assert!(volume.read_only && !volume.recursive);
         for bad in [

@@ -50,5 +50,7 @@ pub fn run(start: Start) -> i32 {
 /// The descriptor that an environment variable names.
 fn number(environment: &Strings, name: &str) -> Option<i32> {
     let number = decimal(environment.value(name)?)?;
-    i32::try_from(number).ok().filter(|number| *number >= PLAN_DESCRIPTOR)
+    i32::try_from(number)
+        .ok()
+        .filter(|number| *number >= PLAN_DESCRIPTOR)
 }

@@ -82,10 +82,7 @@ fn start_app<'p>(
     let mut failure = Some(Error::new(What::Start, c"an app", Why::Killed));
     // Where the app's steps begin in the plan: before them are those of the
     // apps before it.
-    let first = plan
-        .steps()
-        .count()
-        .saturating_sub(steps.clone().count());
+    let first = plan.steps().count().saturating_sub(steps.clone().count());
     let child = clone::vfork(0, None, || {
         for (number, step) in steps.clone().enumerate() {
             if let Step::Exec { .. } = step {

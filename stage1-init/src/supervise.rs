@@ -4,8 +4,7 @@
 use fly::{
     plan::MAX_APPS,
     sys::{
-        signal,
-        time,
+        signal, time,
         wait::{self, End},
     },
 };
@@ -152,8 +151,8 @@ impl Pod {
         stamps.send(APP_ENDED, stamps.cycles());
         app.running = false;
         // An app that dies of the stop signal that we sent has done as told.
-        let obeyed = stopping
-            && matches!(end, End::Killed(signal) if u32::from(signal) == app.stop_signal);
+        let obeyed =
+            stopping && matches!(end, End::Killed(signal) if u32::from(signal) == app.stop_signal);
         if end.code() != 0 && !obeyed {
             self.fail(end.code());
         }

@@ -86,18 +86,34 @@ fn each_call_fails_with(errno: i32) {
     fs::write(source.join("mark"), "").expect("a file");
     fs::create_dir_all(root.join("data")).expect("a directory");
     for pod in pods(&root, &source) {
-        let normal = pod.probe(["echo", "started", ",", "report", "uid", "gid", "groups", "cwd"]);
+        let normal = pod.probe([
+            "echo", "started", ",", "report", "uid", "gid", "groups", "cwd",
+        ]);
         let confined = pod.probe(CAPS);
         for (name, call) in CALLS {
             // The probe itself needs some of them: it only says that it runs.
-            let command = pod.probe_command(["echo", "started"]).hook(failing(&[*call], errno));
+            let command = pod
+                .probe_command(["echo", "started"])
+                .hook(failing(&[*call], errno));
             let output = command.limit(std::time::Duration::from_secs(10)).output();
-            assert!(!output.late && output.closed, "{name}: {}", output.everything());
+            assert!(
+                !output.late && output.closed,
+                "{name}: {}",
+                output.everything()
+            );
             if output.code == Some(0) {
                 output.printed("started\n");
-                let again = pod.probe_command(CAPS).hook(failing(&[*call], errno)).output();
+                let again = pod
+                    .probe_command(CAPS)
+                    .hook(failing(&[*call], errno))
+                    .output();
                 let readable = !["open", "read"].contains(name);
-                assert!(!readable || again.stdout == confined.stdout, "{name}: {}\nnot {}", again.everything(), confined.stdout);
+                assert!(
+                    !readable || again.stdout == confined.stdout,
+                    "{name}: {}\nnot {}",
+                    again.everything(),
+                    confined.stdout
+                );
             } else {
                 output.refused(&[]);
             }
@@ -106,7 +122,16 @@ fn each_call_fails_with(errno: i32) {
     }
 }
 
-const CAPS: [&str; 8] = ["report", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "uid"];
+const CAPS: [&str; 8] = [
+    "report",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "NoNewPrivs",
+    "uid",
+];
 
 fn every_call_refused() -> TestResult {
     each_call_fails_with(libc::EPERM);
@@ -117,4 +142,3 @@ fn every_call_out_of_memory() -> TestResult {
     each_call_fails_with(libc::ENOMEM);
     Ok(())
 }
-

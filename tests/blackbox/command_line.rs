@@ -27,26 +27,61 @@ tests![
 
 fn help() -> TestResult {
     for words in [&["help"][..], &["--help"]] {
-        Run::ours("stage0").args(words).output().code(0).has("--rootfs").has("--volume").quiet();
+        Run::ours("stage0")
+            .args(words)
+            .output()
+            .code(0)
+            .has("--rootfs")
+            .has("--volume")
+            .quiet();
     }
-    Run::ours("fly").arg("--help").output().code(0).has("--ro-bind").quiet();
-    Run::ours("stage0").args(["run", "--help"]).output().code(0).has("--rootfs").quiet();
+    Run::ours("fly")
+        .arg("--help")
+        .output()
+        .code(0)
+        .has("--ro-bind")
+        .quiet();
+    Run::ours("stage0")
+        .args(["run", "--help"])
+        .output()
+        .code(0)
+        .has("--rootfs")
+        .quiet();
     Ok(())
 }
 
 fn version() -> TestResult {
     let expected = env!("CARGO_PKG_VERSION");
     for words in [&["version"][..], &["--version"]] {
-        Run::ours("stage0").args(words).output().code(0).has(expected).has("stage0").quiet();
+        Run::ours("stage0")
+            .args(words)
+            .output()
+            .code(0)
+            .has(expected)
+            .has("stage0")
+            .quiet();
     }
-    Run::ours("fly").arg("--version").output().code(0).has(expected).has("fly").quiet();
+    Run::ours("fly")
+        .arg("--version")
+        .output()
+        .code(0)
+        .has(expected)
+        .has("fly")
+        .quiet();
     Ok(())
 }
 
 /// Text that could not be written is no success.
 fn full_output_is_an_error() -> TestResult {
-    for (program, words) in [("stage0", &["help"][..]), ("fly", &["--help"]), ("stage0", &["plan", "--rootfs", "/", "/bin/true"])] {
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    for (program, words) in [
+        ("stage0", &["help"][..]),
+        ("fly", &["--help"]),
+        ("stage0", &["plan", "--rootfs", "/", "/bin/true"]),
+    ] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .expect("a device");
         let output = Run::ours(program)
             .args(words)
             .hook(move || kickstage_tests::sys::duplicate_onto(&full, 1))
@@ -67,29 +102,48 @@ fn json(output: &Output) -> (Vec<(String, f64)>, f64) {
     let steps = steps.split("},{").map(|step| {
         let step = step.trim_start_matches('{').trim_end_matches('}');
         let (name, time) = step.rsplit_once(",\"us\":").expect("a step");
-        let name = name.strip_prefix("\"step\":\"").and_then(|name| name.strip_suffix('"')).expect("a name");
+        let name = name
+            .strip_prefix("\"step\":\"")
+            .and_then(|name| name.strip_suffix('"'))
+            .expect("a name");
         (name.to_owned(), time.parse().expect("a number"))
     });
-    (steps.collect(), total.strip_suffix('}').expect("an end").parse().expect("a number"))
+    (
+        steps.collect(),
+        total
+            .strip_suffix('}')
+            .expect("an end")
+            .parse()
+            .expect("a number"),
+    )
 }
 
 #[track_caller]
 fn check_sum(output: &Output, (steps, total): &(Vec<(String, f64)>, f64)) {
     let sum: f64 = steps.iter().map(|(_, time)| time).sum();
     // Each is cut after one decimal.
-    assert!((sum - total).abs() <= 0.2 * (steps.len() as f64), "{sum} is not {total}");
+    assert!(
+        (sum - total).abs() <= 0.2 * (steps.len() as f64),
+        "{sum} is not {total}"
+    );
     let elapsed = output.elapsed.as_secs_f64() * 1e6;
     assert!(*total <= elapsed && *total > 0.0, "{total} of {elapsed}");
 }
 
 fn timings_as_json() -> TestResult {
-    let output = Pod::new(roots::probe()).flag("--timings=json").probe(["echo", "hi", ",", "sleep", "30", ",", "exit", "7"]);
+    let output = Pod::new(roots::probe())
+        .flag("--timings=json")
+        .probe(["echo", "hi", ",", "sleep", "30", ",", "exit", "7"]);
     output.code(7).printed("hi\n");
     let report = json(&output);
     check_sum(&output, &report);
     let named = |part: &str| report.0.iter().find(|(name, _)| name.contains(part));
     for part in ["clone", "pivot", "exec", "mount proc", "app"] {
-        assert!(named(part).is_some(), "no step {part}\n{}", output.everything());
+        assert!(
+            named(part).is_some(),
+            "no step {part}\n{}",
+            output.everything()
+        );
     }
     // The app's own time is not the start's.
     let run = named("run of the app").expect("the app's run").1;
@@ -102,8 +156,16 @@ fn timings_as_text() -> TestResult {
         let output = Pod::new(roots::probe()).flag(option).probe(["echo", "hi"]);
         output.code(0).printed("hi\n");
         let lines: Vec<&str> = output.stderr.lines().collect();
-        assert!(lines.len() > 10 && lines.iter().all(|line| line.ends_with(" us")), "{}", output.everything());
-        assert!(lines.last().is_some_and(|line| line.starts_with("total")), "{}", output.everything());
+        assert!(
+            lines.len() > 10 && lines.iter().all(|line| line.ends_with(" us")),
+            "{}",
+            output.everything()
+        );
+        assert!(
+            lines.last().is_some_and(|line| line.starts_with("total")),
+            "{}",
+            output.everything()
+        );
     }
     Ok(())
 }
@@ -112,14 +174,36 @@ fn timings_as_text() -> TestResult {
 fn timings_with_a_stamp() -> TestResult {
     let root = roots::probe();
     let time = Run::ours("probe").arg("time").output().stdout;
-    let stamp: u64 = time.trim().strip_prefix("time=").and_then(|time| time.parse().ok()).expect("a time");
+    let stamp: u64 = time
+        .trim()
+        .strip_prefix("time=")
+        .and_then(|time| time.parse().ok())
+        .expect("a time");
     std::thread::sleep(std::time::Duration::from_millis(20));
-    let output = Pod::new(&root).flag("--timings=json").probe_command(["exit", "0"]).env("STAGE0_T0", stamp.to_string()).output();
+    let output = Pod::new(&root)
+        .flag("--timings=json")
+        .probe_command(["exit", "0"])
+        .env("STAGE0_T0", stamp.to_string())
+        .output();
     let (steps, total) = json(&output);
-    assert!(total > 20_000.0 && steps[0].1 >= 20_000.0, "{total} {:?}", steps[0]);
+    assert!(
+        total > 20_000.0 && steps[0].1 >= 20_000.0,
+        "{total} {:?}",
+        steps[0]
+    );
     // One that makes no sense is no reason to fail.
-    for bad in ["", "x", "-1", "99999999999999999999999", "18446744073709551615"] {
-        let output = Pod::new(&root).flag("--timings=json").probe_command(["exit", "3"]).env("STAGE0_T0", bad).output();
+    for bad in [
+        "",
+        "x",
+        "-1",
+        "99999999999999999999999",
+        "18446744073709551615",
+    ] {
+        let output = Pod::new(&root)
+            .flag("--timings=json")
+            .probe_command(["exit", "3"])
+            .env("STAGE0_T0", bad)
+            .output();
         output.code(3);
         json(&output);
     }
@@ -127,40 +211,82 @@ fn timings_with_a_stamp() -> TestResult {
 }
 
 fn timings_of_fly() -> TestResult {
-    let output = Pod::fly(roots::probe()).flag("--timings=json").probe(["echo", "hi"]);
+    let output = Pod::fly(roots::probe())
+        .flag("--timings=json")
+        .probe(["echo", "hi"]);
     output.code(0).printed("hi\n");
     let (steps, _) = json(&output);
-    assert!(steps.iter().any(|(name, _)| name.starts_with("chroot")), "{steps:?}");
+    assert!(
+        steps.iter().any(|(name, _)| name.starts_with("chroot")),
+        "{steps:?}"
+    );
     Ok(())
 }
 
 fn bad_timings() -> TestResult {
     let root = roots::probe();
-    Pod::new(&root).flag("--timings=xml").probe(["exit", "0"]).refused(&["--timings"]);
-    Pod::fly(&root).flag("--timings=xml").probe(["exit", "0"]).refused(&["--timings"]);
+    Pod::new(&root)
+        .flag("--timings=xml")
+        .probe(["exit", "0"])
+        .refused(&["--timings"]);
+    Pod::fly(&root)
+        .flag("--timings=xml")
+        .probe(["exit", "0"])
+        .refused(&["--timings"]);
     Ok(())
 }
 
 fn plan(root: &std::path::Path, options: &[&str]) -> Output {
-    Run::ours("stage0").arg("plan").args(options).arg("--rootfs").arg(root).args(["--", "/bin/probe", "create", "/made"]).output()
+    Run::ours("stage0")
+        .arg("plan")
+        .args(options)
+        .arg("--rootfs")
+        .arg(root)
+        .args(["--", "/bin/probe", "create", "/made"])
+        .output()
 }
 
 fn plan_does_nothing() -> TestResult {
     let root = roots::bare();
-    let options = ["--volume", "/etc:/new/host:ro", "--tmpfs", "/scratch", "--hostname", "named", "--ephemeral"];
+    let options = [
+        "--volume",
+        "/etc:/new/host:ro",
+        "--tmpfs",
+        "/scratch",
+        "--hostname",
+        "named",
+        "--ephemeral",
+    ];
     let output = plan(&root, &options);
-    output.code(0).quiet().has("named").has("/scratch").has("/new/host");
+    output
+        .code(0)
+        .quiet()
+        .has("named")
+        .has("/scratch")
+        .has("/new/host");
     assert_eq!(kickstage_tests::compare::names(&root), ["bin"]);
     Ok(())
 }
 
 fn plan_ends_with_the_program() -> TestResult {
     let output = plan(&roots::probe(), &["--set-env", "A=1", "--user", "alice"]);
-    let last = output.code(0).stdout.lines().last().expect("a line").to_owned();
-    assert!(last.starts_with("exec") && last.contains("/bin/probe") && last.contains("A=1"), "{last}");
+    let last = output
+        .code(0)
+        .stdout
+        .lines()
+        .last()
+        .expect("a line")
+        .to_owned();
+    assert!(
+        last.starts_with("exec") && last.contains("/bin/probe") && last.contains("A=1"),
+        "{last}"
+    );
     // One line a step, and each begins with a word.
     for line in output.stdout.lines() {
-        assert!(line.starts_with(|c: char| c.is_ascii_lowercase()), "{line:?}");
+        assert!(
+            line.starts_with(|c: char| c.is_ascii_lowercase()),
+            "{line:?}"
+        );
     }
     // The same options give the same plan (but for random names).
     let again = plan(&roots::probe(), &["--set-env", "A=1", "--user", "alice"]);
@@ -173,9 +299,16 @@ fn debug_is_quiet_where_nothing_is_missing() -> TestResult {
     let output = Pod::new(&root).flag("--debug").probe(["echo", "hi"]);
     output.code(0).printed("hi\n");
     for line in output.stderr.lines() {
-        assert!(line.starts_with("stage0: ") && line.contains("not "), "{line}");
+        assert!(
+            line.starts_with("stage0: ") && line.contains("not "),
+            "{line}"
+        );
     }
-    Pod::fly(&root).flag("--debug").probe(["echo", "hi"]).code(0).printed("hi\n");
+    Pod::fly(&root)
+        .flag("--debug")
+        .probe(["echo", "hi"])
+        .code(0)
+        .printed("hi\n");
     Ok(())
 }
 
@@ -189,7 +322,15 @@ fn repeated_options() -> TestResult {
         .arg(&one)
         .arg("--rootfs")
         .arg(&two)
-        .args(["--", "/bin/probe", "read", "/mark", ",", "report", "hostname"])
+        .args([
+            "--",
+            "/bin/probe",
+            "read",
+            "/mark",
+            ",",
+            "report",
+            "hostname",
+        ])
         .output();
     if output.code != Some(254) {
         output.code(0).has("two").has("hostname=b\n");
@@ -199,7 +340,12 @@ fn repeated_options() -> TestResult {
 
 fn nothing_on_stderr() -> TestResult {
     let root = roots::probe();
-    for pod in [Pod::new(&root), Pod::fly(&root), Pod::new(&root).flag("--ephemeral"), Pod::new(&root).flag("--net=none")] {
+    for pod in [
+        Pod::new(&root),
+        Pod::fly(&root),
+        Pod::new(&root).flag("--ephemeral"),
+        Pod::new(&root).flag("--net=none"),
+    ] {
         pod.probe(["exit", "0"]).code(0).printed("").quiet();
     }
     Ok(())
@@ -208,21 +354,45 @@ fn nothing_on_stderr() -> TestResult {
 fn unprivileged() -> TestResult {
     use kickstage_tests::sys;
     let root = roots::probe();
-    for pod in [Pod::new(&root), Pod::new(&root).flag("--stage1=fly"), Pod::new(&root).flag("--net=none")] {
+    for pod in [
+        Pod::new(&root),
+        Pod::new(&root).flag("--stage1=fly"),
+        Pod::new(&root).flag("--net=none"),
+    ] {
         let command = pod.probe_command(["exit", "0"]);
-        command.hook(|| sys::become_user(1000, 1000)).output().refused(&["Operation not permitted"]);
+        command
+            .hook(|| sys::become_user(1000, 1000))
+            .output()
+            .refused(&["Operation not permitted"]);
     }
     // What needs no privilege works.
-    let command = Run::ours("stage0").arg("plan").arg("--rootfs").arg(&root).args(["--", "/bin/probe"]);
-    command.hook(|| sys::become_user(1000, 1000)).output().code(0);
-    Run::ours("stage0").arg("version").hook(|| sys::become_user(1000, 1000)).output().code(0);
+    let command = Run::ours("stage0")
+        .arg("plan")
+        .arg("--rootfs")
+        .arg(&root)
+        .args(["--", "/bin/probe"]);
+    command
+        .hook(|| sys::become_user(1000, 1000))
+        .output()
+        .code(0);
+    Run::ours("stage0")
+        .arg("version")
+        .hook(|| sys::become_user(1000, 1000))
+        .output()
+        .code(0);
     Ok(())
 }
 
 /// Names that others chose can't move the cursor of who reads the error.
 fn control_characters() -> TestResult {
     let root = roots::probe();
-    for word in ["/no\x1b[2Jpe", "/no\npe", "/no\rpe", "/no\x07pe", "/no\x7fpe"] {
+    for word in [
+        "/no\x1b[2Jpe",
+        "/no\npe",
+        "/no\rpe",
+        "/no\x07pe",
+        "/no\x7fpe",
+    ] {
         let output = Pod::new(&root).run([word]);
         output.refused(&["/no"]);
         let line = output.stderr.trim_end_matches('\n');
@@ -230,6 +400,10 @@ fn control_characters() -> TestResult {
     }
     let output = Pod::new("/no\x1b[2J\nroot").probe(["exit", "0"]);
     output.refused(&["/no"]);
-    assert!(!output.stderr.trim_end().contains(|c: char| c.is_control()), "{:?}", output.stderr);
+    assert!(
+        !output.stderr.trim_end().contains(|c: char| c.is_control()),
+        "{:?}",
+        output.stderr
+    );
     Ok(())
 }

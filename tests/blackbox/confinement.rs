@@ -25,7 +25,16 @@ tests![
     fly_of_a_user,
 ];
 
-const CAPS: [&str; 8] = ["report", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"];
+const CAPS: [&str; 8] = [
+    "report",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "NoNewPrivs",
+    "Seccomp",
+];
 
 /// chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap,
 /// net_bind_service, net_raw, sys_chroot, audit_write, setfcap: rkt's and
@@ -35,13 +44,26 @@ const NONE: &str = "0000000000000000";
 
 fn capabilities_of_root() -> TestResult {
     let report = Pod::new(roots::probe()).probe(CAPS).report();
-    report.is("CapPrm", DEFAULT).is("CapEff", DEFAULT).is("CapBnd", DEFAULT).is("CapInh", NONE).is("CapAmb", NONE);
+    report
+        .is("CapPrm", DEFAULT)
+        .is("CapEff", DEFAULT)
+        .is("CapBnd", DEFAULT)
+        .is("CapInh", NONE)
+        .is("CapAmb", NONE);
     Ok(())
 }
 
 fn capabilities_of_a_user() -> TestResult {
-    let report = Pod::new(roots::probe()).options(["--user", "1000"]).probe(CAPS).report();
-    report.is("CapPrm", NONE).is("CapEff", NONE).is("CapBnd", DEFAULT).is("CapInh", NONE).is("CapAmb", NONE);
+    let report = Pod::new(roots::probe())
+        .options(["--user", "1000"])
+        .probe(CAPS)
+        .report();
+    report
+        .is("CapPrm", NONE)
+        .is("CapEff", NONE)
+        .is("CapBnd", DEFAULT)
+        .is("CapInh", NONE)
+        .is("CapAmb", NONE);
     Ok(())
 }
 
@@ -52,8 +74,16 @@ fn capabilities_of_a_careless_caller() -> TestResult {
     for (user, own) in [("0", DEFAULT), ("1000", NONE)] {
         for pod in [Pod::new(&root), Pod::new(&root).flag("--stage1=fly")] {
             let command = pod.options(["--user", user]).probe_command(CAPS);
-            let report = command.hook(|| sys::make_ambient(NET_RAW)).output().report();
-            report.is("CapInh", NONE).is("CapAmb", NONE).is("CapPrm", own).is("CapEff", own).is("CapBnd", DEFAULT);
+            let report = command
+                .hook(|| sys::make_ambient(NET_RAW))
+                .output()
+                .report();
+            report
+                .is("CapInh", NONE)
+                .is("CapAmb", NONE)
+                .is("CapPrm", own)
+                .is("CapEff", own)
+                .is("CapBnd", DEFAULT);
         }
     }
     Ok(())
@@ -62,7 +92,11 @@ fn capabilities_of_a_careless_caller() -> TestResult {
 fn no_new_privileges() -> TestResult {
     let root = roots::probe();
     for user in ["0", "1000"] {
-        Pod::new(&root).options(["--user", user]).probe(CAPS).report().is("NoNewPrivs", "1");
+        Pod::new(&root)
+            .options(["--user", user])
+            .probe(CAPS)
+            .report()
+            .is("NoNewPrivs", "1");
     }
     Ok(())
 }
@@ -70,22 +104,56 @@ fn no_new_privileges() -> TestResult {
 /// The value of a line of our own /proc/self/status.
 fn own(name: &str) -> String {
     let status = fs::read_to_string("/proc/self/status").expect("a file");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.expect("a line").trim().to_owned()
 }
 
 fn insecure() -> TestResult {
     let root = roots::probe();
-    let report = Pod::new(&root).flag("--insecure-options=all").probe(CAPS).report();
-    report.is("CapEff", &own("CapEff")).is("CapBnd", &own("CapBnd")).is("NoNewPrivs", "0").is("CapInh", NONE);
+    let report = Pod::new(&root)
+        .flag("--insecure-options=all")
+        .probe(CAPS)
+        .report();
+    report
+        .is("CapEff", &own("CapEff"))
+        .is("CapBnd", &own("CapBnd"))
+        .is("NoNewPrivs", "0")
+        .is("CapInh", NONE);
     // Nothing is masked: the same names as on the host.
-    let seen = Pod::new(&root).flag("--insecure-options=all").probe(["list", "/sys/firmware", ",", "list", "/proc/irq"]);
+    let seen = Pod::new(&root).flag("--insecure-options=all").probe([
+        "list",
+        "/sys/firmware",
+        ",",
+        "list",
+        "/proc/irq",
+    ]);
     seen.code(0);
     let count = |path: &str| fs::read_dir(path).map_or(0, Iterator::count);
-    assert_eq!(seen.stdout.lines().count(), count("/sys/firmware") + count("/proc/irq"));
-    let script = ["read", "/sys/power/x", ",", "mkdir", "/sys/fs/cgroup/x", ",", "remount-rw", "/sys"];
-    Pod::new(&root).flag("--insecure-options=all").probe(script).code(1).has("mkdir /sys/fs/cgroup/x: E");
-    Pod::new(&root).options(["--insecure-options", "nonsense"]).probe(["exit", "0"]).refused(&["--insecure-options"]);
+    assert_eq!(
+        seen.stdout.lines().count(),
+        count("/sys/firmware") + count("/proc/irq")
+    );
+    let script = [
+        "read",
+        "/sys/power/x",
+        ",",
+        "mkdir",
+        "/sys/fs/cgroup/x",
+        ",",
+        "remount-rw",
+        "/sys",
+    ];
+    Pod::new(&root)
+        .flag("--insecure-options=all")
+        .probe(script)
+        .code(1)
+        .has("mkdir /sys/fs/cgroup/x: E");
+    Pod::new(&root)
+        .options(["--insecure-options", "nonsense"])
+        .probe(["exit", "0"])
+        .refused(&["--insecure-options"]);
     Ok(())
 }
 
@@ -113,7 +181,9 @@ fn masked_files() -> TestResult {
             "{path} has contents\n{}",
             output.everything()
         );
-        let output = Pod::new(&root).probe(["open", path, "w", ",", "umount", path, ",", "chmod", path, "777"]);
+        let output = Pod::new(&root).probe([
+            "open", path, "w", ",", "umount", path, ",", "chmod", path, "777",
+        ]);
         output.code(1).has(&format!("umount {path}: EPERM"));
         seen += 1;
     }
@@ -127,9 +197,22 @@ fn masked_directories() -> TestResult {
     for path in MASKED.into_iter().filter(|path| Path::new(path).is_dir()) {
         let output = Pod::new(&root).probe(["list", path, ",", "echo", "done"]);
         output.code(0).printed("done\n");
-        let script = ["create", &format!("{path}/x"), ",", "umount", path, ",", "remount-rw", path];
+        let script = [
+            "create",
+            &format!("{path}/x"),
+            ",",
+            "umount",
+            path,
+            ",",
+            "remount-rw",
+            path,
+        ];
         let output = Pod::new(&root).probe(script);
-        output.code(1).lacks(": ok").has("EROFS").has(&format!("remount-rw {path}: EPERM"));
+        output
+            .code(1)
+            .lacks(": ok")
+            .has("EROFS")
+            .has(&format!("remount-rw {path}: EPERM"));
     }
     Ok(())
 }
@@ -149,8 +232,21 @@ fn read_only_paths() -> TestResult {
         let report = Pod::new(&root).probe(["report", "mount"]).report();
         assert!(report.mount(path).has("ro"), "{path}");
         if let Some(file) = file.filter(|file| Path::new(file).exists()) {
-            let output = Pod::new(&root).probe(["open", file, "w", ",", "umount", path, ",", "remount-rw", path]);
-            output.code(1).has(&format!("open {file}: EROFS")).has(&format!("umount {path}: EPERM"));
+            let output = Pod::new(&root).probe([
+                "open",
+                file,
+                "w",
+                ",",
+                "umount",
+                path,
+                ",",
+                "remount-rw",
+                path,
+            ]);
+            output
+                .code(1)
+                .has(&format!("open {file}: EROFS"))
+                .has(&format!("umount {path}: EPERM"));
             output.has(&format!("remount-rw {path}: EPERM"));
         }
     }
@@ -158,7 +254,17 @@ fn read_only_paths() -> TestResult {
 }
 
 fn sys_is_read_only() -> TestResult {
-    let script = ["open", "/sys/kernel/uevent_seqnum", "w", ",", "mkdir", "/sys/fs/cgroup/x", ",", "remount-rw", "/sys"];
+    let script = [
+        "open",
+        "/sys/kernel/uevent_seqnum",
+        "w",
+        ",",
+        "mkdir",
+        "/sys/fs/cgroup/x",
+        ",",
+        "remount-rw",
+        "/sys",
+    ];
     let output = Pod::new(roots::probe()).probe(script);
     output.code(1).lacks(": ok").has("remount-rw /sys: EPERM");
     Ok(())
@@ -166,13 +272,57 @@ fn sys_is_read_only() -> TestResult {
 
 fn what_root_of_a_pod_cannot_do() -> TestResult {
     let script = [
-        "mount", "none", "/tmp", "tmpfs", ",", "bind", "/etc", "/tmp", ",", "remount-rw", "/sys", ",", "umount", "/proc", ",",
-        "mknod", "/tmp/n", "c", "1", "3", ",", "hostname", "other", ",", "private", "/", ",", "kill", "1", "KILL", ",", "sleep",
-        "1", ",", "write", "/proc/sys/kernel/core_pattern", "x",
+        "mount",
+        "none",
+        "/tmp",
+        "tmpfs",
+        ",",
+        "bind",
+        "/etc",
+        "/tmp",
+        ",",
+        "remount-rw",
+        "/sys",
+        ",",
+        "umount",
+        "/proc",
+        ",",
+        "mknod",
+        "/tmp/n",
+        "c",
+        "1",
+        "3",
+        ",",
+        "hostname",
+        "other",
+        ",",
+        "private",
+        "/",
+        ",",
+        "kill",
+        "1",
+        "KILL",
+        ",",
+        "sleep",
+        "1",
+        ",",
+        "write",
+        "/proc/sys/kernel/core_pattern",
+        "x",
     ];
     let output = Pod::new(roots::probe()).probe(script);
-    output.code(1).has("write /proc/sys/kernel/core_pattern: EROFS");
-    for command in ["mount none", "bind /etc", "remount-rw /sys", "umount /proc", "mknod /tmp/n", "hostname other", "private /"] {
+    output
+        .code(1)
+        .has("write /proc/sys/kernel/core_pattern: EROFS");
+    for command in [
+        "mount none",
+        "bind /etc",
+        "remount-rw /sys",
+        "umount /proc",
+        "mknod /tmp/n",
+        "hostname other",
+        "private /",
+    ] {
         output.has(&format!("{command}: EPERM"));
     }
     Ok(())
@@ -180,8 +330,9 @@ fn what_root_of_a_pod_cannot_do() -> TestResult {
 
 fn what_root_of_a_pod_can_do() -> TestResult {
     let script = [
-        "create", "/tmp/x", ",", "chown", "/tmp/x", "1000", "1000", ",", "chmod", "/tmp/x", "4755", ",", "mkdir", "/opt", ",",
-        "setgid", "5", ",", "setuid", "1000", ",", "open", "/tmp/x", "w", ",", "report", "uid", "gid", "CapEff",
+        "create", "/tmp/x", ",", "chown", "/tmp/x", "1000", "1000", ",", "chmod", "/tmp/x", "4755",
+        ",", "mkdir", "/opt", ",", "setgid", "5", ",", "setuid", "1000", ",", "open", "/tmp/x",
+        "w", ",", "report", "uid", "gid", "CapEff",
     ];
     let report = Pod::new(roots::probe()).probe(script).report();
     report.is("uid", "1000").is("gid", "5").is("CapEff", NONE);
@@ -191,7 +342,11 @@ fn what_root_of_a_pod_can_do() -> TestResult {
 /// CVE-2024-21626's first half: directories of the host at 3 to 20.
 fn inherited_descriptors() -> TestResult {
     let root = roots::probe();
-    for pod in [Pod::new(&root), Pod::new(&root).flag("--stage1=fly"), Pod::new(&root).flag("--ephemeral")] {
+    for pod in [
+        Pod::new(&root),
+        Pod::new(&root).flag("--stage1=fly"),
+        Pod::new(&root).flag("--ephemeral"),
+    ] {
         only_three(&pod);
     }
     Ok(())
@@ -212,7 +367,11 @@ fn only_three(pod: &Pod) {
         Ok(())
     });
     let report = command.output().report();
-    let numbers: Vec<&str> = report.below("fd").into_iter().map(|(number, _)| number).collect();
+    let numbers: Vec<&str> = report
+        .below("fd")
+        .into_iter()
+        .map(|(number, _)| number)
+        .collect();
     assert_eq!(numbers, ["0", "1", "2"], "{:?}", report.below("fd"));
 }
 
@@ -220,19 +379,49 @@ fn only_three(pod: &Pod) {
 /// so that what it holds of the host stays its own.
 fn pid_one_is_closed() -> TestResult {
     let script = [
-        "readlink", "/proc/1/fd/0", ",", "readlink", "/proc/1/exe", ",", "readlink", "/proc/1/root", ",", "read", "/proc/1/environ", ",",
-        "open", "/proc/1/mem", "rw", ",", "list", "/proc/1/map_files", ",", "readlink", "/proc/1/cwd",
+        "readlink",
+        "/proc/1/fd/0",
+        ",",
+        "readlink",
+        "/proc/1/exe",
+        ",",
+        "readlink",
+        "/proc/1/root",
+        ",",
+        "read",
+        "/proc/1/environ",
+        ",",
+        "open",
+        "/proc/1/mem",
+        "rw",
+        ",",
+        "list",
+        "/proc/1/map_files",
+        ",",
+        "readlink",
+        "/proc/1/cwd",
     ];
     for user in ["0", "1000"] {
-        let output = Pod::new(roots::probe()).options(["--user", user]).probe(script);
+        let output = Pod::new(roots::probe())
+            .options(["--user", user])
+            .probe(script);
         output.code(1).lacks(": ok");
         assert_eq!(output.stdout.lines().count(), 7, "{}", output.everything());
         for line in output.stdout.lines() {
-            assert!(line.ends_with(": EACCES") || line.ends_with(": EPERM"), "{line}");
+            assert!(
+                line.ends_with(": EACCES") || line.ends_with(": EPERM"),
+                "{line}"
+            );
         }
         // That it has the three is no secret; that it has no more is the point.
-        let output = Pod::new(roots::probe()).options(["--user", user]).probe(["list", "/proc/1/fd"]);
-        assert!(["list /proc/1/fd: EACCES\n", "0\n1\n2\n"].contains(&output.stdout.as_str()), "{}", output.everything());
+        let output = Pod::new(roots::probe())
+            .options(["--user", user])
+            .probe(["list", "/proc/1/fd"]);
+        assert!(
+            ["list /proc/1/fd: EACCES\n", "0\n1\n2\n"].contains(&output.stdout.as_str()),
+            "{}",
+            output.everything()
+        );
     }
     Ok(())
 }
@@ -241,9 +430,20 @@ fn working_directory() -> TestResult {
     let root = roots::probe();
     fs::create_dir_all(root.join("a/b")).expect("directories");
     std::os::unix::fs::symlink("/a/b", root.join("link")).expect("a link");
-    Pod::new(&root).probe(["report", "cwd"]).report().is("cwd", "/");
-    Pod::fly(&root).probe(["report", "cwd"]).report().is("cwd", "/");
-    for (given, seen) in [("/a/b", "/a/b"), ("/a/../a/b/..", "/a"), ("/link", "/a/b"), ("/../../a", "/a")] {
+    Pod::new(&root)
+        .probe(["report", "cwd"])
+        .report()
+        .is("cwd", "/");
+    Pod::fly(&root)
+        .probe(["report", "cwd"])
+        .report()
+        .is("cwd", "/");
+    for (given, seen) in [
+        ("/a/b", "/a/b"),
+        ("/a/../a/b/..", "/a"),
+        ("/link", "/a/b"),
+        ("/../../a", "/a"),
+    ] {
         let stage0 = Pod::new(&root).options(["--working-dir", given]);
         let fly = Pod::fly(&root).options(["--chdir", given]);
         for pod in [stage0, fly] {
@@ -256,21 +456,43 @@ fn working_directory() -> TestResult {
 /// CVE-2024-21626's second half is in `security`.
 fn bad_working_directories() -> TestResult {
     let root = roots::probe();
-    for (bad, cause) in [("/nope", "No such file or directory"), ("/etc/passwd", "Not a directory"), ("", ""), ("a", "absolute")] {
-        Pod::new(&root).options(["--working-dir", bad]).probe(["exit", "0"]).refused(&[bad, cause]);
-        Pod::fly(&root).options(["--chdir", bad]).probe(["exit", "0"]).refused(&[bad, cause]);
+    for (bad, cause) in [
+        ("/nope", "No such file or directory"),
+        ("/etc/passwd", "Not a directory"),
+        ("", ""),
+        ("a", "absolute"),
+    ] {
+        Pod::new(&root)
+            .options(["--working-dir", bad])
+            .probe(["exit", "0"])
+            .refused(&[bad, cause]);
+        Pod::fly(&root)
+            .options(["--chdir", bad])
+            .probe(["exit", "0"])
+            .refused(&[bad, cause]);
     }
     Ok(())
 }
 
 fn fly_keeps_what_the_caller_has() -> TestResult {
     let report = Pod::fly(roots::probe()).probe(CAPS).report();
-    report.is("CapEff", &own("CapEff")).is("CapBnd", &own("CapBnd")).is("CapInh", NONE).is("CapAmb", NONE);
+    report
+        .is("CapEff", &own("CapEff"))
+        .is("CapBnd", &own("CapBnd"))
+        .is("CapInh", NONE)
+        .is("CapAmb", NONE);
     Ok(())
 }
 
 fn fly_of_a_user() -> TestResult {
-    let report = Pod::fly(roots::probe()).options(["--user", "1000"]).probe(CAPS).report();
-    report.is("CapEff", NONE).is("CapPrm", NONE).is("CapInh", NONE).is("CapAmb", NONE);
+    let report = Pod::fly(roots::probe())
+        .options(["--user", "1000"])
+        .probe(CAPS)
+        .report();
+    report
+        .is("CapEff", NONE)
+        .is("CapPrm", NONE)
+        .is("CapInh", NONE)
+        .is("CapAmb", NONE);
     Ok(())
 }

@@ -3,12 +3,7 @@
 use std::time::Duration;
 
 use kickstage_tests::{
-    TestResult, compare,
-    pod::Pod,
-    requirement::Requirement,
-    roots, sys,
-    terminal::Terminal,
-    tests,
+    TestResult, compare, pod::Pod, requirement::Requirement, roots, sys, terminal::Terminal, tests,
 };
 
 tests![
@@ -37,12 +32,17 @@ fn debian() -> Result<Pod, kickstage_tests::Skip> {
 fn bash() -> TestResult {
     let pod = debian()?;
     pod.run(["/bin/bash", "-c", "exit 7"]).code(7).quiet();
-    pod.run(["bash", "-c", "echo $BASH_VERSINFO; echo $$ >&2"]).code(0).has("5\n");
+    pod.run(["bash", "-c", "echo $BASH_VERSINFO; echo $$ >&2"])
+        .code(0)
+        .has("5\n");
     let script = "set -o pipefail; false | true; echo $?; for i in {1..3}; do (exit $i); done; echo $?; wait";
     pod.run(["bash", "-c", script]).code(0).printed("1\n3\n");
     // Many children, one after the other and at once.
     let script = "for i in $(seq 200); do /bin/true & done; wait; echo done";
-    pod.run(["bash", "-c", script]).code(0).printed("done\n").quiet();
+    pod.run(["bash", "-c", script])
+        .code(0)
+        .printed("done\n")
+        .quiet();
     Ok(())
 }
 
@@ -50,7 +50,13 @@ fn bash_killed() -> TestResult {
     let pod = debian()?;
     pod.run(["bash", "-c", "kill -TERM $$"]).code(143);
     pod.run(["bash", "-c", "kill -KILL $$"]).code(137);
-    let running = pod.command(["bash", "-c", "trap 'echo bye; exit 4' TERM; echo ready; sleep 60 & wait"]).start();
+    let running = pod
+        .command([
+            "bash",
+            "-c",
+            "trap 'echo bye; exit 4' TERM; echo ready; sleep 60 & wait",
+        ])
+        .start();
     running.wait_for("ready");
     running.signal(libc::SIGTERM);
     running.finish().code(4).printed("ready\nbye\n");
@@ -59,17 +65,35 @@ fn bash_killed() -> TestResult {
 
 fn pipes() -> TestResult {
     let pod = debian()?;
-    pod.command(["cat"]).input("hi\n").output().code(0).printed("hi\n");
-    pod.command(["bash", "-c", "sort | uniq -c | awk '{print $1 $2}'"]).input("b\na\nb\n").output().code(0).printed("1a\n2b\n");
-    pod.command(["wc", "-c"]).input("x".repeat(1_000_000)).output().code(0).printed("1000000\n");
+    pod.command(["cat"])
+        .input("hi\n")
+        .output()
+        .code(0)
+        .printed("hi\n");
+    pod.command(["bash", "-c", "sort | uniq -c | awk '{print $1 $2}'"])
+        .input("b\na\nb\n")
+        .output()
+        .code(0)
+        .printed("1a\n2b\n");
+    pod.command(["wc", "-c"])
+        .input("x".repeat(1_000_000))
+        .output()
+        .code(0)
+        .printed("1000000\n");
     Ok(())
 }
 
 fn dpkg() -> TestResult {
     let pod = debian()?;
-    pod.run(["dpkg", "--print-architecture"]).code(0).printed("amd64\n").quiet();
+    pod.run(["dpkg", "--print-architecture"])
+        .code(0)
+        .printed("amd64\n")
+        .quiet();
     let output = pod.run(["dpkg-query", "-W", "-f", "${Status} ${Package}\\n", "bash"]);
-    output.code(0).printed("install ok installed bash\n").quiet();
+    output
+        .code(0)
+        .printed("install ok installed bash\n")
+        .quiet();
     // It writes: a package is built, installed, removed, in the layer.
     let script = "set -e; mkdir -p /tmp/p/DEBIAN /tmp/p/opt; echo hello >/tmp/p/opt/hello
         printf 'Package: hello\\nVersion: 1\\nArchitecture: all\\nMaintainer: m <m@m>\\nDescription: d\\n' >/tmp/p/DEBIAN/control
@@ -82,7 +106,10 @@ fn python() -> TestResult {
     let pod = debian()?;
     let script = "import os, sys; print(sys.argv[1:], os.getpid(), os.getuid(), os.getcwd(), sorted(os.environ))";
     let output = pod.run(["python3", "-c", script, "an argument"]);
-    output.code(0).printed("['an argument'] 2 0 / ['HOME', 'PATH']\n").quiet();
+    output
+        .code(0)
+        .printed("['an argument'] 2 0 / ['HOME', 'PATH']\n")
+        .quiet();
     let script = "import os\nfor n in range(50):\n  p = os.fork()\n  if p == 0: os._exit(n)\n  assert os.waitpid(p, 0)[1] >> 8 == n\nprint('ok')";
     pod.run(["python3", "-c", script]).code(0).printed("ok\n");
     Ok(())
@@ -90,13 +117,32 @@ fn python() -> TestResult {
 
 fn python_exit_codes_and_signals() -> TestResult {
     let pod = debian()?;
-    pod.run(["python3", "-c", "raise SystemExit(9)"]).code(9).quiet();
+    pod.run(["python3", "-c", "raise SystemExit(9)"])
+        .code(9)
+        .quiet();
     let output = pod.run(["python3", "-c", "1/0"]);
     output.code(1);
-    assert!(output.stderr.contains("ZeroDivisionError"), "{}", output.everything());
-    pod.run(["python3", "-c", "import os; os.abort()"]).code(134);
-    pod.run(["python3", "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]).code(139);
-    let running = pod.command(["python3", "-u", "-c", "print('ready')\nimport time\ntime.sleep(60)"]).start();
+    assert!(
+        output.stderr.contains("ZeroDivisionError"),
+        "{}",
+        output.everything()
+    );
+    pod.run(["python3", "-c", "import os; os.abort()"])
+        .code(134);
+    pod.run([
+        "python3",
+        "-c",
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+    ])
+    .code(139);
+    let running = pod
+        .command([
+            "python3",
+            "-u",
+            "-c",
+            "print('ready')\nimport time\ntime.sleep(60)",
+        ])
+        .start();
     running.wait_for("ready");
     running.signal(libc::SIGINT);
     running.finish().code(130);
@@ -105,8 +151,16 @@ fn python_exit_codes_and_signals() -> TestResult {
 
 fn python_stdin() -> TestResult {
     let pod = debian()?;
-    pod.command(["python3"]).input("print(6 * 7)").output().code(0).printed("42\n").quiet();
-    pod.command(["python3", "-"]).input("import sys; sys.exit(3)").output().code(3);
+    pod.command(["python3"])
+        .input("print(6 * 7)")
+        .output()
+        .code(0)
+        .printed("42\n")
+        .quiet();
+    pod.command(["python3", "-"])
+        .input("import sys; sys.exit(3)")
+        .output()
+        .code(3);
     Ok(())
 }
 
@@ -115,14 +169,31 @@ fn users_by_name() -> TestResult {
     for (user, expected) in [
         ("root", "uid=0(root) gid=0(root) groups=0(root)\n"),
         ("daemon", "uid=1(daemon) gid=1(daemon) groups=1(daemon)\n"),
-        ("www-data", "uid=33(www-data) gid=33(www-data) groups=33(www-data)\n"),
-        ("nobody", "uid=65534(nobody) gid=65534(nogroup) groups=65534(nogroup)\n"),
-        ("33", "uid=33(www-data) gid=33(www-data) groups=33(www-data)\n"),
+        (
+            "www-data",
+            "uid=33(www-data) gid=33(www-data) groups=33(www-data)\n",
+        ),
+        (
+            "nobody",
+            "uid=65534(nobody) gid=65534(nogroup) groups=65534(nogroup)\n",
+        ),
+        (
+            "33",
+            "uid=33(www-data) gid=33(www-data) groups=33(www-data)\n",
+        ),
     ] {
-        pod.clone().options(["--user", user]).run(["id"]).code(0).printed(expected).quiet();
+        pod.clone()
+            .options(["--user", user])
+            .run(["id"])
+            .code(0)
+            .printed(expected)
+            .quiet();
     }
     let mixed = pod.options(["--user", "www-data", "--group", "adm"]);
-    mixed.run(["id"]).code(0).printed("uid=33(www-data) gid=4(adm) groups=4(adm)\n");
+    mixed
+        .run(["id"])
+        .code(0)
+        .printed("uid=33(www-data) gid=4(adm) groups=4(adm)\n");
     Ok(())
 }
 
@@ -130,7 +201,9 @@ fn users_by_name() -> TestResult {
 fn set_uid_programs_gain_nothing() -> TestResult {
     let pod = debian()?.options(["--user", "www-data"]);
     let script = "stat -c %a /usr/bin/passwd; cp /usr/bin/id /tmp/id 2>/dev/null; su -c id </dev/null 2>/dev/null || echo no";
-    pod.run(["bash", "-c", script]).code(0).printed("4755\nno\n");
+    pod.run(["bash", "-c", script])
+        .code(0)
+        .printed("4755\nno\n");
     let script = "import os; print(open('/proc/self/status').read().split('NoNewPrivs:\\t')[1][0])";
     pod.run(["python3", "-c", script]).code(0).printed("1\n");
     Ok(())
@@ -139,19 +212,37 @@ fn set_uid_programs_gain_nothing() -> TestResult {
 fn under_fly() -> TestResult {
     let pod = Pod::fly(roots::debian()?).options(["--ro", "--tmpfs", "/tmp"]);
     pod.run(["/bin/bash", "-c", "exit 7"]).code(7).quiet();
-    pod.run(["python3", "-c", "print(1 + 1)"]).code(0).printed("2\n").quiet();
+    pod.run(["python3", "-c", "print(1 + 1)"])
+        .code(0)
+        .printed("2\n")
+        .quiet();
     pod.run(["dpkg", "--version"]).code(0).has("Debian").quiet();
-    pod.clone().options(["--user", "www-data"]).run(["id", "-un"]).code(0).printed("www-data\n");
+    pod.clone()
+        .options(["--user", "www-data"])
+        .run(["id", "-un"])
+        .code(0)
+        .printed("www-data\n");
     Ok(())
 }
 
 fn volumes() -> TestResult {
     let source = roots::directory("source");
-    let pod = debian()?.volume(&source, "/work").options(["--working-dir", "/work", "--user", "1000"]);
+    let pod =
+        debian()?
+            .volume(&source, "/work")
+            .options(["--working-dir", "/work", "--user", "1000"]);
     std::os::unix::fs::chown(&source, Some(1000), Some(1000)).expect("an owner");
-    pod.run(["bash", "-c", "echo text >file; umask 077; mkdir folder; ln -s file link"]).code(0).quiet();
+    pod.run([
+        "bash",
+        "-c",
+        "echo text >file; umask 077; mkdir folder; ln -s file link",
+    ])
+    .code(0)
+    .quiet();
     assert_eq!(compare::names(&source), ["file", "folder", "link"]);
-    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(source.join("file")).expect("a file"));
+    let owner = std::os::unix::fs::MetadataExt::uid(
+        &std::fs::metadata(source.join("file")).expect("a file"),
+    );
     assert_eq!(owner, 1000);
     Ok(())
 }
@@ -159,7 +250,11 @@ fn volumes() -> TestResult {
 fn shell_at_a_terminal() -> TestResult {
     let pod = debian()?;
     let mut terminal = Terminal::new(30, 90);
-    let running = terminal.start(pod.options(["--set-env", "PS1=prompt> "]).command(["bash", "--norc", "-i"]).env("TERM", "xterm"));
+    let running = terminal.start(
+        pod.options(["--set-env", "PS1=prompt> "])
+            .command(["bash", "--norc", "-i"])
+            .env("TERM", "xterm"),
+    );
     terminal.wait_for("prompt> ");
     terminal.send("stty size; tty\n");
     terminal.wait_for("30 90\r\n");
@@ -169,7 +264,11 @@ fn shell_at_a_terminal() -> TestResult {
     terminal.wait_for("Stopped");
     terminal.send("kill %1; wait; exit 6\n");
     running.finish().code(6);
-    assert!(!terminal.shown().contains("no job control"), "{:?}", terminal.shown());
+    assert!(
+        !terminal.shown().contains("no job control"),
+        "{:?}",
+        terminal.shown()
+    );
     Ok(())
 }
 
@@ -195,18 +294,39 @@ for fd in (0, 1, 2):
         except OSError as error: print(error.errno, end=' ')
 print('tried')
 ";
-    let has_ctypes = Pod::new(&root).flag("--ephemeral").run(["python3", "-c", "import ctypes"]).code == Some(0);
+    let has_ctypes = Pod::new(&root)
+        .flag("--ephemeral")
+        .run(["python3", "-c", "import ctypes"])
+        .code
+        == Some(0);
     let script = if has_ctypes { script } else { fallback };
-    for options in [&["--tty=false"][..], &["--tty"], &["--stage1=fly", "--tmpfs", "/tmp", "--readonly-rootfs"]] {
-        let ephemeral: &[&str] = if options[0].starts_with("--stage1") { &[] } else { &["--ephemeral"] };
+    for options in [
+        &["--tty=false"][..],
+        &["--tty"],
+        &["--stage1=fly", "--tmpfs", "/tmp", "--readonly-rootfs"],
+    ] {
+        let ephemeral: &[&str] = if options[0].starts_with("--stage1") {
+            &[]
+        } else {
+            &["--ephemeral"]
+        };
         let terminal = Terminal::new(24, 80);
-        let running = terminal.start(Pod::new(&root).options(options).options(ephemeral).command(["python3", "-c", script]));
+        let running = terminal.start(
+            Pod::new(&root)
+                .options(options)
+                .options(ephemeral)
+                .command(["python3", "-c", script]),
+        );
         terminal.wait_for("tried");
         running.finish().code(0);
         // What was typed would be waiting for the next reader.
         let waiting = sys::waiting_input(terminal.slave()).expect("a count");
         assert_eq!(waiting, 0, "{options:?}: typed into the caller's terminal");
-        assert!(!terminal.shown().contains("injected"), "{options:?}: {:?}", terminal.shown());
+        assert!(
+            !terminal.shown().contains("injected"),
+            "{options:?}: {:?}",
+            terminal.shown()
+        );
     }
     Ok(())
 }
@@ -220,13 +340,18 @@ b = socket.create_connection(a.getsockname()); b.send(b'hi'); print(a.accept()[0
 try: socket.create_connection(('192.0.2.1', 9), 1)
 except OSError as error: print(error.errno)
 ";
-    pod.run(["python3", "-c", script]).code(0).printed("b'hi'\n101\n").quiet();
+    pod.run(["python3", "-c", script])
+        .code(0)
+        .printed("b'hi'\n101\n")
+        .quiet();
     Ok(())
 }
 
 /// The median of some starts, in seconds.
 fn median(pod: &Pod) -> f64 {
-    let mut times: Vec<f64> = (0..15).map(|_| pod.run(["probe", "exit", "0"]).elapsed.as_secs_f64()).collect();
+    let mut times: Vec<f64> = (0..15)
+        .map(|_| pod.run(["probe", "exit", "0"]).elapsed.as_secs_f64())
+        .collect();
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }

@@ -39,15 +39,18 @@ fn put(root: &Path, name: &str, text: &[u8], mode: u32) {
 
 fn missing_program() -> TestResult {
     for pod in both(&roots::probe()) {
-        pod.run(["/nope"]).refused(&["/nope", "No such file or directory"]);
-        pod.run(["/no/such/folder/nope"]).refused(&["/no/such/folder/nope", "No such file"]);
+        pod.run(["/nope"])
+            .refused(&["/nope", "No such file or directory"]);
+        pod.run(["/no/such/folder/nope"])
+            .refused(&["/no/such/folder/nope", "No such file"]);
     }
     Ok(())
 }
 
 fn missing_in_path() -> TestResult {
     for pod in both(&roots::probe()) {
-        pod.run(["nope"]).refused(&["nope", "No such file or directory"]);
+        pod.run(["nope"])
+            .refused(&["nope", "No such file or directory"]);
     }
     Ok(())
 }
@@ -64,7 +67,8 @@ fn not_executable() -> TestResult {
     let root = roots::probe();
     put(&root, "bin/data", b"text", 0o644);
     for pod in both(&root) {
-        pod.run(["/bin/data"]).refused(&["/bin/data", "Permission denied"]);
+        pod.run(["/bin/data"])
+            .refused(&["/bin/data", "Permission denied"]);
     }
     Ok(())
 }
@@ -73,7 +77,8 @@ fn missing_interpreter() -> TestResult {
     let root = roots::probe();
     put(&root, "bin/script", b"#!/no/such/interpreter\n", 0o755);
     for pod in both(&root) {
-        pod.run(["/bin/script"]).refused(&["/bin/script", "interpreter", "/no/such/interpreter"]);
+        pod.run(["/bin/script"])
+            .refused(&["/bin/script", "interpreter", "/no/such/interpreter"]);
     }
     Ok(())
 }
@@ -84,7 +89,11 @@ fn missing_loader() -> TestResult {
     let root = roots::probe();
     fs::copy("/bin/true", root.join("bin/dynamic")).expect("a dynamic program");
     for pod in both(&root) {
-        pod.run(["/bin/dynamic"]).refused(&["/bin/dynamic", "interpreter", "/lib64/ld-linux-x86-64.so.2"]);
+        pod.run(["/bin/dynamic"]).refused(&[
+            "/bin/dynamic",
+            "interpreter",
+            "/lib64/ld-linux-x86-64.so.2",
+        ]);
     }
     Ok(())
 }
@@ -94,8 +103,10 @@ fn no_format() -> TestResult {
     put(&root, "bin/text", b"just text\n", 0o755);
     put(&root, "bin/empty", b"", 0o755);
     for pod in both(&root) {
-        pod.run(["/bin/text"]).refused(&["/bin/text", "Exec format error"]);
-        pod.run(["/bin/empty"]).refused(&["/bin/empty", "Exec format error"]);
+        pod.run(["/bin/text"])
+            .refused(&["/bin/text", "Exec format error"]);
+        pod.run(["/bin/empty"])
+            .refused(&["/bin/empty", "Exec format error"]);
     }
     Ok(())
 }
@@ -116,7 +127,11 @@ fn path_of_the_app_counts() -> TestResult {
         (Pod::new(&root), vec!["--set-env", "PATH=/bin:/opt"]),
         (Pod::fly(&root), vec!["--setenv", "PATH", "/bin:/opt"]),
     ] {
-        pod.clone().options(&option).run(["probe", "exit", "3"]).code(3).quiet();
+        pod.clone()
+            .options(&option)
+            .run(["probe", "exit", "3"])
+            .code(3)
+            .quiet();
         let output = pod.run(["probe", "exit", "3"]);
         assert_eq!(output.code, Some(254), "{}", output.everything());
     }
@@ -125,16 +140,41 @@ fn path_of_the_app_counts() -> TestResult {
 
 fn relative_to_the_working_directory() -> TestResult {
     let root = roots::probe();
-    Pod::new(&root).options(["--working-dir", "/bin"]).run(["./probe", "exit", "3"]).code(3);
-    Pod::fly(&root).options(["--chdir", "/bin"]).run(["./probe", "exit", "3"]).code(3);
+    Pod::new(&root)
+        .options(["--working-dir", "/bin"])
+        .run(["./probe", "exit", "3"])
+        .code(3);
+    Pod::fly(&root)
+        .options(["--chdir", "/bin"])
+        .run(["./probe", "exit", "3"])
+        .code(3);
     Pod::new(&root).run(["bin/probe", "exit", "4"]).code(4);
     Ok(())
 }
 
 fn arguments_arrive_as_they_are() -> TestResult {
-    let words = ["", " ", "a b", "-x", "--", "--rootfs", "ü€", "tab\there", "$HOME", "'quote\"", "a=b", "*"];
+    let words = [
+        "",
+        " ",
+        "a b",
+        "-x",
+        "--",
+        "--rootfs",
+        "ü€",
+        "tab\there",
+        "$HOME",
+        "'quote\"",
+        "a=b",
+        "*",
+    ];
     for pod in both(&roots::probe()) {
-        let output = pod.probe(["report", "arg", "exe"].into_iter().chain([","]).chain(["echo"]).chain(words));
+        let output = pod.probe(
+            ["report", "arg", "exe"]
+                .into_iter()
+                .chain([","])
+                .chain(["echo"])
+                .chain(words),
+        );
         let report = output.report();
         for (index, word) in words.iter().enumerate() {
             // arg.0 is the name, then: report arg exe , echo.
@@ -151,21 +191,58 @@ fn options_end_at_the_program() -> TestResult {
     let root = root.to_str().expect("UTF-8");
     let words = ["/bin/probe", "echo", "--help", "--rootfs", "/nope"];
     let expected = "--help --rootfs /nope\n";
-    Run::ours("stage0").args(["run", "--rootfs", root]).args(words).output().code(0).printed(expected);
-    Run::ours("stage0").args(["run", "--rootfs", root, "--"]).args(words).output().code(0).printed(expected);
-    Run::ours("stage0").args(["run", &format!("--rootfs={root}")]).args(words).output().code(0).printed(expected);
-    Run::ours("fly").arg(root).args(words).output().code(0).printed(expected);
-    Run::ours("fly").args([root, "--"]).args(words).output().code(0).printed(expected);
+    Run::ours("stage0")
+        .args(["run", "--rootfs", root])
+        .args(words)
+        .output()
+        .code(0)
+        .printed(expected);
+    Run::ours("stage0")
+        .args(["run", "--rootfs", root, "--"])
+        .args(words)
+        .output()
+        .code(0)
+        .printed(expected);
+    Run::ours("stage0")
+        .args(["run", &format!("--rootfs={root}")])
+        .args(words)
+        .output()
+        .code(0)
+        .printed(expected);
+    Run::ours("fly")
+        .arg(root)
+        .args(words)
+        .output()
+        .code(0)
+        .printed(expected);
+    Run::ours("fly")
+        .args([root, "--"])
+        .args(words)
+        .output()
+        .code(0)
+        .printed(expected);
     // Only the first `--` is ours.
-    Run::ours("fly").args([root, "--", "/bin/probe", "echo", "--", "x"]).output().code(0).printed("-- x\n");
+    Run::ours("fly")
+        .args([root, "--", "/bin/probe", "echo", "--", "x"])
+        .output()
+        .code(0)
+        .printed("-- x\n");
     Ok(())
 }
 
 fn script_with_interpreter() -> TestResult {
     let root = roots::busybox()?;
-    put(&root, "bin/script", b"#!/bin/sh\necho \"$0 $1\"; exit 9\n", 0o755);
+    put(
+        &root,
+        "bin/script",
+        b"#!/bin/sh\necho \"$0 $1\"; exit 9\n",
+        0o755,
+    );
     for pod in both(&root) {
-        pod.run(["/bin/script", "x"]).code(9).printed("/bin/script x\n").quiet();
+        pod.run(["/bin/script", "x"])
+            .code(9)
+            .printed("/bin/script x\n")
+            .quiet();
     }
     Ok(())
 }

@@ -16,7 +16,10 @@ const CODES: [i32; 13] = [0, 1, 2, 7, 77, 125, 126, 127, 128, 137, 253, 254, 255
 fn the_apps_own() -> TestResult {
     let root = roots::probe();
     for code in CODES {
-        Pod::new(&root).probe(["exit", &code.to_string()]).code(code).quiet();
+        Pod::new(&root)
+            .probe(["exit", &code.to_string()])
+            .code(code)
+            .quiet();
     }
     Ok(())
 }
@@ -24,7 +27,10 @@ fn the_apps_own() -> TestResult {
 fn under_fly() -> TestResult {
     let root = roots::probe();
     for code in CODES {
-        Pod::fly(&root).probe(["exit", &code.to_string()]).code(code).quiet();
+        Pod::fly(&root)
+            .probe(["exit", &code.to_string()])
+            .code(code)
+            .quiet();
     }
     Ok(())
 }
@@ -67,12 +73,30 @@ fn of_a_shell() -> TestResult {
 }
 
 fn usage_is_254() -> TestResult {
-    Run::ours("stage0").arg("run").output().refused(&["--rootfs"]);
-    Run::ours("stage0").args(["run", "--rootfs"]).output().refused(&["--rootfs"]);
-    Run::ours("stage0").args(["run", "--no-such-option"]).output().refused(&["--no-such-option"]);
-    Run::ours("stage0").args(["run", "--rootfs", "/", "--"]).output().refused(&["program"]);
-    Run::ours("stage0").arg("no-such-command").output().refused(&["no-such-command"]);
-    Run::ours("fly").arg("--no-such-option").output().refused(&["--no-such-option"]);
+    Run::ours("stage0")
+        .arg("run")
+        .output()
+        .refused(&["--rootfs"]);
+    Run::ours("stage0")
+        .args(["run", "--rootfs"])
+        .output()
+        .refused(&["--rootfs"]);
+    Run::ours("stage0")
+        .args(["run", "--no-such-option"])
+        .output()
+        .refused(&["--no-such-option"]);
+    Run::ours("stage0")
+        .args(["run", "--rootfs", "/", "--"])
+        .output()
+        .refused(&["program"]);
+    Run::ours("stage0")
+        .arg("no-such-command")
+        .output()
+        .refused(&["no-such-command"]);
+    Run::ours("fly")
+        .arg("--no-such-option")
+        .output()
+        .refused(&["--no-such-option"]);
     Run::ours("fly").arg("/").output().refused(&["program"]);
     Run::ours("fly").output().refused(&[]);
     Ok(())

@@ -43,7 +43,12 @@ tests![
 /// What a pod is, in a form that can be compared.
 fn view(output: &Output) -> String {
     output.code(0);
-    output.stdout.lines().filter(|line| !line.starts_with("ns.") && !line.starts_with("hostname=")).collect::<Vec<_>>().join("\n")
+    output
+        .stdout
+        .lines()
+        .filter(|line| !line.starts_with("ns.") && !line.starts_with("hostname="))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Starts of different kinds, which between them make every call.
@@ -51,16 +56,43 @@ pub fn pods(root: &Path, source: &Path) -> Vec<Pod> {
     let read_only = format!("{}:/data:ro", source.display());
     vec![
         Pod::new(root),
-        Pod::new(root).flag("--ephemeral").options(["--volume", &read_only]),
-        Pod::new(root).options(["--readonly-rootfs", "--tmpfs", "/tmp", "--net=none", "--user", "alice"]),
-        Pod::new(root).flag("--insecure-options=all").volume(source, "/new/folder"),
+        Pod::new(root)
+            .flag("--ephemeral")
+            .options(["--volume", &read_only]),
+        Pod::new(root).options([
+            "--readonly-rootfs",
+            "--tmpfs",
+            "/tmp",
+            "--net=none",
+            "--user",
+            "alice",
+        ]),
+        Pod::new(root)
+            .flag("--insecure-options=all")
+            .volume(source, "/new/folder"),
         Pod::new(root).options(["--stage1=fly", "--volume", &read_only]),
-        Pod::fly(root).options(["--ro", "--tmpfs", "/tmp", "--user", "1000:1000"]).volume(source, "/data"),
+        Pod::fly(root)
+            .options(["--ro", "--tmpfs", "/tmp", "--user", "1000:1000"])
+            .volume(source, "/data"),
     ]
 }
 
 const SCRIPT: [&str; 15] = [
-    "report", "uid", "gid", "groups", "pid1", "cwd", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "mount", "fd", "env",
+    "report",
+    "uid",
+    "gid",
+    "groups",
+    "pid1",
+    "cwd",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "NoNewPrivs",
+    "mount",
+    "fd",
+    "env",
 ];
 
 /// Every start sees the same with `calls` failing as without.
@@ -72,14 +104,25 @@ fn same_without(calls: &[i64], errno: i32) {
     for pod in pods(&root, &source) {
         // The first start may have made mount points.
         let normal = view(&pod.probe(SCRIPT));
-        let output = pod.probe_command(SCRIPT).hook(failing(calls, errno)).output();
-        assert_eq!(strip(&view(&output)), strip(&normal), "calls {calls:?}, errno {errno}\n{}", output.everything());
+        let output = pod
+            .probe_command(SCRIPT)
+            .hook(failing(calls, errno))
+            .output();
+        assert_eq!(
+            strip(&view(&output)),
+            strip(&normal),
+            "calls {calls:?}, errno {errno}\n{}",
+            output.everything()
+        );
     }
 }
 
 /// Device numbers of anonymous file systems and inodes of pipes differ.
 fn strip(view: &str) -> String {
-    view.lines().map(|line| line.split("pipe:[").next().unwrap_or(line)).collect::<Vec<_>>().join("\n")
+    view.lines()
+        .map(|line| line.split("pipe:[").next().unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn modern_calls_missing() -> TestResult {
@@ -120,9 +163,16 @@ fn fallbacks_are_told() -> TestResult {
             "mount_setattr" => vec![SYS_OPEN_TREE_ATTR, *call],
             _ => vec![*call],
         };
-        let output = pod.probe_command(["exit", "0"]).hook(failing(&calls, libc::ENOSYS)).output();
+        let output = pod
+            .probe_command(["exit", "0"])
+            .hook(failing(&calls, libc::ENOSYS))
+            .output();
         output.code(0);
-        assert!(output.stderr.contains(name), "{name} is not told\n{}", output.everything());
+        assert!(
+            output.stderr.contains(name),
+            "{name} is not told\n{}",
+            output.everything()
+        );
     }
     Ok(())
 }
@@ -144,10 +194,18 @@ fn fallbacks_keep_volumes_read_only() -> TestResult {
     let bind = source.to_str().expect("UTF-8");
     for calls in calls {
         for errno in [libc::ENOSYS, libc::EPERM] {
-            let pods = [Pod::new(&root).options(["--volume", &read_only]), Pod::fly(&root).options(["--ro-bind", bind, "/data"])];
+            let pods = [
+                Pod::new(&root).options(["--volume", &read_only]),
+                Pod::fly(&root).options(["--ro-bind", bind, "/data"]),
+            ];
             for pod in pods {
-                let output = pod.probe_command(script).hook(failing(&calls, errno)).output();
-                output.code(1).printed("create /data/x: EROFS\ncreate /data/sub/x: EROFS\n");
+                let output = pod
+                    .probe_command(script)
+                    .hook(failing(&calls, errno))
+                    .output();
+                output
+                    .code(1)
+                    .printed("create /data/x: EROFS\ncreate /data/sub/x: EROFS\n");
             }
         }
     }
@@ -157,7 +215,11 @@ fn fallbacks_keep_volumes_read_only() -> TestResult {
 
 /// Without openat2 every path is walked by hand: links still end inside.
 fn fallbacks_stay_inside() -> TestResult {
-    let (root, source, decoy) = (roots::probe(), roots::directory("source"), roots::directory("decoy"));
+    let (root, source, decoy) = (
+        roots::probe(),
+        roots::directory("source"),
+        roots::directory("decoy"),
+    );
     fs::write(source.join("mark"), "here").expect("a file");
     symlink(&decoy, root.join("absolute")).expect("a link");
     symlink("../../../../../../../../real", root.join("relative")).expect("a link");
@@ -171,21 +233,40 @@ fn fallbacks_stay_inside() -> TestResult {
         ("/etc/../new/./folder", "/new/folder".to_owned()),
     ] {
         for pod in [Pod::new(&root), Pod::fly(&root)] {
-            let command = pod.volume(&source, target).probe_command(["read", &format!("{seen}/mark")]);
-            command.hook(failing(&[libc::SYS_openat2], libc::ENOSYS)).output().code(0).printed("here");
+            let command = pod
+                .volume(&source, target)
+                .probe_command(["read", &format!("{seen}/mark")]);
+            command
+                .hook(failing(&[libc::SYS_openat2], libc::ENOSYS))
+                .output()
+                .code(0)
+                .printed("here");
         }
     }
-    let looping = Pod::new(&root).volume(&source, "/loop").probe_command(["exit", "0"]);
-    looping.hook(failing(&[libc::SYS_openat2], libc::ENOSYS)).output().refused(&["/loop", "Too many levels"]);
+    let looping = Pod::new(&root)
+        .volume(&source, "/loop")
+        .probe_command(["exit", "0"]);
+    looping
+        .hook(failing(&[libc::SYS_openat2], libc::ENOSYS))
+        .output()
+        .refused(&["/loop", "Too many levels"]);
     for name in ["proc", "sys", "dev"] {
         let root = roots::probe();
         fs::remove_dir(root.join(name)).expect("a directory");
         symlink(&decoy, root.join(name)).expect("a link");
         let command = Pod::new(&root).probe_command(["exit", "0"]);
-        command.hook(failing(&[libc::SYS_openat2], libc::ENOSYS)).output().refused(&[name, "symbolic link"]);
+        command
+            .hook(failing(&[libc::SYS_openat2], libc::ENOSYS))
+            .output()
+            .refused(&[name, "symbolic link"]);
     }
-    let command = Pod::new(&root).options(["--working-dir", "/proc/self/fd/0"]).probe_command(["exit", "0"]);
-    command.hook(failing(&[libc::SYS_openat2], libc::ENOSYS)).output().refused(&["/proc/self/fd/0"]);
+    let command = Pod::new(&root)
+        .options(["--working-dir", "/proc/self/fd/0"])
+        .probe_command(["exit", "0"]);
+    command
+        .hook(failing(&[libc::SYS_openat2], libc::ENOSYS))
+        .output()
+        .refused(&["/proc/self/fd/0"]);
     assert!(compare::names(&decoy).is_empty());
     Ok(())
 }
@@ -203,7 +284,11 @@ fn executable_memory_files_are_forbidden() -> TestResult {
         let output = Pod::new(&root).probe(["report", "mount"]);
         output.code(0).printed(&normal);
         let script = ["open", "/proc/1/exe", "w", ",", "write", "/proc/1/exe", "x"];
-        Pod::new(&root).flag("--insecure-options=all").probe(script).code(1).lacks(": ok");
+        Pod::new(&root)
+            .flag("--insecure-options=all")
+            .probe(script)
+            .code(1)
+            .lacks(": ok");
     }
     Ok(())
 }
@@ -215,15 +300,28 @@ fn clone3_by_its_flags() -> TestResult {
     let root = root.to_str().expect("UTF-8");
     let output = roots::fresh("output");
     let arguments = ["run", "--rootfs", root, "--", "/bin/probe", "exit", "7"];
-    let run = |when, errno| trace::run(&program("stage0"), &arguments, &output, Plan::Fail { when, errno });
+    let run = |when, errno| {
+        trace::run(
+            &program("stage0"),
+            &arguments,
+            &output,
+            Plan::Fail { when, errno },
+        )
+    };
     let traced = run(|_, call| call.call() == libc::SYS_clone3, libc::ENOSYS);
-    assert!(traced.acted && traced.code == 7 && traced.stuck.is_empty(), "{traced:?}");
+    assert!(
+        traced.acted && traced.code == 7 && traced.stuck.is_empty(),
+        "{traced:?}"
+    );
     // Refused for its namespaces: nothing can help.
     for errno in [libc::ENOSPC, libc::EPERM, libc::EAGAIN, libc::ENOMEM] {
         let traced = run(with_namespaces, errno);
         assert!(traced.acted && traced.stuck.is_empty(), "{traced:?}");
         let text = fs::read_to_string(&output).expect("a file");
-        assert!(traced.code == 254 && text.lines().count() == 1 && text.starts_with("stage0: "), "{traced:?}: {text}");
+        assert!(
+            traced.code == 254 && text.lines().count() == 1 && text.starts_with("stage0: "),
+            "{traced:?}: {text}"
+        );
     }
     Ok(())
 }
@@ -244,7 +342,9 @@ fn too_many_files() -> TestResult {
     for pod in pods(&root, &source) {
         let mut refused = 0;
         for limit in 3..24 {
-            let command = pod.probe_command(["exit", "0"]).hook(move || sys::limit(libc::RLIMIT_NOFILE, limit));
+            let command = pod
+                .probe_command(["exit", "0"])
+                .hook(move || sys::limit(libc::RLIMIT_NOFILE, limit));
             let output = command.output();
             if output.code != Some(0) {
                 output.refused(&["Too many open files"]);
@@ -271,10 +371,17 @@ fn no_more_namespaces() -> TestResult {
             fs::write("/proc/self/uid_map", "0 0 1")?;
             fs::write(format!("/proc/sys/user/max_{kind}_namespaces"), "0")
         };
-        let output = Pod::new(&root).options(options).probe_command(["exit", "0"]).hook(limit).output();
+        let output = Pod::new(&root)
+            .options(options)
+            .probe_command(["exit", "0"])
+            .hook(limit)
+            .output();
         output.refused(&["No space left on device", "/proc/sys/user"]);
         if kind == "mnt" {
-            let output = Pod::fly(&root).probe_command(["exit", "0"]).hook(limit).output();
+            let output = Pod::fly(&root)
+                .probe_command(["exit", "0"])
+                .hook(limit)
+                .output();
             output.refused(&["No space left on device", "/proc/sys/user"]);
         }
     }
@@ -285,15 +392,26 @@ fn root_is_a_file() -> TestResult {
     let file = roots::fresh("file");
     fs::write(&file, "").expect("a file");
     let name = file.to_str().expect("UTF-8");
-    Pod::new(&file).probe(["exit", "0"]).refused(&[name, "Not a directory"]);
-    Pod::fly(&file).probe(["exit", "0"]).refused(&[name, "Not a directory"]);
-    Pod::new("/dev/null").probe(["exit", "0"]).refused(&["/dev/null", "Not a directory"]);
+    Pod::new(&file)
+        .probe(["exit", "0"])
+        .refused(&[name, "Not a directory"]);
+    Pod::fly(&file)
+        .probe(["exit", "0"])
+        .refused(&[name, "Not a directory"]);
+    Pod::new("/dev/null")
+        .probe(["exit", "0"])
+        .refused(&["/dev/null", "Not a directory"]);
     Ok(())
 }
 
 fn root_is_missing() -> TestResult {
-    for pod in [Pod::new("/no/root"), Pod::fly("/no/root"), Pod::new("/no/root").flag("--ephemeral")] {
-        pod.probe(["exit", "0"]).refused(&["/no/root", "No such file or directory"]);
+    for pod in [
+        Pod::new("/no/root"),
+        Pod::fly("/no/root"),
+        Pod::new("/no/root").flag("--ephemeral"),
+    ] {
+        pod.probe(["exit", "0"])
+            .refused(&["/no/root", "No such file or directory"]);
     }
     Pod::new("").probe(["exit", "0"]).refused(&[]);
     Pod::fly("").probe(["exit", "0"]).refused(&[]);
@@ -307,12 +425,30 @@ fn root_is_unreadable() -> TestResult {
     let root = folder.join("root");
     fs::create_dir(&root).expect("a directory");
     let name = root.to_str().expect("UTF-8");
-    let command = Pod::new(&root).options(["--user", "alice"]).probe_command(["exit", "0"]);
-    command.hook(|| sys::become_user(1000, 1000)).output().refused(&[]);
+    let command = Pod::new(&root)
+        .options(["--user", "alice"])
+        .probe_command(["exit", "0"]);
+    command
+        .hook(|| sys::become_user(1000, 1000))
+        .output()
+        .refused(&[]);
     let command = Pod::new(&root).probe_command(["exit", "0"]);
-    command.hook(|| sys::become_user(1000, 1000)).output().refused(&[]);
-    let plan = Run::ours("stage0").args(["plan", "--user", "alice", "--rootfs", name, "--", "/bin/probe"]);
-    plan.hook(|| sys::become_user(1000, 1000)).output().refused(&[name, "Permission denied"]);
+    command
+        .hook(|| sys::become_user(1000, 1000))
+        .output()
+        .refused(&[]);
+    let plan = Run::ours("stage0").args([
+        "plan",
+        "--user",
+        "alice",
+        "--rootfs",
+        name,
+        "--",
+        "/bin/probe",
+    ]);
+    plan.hook(|| sys::become_user(1000, 1000))
+        .output()
+        .refused(&[name, "Permission denied"]);
     Ok(())
 }
 
@@ -320,8 +456,12 @@ fn root_is_a_loop() -> TestResult {
     let link = roots::fresh("link");
     symlink(&link, &link).expect("a link");
     let name = link.to_str().expect("UTF-8");
-    Pod::new(&link).probe(["exit", "0"]).refused(&[name, "Too many levels of symbolic links"]);
-    Pod::fly(&link).probe(["exit", "0"]).refused(&[name, "Too many levels of symbolic links"]);
+    Pod::new(&link)
+        .probe(["exit", "0"])
+        .refused(&[name, "Too many levels of symbolic links"]);
+    Pod::fly(&link)
+        .probe(["exit", "0"])
+        .refused(&[name, "Too many levels of symbolic links"]);
     Ok(())
 }
 
@@ -348,17 +488,33 @@ fn read_only_disk() -> TestResult {
         Pod::new(disk).probe(["exit", "3"]).code(3).quiet();
         Pod::fly(disk).probe(["exit", "3"]).code(3).quiet();
         // A further mount point is missing, and named.
-        Pod::new(disk).options(["--tmpfs", "/new"]).probe(["exit", "0"]).refused(&["/new", "Read-only file system"]);
-        Pod::new(disk).volume("/etc", "/a/b").probe(["exit", "0"]).refused(&["/a", "Read-only file system"]);
+        Pod::new(disk)
+            .options(["--tmpfs", "/new"])
+            .probe(["exit", "0"])
+            .refused(&["/new", "Read-only file system"]);
+        Pod::new(disk)
+            .volume("/etc", "/a/b")
+            .probe(["exit", "0"])
+            .refused(&["/a", "Read-only file system"]);
     });
     on_a_disk("", false, |disk| {
         remount(disk);
         for pod in [Pod::new(disk), Pod::fly(disk)] {
             let output = pod.probe(["exit", "0"]);
             output.refused(&["Read-only file system"]);
-            assert!(["proc", "sys", "dev"].iter().any(|name| output.stderr.contains(name)), "{}", output.everything());
+            assert!(
+                ["proc", "sys", "dev"]
+                    .iter()
+                    .any(|name| output.stderr.contains(name)),
+                "{}",
+                output.everything()
+            );
         }
-        Pod::new(disk).flag("--ephemeral").probe(["exit", "3"]).code(3).quiet();
+        Pod::new(disk)
+            .flag("--ephemeral")
+            .probe(["exit", "3"])
+            .code(3)
+            .quiet();
     });
     Ok(())
 }
@@ -367,20 +523,35 @@ fn full_disk() -> TestResult {
     // Inodes for the root itself, /bin and the probe, and for three more.
     on_a_disk("nr_inodes=6", true, |disk| {
         Pod::new(disk).probe(["exit", "3"]).code(3).quiet();
-        Pod::new(disk).options(["--tmpfs", "/new"]).probe(["exit", "0"]).refused(&["/new", "No space left on device"]);
+        Pod::new(disk)
+            .options(["--tmpfs", "/new"])
+            .probe(["exit", "0"])
+            .refused(&["/new", "No space left on device"]);
     });
     on_a_disk("nr_inodes=3", false, |disk| {
         for pod in [Pod::new(disk), Pod::fly(disk)] {
             let output = pod.probe(["exit", "0"]);
             output.refused(&["No space left on device"]);
-            assert!(["proc", "sys", "dev"].iter().any(|name| output.stderr.contains(name)), "{}", output.everything());
+            assert!(
+                ["proc", "sys", "dev"]
+                    .iter()
+                    .any(|name| output.stderr.contains(name)),
+                "{}",
+                output.everything()
+            );
         }
-        Pod::new(disk).flag("--ephemeral").probe(["exit", "3"]).code(3).quiet();
+        Pod::new(disk)
+            .flag("--ephemeral")
+            .probe(["exit", "3"])
+            .code(3)
+            .quiet();
     });
     // Room for one mount point of three: what was made before the failure is
     // no mount, and may stay.
     on_a_disk("nr_inodes=4", false, |disk| {
-        Pod::new(disk).probe(["exit", "0"]).refused(&["No space left on device"]);
+        Pod::new(disk)
+            .probe(["exit", "0"])
+            .refused(&["No space left on device"]);
     });
     Ok(())
 }
@@ -394,13 +565,30 @@ fn without_proc() -> TestResult {
     fs::create_dir_all(root.join("inner/bin")).expect("a directory");
     fs::copy(program("probe"), root.join("inner/bin/probe")).expect("a copy");
     let path = root.to_str().expect("UTF-8");
-    let words = ["chroot", path, ",", "exec", "/bin/stage0", "run", "--rootfs", "/inner", "--", "/bin/probe", "exit", "5"];
+    let words = [
+        "chroot",
+        path,
+        ",",
+        "exec",
+        "/bin/stage0",
+        "run",
+        "--rootfs",
+        "/inner",
+        "--",
+        "/bin/probe",
+        "exit",
+        "5",
+    ];
     let output = Run::ours("probe").args(words).output();
     let line = output.stdout.replace(&format!("chroot {path}: ok\n"), "");
     assert!(line.is_empty(), "{}", output.everything());
     if output.code != Some(5) {
         output.code(254);
-        assert!(output.stderr.lines().count() == 1 && output.stderr.starts_with("stage0: "), "{}", output.everything());
+        assert!(
+            output.stderr.lines().count() == 1 && output.stderr.starts_with("stage0: "),
+            "{}",
+            output.everything()
+        );
     }
     Ok(())
 }
@@ -408,7 +596,14 @@ fn without_proc() -> TestResult {
 /// A plan that does not validate can't be run, whatever is in it.
 fn bad_stage1_plan() -> TestResult {
     let plan = roots::fresh("plan");
-    let mut contents: Vec<Vec<u8>> = vec![Vec::new(), vec![0], vec![0; 8], vec![0; 4096], vec![0xff; 4096], b"text".repeat(1000)];
+    let mut contents: Vec<Vec<u8>> = vec![
+        Vec::new(),
+        vec![0],
+        vec![0; 8],
+        vec![0; 4096],
+        vec![0xff; 4096],
+        b"text".repeat(1000),
+    ];
     // A multiple of everything, with lengths that point outside.
     contents.push((0..65_536_u32).flat_map(u32::to_le_bytes).collect());
     contents.push(vec![0x7f; 1 << 20]);
@@ -416,10 +611,16 @@ fn bad_stage1_plan() -> TestResult {
         fs::write(&plan, &bytes).expect("a file");
         let file = fs::File::open(&plan).expect("a file");
         let command = Run::ours("stage1-init").env("STAGE1_PLAN_FD", "3");
-        command.hook(move || sys::duplicate_onto(&file, 3)).output().refused(&["plan"]);
+        command
+            .hook(move || sys::duplicate_onto(&file, 3))
+            .output()
+            .refused(&["plan"]);
     }
     for bad in ["", "x", "-1", "0", "99", "999999999999999999999"] {
-        Run::ours("stage1-init").env("STAGE1_PLAN_FD", bad).output().refused(&[]);
+        Run::ours("stage1-init")
+            .env("STAGE1_PLAN_FD", bad)
+            .output()
+            .refused(&[]);
     }
     Ok(())
 }

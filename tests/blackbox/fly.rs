@@ -26,16 +26,22 @@ tests![
 ];
 
 fn same_pid() -> TestResult {
-    let running = Pod::fly(roots::probe()).probe_command(["report", "pid", "ppid"]).start();
+    let running = Pod::fly(roots::probe())
+        .probe_command(["report", "pid", "ppid"])
+        .start();
     let pid = running.pid();
     let report = running.finish().report();
-    report.is("pid", &pid.to_string()).is("ppid", &std::process::id().to_string());
+    report
+        .is("pid", &pid.to_string())
+        .is("ppid", &std::process::id().to_string());
     Ok(())
 }
 
 fn same_pid_of_a_shell() -> TestResult {
     let root = roots::busybox()?;
-    let running = Pod::fly(&root).command(["/bin/sh", "-c", "echo $$"]).start();
+    let running = Pod::fly(&root)
+        .command(["/bin/sh", "-c", "echo $$"])
+        .start();
     let pid = running.pid();
     running.finish().code(0).printed(&format!("{pid}\n"));
     Ok(())
@@ -45,7 +51,12 @@ fn no_child() -> TestResult {
     let before = kickstage_tests::isolate::processes().len();
     let output = Pod::fly(roots::probe()).probe(["processes"]);
     output.code(0);
-    assert_eq!(output.stdout.lines().count(), before + 1, "{}", output.stdout);
+    assert_eq!(
+        output.stdout.lines().count(),
+        before + 1,
+        "{}",
+        output.stdout
+    );
     Ok(())
 }
 
@@ -58,18 +69,31 @@ fn host_trees_are_bound() -> TestResult {
         output.code(0).has(&format!("ino={}\n", host.ino()));
     }
     let report = Pod::fly(&root).probe(["report", "mount"]).report();
-    let seen: Vec<String> = report.mounts().into_iter().map(|mount| mount.target).collect();
+    let seen: Vec<String> = report
+        .mounts()
+        .into_iter()
+        .map(|mount| mount.target)
+        .collect();
     let host = Report::new(&Run::ours("probe").args(["report", "mount"]).output().stdout);
     for mount in host.mounts() {
-        let below = ["/dev", "/proc", "/sys"].iter().any(|top| mount.target.starts_with(top));
-        assert!(!below || seen.contains(&mount.target), "{} is missing", mount.target);
+        let below = ["/dev", "/proc", "/sys"]
+            .iter()
+            .any(|top| mount.target.starts_with(top));
+        assert!(
+            !below || seen.contains(&mount.target),
+            "{} is missing",
+            mount.target
+        );
     }
     Ok(())
 }
 
 fn mounts_stay_private() -> TestResult {
     let root = roots::probe();
-    let report = Pod::fly(&root).options(["--tmpfs", "/tmp"]).probe(["report", "mount"]).report();
+    let report = Pod::fly(&root)
+        .options(["--tmpfs", "/tmp"])
+        .probe(["report", "mount"])
+        .report();
     for mount in report.mounts() {
         assert!(!mount.propagation.contains("shared"), "{mount:?}");
     }
@@ -81,8 +105,16 @@ fn bind() -> TestResult {
     fs::write(source.join("mark"), "here").expect("a file");
     let source = source.to_str().expect("UTF-8");
     let pod = Pod::fly(&root).options(["--bind", source, "/rw", "--ro-bind", source, "/ro"]);
-    let script = ["create", "/rw/new", ",", "create", "/ro/new2", ",", "read", "/ro/mark", ",", "unlink", "/rw/new"];
-    pod.probe(script).code(1).has("create /rw/new: ok").has("create /ro/new2: EROFS").has("here").has("unlink /rw/new: ok");
+    let script = [
+        "create", "/rw/new", ",", "create", "/ro/new2", ",", "read", "/ro/mark", ",", "unlink",
+        "/rw/new",
+    ];
+    pod.probe(script)
+        .code(1)
+        .has("create /rw/new: ok")
+        .has("create /ro/new2: EROFS")
+        .has("here")
+        .has("unlink /rw/new: ok");
     Ok(())
 }
 
@@ -90,8 +122,28 @@ fn bind_of_a_file() -> TestResult {
     let (root, source) = (roots::probe(), roots::fresh("file"));
     fs::write(&source, "here").expect("a file");
     let source = source.to_str().expect("UTF-8");
-    let pod = Pod::fly(&root).options(["--ro-bind", source, "/new/file", "--bind", source, "/etc/group"]);
-    pod.probe(["read", "/new/file", ",", "read", "/etc/group", ",", "open", "/new/file", "w"]).code(1).has("herehere").has("EROFS");
+    let pod = Pod::fly(&root).options([
+        "--ro-bind",
+        source,
+        "/new/file",
+        "--bind",
+        source,
+        "/etc/group",
+    ]);
+    pod.probe([
+        "read",
+        "/new/file",
+        ",",
+        "read",
+        "/etc/group",
+        ",",
+        "open",
+        "/new/file",
+        "w",
+    ])
+    .code(1)
+    .has("herehere")
+    .has("EROFS");
     Ok(())
 }
 
@@ -100,15 +152,23 @@ fn order_is_the_order_of_mounts() -> TestResult {
     fs::write(source.join("mark"), "here").expect("a file");
     let source = source.to_str().expect("UTF-8");
     let later = Pod::fly(&root).options(["--tmpfs", "/tmp", "--bind", source, "/tmp/in"]);
-    later.probe(["read", "/tmp/in/mark"]).code(0).printed("here");
+    later
+        .probe(["read", "/tmp/in/mark"])
+        .code(0)
+        .printed("here");
     let covered = Pod::fly(&root).options(["--bind", source, "/tmp/in", "--tmpfs", "/tmp"]);
-    covered.probe(["read", "/tmp/in/mark"]).code(1).printed("read /tmp/in/mark: ENOENT\n");
+    covered
+        .probe(["read", "/tmp/in/mark"])
+        .code(1)
+        .printed("read /tmp/in/mark: ENOENT\n");
     Ok(())
 }
 
 fn plan_stops_before_anything() -> TestResult {
     let root = roots::bare();
-    let output = Pod::fly(&root).options(["--plan", "--tmpfs", "/new/folder"]).probe(["create", "/made"]);
+    let output = Pod::fly(&root)
+        .options(["--plan", "--tmpfs", "/new/folder"])
+        .probe(["create", "/made"]);
     output.code(0).quiet();
     assert_eq!(kickstage_tests::compare::names(&root), ["bin"]);
     Ok(())
@@ -117,12 +177,37 @@ fn plan_stops_before_anything() -> TestResult {
 fn plan_names_every_step() -> TestResult {
     let root = roots::probe();
     let options = [
-        "--plan", "--tmpfs", "/scratch", "--ro-bind", "/etc", "/host", "--chdir", "/tmp", "--user", "alice:staff", "--setenv", "NAME",
-        "some value", "--ro",
+        "--plan",
+        "--tmpfs",
+        "/scratch",
+        "--ro-bind",
+        "/etc",
+        "/host",
+        "--chdir",
+        "/tmp",
+        "--user",
+        "alice:staff",
+        "--setenv",
+        "NAME",
+        "some value",
+        "--ro",
     ];
-    let output = Pod::fly(&root).options(options).run(["/bin/probe", "an argument"]);
+    let output = Pod::fly(&root)
+        .options(options)
+        .run(["/bin/probe", "an argument"]);
     output.code(0).quiet();
-    for word in ["/scratch", "/host", "/etc", "/tmp", "1000", "50", "NAME=some value", "/bin/probe", "an argument", "chroot"] {
+    for word in [
+        "/scratch",
+        "/host",
+        "/etc",
+        "/tmp",
+        "1000",
+        "50",
+        "NAME=some value",
+        "/bin/probe",
+        "an argument",
+        "chroot",
+    ] {
         output.has(word);
     }
     output.has(root.to_str().expect("UTF-8"));
@@ -142,8 +227,14 @@ fn umask_and_limits_are_the_callers() -> TestResult {
 }
 
 fn session_is_the_callers() -> TestResult {
-    let own = Run::ours("probe").args(["report", "sid", "pgid"]).output().stdout;
-    Pod::fly(roots::probe()).probe(["report", "sid", "pgid"]).code(0).printed(&own);
+    let own = Run::ours("probe")
+        .args(["report", "sid", "pgid"])
+        .output()
+        .stdout;
+    Pod::fly(roots::probe())
+        .probe(["report", "sid", "pgid"])
+        .code(0)
+        .printed(&own);
     Ok(())
 }
 
@@ -154,17 +245,24 @@ fn signals_are_the_callers() -> TestResult {
         .hook(|| sys::ignore(libc::SIGHUP))
         .output()
         .report();
-    report.is("SigIgn", "0000000000000001").is("SigBlk", "0000000000000000");
+    report
+        .is("SigIgn", "0000000000000001")
+        .is("SigBlk", "0000000000000000");
     Ok(())
 }
 
 fn nested() -> TestResult {
     let (outer, inner) = (roots::probe(), roots::probe());
-    fs::copy(kickstage_tests::command::program("fly"), outer.join("bin/fly")).expect("a copy");
+    fs::copy(
+        kickstage_tests::command::program("fly"),
+        outer.join("bin/fly"),
+    )
+    .expect("a copy");
     let inner = inner.to_str().expect("UTF-8");
     let pod = Pod::fly(&outer).options(["--bind", inner, "/inner"]);
     // A chroot's root is no mount point, so its mounts can't be made private.
-    pod.run(["/bin/fly", "/inner", "/bin/probe", "exit", "5"]).refused(&["private", "chroot"]);
+    pod.run(["/bin/fly", "/inner", "/bin/probe", "exit", "5"])
+        .refused(&["private", "chroot"]);
     Ok(())
 }
 
@@ -174,20 +272,43 @@ fn from_a_chroot() -> TestResult {
     let inner = root.join("inner");
     fs::create_dir_all(inner.join("bin")).expect("a directory");
     fs::copy(root.join("bin/probe"), inner.join("bin/probe")).expect("a copy");
-    fs::copy(kickstage_tests::command::program("fly"), root.join("bin/fly")).expect("a copy");
+    fs::copy(
+        kickstage_tests::command::program("fly"),
+        root.join("bin/fly"),
+    )
+    .expect("a copy");
     let command = Run::ours("probe");
     let root = root.to_str().expect("UTF-8");
     // Not even /proc is there: the directories are, empty.
-    let output = command.args(["chroot", root, ",", "exec", "/bin/fly", "/inner", "/bin/probe", "exit", "5"]).output();
+    let output = command
+        .args([
+            "chroot",
+            root,
+            ",",
+            "exec",
+            "/bin/fly",
+            "/inner",
+            "/bin/probe",
+            "exit",
+            "5",
+        ])
+        .output();
     output.code(254);
-    assert!(output.stderr.starts_with("fly: ") && output.stderr.contains("chroot"), "{}", output.everything());
+    assert!(
+        output.stderr.starts_with("fly: ") && output.stderr.contains("chroot"),
+        "{}",
+        output.everything()
+    );
     Ok(())
 }
 
 fn unprivileged() -> TestResult {
     let root = roots::probe();
     let command = Pod::fly(&root).probe_command(["exit", "0"]);
-    command.hook(|| sys::become_user(1000, 1000)).output().refused(&["Operation not permitted"]);
+    command
+        .hook(|| sys::become_user(1000, 1000))
+        .output()
+        .refused(&["Operation not permitted"]);
     Ok(())
 }
 
@@ -204,12 +325,51 @@ fn everything_together() -> TestResult {
     fs::write(source.join("mark"), "here").expect("a file");
     let source = source.to_str().expect("UTF-8");
     let options = [
-        "--ro", "--tmpfs", "/tmp", "--bind", source, "/root", "--ro-bind", source, "/etc", "--chdir", "/root", "--user", "5:6", "--clearenv",
-        "--setenv", "A", "1",
+        "--ro",
+        "--tmpfs",
+        "/tmp",
+        "--bind",
+        source,
+        "/root",
+        "--ro-bind",
+        source,
+        "/etc",
+        "--chdir",
+        "/root",
+        "--user",
+        "5:6",
+        "--clearenv",
+        "--setenv",
+        "A",
+        "1",
     ];
-    let script = ["report", "cwd", "uid", "gid", "env", ",", "read", "mark", ",", "read", "/etc/mark", ",", "stat", "/tmp", ",", "create", "/x"];
+    let script = [
+        "report",
+        "cwd",
+        "uid",
+        "gid",
+        "env",
+        ",",
+        "read",
+        "mark",
+        ",",
+        "read",
+        "/etc/mark",
+        ",",
+        "stat",
+        "/tmp",
+        ",",
+        "create",
+        "/x",
+    ];
     let output = Pod::fly(&root).options(options).probe(script);
-    output.code(1).has("cwd=/root\n").has("uid=5\n").has("gid=6\n").has("env.A=1\n").has("herehere");
+    output
+        .code(1)
+        .has("cwd=/root\n")
+        .has("uid=5\n")
+        .has("gid=6\n")
+        .has("env.A=1\n")
+        .has("herehere");
     output.has("create /x: EROFS\n").has("stat /tmp: type=dir");
     Ok(())
 }

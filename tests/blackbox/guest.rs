@@ -17,9 +17,17 @@ fn linux_6_1() -> TestResult {
         .lines()
         .rev()
         .find(|line| line.trim_end().ends_with(" skipped"))
-        .map(|line| line.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect())
+        .map(|line| {
+            line.split(|c: char| !c.is_ascii_digit())
+                .filter_map(|part| part.parse().ok())
+                .collect()
+        })
         .unwrap_or_default();
     let expected = runner::guest_tests(&crate::SUITE);
-    assert_eq!(counts, [expected, 0, 0], "passed, failed, skipped in the guest");
+    assert_eq!(
+        counts,
+        [expected, 0, 0],
+        "passed, failed, skipped in the guest"
+    );
     Ok(())
 }

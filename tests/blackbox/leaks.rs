@@ -27,14 +27,28 @@ impl Numbers {
 
 /// What a launcher could leave on disk; names of others come and go.
 fn files() -> BTreeSet<PathBuf> {
-    ["/run", "/tmp", "/var/tmp", "/dev/shm", "/var/lib", "/dev/mqueue"]
-        .into_iter()
-        .flat_map(|folder| compare::names(folder).into_iter().map(move |name| PathBuf::from(folder).join(name)))
-        .filter(|path| {
-            let name = path.to_string_lossy().into_owned();
-            ["kickstage", "stage", "pod-", "fly"].iter().any(|part| name.contains(part)) && !name.contains("kickstage-tests.")
-        })
-        .collect()
+    [
+        "/run",
+        "/tmp",
+        "/var/tmp",
+        "/dev/shm",
+        "/var/lib",
+        "/dev/mqueue",
+    ]
+    .into_iter()
+    .flat_map(|folder| {
+        compare::names(folder)
+            .into_iter()
+            .map(move |name| PathBuf::from(folder).join(name))
+    })
+    .filter(|path| {
+        let name = path.to_string_lossy().into_owned();
+        ["kickstage", "stage", "pod-", "fly"]
+            .iter()
+            .any(|part| name.contains(part))
+            && !name.contains("kickstage-tests.")
+    })
+    .collect()
 }
 
 /// The machine's own tools make a cgroup for each of their commands.
@@ -48,14 +62,35 @@ const KINDS: [&[&str]; 6] = [
     &["run"],
     &["run", "--ephemeral"],
     &["run", "--net=none", "--user", "alice"],
-    &["run", "--readonly-rootfs", "--tmpfs", "/tmp", "--volume", "/etc:/etc:ro"],
+    &[
+        "run",
+        "--readonly-rootfs",
+        "--tmpfs",
+        "/tmp",
+        "--volume",
+        "/etc:/etc:ro",
+    ],
     &["run", "--insecure-options=all", "--hostname", "x"],
     &["run", "--stage1=fly", "--tmpfs", "/tmp"],
 ];
 
 const SCRIPTS: [&[&str]; 3] = [
     &["exit", "0"],
-    &["background", "sleep", "60000", ",", "background", "ignore", "all", ",", "orphan", "1", ",", "sleep", "60000"],
+    &[
+        "background",
+        "sleep",
+        "60000",
+        ",",
+        "background",
+        "ignore",
+        "all",
+        ",",
+        "orphan",
+        "1",
+        ",",
+        "sleep",
+        "60000",
+    ],
     &["create", "/tmp/x", ",", "sleep", "1"],
 ];
 
@@ -95,7 +130,10 @@ fn a_thousand_runs() -> TestResult {
             killed += 1;
         }
     }
-    assert!(killed > 400 && ended > 200, "{killed} killed, {ended} ended by themselves");
+    assert!(
+        killed > 400 && ended > 200,
+        "{killed} killed, {ended} ended by themselves"
+    );
     nothing_left();
     assert_eq!(compare::mounts(), before.0, "mounts");
     assert_eq!(files(), before.1, "files");
@@ -103,7 +141,12 @@ fn a_thousand_runs() -> TestResult {
     // Files that the apps themselves have made aside.
     let after = compare::tree(&root);
     let difference = compare::difference(&tree, &after);
-    assert!(difference.lines().all(|line| line.starts_with("+ tmp/x ") || line.starts_with("- tmp ") || line.starts_with("+ tmp ")), "{difference}");
+    assert!(
+        difference.lines().all(|line| line.starts_with("+ tmp/x ")
+            || line.starts_with("- tmp ")
+            || line.starts_with("+ tmp ")),
+        "{difference}"
+    );
     Ok(())
 }
 
@@ -115,7 +158,11 @@ fn nothing_left() {
         if left.len() <= 2 {
             return;
         }
-        assert!(Instant::now() < deadline, "{:#?}", left.into_iter().map(isolate::describe).collect::<Vec<_>>());
+        assert!(
+            Instant::now() < deadline,
+            "{:#?}",
+            left.into_iter().map(isolate::describe).collect::<Vec<_>>()
+        );
         thread::sleep(Duration::from_millis(5));
     }
 }

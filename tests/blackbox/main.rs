@@ -44,7 +44,12 @@ const fn start(name: &'static str, tests: &'static [Test]) -> Group {
 }
 
 /// A group that only this machine's kernel sees.
-const fn host(name: &'static str, limit: u64, needs: &'static [Requirement], tests: &'static [Test]) -> Group {
+const fn host(
+    name: &'static str,
+    limit: u64,
+    needs: &'static [Requirement],
+    tests: &'static [Test],
+) -> Group {
     Group {
         name,
         in_guest: false,
@@ -87,7 +92,10 @@ const SUITE: runner::Suite = runner::Suite {
     skips: &[
         ("guest::*", Requirement::Guest),
         ("debian::*", Requirement::DebianRoot),
-        ("debian::a_terminal_cannot_be_typed_into", Requirement::Tiocsti),
+        (
+            "debian::a_terminal_cannot_be_typed_into",
+            Requirement::Tiocsti,
+        ),
         ("plan::*", Requirement::Strace),
         ("exec::*", Requirement::Busybox),
         ("exit_codes::*", Requirement::Busybox),

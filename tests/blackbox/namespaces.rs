@@ -42,7 +42,10 @@ fn of_fly() -> TestResult {
 
 fn of_two_pods() -> TestResult {
     let root = roots::probe();
-    let mut first = Pod::new(&root).probe_command(["report", "ns", ",", "echo", "ready", ",", "line"]).open_input().start();
+    let mut first = Pod::new(&root)
+        .probe_command(["report", "ns", ",", "echo", "ready", ",", "line"])
+        .open_input()
+        .start();
     first.wait_for("ready");
     let second = Pod::new(&root).probe(["report", "ns"]).report();
     first.send("\n");
@@ -56,7 +59,17 @@ fn of_two_pods() -> TestResult {
 fn network_none() -> TestResult {
     for options in [&["--net=none"][..], &["--net", "none"]] {
         let script = [
-            "report", "ns", ",", "list", "/sys/class/net", ",", "read", "/sys/class/net/lo/flags", ",", "read", "/proc/net/dev",
+            "report",
+            "ns",
+            ",",
+            "list",
+            "/sys/class/net",
+            ",",
+            "read",
+            "/sys/class/net/lo/flags",
+            ",",
+            "read",
+            "/proc/net/dev",
         ];
         let output = Pod::new(roots::probe()).options(options).probe(script);
         let report = output.report();
@@ -75,7 +88,10 @@ fn network_none() -> TestResult {
 }
 
 fn network_host() -> TestResult {
-    let report = Pod::new(roots::probe()).options(["--net=host"]).probe(["report", "ns"]).report();
+    let report = Pod::new(roots::probe())
+        .options(["--net=host"])
+        .probe(["report", "ns"])
+        .report();
     assert_eq!(differing(&report), ["mnt", "pid", "ipc", "uts"]);
     Ok(())
 }
@@ -83,7 +99,10 @@ fn network_host() -> TestResult {
 fn bad_networks() -> TestResult {
     let root = roots::probe();
     for bad in ["", "nothing", "HOST", "host,none"] {
-        Pod::new(&root).options(["--net", bad]).probe(["exit", "0"]).refused(&["--net"]);
+        Pod::new(&root)
+            .options(["--net", bad])
+            .probe(["exit", "0"])
+            .refused(&["--net"]);
     }
     Ok(())
 }
@@ -93,7 +112,10 @@ fn hostname() -> TestResult {
     let before = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
     let longest = "h".repeat(64);
     for name in ["pod", "a.long-er.name1", &longest] {
-        let report = Pod::new(&root).options(["--hostname", name]).probe(["report", "hostname"]).report();
+        let report = Pod::new(&root)
+            .options(["--hostname", name])
+            .probe(["report", "hostname"])
+            .report();
         report.is("hostname", name);
     }
     let after = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
@@ -104,7 +126,10 @@ fn hostname() -> TestResult {
 fn bad_hostnames() -> TestResult {
     let root = roots::probe();
     for bad in ["", &"h".repeat(65)] {
-        Pod::new(&root).options(["--hostname", bad]).probe(["exit", "0"]).refused(&["host name"]);
+        Pod::new(&root)
+            .options(["--hostname", bad])
+            .probe(["exit", "0"])
+            .refused(&["host name"]);
     }
     Ok(())
 }
@@ -113,32 +138,59 @@ fn bad_hostnames() -> TestResult {
 fn own_proc() -> TestResult {
     let output = Pod::new(roots::probe()).probe(["list", "/proc"]);
     output.code(0);
-    let pids: Vec<&str> = output.stdout.lines().filter(|name| name.parse::<u32>().is_ok()).collect();
+    let pids: Vec<&str> = output
+        .stdout
+        .lines()
+        .filter(|name| name.parse::<u32>().is_ok())
+        .collect();
     assert_eq!(pids, ["1", "2"]);
     Ok(())
 }
 
 fn sys_of_the_network_namespace() -> TestResult {
     let root = roots::probe();
-    Pod::new(&root).options(["--net=none"]).probe(["list", "/sys/class/net"]).code(0).printed("lo\n");
+    Pod::new(&root)
+        .options(["--net=none"])
+        .probe(["list", "/sys/class/net"])
+        .code(0)
+        .printed("lo\n");
     Ok(())
 }
 
 /// All of the pod's mounts, and none of the host's.
 fn mounts_of_a_pod() -> TestResult {
-    let report = Pod::new(roots::probe()).flag("--insecure-options=all").probe(["report", "mount"]).report();
-    let mut targets: Vec<String> = report.mounts().into_iter().map(|mount| mount.target).collect();
+    let report = Pod::new(roots::probe())
+        .flag("--insecure-options=all")
+        .probe(["report", "mount"])
+        .report();
+    let mut targets: Vec<String> = report
+        .mounts()
+        .into_iter()
+        .map(|mount| mount.target)
+        .collect();
     targets.sort();
-    assert_eq!(targets, ["/", "/dev", "/dev/pts", "/dev/shm", "/proc", "/sys"]);
+    assert_eq!(
+        targets,
+        ["/", "/dev", "/dev/pts", "/dev/shm", "/proc", "/sys"]
+    );
     let options = |target: &str| report.mount(target);
-    for (target, kind) in [("/proc", "proc"), ("/sys", "sysfs"), ("/dev", "tmpfs"), ("/dev/pts", "devpts"), ("/dev/shm", "tmpfs")] {
+    for (target, kind) in [
+        ("/proc", "proc"),
+        ("/sys", "sysfs"),
+        ("/dev", "tmpfs"),
+        ("/dev/pts", "devpts"),
+        ("/dev/shm", "tmpfs"),
+    ] {
         let mount = options(target);
         assert_eq!(mount.kind, kind, "{mount:?}");
         assert!(mount.has("nosuid"), "{mount:?}");
         assert_eq!(mount.propagation, "-", "{mount:?}");
     }
     for target in ["/proc", "/sys"] {
-        assert!(options(target).has("nodev") && options(target).has("noexec"), "{target}");
+        assert!(
+            options(target).has("nodev") && options(target).has("noexec"),
+            "{target}"
+        );
     }
     assert!(options("/sys").has("ro"));
     assert!(options("/").has("rw"));
@@ -150,7 +202,11 @@ fn mounts_of_a_pod() -> TestResult {
 fn from_a_private_mount_table() -> TestResult {
     use kickstage_tests::sys;
     let root = roots::probe();
-    for pod in [Pod::new(&root), Pod::fly(&root), Pod::new(&root).flag("--ephemeral")] {
+    for pod in [
+        Pod::new(&root),
+        Pod::fly(&root),
+        Pod::new(&root).flag("--ephemeral"),
+    ] {
         let command = pod.volume("/etc", "/host").probe_command(["exit", "3"]);
         command
             .hook(|| sys::unshare(libc::CLONE_NEWNS))

@@ -15,18 +15,33 @@ tests![
 ];
 
 fn the_app_is_pid_2() -> TestResult {
-    let output = Pod::new(roots::probe()).probe(["report", "pid", "ppid", "pid1", ",", "processes"]);
+    let output =
+        Pod::new(roots::probe()).probe(["report", "pid", "ppid", "pid1", ",", "processes"]);
     let report = output.report();
     report.is("pid", "2").is("ppid", "1");
     // Its name as of the kernel: of the memory file that it was copied into.
-    assert!(report.get("pid1.comm").contains("stage1-in"), "{}", output.stdout);
+    assert!(
+        report.get("pid1.comm").contains("stage1-in"),
+        "{}",
+        output.stdout
+    );
     // Pid 1 and the app; no helper that stays.
     assert_eq!(report.all("process").len(), 2, "{}", output.stdout);
     Ok(())
 }
 
 fn orphans_are_reaped() -> TestResult {
-    let script = ["orphan", "20", ",", "sleep", "150", ",", "zombies", ",", "processes"];
+    let script = [
+        "orphan",
+        "20",
+        ",",
+        "sleep",
+        "150",
+        ",",
+        "zombies",
+        ",",
+        "processes",
+    ];
     let output = Pod::new(roots::probe()).probe(script);
     let report = output.report();
     report.is("zombies", "0");
@@ -35,35 +50,71 @@ fn orphans_are_reaped() -> TestResult {
 }
 
 fn many_children() -> TestResult {
-    Pod::new(roots::probe()).probe(["fork", "1000", ",", "zombies", ",", "exit", "3"]).code(3).has("zombies=0");
+    Pod::new(roots::probe())
+        .probe(["fork", "1000", ",", "zombies", ",", "exit", "3"])
+        .code(3)
+        .has("zombies=0");
     Ok(())
 }
 
 fn the_pod_ends_with_the_app() -> TestResult {
     let script = [
-        "background", "sleep", "60000", ",", "background", "ignore", "all", ",", "background", "session", ",", "exit", "4",
+        "background",
+        "sleep",
+        "60000",
+        ",",
+        "background",
+        "ignore",
+        "all",
+        ",",
+        "background",
+        "session",
+        ",",
+        "exit",
+        "4",
     ];
     let output = Pod::new(roots::probe()).probe(script);
     output.code(4);
-    assert!(output.elapsed < Duration::from_secs(5), "{:?}", output.elapsed);
+    assert!(
+        output.elapsed < Duration::from_secs(5),
+        "{:?}",
+        output.elapsed
+    );
     Ok(())
 }
 
 /// `finish` also checks that the output's pipe is closed.
 fn a_child_that_holds_the_output() -> TestResult {
-    let script = ["background", "session", ",", "background", "ignore", "all", ",", "background", "sleep", "60000"];
+    let script = [
+        "background",
+        "session",
+        ",",
+        "background",
+        "ignore",
+        "all",
+        ",",
+        "background",
+        "sleep",
+        "60000",
+    ];
     Pod::new(roots::probe()).probe(script).code(0).quiet();
     Ok(())
 }
 
 fn parallel_pods_do_not_wait_for_each_other() -> TestResult {
     let root = roots::probe();
-    let long = Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]).start();
+    let long = Pod::new(&root)
+        .probe_command(["echo", "ready", ",", "sleep", "60000"])
+        .start();
     long.wait_for("ready");
     for code in 0..10 {
         let output = Pod::new(&root).probe(["exit", &code.to_string()]);
         output.code(code);
-        assert!(output.elapsed < Duration::from_secs(2), "{:?}", output.elapsed);
+        assert!(
+            output.elapsed < Duration::from_secs(2),
+            "{:?}",
+            output.elapsed
+        );
     }
     long.signal(libc::SIGTERM);
     long.finish().code(143);
@@ -73,7 +124,9 @@ fn parallel_pods_do_not_wait_for_each_other() -> TestResult {
 /// An idle pod uses no processor time: pid 1 and stage0 sleep in a call.
 fn nothing_waits() -> TestResult {
     let root = roots::probe();
-    let pod = Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]).start();
+    let pod = Pod::new(&root)
+        .probe_command(["echo", "ready", ",", "sleep", "60000"])
+        .start();
     pod.wait_for("ready");
     let switches = |pid: i32| -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
@@ -85,7 +138,10 @@ fn nothing_waits() -> TestResult {
     };
     // It may still be on its way into the wait.
     std::thread::sleep(Duration::from_millis(50));
-    let others: Vec<i32> = kickstage_tests::isolate::processes().into_iter().filter(|pid| *pid > 2).collect();
+    let others: Vec<i32> = kickstage_tests::isolate::processes()
+        .into_iter()
+        .filter(|pid| *pid > 2)
+        .collect();
     let before: Vec<u64> = others.iter().map(|pid| switches(*pid)).collect();
     std::thread::sleep(Duration::from_millis(300));
     let after: Vec<u64> = others.iter().map(|pid| switches(*pid)).collect();

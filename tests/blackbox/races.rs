@@ -10,11 +10,17 @@ use std::{
 
 use kickstage_tests::{TestResult, command::program, compare, roots, tests};
 
-tests![cve_2021_30465_target_on_a_shared_volume, cve_2021_30465_mount_points_of_the_root];
+tests![
+    cve_2021_30465_target_on_a_shared_volume,
+    cve_2021_30465_mount_points_of_the_root
+];
 
 /// Starts that race; KICKSTAGE_STARTS changes it.
 fn starts() -> usize {
-    std::env::var("KICKSTAGE_STARTS").ok().and_then(|value| value.parse().ok()).unwrap_or(10_000)
+    std::env::var("KICKSTAGE_STARTS")
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(10_000)
 }
 
 /// Swaps both names as fast as it can, for as long as it lives.
@@ -64,15 +70,34 @@ fn race(count: usize, arguments: &[&str]) -> usize {
 /// Another pod shares the volume and swaps a directory in it with a link to
 /// a directory of the host, by its path from there.
 fn cve_2021_30465_target_on_a_shared_volume() -> TestResult {
-    let (root, shared, extra) = (roots::probe(), roots::directory("shared"), roots::directory("extra"));
+    let (root, shared, extra) = (
+        roots::probe(),
+        roots::directory("shared"),
+        roots::directory("extra"),
+    );
     let decoy = roots::directory("decoy");
     let before = compare::tree(&decoy);
     fs::create_dir(shared.join("a")).expect("a directory");
     symlink(&decoy, shared.join("b")).expect("a link");
     let attacker = Attacker::start(&shared.join("a"), &shared.join("b"));
-    let (volume, inner) = (format!("{}:/data", shared.display()), format!("{}:/data/a/new", extra.display()));
+    let (volume, inner) = (
+        format!("{}:/data", shared.display()),
+        format!("{}:/data/a/new", extra.display()),
+    );
     let root = root.to_str().expect("UTF-8");
-    let words = ["run", "--volume", &volume, "--volume", &inner, "--rootfs", root, "--", "/bin/probe", "exit", "0"];
+    let words = [
+        "run",
+        "--volume",
+        &volume,
+        "--volume",
+        &inner,
+        "--rootfs",
+        root,
+        "--",
+        "/bin/probe",
+        "exit",
+        "0",
+    ];
     let worked = race(starts() * 4 / 5, &words);
     drop(attacker);
     println!("{worked} starts worked");

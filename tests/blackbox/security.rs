@@ -35,7 +35,10 @@ fn programs() -> Vec<(Vec<u8>, String)> {
         .map(|name| {
             let path = kickstage_tests::command::program(name);
             let bytes = fs::read(&path).expect("a program");
-            (bytes, format!("{:?}", fs::metadata(&path).expect("a program").modified()))
+            (
+                bytes,
+                format!("{:?}", fs::metadata(&path).expect("a program").modified()),
+            )
         })
         .collect()
 }
@@ -49,7 +52,19 @@ fn cve_2019_5736_proc_1_exe() -> TestResult {
             pod = pod.flag("--insecure-options=all");
         }
         let script = [
-            "open", "/proc/1/exe", "w", ",", "write", "/proc/1/exe", "owned", ",", "append", "/proc/1/exe", "owned", ",", "remount-rw",
+            "open",
+            "/proc/1/exe",
+            "w",
+            ",",
+            "write",
+            "/proc/1/exe",
+            "owned",
+            ",",
+            "append",
+            "/proc/1/exe",
+            "owned",
+            ",",
+            "remount-rw",
             "/proc/1/exe",
         ];
         pod.probe(script).code(1).lacks(": ok");
@@ -64,10 +79,21 @@ fn cve_2019_5736_proc_self_exe_as_program() -> TestResult {
     let (root, before) = (roots::probe(), programs());
     symlink("/proc/self/exe", root.join("bin/link")).expect("a link");
     fs::write(root.join("bin/script"), "#!/proc/self/exe\n").expect("a script");
-    fs::set_permissions(root.join("bin/script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    fs::set_permissions(
+        root.join("bin/script"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .expect("a mode");
     for program in ["/proc/self/exe", "/proc/1/exe", "/bin/link", "/bin/script"] {
-        for pod in [Pod::new(&root), Pod::new(&root).flag("--insecure-options=all"), Pod::new(&root).flag("--stage1=fly")] {
-            let output = pod.command([program, "write", "/proc/self/exe", "owned"]).limit(std::time::Duration::from_secs(5)).output();
+        for pod in [
+            Pod::new(&root),
+            Pod::new(&root).flag("--insecure-options=all"),
+            Pod::new(&root).flag("--stage1=fly"),
+        ] {
+            let output = pod
+                .command([program, "write", "/proc/self/exe", "owned"])
+                .limit(std::time::Duration::from_secs(5))
+                .output();
             assert!(!output.late, "{}", output.everything());
             assert_ne!(output.code, Some(0), "{}", output.everything());
         }
@@ -81,9 +107,17 @@ fn cve_2024_21626_inherited_directories() -> TestResult {
     let directory = fs::File::open("/").expect("a directory");
     for number in 3..=20 {
         let directory = directory.try_clone().expect("a descriptor");
-        let script = ["report", "fd", ",", "list", &format!("/proc/self/fd/{number}/etc")];
+        let script = [
+            "report",
+            "fd",
+            ",",
+            "list",
+            &format!("/proc/self/fd/{number}/etc"),
+        ];
         let command = Pod::new(&root).probe_command(script);
-        let output = command.hook(move || sys::duplicate_onto(&directory, number)).output();
+        let output = command
+            .hook(move || sys::duplicate_onto(&directory, number))
+            .output();
         output.code(1).has("ENOENT").lacks(&format!("fd.{number}="));
     }
     Ok(())
@@ -95,19 +129,27 @@ fn cve_2024_21626_working_directory() -> TestResult {
     let directory = fs::File::open("/").expect("a directory");
     symlink("/proc/self/fd/7", root.join("link")).expect("a link");
     for number in (3..=9).chain([20]) {
-        for path in [format!("/proc/self/fd/{number}"), format!("/proc/thread-self/fd/{number}/.."), format!("/proc/1/fd/{number}")] {
+        for path in [
+            format!("/proc/self/fd/{number}"),
+            format!("/proc/thread-self/fd/{number}/.."),
+            format!("/proc/1/fd/{number}"),
+        ] {
             for pod in [
                 Pod::new(&root).options(["--working-dir", &path]),
                 Pod::fly(&root).options(["--chdir", &path]),
             ] {
                 let directory = directory.try_clone().expect("a descriptor");
                 let command = pod.probe_command(["report", "cwd"]);
-                let output = command.hook(move || sys::duplicate_onto(&directory, 7)).output();
+                let output = command
+                    .hook(move || sys::duplicate_onto(&directory, 7))
+                    .output();
                 output.refused(&[&path]);
             }
         }
     }
-    let output = Pod::new(&root).options(["--working-dir", "/link"]).probe(["report", "cwd"]);
+    let output = Pod::new(&root)
+        .options(["--working-dir", "/link"])
+        .probe(["report", "cwd"]);
     output.refused(&["/link"]);
     Ok(())
 }
@@ -125,10 +167,20 @@ fn replace(root: &Path, name: &str, target: impl AsRef<Path>) {
 fn cve_2019_16884_proc_is_a_symlink() -> TestResult {
     for name in ["proc", "sys"] {
         let decoy = roots::directory("decoy");
-        for target in [decoy.to_str().expect("UTF-8"), "/tmp", "tmp", "/nowhere", "."] {
+        for target in [
+            decoy.to_str().expect("UTF-8"),
+            "/tmp",
+            "tmp",
+            "/nowhere",
+            ".",
+        ] {
             let root = roots::probe();
             replace(&root, name, target);
-            for pod in [Pod::new(&root), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
+            for pod in [
+                Pod::new(&root),
+                Pod::new(&root).flag("--ephemeral"),
+                Pod::fly(&root),
+            ] {
                 pod.probe(["exit", "0"]).refused(&[name, "symbolic link"]);
             }
         }
@@ -139,16 +191,37 @@ fn cve_2019_16884_proc_is_a_symlink() -> TestResult {
 
 fn cve_2019_16884_proc_is_covered_by_a_volume() -> TestResult {
     let source = roots::directory("source");
-    for target in ["/proc", "/proc/self", "/sys", "/sys/kernel", "/dev", "/proc/sys/kernel", "proc", "/tmp/../proc"] {
+    for target in [
+        "/proc",
+        "/proc/self",
+        "/sys",
+        "/sys/kernel",
+        "/dev",
+        "/proc/sys/kernel",
+        "proc",
+        "/tmp/../proc",
+    ] {
         let root = roots::probe();
-        Pod::new(&root).volume(&source, target).probe(["exit", "0"]).refused(&[target]);
-        Pod::new(&root).options(["--tmpfs", target]).probe(["exit", "0"]).refused(&[target]);
+        Pod::new(&root)
+            .volume(&source, target)
+            .probe(["exit", "0"])
+            .refused(&[target]);
+        Pod::new(&root)
+            .options(["--tmpfs", target])
+            .probe(["exit", "0"])
+            .refused(&[target]);
     }
     // By a link of the image.
     let root = roots::probe();
     symlink("/proc", root.join("link")).expect("a link");
-    Pod::new(&root).volume(&source, "/link").probe(["exit", "0"]).refused(&["/link"]);
-    Pod::new(&root).volume(&source, "/link/self").probe(["exit", "0"]).refused(&["/link"]);
+    Pod::new(&root)
+        .volume(&source, "/link")
+        .probe(["exit", "0"])
+        .refused(&["/link"]);
+    Pod::new(&root)
+        .volume(&source, "/link/self")
+        .probe(["exit", "0"])
+        .refused(&["/link"]);
     assert!(compare::names(&source).is_empty());
     Ok(())
 }
@@ -158,11 +231,20 @@ fn cve_2026_41579_dev_is_a_symlink() -> TestResult {
     let decoy = roots::directory("decoy");
     fs::write(decoy.join("null"), "decoy").expect("a file");
     let before = compare::tree(&decoy);
-    for target in [decoy.to_str().expect("UTF-8"), "../../../../../../../../dev", "/tmp", "/"] {
+    for target in [
+        decoy.to_str().expect("UTF-8"),
+        "../../../../../../../../dev",
+        "/tmp",
+        "/",
+    ] {
         let root = roots::probe();
         replace(&root, "dev", target);
         let tree = compare::tree(&root);
-        for pod in [Pod::new(&root), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
+        for pod in [
+            Pod::new(&root),
+            Pod::new(&root).flag("--ephemeral"),
+            Pod::fly(&root),
+        ] {
             pod.probe(["exit", "0"]).refused(&["dev", "symbolic link"]);
         }
         assert_eq!(compare::tree(&root), tree);
@@ -180,12 +262,24 @@ fn cve_2019_18837_parent_is_a_symlink() -> TestResult {
     symlink(&decoy, root.join("link")).expect("a link");
     symlink("../../../../../../../../../../..", root.join("up")).expect("a link");
     let up = format!("/up{}/below", decoy.display());
-    for pod in [Pod::new(&root), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
+    for pod in [
+        Pod::new(&root),
+        Pod::new(&root).flag("--ephemeral"),
+        Pod::fly(&root),
+    ] {
         for target in ["/link/new/folder", up.as_str()] {
-            pod.clone().volume(&source, target).probe(["exit", "0"]).code(0);
-            pod.clone().options(["--tmpfs", target]).probe(["exit", "0"]).code(0);
+            pod.clone()
+                .volume(&source, target)
+                .probe(["exit", "0"])
+                .code(0);
+            pod.clone()
+                .options(["--tmpfs", target])
+                .probe(["exit", "0"])
+                .code(0);
         }
-        pod.volume(&file, "/link/new/file").probe(["exit", "0"]).code(0);
+        pod.volume(&file, "/link/new/file")
+            .probe(["exit", "0"])
+            .code(0);
         assert!(compare::names(&decoy).is_empty(), "the host was written");
     }
     Ok(())
@@ -198,10 +292,31 @@ fn cve_2025_31133_dev_null_is_a_symlink() -> TestResult {
     fs::write(&decoy, "decoy").expect("a file");
     symlink(&decoy, root.join("dev/null")).expect("a link");
     symlink("/proc/sys/kernel/core_pattern", root.join("dev/zero")).expect("a link");
-    let script = ["stat", "/dev/null", ",", "write", "/dev/null", "x", ",", "read", "/proc/timer_list", ",", "read", "/proc/keys"];
+    let script = [
+        "stat",
+        "/dev/null",
+        ",",
+        "write",
+        "/dev/null",
+        "x",
+        ",",
+        "read",
+        "/proc/timer_list",
+        ",",
+        "read",
+        "/proc/keys",
+    ];
     let output = Pod::new(&root).probe(script);
-    assert!(output.stdout.starts_with("stat /dev/null: type=char"), "{}", output.everything());
-    assert!(output.stdout.lines().count() <= 4, "a masked path has contents\n{}", output.everything());
+    assert!(
+        output.stdout.starts_with("stat /dev/null: type=char"),
+        "{}",
+        output.everything()
+    );
+    assert!(
+        output.stdout.lines().count() <= 4,
+        "a masked path has contents\n{}",
+        output.everything()
+    );
     assert_eq!(fs::read_to_string(&decoy).expect("a file"), "decoy");
     Ok(())
 }
@@ -214,11 +329,25 @@ fn cve_2025_52565_console_is_a_symlink() -> TestResult {
     fs::create_dir(root.join("dev/pts")).expect("a directory");
     symlink(&decoy, root.join("dev/pts/0")).expect("a link");
     let terminal = Terminal::new(24, 80);
-    let script = ["stat", "/dev/console", ",", "write", "/dev/console", "to the console", ",", "echo", "end"];
+    let script = [
+        "stat",
+        "/dev/console",
+        ",",
+        "write",
+        "/dev/console",
+        "to the console",
+        ",",
+        "echo",
+        "end",
+    ];
     let pod = terminal.start(Pod::new(&root).probe_command(script));
     terminal.wait_for("end");
     pod.finish().code(0);
-    assert!(terminal.shown().contains("stat /dev/console: type=char"), "{:?}", terminal.shown());
+    assert!(
+        terminal.shown().contains("stat /dev/console: type=char"),
+        "{:?}",
+        terminal.shown()
+    );
     assert_eq!(fs::read_to_string(&decoy).expect("a file"), "decoy");
     Ok(())
 }
@@ -229,13 +358,27 @@ fn cve_2025_52881_procfs_writes() -> TestResult {
     let root = roots::probe();
     let target = roots::directory("decoy").join("file");
     fs::write(&target, "decoy").expect("a file");
-    for folder in ["proc/self/attr", "proc/self/task", "proc/thread-self/attr", "proc/sys/kernel"] {
+    for folder in [
+        "proc/self/attr",
+        "proc/self/task",
+        "proc/thread-self/attr",
+        "proc/sys/kernel",
+    ] {
         fs::create_dir_all(root.join(folder)).expect("a directory");
     }
-    for name in ["proc/self/attr/exec", "proc/thread-self/attr/exec", "proc/self/setgroups", "proc/sys/kernel/hostname"] {
+    for name in [
+        "proc/self/attr/exec",
+        "proc/thread-self/attr/exec",
+        "proc/self/setgroups",
+        "proc/sys/kernel/hostname",
+    ] {
         symlink(&target, root.join(name)).expect("a link");
     }
-    for pod in [Pod::new(&root).options(["--hostname", "x"]), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
+    for pod in [
+        Pod::new(&root).options(["--hostname", "x"]),
+        Pod::new(&root).flag("--ephemeral"),
+        Pod::fly(&root),
+    ] {
         pod.probe(["exit", "0"]).code(0);
         assert_eq!(fs::read_to_string(&target).expect("a file"), "decoy");
     }
@@ -246,9 +389,16 @@ fn cve_2025_52881_procfs_writes() -> TestResult {
 fn cve_2022_29162_inheritable_capabilities() -> TestResult {
     let root = roots::probe();
     for capability in [10, 13, 21] {
-        for pod in [Pod::new(&root), Pod::new(&root).flag("--insecure-options=all"), Pod::fly(&root).options(["--user", "1000"])] {
+        for pod in [
+            Pod::new(&root),
+            Pod::new(&root).flag("--insecure-options=all"),
+            Pod::fly(&root).options(["--user", "1000"]),
+        ] {
             let command = pod.clone().probe_command(["report", "CapInh", "CapAmb"]);
-            let report = command.hook(move || sys::make_ambient(capability)).output().report();
+            let report = command
+                .hook(move || sys::make_ambient(capability))
+                .output()
+                .report();
             let sets = (report.get("CapInh"), report.get("CapAmb"));
             assert_eq!(sets, ("0000000000000000", "0000000000000000"), "{pod:?}");
         }
@@ -260,14 +410,33 @@ fn cve_2016_9962_pid_one_is_not_dumpable() -> TestResult {
     // With all capabilities too: then it may be read, and holds no directory
     // of the host.
     let root = roots::probe();
-    Pod::new(&root).probe(["readlink", "/proc/1/fd/0"]).code(1).printed("readlink /proc/1/fd/0: EACCES\n");
-    let script = ["list", "/proc/1/fd", ",", "readlink", "/proc/1/root", ",", "list", "/proc/1/cwd", ",", "list", "/proc/1/root"];
+    Pod::new(&root)
+        .probe(["readlink", "/proc/1/fd/0"])
+        .code(1)
+        .printed("readlink /proc/1/fd/0: EACCES\n");
+    let script = [
+        "list",
+        "/proc/1/fd",
+        ",",
+        "readlink",
+        "/proc/1/root",
+        ",",
+        "list",
+        "/proc/1/cwd",
+        ",",
+        "list",
+        "/proc/1/root",
+    ];
     let output = Pod::new(&root).flag("--insecure-options=all").probe(script);
     for name in fs::read_dir("/").expect("a root").flatten() {
         let name = name.file_name();
         let name = name.to_string_lossy();
         let own = ["bin", "dev", "etc", "proc", "root", "sys", "tmp"].contains(&&*name);
-        assert!(own || !output.stdout.lines().any(|line| line == name), "{name}\n{}", output.everything());
+        assert!(
+            own || !output.stdout.lines().any(|line| line == name),
+            "{name}\n{}",
+            output.everything()
+        );
     }
     Ok(())
 }
@@ -291,7 +460,10 @@ fn cve_2026_30892_user_as_number() -> TestResult {
     let root = roots::probe();
     for user in 1..10 {
         let user = user.to_string();
-        let report = Pod::new(&root).options(["--user", &user]).probe(["report", "uid", "euid"]).report();
+        let report = Pod::new(&root)
+            .options(["--user", &user])
+            .probe(["report", "uid", "euid"])
+            .report();
         report.is("uid", &user).is("euid", &user);
     }
     Ok(())
@@ -301,10 +473,15 @@ fn cve_2020_15257_no_abstract_socket() -> TestResult {
     let root = roots::probe();
     let sockets = || {
         let text = fs::read_to_string("/proc/net/unix").expect("a table");
-        text.lines().filter_map(|line| line.split_whitespace().nth(7).map(str::to_owned)).collect::<Vec<_>>()
+        text.lines()
+            .filter_map(|line| line.split_whitespace().nth(7).map(str::to_owned))
+            .collect::<Vec<_>>()
     };
     let mut before = sockets();
-    let mut pod = Pod::new(&root).probe_command(["echo", "ready", ",", "line"]).open_input().start();
+    let mut pod = Pod::new(&root)
+        .probe_command(["echo", "ready", ",", "line"])
+        .open_input()
+        .start();
     pod.wait_for("ready");
     let mut during = sockets();
     pod.send("\n");
@@ -340,7 +517,11 @@ fn cve_2021_43784_overlong() -> TestResult {
             let output = pod.probe(["report", "env"]);
             if output.code == Some(254) {
                 output.refused(&[]);
-                assert!(output.stderr.len() < 200_000, "{} bytes of error", output.stderr.len());
+                assert!(
+                    output.stderr.len() < 200_000,
+                    "{} bytes of error",
+                    output.stderr.len()
+                );
             } else {
                 output.code(0).has(&long);
             }
@@ -356,14 +537,18 @@ fn cve_2021_43784_overlong() -> TestResult {
         }
     }
     // Many of each.
-    let many: Vec<String> = (0..5000).flat_map(|index| ["--set-env".to_owned(), format!("NAME{index}=value")]).collect();
+    let many: Vec<String> = (0..5000)
+        .flat_map(|index| ["--set-env".to_owned(), format!("NAME{index}=value")])
+        .collect();
     let output = Pod::new(&root).options(&many).probe(["report", "env"]);
     if output.code == Some(254) {
         output.refused(&[]);
     } else {
         output.code(0).has("env.NAME4999=value");
     }
-    let many: Vec<String> = (0..2000).flat_map(|index| ["--tmpfs".to_owned(), format!("/t/{index}")]).collect();
+    let many: Vec<String> = (0..2000)
+        .flat_map(|index| ["--tmpfs".to_owned(), format!("/t/{index}")])
+        .collect();
     let output = Pod::new(&root).options(&many).probe(["exit", "0"]);
     if output.code != Some(0) {
         output.refused(&[]);
@@ -376,10 +561,27 @@ fn cve_2023_25809_cgroups() -> TestResult {
     let root = roots::probe();
     let before = compare::cgroups();
     let script = [
-        "mkdir", "/sys/fs/cgroup/x", ",", "mkdir", "/sys/fs/cgroup/memory/x", ",", "mkdir", "/sys/fs/cgroup/unified/x", ",", "open",
-        "/sys/fs/cgroup/cgroup.procs", "w", ",", "open", "/sys/fs/cgroup/memory/release_agent", "w",
+        "mkdir",
+        "/sys/fs/cgroup/x",
+        ",",
+        "mkdir",
+        "/sys/fs/cgroup/memory/x",
+        ",",
+        "mkdir",
+        "/sys/fs/cgroup/unified/x",
+        ",",
+        "open",
+        "/sys/fs/cgroup/cgroup.procs",
+        "w",
+        ",",
+        "open",
+        "/sys/fs/cgroup/memory/release_agent",
+        "w",
     ];
-    for pod in [Pod::new(&root), Pod::new(&root).flag("--insecure-options=all")] {
+    for pod in [
+        Pod::new(&root),
+        Pod::new(&root).flag("--insecure-options=all"),
+    ] {
         pod.probe(script).code(1).lacks(": ok");
     }
     assert_eq!(compare::cgroups(), before);
@@ -394,8 +596,14 @@ fn cve_2018_15664_mount_points_inside() -> TestResult {
     for name in ["proc", "sys", "dev", "tmp"] {
         symlink(decoy.join(name), root.join(name)).expect("a link");
     }
-    for pod in [Pod::new(&root), Pod::new(&root).flag("--ephemeral"), Pod::fly(&root)] {
-        pod.options(["--tmpfs", "/tmp"]).probe(["exit", "0"]).refused(&[]);
+    for pod in [
+        Pod::new(&root),
+        Pod::new(&root).flag("--ephemeral"),
+        Pod::fly(&root),
+    ] {
+        pod.options(["--tmpfs", "/tmp"])
+            .probe(["exit", "0"])
+            .refused(&[]);
     }
     assert!(compare::names(&decoy).is_empty());
     Ok(())
@@ -410,7 +618,9 @@ fn rkt_fly_read_only_bind() -> TestResult {
         Pod::new(&root).options(["--stage1=fly", "--volume", &format!("{source}:/data:ro")]),
     ];
     for pod in pods {
-        pod.probe(["create", "/data/x"]).code(1).printed("create /data/x: EROFS\n");
+        pod.probe(["create", "/data/x"])
+            .code(1)
+            .printed("create /data/x: EROFS\n");
     }
     Ok(())
 }

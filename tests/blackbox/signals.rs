@@ -36,19 +36,28 @@ fn forwarded() -> TestResult {
         let pod = Pod::new(&root).probe_command(["catch", "all"]).start();
         pod.wait_for("waiting");
         pod.signal(number);
-        pod.finish().code(0).printed(&format!("catch: waiting\ncatch: {name}\n"));
+        pod.finish()
+            .code(0)
+            .printed(&format!("catch: waiting\ncatch: {name}\n"));
     }
     Ok(())
 }
 
 fn forwarded_more_than_once() -> TestResult {
     let root = roots::probe();
-    let script = ["catch", "USR1", ",", "catch", "USR1", ",", "catch", "USR2", "TERM", ",", "exit", "9"];
+    let script = [
+        "catch", "USR1", ",", "catch", "USR1", ",", "catch", "USR2", "TERM", ",", "exit", "9",
+    ];
     let pod = Pod::new(&root).probe_command(script).start();
-    for (count, signal) in [libc::SIGUSR1, libc::SIGUSR1, libc::SIGTERM].into_iter().enumerate() {
+    for (count, signal) in [libc::SIGUSR1, libc::SIGUSR1, libc::SIGTERM]
+        .into_iter()
+        .enumerate()
+    {
         let waiting = "catch: waiting\n";
         let so_far = ["", "catch: SIGUSR1\n", "catch: SIGUSR1\n"];
-        let expected: String = so_far[1..=count].iter().fold(waiting.to_owned(), |text, caught| text + caught + waiting);
+        let expected: String = so_far[1..=count]
+            .iter()
+            .fold(waiting.to_owned(), |text, caught| text + caught + waiting);
         pod.wait_for(&expected);
         pod.signal(signal);
     }
@@ -60,7 +69,9 @@ fn forwarded_more_than_once() -> TestResult {
 fn default_actions() -> TestResult {
     let root = roots::probe();
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGUSR1] {
-        let pod = Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]).start();
+        let pod = Pod::new(&root)
+            .probe_command(["echo", "ready", ",", "sleep", "60000"])
+            .start();
         pod.wait_for("ready");
         pod.signal(signal);
         pod.finish().code(128 + signal);
@@ -80,7 +91,9 @@ fn a_shell_is_interrupted() -> TestResult {
 
 fn ignored_by_the_app() -> TestResult {
     let root = roots::probe();
-    let script = ["ignore", "TERM", "INT", ",", "echo", "ready", ",", "sleep", "300", ",", "exit", "5"];
+    let script = [
+        "ignore", "TERM", "INT", ",", "echo", "ready", ",", "sleep", "300", ",", "exit", "5",
+    ];
     let pod = Pod::new(&root).probe_command(script).start();
     pod.wait_for("ready");
     pod.signal(libc::SIGINT);
@@ -95,7 +108,9 @@ fn fly_is_the_app() -> TestResult {
     app.wait_for("waiting");
     app.signal(libc::SIGTERM);
     app.finish().code(0).has("catch: SIGTERM");
-    let app = Pod::fly(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]).start();
+    let app = Pod::fly(&root)
+        .probe_command(["echo", "ready", ",", "sleep", "60000"])
+        .start();
     app.wait_for("ready");
     app.signal(libc::SIGTERM);
     app.finish().killed(libc::SIGTERM);
@@ -110,15 +125,34 @@ fn alone() {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    let left: Vec<String> = isolate::processes().into_iter().map(isolate::describe).collect();
+    let left: Vec<String> = isolate::processes()
+        .into_iter()
+        .map(isolate::describe)
+        .collect();
     panic!("still there a second later: {left:#?}");
 }
 
 fn killed_launcher_ends_the_pod() -> TestResult {
     let root = roots::probe();
     let script = [
-        "ignore", "TERM", "HUP", "INT", ",", "background", "sleep", "60000", ",", "background", "ignore", "all", ",",
-        "echo", "ready", ",", "sleep", "60000",
+        "ignore",
+        "TERM",
+        "HUP",
+        "INT",
+        ",",
+        "background",
+        "sleep",
+        "60000",
+        ",",
+        "background",
+        "ignore",
+        "all",
+        ",",
+        "echo",
+        "ready",
+        ",",
+        "sleep",
+        "60000",
     ];
     let pod = Pod::new(&root).probe_command(script).start();
     pod.wait_for("ready");
@@ -154,13 +188,21 @@ fn child_of(parent: i32) -> i32 {
 
 fn killed_pid_one() -> TestResult {
     let root = roots::probe();
-    let pod = Pod::new(&root).probe_command(["error", "ready", ",", "echo", "ready", ",", "sleep", "60000"]).start();
+    let pod = Pod::new(&root)
+        .probe_command([
+            "error", "ready", ",", "echo", "ready", ",", "sleep", "60000",
+        ])
+        .start();
     pod.wait_for("ready");
     sys::kill(child_of(pod.pid()), libc::SIGKILL).expect("pid 1 runs");
     let output = pod.finish();
     output.code(254);
     let lines: Vec<&str> = output.stderr.lines().collect();
-    assert!(lines.len() == 2 && lines[1].starts_with("stage0: "), "{}", output.everything());
+    assert!(
+        lines.len() == 2 && lines[1].starts_with("stage0: "),
+        "{}",
+        output.everything()
+    );
     alone();
     Ok(())
 }
@@ -179,7 +221,9 @@ fn stopped_and_continued() -> TestResult {
 /// Not even as root of the pod.
 fn pid_one_is_out_of_reach() -> TestResult {
     let root = roots::probe();
-    let script = ["kill", "1", "KILL", ",", "kill", "1", "STOP", ",", "sleep", "20", ",", "echo", "alive"];
+    let script = [
+        "kill", "1", "KILL", ",", "kill", "1", "STOP", ",", "sleep", "20", ",", "echo", "alive",
+    ];
     Pod::new(&root).probe(script).code(0).has("alive");
     Ok(())
 }
@@ -196,7 +240,9 @@ fn callers_blocked_and_ignored() -> TestResult {
         .hook(|| sys::block(libc::SIGUSR1))
         .output()
         .report();
-    report.is("SigBlk", "0000000000000000").is("SigIgn", "0000000000000000");
+    report
+        .is("SigBlk", "0000000000000000")
+        .is("SigIgn", "0000000000000000");
     Ok(())
 }
 

@@ -37,7 +37,12 @@ tests![
 fn init_by_name() -> TestResult {
     let root = roots::probe();
     for options in [&["--stage1=init"][..], &["--stage1", "init"]] {
-        Pod::new(&root).options(options).probe(["report", "pid", "pid1"]).report().is("pid", "2").is("pid1.exe", "EACCES");
+        Pod::new(&root)
+            .options(options)
+            .probe(["report", "pid", "pid1"])
+            .report()
+            .is("pid", "2")
+            .is("pid1.exe", "EACCES");
     }
     Ok(())
 }
@@ -46,7 +51,11 @@ fn init_by_path() -> TestResult {
     let root = roots::probe();
     let copy = roots::fresh("init");
     fs::copy(program("stage1-init"), &copy).expect("a copy");
-    Pod::new(&root).flag(&format!("--stage1=init:{}", copy.display())).probe(["exit", "7"]).code(7).quiet();
+    Pod::new(&root)
+        .flag(&format!("--stage1=init:{}", copy.display()))
+        .probe(["exit", "7"])
+        .code(7)
+        .quiet();
     Ok(())
 }
 
@@ -59,7 +68,10 @@ fn stage0_in(folder: &Path) -> PathBuf {
 }
 
 fn start(stage0: &Path, root: &Path) -> Run {
-    Run::new(stage0).args(["run", "--rootfs"]).arg(root).args(["--", "/bin/probe", "exit", "7"])
+    Run::new(stage0)
+        .args(["run", "--rootfs"])
+        .arg(root)
+        .args(["--", "/bin/probe", "exit", "7"])
 }
 
 fn init_is_found_beside_stage0() -> TestResult {
@@ -88,7 +100,9 @@ fn init_is_found_in_libexec() -> TestResult {
 fn init_is_missing() -> TestResult {
     let (root, folder) = (roots::probe(), roots::directory("lonely"));
     let stage0 = stage0_in(&folder.join("bin"));
-    start(&stage0, &root).output().refused(&["stage1-init", "No such file or directory"]);
+    start(&stage0, &root)
+        .output()
+        .refused(&["stage1-init", "No such file or directory"]);
     // The other flavours do not need it.
     Run::new(&stage0)
         .args(["run", "--stage1=fly", "--rootfs"])
@@ -104,15 +118,27 @@ fn init_that_is_no_program() -> TestResult {
     let text = roots::fresh("text");
     fs::write(&text, "no program").expect("a file");
     fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).expect("a mode");
-    Pod::new(&root).flag(&format!("--stage1=init:{}", text.display())).probe(["exit", "0"]).refused(&["Exec format error"]);
-    Pod::new(&root).flag("--stage1=init:/nope").probe(["exit", "0"]).refused(&["/nope", "No such file or directory"]);
-    Pod::new(&root).flag("--stage1=init:/etc").probe(["exit", "0"]).refused(&["/etc"]);
+    Pod::new(&root)
+        .flag(&format!("--stage1=init:{}", text.display()))
+        .probe(["exit", "0"])
+        .refused(&["Exec format error"]);
+    Pod::new(&root)
+        .flag("--stage1=init:/nope")
+        .probe(["exit", "0"])
+        .refused(&["/nope", "No such file or directory"]);
+    Pod::new(&root)
+        .flag("--stage1=init:/etc")
+        .probe(["exit", "0"])
+        .refused(&["/etc"]);
     Ok(())
 }
 
 fn fly_is_one_process() -> TestResult {
     let root = roots::probe();
-    let running = Pod::new(&root).flag("--stage1=fly").probe_command(["report", "pid"]).start();
+    let running = Pod::new(&root)
+        .flag("--stage1=fly")
+        .probe_command(["report", "pid"])
+        .start();
     let pid = running.pid();
     running.finish().report().is("pid", &pid.to_string());
     Ok(())
@@ -124,20 +150,56 @@ fn fly_isolates_files() -> TestResult {
     let pod = Pod::new(&root)
         .flag("--stage1=fly")
         .options(["--volume", &format!("{}:/data:ro", source.display())])
-        .options(["--tmpfs", "/tmp", "--set-env", "A=1", "--working-dir", "/data", "--user", "alice"]);
-    let script = ["read", "mark", ",", "create", "/tmp/x", ",", "create", "/data/x", ",", "report", "uid", "gid", "env", "cwd"];
+        .options([
+            "--tmpfs",
+            "/tmp",
+            "--set-env",
+            "A=1",
+            "--working-dir",
+            "/data",
+            "--user",
+            "alice",
+        ]);
+    let script = [
+        "read", "mark", ",", "create", "/tmp/x", ",", "create", "/data/x", ",", "report", "uid",
+        "gid", "env", "cwd",
+    ];
     let output = pod.probe(script);
-    output.code(1).has("here").has("create /tmp/x: ok").has("create /data/x: EROFS");
-    output.has("uid=1000\n").has("gid=1000\n").has("env.A=1\n").has("cwd=/data\n").lacks("env.TERM");
+    output
+        .code(1)
+        .has("here")
+        .has("create /tmp/x: ok")
+        .has("create /data/x: EROFS");
+    output
+        .has("uid=1000\n")
+        .has("gid=1000\n")
+        .has("env.A=1\n")
+        .has("cwd=/data\n")
+        .lacks("env.TERM");
     assert_eq!(compare::names(&source), ["mark"]);
     Ok(())
 }
 
 fn fly_confines_like_a_pod() -> TestResult {
     let root = roots::probe();
-    let keys = ["report", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "SigBlk"];
+    let keys = [
+        "report",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "SigBlk",
+    ];
     for user in ["0", "1000"] {
-        let report = |flag: &str| Pod::new(&root).flag(flag).options(["--user", user]).probe(keys).stdout;
+        let report = |flag: &str| {
+            Pod::new(&root)
+                .flag(flag)
+                .options(["--user", user])
+                .probe(keys)
+                .stdout
+        };
         assert_eq!(report("--stage1=fly"), report("--stage1=init"));
     }
     Ok(())
@@ -146,8 +208,15 @@ fn fly_confines_like_a_pod() -> TestResult {
 /// What needs namespaces that fly does not make is refused, not dropped.
 fn fly_refuses_what_it_cannot_do() -> TestResult {
     let root = roots::probe();
-    for (option, words) in [("--net=none", "--net"), ("--hostname=x", "--hostname"), ("--tty=true", "--tty")] {
-        Pod::new(&root).options(["--stage1=fly", option]).probe(["exit", "0"]).refused(&[words]);
+    for (option, words) in [
+        ("--net=none", "--net"),
+        ("--hostname=x", "--hostname"),
+        ("--tty=true", "--tty"),
+    ] {
+        Pod::new(&root)
+            .options(["--stage1=fly", option])
+            .probe(["exit", "0"])
+            .refused(&[words]);
     }
     Ok(())
 }
@@ -162,9 +231,18 @@ fn script(text: &str) -> PathBuf {
 /// Any program that keeps the contract: here one that tells what it got.
 fn other_program() -> TestResult {
     let root = roots::probe();
-    let stage1 = script("echo \"$1 $2 ${#3} $#\"; env | grep ^STAGE1 | sort; ls; ls -d status/; echo $$ >pid");
-    let output = Pod::new(&root).flag(&format!("--stage1={}", stage1.display())).probe(["exit", "0"]);
-    output.code(0).has("run --uuid 36 3\n").has("STAGE1_INTERFACE=1\n").has("STAGE1_PLAN_FD=").has("STAGE1_LOCK_FD=");
+    let stage1 = script(
+        "echo \"$1 $2 ${#3} $#\"; env | grep ^STAGE1 | sort; ls; ls -d status/; echo $$ >pid",
+    );
+    let output = Pod::new(&root)
+        .flag(&format!("--stage1={}", stage1.display()))
+        .probe(["exit", "0"]);
+    output
+        .code(0)
+        .has("run --uuid 36 3\n")
+        .has("STAGE1_INTERFACE=1\n")
+        .has("STAGE1_PLAN_FD=")
+        .has("STAGE1_LOCK_FD=");
     output.has("status/\n");
     Ok(())
 }
@@ -172,16 +250,25 @@ fn other_program() -> TestResult {
 fn other_programs_code() -> TestResult {
     let root = roots::probe();
     for (text, code) in [("exit 7", 7), ("exit 0", 0), ("exit 254", 254)] {
-        Pod::new(&root).flag(&format!("--stage1={}", script(text).display())).probe(["exit", "0"]).code(code);
+        Pod::new(&root)
+            .flag(&format!("--stage1={}", script(text).display()))
+            .probe(["exit", "0"])
+            .code(code);
     }
     Ok(())
 }
 
 fn other_program_is_missing() -> TestResult {
     let root = roots::probe();
-    Pod::new(&root).flag("--stage1=/no/stage1").probe(["exit", "0"]).refused(&["/no/stage1", "No such file"]);
+    Pod::new(&root)
+        .flag("--stage1=/no/stage1")
+        .probe(["exit", "0"])
+        .refused(&["/no/stage1", "No such file"]);
     for bad in ["--stage1=", "--stage1=nonsense"] {
-        Pod::new(&root).flag(bad).probe(["exit", "0"]).refused(&["stage1"]);
+        Pod::new(&root)
+            .flag(bad)
+            .probe(["exit", "0"])
+            .refused(&["stage1"]);
     }
     Ok(())
 }
@@ -201,9 +288,22 @@ fn other_programs_lock_and_plan() -> TestResult {
          echo uuid $3",
     );
     let run = || {
-        let output = Pod::new(&root).flag(&format!("--stage1={}", stage1.display())).probe(["exit", "0"]);
-        output.code(0).has("/memfd:").has("regular\n").has("locked\n").has("readable\n").lacks("writable").lacks("extra");
-        output.stdout.lines().find_map(|line| line.strip_prefix("uuid ").map(str::to_owned)).expect("a uuid")
+        let output = Pod::new(&root)
+            .flag(&format!("--stage1={}", stage1.display()))
+            .probe(["exit", "0"]);
+        output
+            .code(0)
+            .has("/memfd:")
+            .has("regular\n")
+            .has("locked\n")
+            .has("readable\n")
+            .lacks("writable")
+            .lacks("extra");
+        output
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("uuid ").map(str::to_owned))
+            .expect("a uuid")
     };
     assert_ne!(run(), run());
     Ok(())
@@ -213,7 +313,22 @@ fn other_programs_lock_and_plan() -> TestResult {
 fn several_apps() -> TestResult {
     let root = roots::probe();
     let words = [
-        "/bin/probe", "sleep", "50", ",", "echo", "one", "---", "/bin/probe", "sleep", "50", ",", "echo", "two", ",", "report", "pid1",
+        "/bin/probe",
+        "sleep",
+        "50",
+        ",",
+        "echo",
+        "one",
+        "---",
+        "/bin/probe",
+        "sleep",
+        "50",
+        ",",
+        "echo",
+        "two",
+        ",",
+        "report",
+        "pid1",
         "ppid",
     ];
     let output = Pod::new(&root).run(words);
@@ -226,8 +341,26 @@ fn several_apps() -> TestResult {
 fn several_apps_stop_in_order() -> TestResult {
     let root = roots::probe();
     let words = [
-        "/bin/probe", "sleep", "50", ",", "exit", "0", "---", "/bin/probe", "sleep", "80", ",", "exit", "5", "---", "/bin/probe",
-        "catch", "TERM", ",", "exit", "6",
+        "/bin/probe",
+        "sleep",
+        "50",
+        ",",
+        "exit",
+        "0",
+        "---",
+        "/bin/probe",
+        "sleep",
+        "80",
+        ",",
+        "exit",
+        "5",
+        "---",
+        "/bin/probe",
+        "catch",
+        "TERM",
+        ",",
+        "exit",
+        "6",
     ];
     let output = Pod::new(&root).run(words);
     output.code(5).has("catch: SIGTERM");

@@ -26,8 +26,18 @@ tests![
 fn pipe_through_a_pod() -> TestResult {
     let root = roots::probe();
     for pod in [Pod::new(&root), Pod::fly(&root)] {
-        pod.probe_command(["cat"]).input("hi\n").output().code(0).printed("hi\n").quiet();
-        pod.probe_command(["cat"]).input("").output().code(0).printed("").quiet();
+        pod.probe_command(["cat"])
+            .input("hi\n")
+            .output()
+            .code(0)
+            .printed("hi\n")
+            .quiet();
+        pod.probe_command(["cat"])
+            .input("")
+            .output()
+            .code(0)
+            .printed("")
+            .quiet();
     }
     Ok(())
 }
@@ -39,23 +49,37 @@ fn pipe_in_a_shell() -> TestResult {
         program("stage0").display(),
         root.display()
     );
-    Run::new("sh").args(["-c", &script]).output().code(0).printed("3\n").quiet();
+    Run::new("sh")
+        .args(["-c", &script])
+        .output()
+        .code(0)
+        .printed("3\n")
+        .quiet();
     Ok(())
 }
 
 fn a_mebibyte_both_ways() -> TestResult {
     let root = roots::probe();
-    let data: Vec<u8> = (0..1_048_576_u32).map(|n| (n * 7 % 251).to_le_bytes()[0]).collect();
+    let data: Vec<u8> = (0..1_048_576_u32)
+        .map(|n| (n * 7 % 251).to_le_bytes()[0])
+        .collect();
     for pod in [Pod::new(&root), Pod::fly(&root)] {
         let output = pod.probe_command(["cat"]).input(data.clone()).output();
-        assert!(output.bytes == data, "the bytes differ ({} arrived)", output.bytes.len());
+        assert!(
+            output.bytes == data,
+            "the bytes differ ({} arrived)",
+            output.bytes.len()
+        );
     }
     Ok(())
 }
 
 fn end_of_file_arrives() -> TestResult {
     let root = roots::probe();
-    let mut pod = Pod::new(&root).probe_command(["line", ",", "line", ",", "exit", "3"]).open_input().start();
+    let mut pod = Pod::new(&root)
+        .probe_command(["line", ",", "line", ",", "exit", "3"])
+        .open_input()
+        .start();
     pod.send("one\n");
     pod.wait_for("one");
     pod.close_input();
@@ -66,7 +90,10 @@ fn end_of_file_arrives() -> TestResult {
 fn dev_null() -> TestResult {
     let root = roots::probe();
     // A run without input has /dev/null.
-    Pod::new(&root).probe(["cat", ",", "line"]).code(0).printed("(end of file)\n");
+    Pod::new(&root)
+        .probe(["cat", ",", "line"])
+        .code(0)
+        .printed("(end of file)\n");
     Ok(())
 }
 
@@ -123,17 +150,34 @@ fn closed_descriptors() -> TestResult {
         let numbers = closed.clone();
         let report = result.join("report");
         fs::write(&report, "").expect("a file");
-        let script = ["readlink", "/proc/self/fd/0", ",", "list", "/proc/self/fd", ",", "write", "/result/report", "done"];
+        let script = [
+            "readlink",
+            "/proc/self/fd/0",
+            ",",
+            "list",
+            "/proc/self/fd",
+            ",",
+            "write",
+            "/result/report",
+            "done",
+        ];
         let output = Pod::new(&root)
             .volume(&result, "/result")
             .probe_command(script)
             .hook(move || numbers.iter().try_for_each(|number| sys::close(*number)))
             .output();
         let text = fs::read_to_string(&report).expect("a file");
-        assert!(text == "done", "with {closed:?} closed\n{}", output.everything());
+        assert!(
+            text == "done",
+            "with {closed:?} closed\n{}",
+            output.everything()
+        );
     }
     // 0 is nothing, or /dev/null; nothing above 2 but the directory itself.
-    let output = Pod::new(&root).probe_command(["report", "fd"]).hook(|| sys::close(0)).output();
+    let output = Pod::new(&root)
+        .probe_command(["report", "fd"])
+        .hook(|| sys::close(0))
+        .output();
     let report = output.report();
     let fds = report.below("fd");
     assert!(
@@ -149,7 +193,12 @@ fn closed_descriptors() -> TestResult {
 
 fn no_terminal_by_default() -> TestResult {
     let output = Pod::new(roots::probe()).probe(["report", "tty", "fd", ",", "winsize"]);
-    output.code(1).has("tty.0=no\n").has("tty.1=no\n").has("tty.2=no\n").has("winsize: ENOTTY");
+    output
+        .code(1)
+        .has("tty.0=no\n")
+        .has("tty.1=no\n")
+        .has("tty.2=no\n")
+        .has("winsize: ENOTTY");
     Ok(())
 }
 

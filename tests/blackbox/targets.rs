@@ -38,7 +38,11 @@ struct Setting {
 
 impl Setting {
     fn new() -> Self {
-        let (root, source, decoy) = (roots::probe(), roots::directory("source"), roots::directory("decoy"));
+        let (root, source, decoy) = (
+            roots::probe(),
+            roots::directory("source"),
+            roots::directory("decoy"),
+        );
         fs::write(source.join("mark"), "here").expect("a file");
         fs::write(decoy.join("mark"), "decoy").expect("a file");
         fs::create_dir(root.join("real")).expect("a directory");
@@ -65,19 +69,32 @@ impl Setting {
             Pod::new(&self.root),
             Pod::fly(&self.root),
         ] {
-            pod.volume(&self.source, target).probe(["read", &path]).code(0).printed("here");
+            pod.volume(&self.source, target)
+                .probe(["read", &path])
+                .code(0)
+                .printed("here");
         }
-        assert_eq!(compare::tree(&self.decoy), self.before, "the host is as it was");
+        assert_eq!(
+            compare::tree(&self.decoy),
+            self.before,
+            "the host is as it was"
+        );
     }
 
     #[track_caller]
     fn is_refused(&self, target: &str, words: &[&str]) {
         let before = compare::tree(&self.root);
         for pod in [Pod::new(&self.root), Pod::fly(&self.root)] {
-            pod.volume(&self.source, target).probe(["exit", "0"]).refused(words);
+            pod.volume(&self.source, target)
+                .probe(["exit", "0"])
+                .refused(words);
         }
         assert_eq!(compare::tree(&self.root), before, "nothing was made");
-        assert_eq!(compare::tree(&self.decoy), self.before, "the host is as it was");
+        assert_eq!(
+            compare::tree(&self.decoy),
+            self.before,
+            "the host is as it was"
+        );
     }
 }
 
@@ -96,9 +113,14 @@ fn relative() -> TestResult {
     // directory; fly takes it as below the root.
     for target in ["real", "new/folder"] {
         let setting = Setting::new();
-        Pod::new(&setting.root).volume(&setting.source, target).probe(["exit", "0"]).refused(&[target, "absolute"]);
+        Pod::new(&setting.root)
+            .volume(&setting.source, target)
+            .probe(["exit", "0"])
+            .refused(&[target, "absolute"]);
         let fly = Pod::fly(&setting.root).volume(&setting.source, target);
-        fly.probe(["read", &format!("/{target}/mark")]).code(0).printed("here");
+        fly.probe(["read", &format!("/{target}/mark")])
+            .code(0)
+            .printed("here");
     }
     Ok(())
 }
@@ -182,7 +204,10 @@ fn link_loop() -> TestResult {
     setting.link("/a", "b");
     setting.link("self", "self");
     setting.is_refused("/a", &["/a", "Too many levels of symbolic links"]);
-    setting.is_refused("/self/below", &["/self", "Too many levels of symbolic links"]);
+    setting.is_refused(
+        "/self/below",
+        &["/self", "Too many levels of symbolic links"],
+    );
     Ok(())
 }
 

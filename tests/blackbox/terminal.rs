@@ -39,37 +39,74 @@ fn default_at_a_terminal() -> TestResult {
     let root = roots::probe();
     for flags in [&[][..], &["--tty"], &["--tty=true"]] {
         let terminal = Terminal::new(24, 80);
-        let script = ["report", "tty", "fd", "pid", "sid", "pgid", ",", "open", "/dev/tty", "rw", ",", "echo", "end"];
+        let script = [
+            "report", "tty", "fd", "pid", "sid", "pgid", ",", "open", "/dev/tty", "rw", ",",
+            "echo", "end",
+        ];
         let pod = terminal.start(Pod::new(&root).options(flags).probe_command(script));
         terminal.wait_for("end");
         end(pod).code(0);
         let shown = terminal.shown();
-        for line in ["tty.0=yes", "tty.1=yes", "tty.2=yes", "sid=2", "pgid=2", "open /dev/tty: ok"] {
-            assert!(shown.contains(&format!("{line}\r\n")), "{line} in {shown:?}");
+        for line in [
+            "tty.0=yes",
+            "tty.1=yes",
+            "tty.2=yes",
+            "sid=2",
+            "pgid=2",
+            "open /dev/tty: ok",
+        ] {
+            assert!(
+                shown.contains(&format!("{line}\r\n")),
+                "{line} in {shown:?}"
+            );
         }
         // A terminal of the pod's own devpts, under a name that exists there.
-        assert!(shown.contains("fd.0=/dev/pts/0\r\n") || shown.contains("fd.0=/dev/console\r\n"), "{shown:?}");
+        assert!(
+            shown.contains("fd.0=/dev/pts/0\r\n") || shown.contains("fd.0=/dev/console\r\n"),
+            "{shown:?}"
+        );
     }
     Ok(())
 }
 
 fn console() -> TestResult {
     let terminal = Terminal::new(24, 80);
-    let script = ["stat", "/dev/console", ",", "write", "/dev/console", "to the console", ",", "list", "/dev/pts", ",", "echo", "end"];
+    let script = [
+        "stat",
+        "/dev/console",
+        ",",
+        "write",
+        "/dev/console",
+        "to the console",
+        ",",
+        "list",
+        "/dev/pts",
+        ",",
+        "echo",
+        "end",
+    ];
     let pod = terminal.start(Pod::new(roots::probe()).probe_command(script));
     terminal.wait_for("end");
     end(pod).code(0);
     let shown = terminal.shown();
-    assert!(shown.contains("type=char") && shown.contains("to the console"), "{shown:?}");
+    assert!(
+        shown.contains("type=char") && shown.contains("to the console"),
+        "{shown:?}"
+    );
     Ok(())
 }
 
 fn size() -> TestResult {
     let terminal = Terminal::new(33, 101);
-    let pod = terminal.start(Pod::new(roots::probe()).probe_command(["winsize", ",", "echo", "end"]));
+    let pod =
+        terminal.start(Pod::new(roots::probe()).probe_command(["winsize", ",", "echo", "end"]));
     terminal.wait_for("end");
     end(pod).code(0);
-    assert!(terminal.shown().contains("winsize=33x101\r\n"), "{:?}", terminal.shown());
+    assert!(
+        terminal.shown().contains("winsize=33x101\r\n"),
+        "{:?}",
+        terminal.shown()
+    );
     Ok(())
 }
 
@@ -81,7 +118,11 @@ fn resized() -> TestResult {
     terminal.resize(10, 40);
     terminal.wait_for("end");
     end(pod).code(0);
-    assert!(terminal.shown().contains("winsize=10x40\r\n"), "{:?}", terminal.shown());
+    assert!(
+        terminal.shown().contains("winsize=10x40\r\n"),
+        "{:?}",
+        terminal.shown()
+    );
     Ok(())
 }
 
@@ -95,7 +136,8 @@ fn interrupt_key() -> TestResult {
     terminal.wait_for("catch: SIGINT");
     end(pod).code(6);
     let mut terminal = Terminal::new(24, 80);
-    let pod = terminal.start(Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]));
+    let pod =
+        terminal.start(Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]));
     terminal.wait_for("ready");
     terminal.send("\x03");
     end(pod).code(130);
@@ -104,7 +146,8 @@ fn interrupt_key() -> TestResult {
 
 fn end_of_file_key() -> TestResult {
     let mut terminal = Terminal::new(24, 80);
-    let pod = terminal.start(Pod::new(roots::probe()).probe_command(["line", ",", "line", ",", "exit", "4"]));
+    let pod = terminal
+        .start(Pod::new(roots::probe()).probe_command(["line", ",", "line", ",", "exit", "4"]));
     terminal.send("typed\n");
     terminal.wait_for("typed\r\ntyped\r\n");
     terminal.send("\x04");
@@ -117,7 +160,11 @@ fn end_of_file_key() -> TestResult {
 fn job_control() -> TestResult {
     let root = roots::busybox()?;
     let mut terminal = Terminal::new(24, 80);
-    let pod = terminal.start(Pod::new(&root).options(["--set-env", "PS1=> "]).command(["/bin/sh", "-i"]));
+    let pod = terminal.start(
+        Pod::new(&root)
+            .options(["--set-env", "PS1=> "])
+            .command(["/bin/sh", "-i"]),
+    );
     terminal.wait_for("> ");
     terminal.send("sleep 60\n");
     // Typed ahead keys would be the shell's: the job must run.
@@ -130,7 +177,11 @@ fn job_control() -> TestResult {
     terminal.send("exit 3\n");
     let output = end(pod);
     assert_eq!(output.code, Some(3), "{:?}", terminal.shown());
-    assert!(!terminal.shown().contains("job control turned off"), "{:?}", terminal.shown());
+    assert!(
+        !terminal.shown().contains("job control turned off"),
+        "{:?}",
+        terminal.shown()
+    );
     Ok(())
 }
 
@@ -139,7 +190,8 @@ fn all_output_arrives() -> TestResult {
     let root = roots::probe();
     for _ in 0..5 {
         let terminal = Terminal::new(24, 80);
-        let pod = terminal.start(Pod::new(&root).probe_command(["flood", "200000", ",", "echo", "end"]));
+        let pod =
+            terminal.start(Pod::new(&root).probe_command(["flood", "200000", ",", "echo", "end"]));
         end(pod).code(0);
         terminal.wait_for("end\r\n");
         assert_eq!(terminal.shown().matches('x').count(), 200_000);
@@ -150,9 +202,17 @@ fn all_output_arrives() -> TestResult {
 /// A terminal inside, pipes outside: for programs that insist on one.
 fn without_a_terminal_outside() -> TestResult {
     let root = roots::probe();
-    let output = Pod::new(&root).flag("--tty").probe(["report", "tty", ",", "exit", "5"]);
-    output.code(5).printed("tty.0=yes\r\ntty.1=yes\r\ntty.2=yes\r\n");
-    let output = Pod::new(&root).flag("--tty").probe_command(["line"]).input("typed\n").output();
+    let output = Pod::new(&root)
+        .flag("--tty")
+        .probe(["report", "tty", ",", "exit", "5"]);
+    output
+        .code(5)
+        .printed("tty.0=yes\r\ntty.1=yes\r\ntty.2=yes\r\n");
+    let output = Pod::new(&root)
+        .flag("--tty")
+        .probe_command(["line"])
+        .input("typed\n")
+        .output();
     output.code(0).has("typed");
     Ok(())
 }
@@ -160,13 +220,26 @@ fn without_a_terminal_outside() -> TestResult {
 /// The caller's own terminal passes straight through.
 fn switched_off() -> TestResult {
     let terminal = Terminal::new(33, 101);
-    let script = ["report", "tty", "fd", ",", "winsize", ",", "list", "/dev/pts", ",", "list", "/dev", ",", "echo", "end"];
-    let pod = terminal.start(Pod::new(roots::probe()).flag("--tty=false").probe_command(script));
+    let script = [
+        "report", "tty", "fd", ",", "winsize", ",", "list", "/dev/pts", ",", "list", "/dev", ",",
+        "echo", "end",
+    ];
+    let pod = terminal.start(
+        Pod::new(roots::probe())
+            .flag("--tty=false")
+            .probe_command(script),
+    );
     terminal.wait_for("end");
     end(pod).code(0);
     let shown = terminal.shown();
-    assert!(shown.contains("tty.0=yes") && shown.contains("winsize=33x101"), "{shown:?}");
-    assert!(!shown.contains("console") && shown.contains("ptmx\r\n"), "{shown:?}");
+    assert!(
+        shown.contains("tty.0=yes") && shown.contains("winsize=33x101"),
+        "{shown:?}"
+    );
+    assert!(
+        !shown.contains("console") && shown.contains("ptmx\r\n"),
+        "{shown:?}"
+    );
     Ok(())
 }
 
@@ -175,7 +248,10 @@ fn switched_off() -> TestResult {
 fn only_stdin_is_a_terminal() -> TestResult {
     let terminal = Terminal::new(24, 80);
     let slave = terminal.slave().try_clone().expect("a descriptor");
-    let output = Pod::new(roots::probe()).probe_command(["report", "tty"]).stdin(slave).output();
+    let output = Pod::new(roots::probe())
+        .probe_command(["report", "tty"])
+        .stdin(slave)
+        .output();
     output.code(0).printed("tty.0=yes\ntty.1=no\ntty.2=no\n");
     Ok(())
 }
@@ -183,7 +259,13 @@ fn only_stdin_is_a_terminal() -> TestResult {
 /// The terminal's settings, in words.
 fn settings(terminal: &Terminal) -> String {
     let slave = terminal.slave().try_clone().expect("a descriptor");
-    Run::new("stty").arg("-a").stdin(slave).output().code(0).stdout.clone()
+    Run::new("stty")
+        .arg("-a")
+        .stdin(slave)
+        .output()
+        .code(0)
+        .stdout
+        .clone()
 }
 
 fn settings_are_restored() -> TestResult {
@@ -192,7 +274,11 @@ fn settings_are_restored() -> TestResult {
     let before = settings(&terminal);
     let pod = terminal.start(Pod::new(&root).probe_command(["echo", "ready", ",", "line"]));
     terminal.wait_for("ready");
-    assert_ne!(settings(&terminal), before, "meanwhile keys go through as they are");
+    assert_ne!(
+        settings(&terminal),
+        before,
+        "meanwhile keys go through as they are"
+    );
     terminal.send("\n");
     end(pod).code(0);
     assert_eq!(settings(&terminal), before);
@@ -208,7 +294,8 @@ fn settings_are_restored_after_a_signal() -> TestResult {
     for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT] {
         let terminal = Terminal::new(24, 80);
         let before = settings(&terminal);
-        let pod = terminal.start(Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]));
+        let pod =
+            terminal.start(Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]));
         terminal.wait_for("ready");
         pod.signal(signal);
         end(pod).code(128 + signal);
@@ -220,11 +307,17 @@ fn settings_are_restored_after_a_signal() -> TestResult {
 fn environment() -> TestResult {
     let root = roots::probe();
     let terminal = Terminal::new(24, 80);
-    let command = Pod::new(&root).probe_command(["report", "env", ",", "echo", "end"]).env("TERM", "vt220");
+    let command = Pod::new(&root)
+        .probe_command(["report", "env", ",", "echo", "end"])
+        .env("TERM", "vt220");
     let pod = terminal.start(command);
     terminal.wait_for("end");
     end(pod).code(0);
-    assert!(terminal.shown().contains("env.TERM=vt220\r\n"), "{:?}", terminal.shown());
+    assert!(
+        terminal.shown().contains("env.TERM=vt220\r\n"),
+        "{:?}",
+        terminal.shown()
+    );
     Ok(())
 }
 
@@ -233,7 +326,8 @@ fn hang_up() -> TestResult {
     let root = roots::probe();
     let pod = {
         let terminal = Terminal::new(24, 80);
-        let pod = terminal.start(Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]));
+        let pod =
+            terminal.start(Pod::new(&root).probe_command(["echo", "ready", ",", "sleep", "60000"]));
         terminal.wait_for("ready");
         pod
     };
@@ -244,7 +338,11 @@ fn hang_up() -> TestResult {
 
 fn exit_code() -> TestResult {
     let root = roots::probe();
-    for (script, code) in [(["exit", "7"], 7), (["raise", "KILL"], 137), (["raise", "TERM"], 143)] {
+    for (script, code) in [
+        (["exit", "7"], 7),
+        (["raise", "KILL"], 137),
+        (["raise", "TERM"], 143),
+    ] {
         let terminal = Terminal::new(24, 80);
         end(terminal.start(Pod::new(&root).probe_command(script))).code(code);
     }
@@ -254,7 +352,10 @@ fn exit_code() -> TestResult {
 fn bad_values() -> TestResult {
     let root = roots::probe();
     for bad in ["--tty=", "--tty=yes", "--tty=1"] {
-        Pod::new(&root).flag(bad).probe(["exit", "0"]).refused(&["--tty"]);
+        Pod::new(&root)
+            .flag(bad)
+            .probe(["exit", "0"])
+            .refused(&["--tty"]);
     }
     Ok(())
 }
@@ -262,9 +363,13 @@ fn bad_values() -> TestResult {
 fn fly_passes_it_through() -> TestResult {
     let root = roots::probe();
     let terminal = Terminal::new(33, 101);
-    let pod = terminal.start(Pod::fly(&root).probe_command(["report", "tty", ",", "winsize", ",", "echo", "end"]));
+    let pod = terminal.start(
+        Pod::fly(&root).probe_command(["report", "tty", ",", "winsize", ",", "echo", "end"]),
+    );
     terminal.wait_for("end");
     end(pod).code(0);
-    assert!(terminal.shown().contains("tty.0=yes\r\n") && terminal.shown().contains("winsize=33x101"));
+    assert!(
+        terminal.shown().contains("tty.0=yes\r\n") && terminal.shown().contains("winsize=33x101")
+    );
     Ok(())
 }

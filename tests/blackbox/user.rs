@@ -22,7 +22,11 @@ const KEYS: [&str; 6] = ["report", "uid", "euid", "gid", "egid", "groups"];
 #[track_caller]
 fn ids(report: &Report, user: u32, group: u32, groups: &str) {
     let (user, group) = (user.to_string(), group.to_string());
-    report.is("uid", &user).is("euid", &user).is("gid", &group).is("egid", &group);
+    report
+        .is("uid", &user)
+        .is("euid", &user)
+        .is("gid", &group)
+        .is("egid", &group);
     assert_eq!(report.get("groups"), groups);
 }
 
@@ -35,10 +39,17 @@ fn root_by_default() -> TestResult {
 
 fn numbers() -> TestResult {
     let root = roots::probe();
-    for (user, expected) in [("0", (0, 0)), ("1", (1, 0)), ("1000", (1000, 1000)), ("4294967294", (u32::MAX - 1, 0))] {
+    for (user, expected) in [
+        ("0", (0, 0)),
+        ("1", (1, 0)),
+        ("1000", (1000, 1000)),
+        ("4294967294", (u32::MAX - 1, 0)),
+    ] {
         for pod in [Pod::new(&root), Pod::fly(&root)] {
             let report = pod.options(["--user", user]).probe(KEYS).report();
-            report.is("uid", &expected.0.to_string()).is("gid", &expected.1.to_string());
+            report
+                .is("uid", &expected.0.to_string())
+                .is("gid", &expected.1.to_string());
         }
     }
     Ok(())
@@ -58,13 +69,19 @@ fn names_of_the_image() -> TestResult {
 fn groups() -> TestResult {
     let root = roots::probe();
     let run = |user: &str, group: &str| {
-        Pod::new(&root).options(["--user", user, "--group", group]).probe(KEYS).report()
+        Pod::new(&root)
+            .options(["--user", user, "--group", group])
+            .probe(KEYS)
+            .report()
     };
     ids(&run("alice", "users"), 1000, 100, "");
     ids(&run("alice", "7"), 1000, 7, "");
     ids(&run("0", "staff"), 0, 50, "");
     ids(&run("4000", "4001"), 4000, 4001, "");
-    let report = Pod::new(&root).options(["--group", "staff"]).probe(KEYS).report();
+    let report = Pod::new(&root)
+        .options(["--group", "staff"])
+        .probe(KEYS)
+        .report();
     ids(&report, 0, 50, "");
     Ok(())
 }
@@ -72,16 +89,27 @@ fn groups() -> TestResult {
 /// Those of the image that list the user; a group that is asked for has none.
 fn supplementary_groups() -> TestResult {
     let root = roots::probe();
-    std::fs::write(root.join("etc/group"), "a:x:1:alice\nb:x:2:bob,alice,carol\nc:x:3:alicea\nd:x:1000:alice\n")
-        .expect("a file");
-    let report = Pod::new(&root).options(["--user", "alice"]).probe(KEYS).report();
+    std::fs::write(
+        root.join("etc/group"),
+        "a:x:1:alice\nb:x:2:bob,alice,carol\nc:x:3:alicea\nd:x:1000:alice\n",
+    )
+    .expect("a file");
+    let report = Pod::new(&root)
+        .options(["--user", "alice"])
+        .probe(KEYS)
+        .report();
     ids(&report, 1000, 1000, "1 2");
     Ok(())
 }
 
 fn pairs_of_fly() -> TestResult {
     let root = roots::probe();
-    let run = |pair: &str| Pod::fly(&root).options(["--user", pair]).probe(KEYS).report();
+    let run = |pair: &str| {
+        Pod::fly(&root)
+            .options(["--user", pair])
+            .probe(KEYS)
+            .report()
+    };
     ids(&run("1000:0"), 1000, 0, "");
     ids(&run("alice:staff"), 1000, 50, "");
     ids(&run("5:6"), 5, 6, "");
@@ -93,26 +121,80 @@ fn pairs_of_fly() -> TestResult {
 fn bad_strings() -> TestResult {
     let root = roots::probe();
     const BAD: &[&str] = &[
-        "", ":", "1:", ":1", "::", "1::1", "1:1:1", "+1", "-1", "-0", "00", "01", " 1", "1 ", "1\n", "\n1", "0x1",
-        "1e3", "1.0", "4294967295", "4294967296", "18446744073709551616", "99999999999999999999999", "nobody-knows-me",
-        "root:", "root ", "ROOT", "broken", "alice:nogroup", "alice:", "１",
+        "",
+        ":",
+        "1:",
+        ":1",
+        "::",
+        "1::1",
+        "1:1:1",
+        "+1",
+        "-1",
+        "-0",
+        "00",
+        "01",
+        " 1",
+        "1 ",
+        "1\n",
+        "\n1",
+        "0x1",
+        "1e3",
+        "1.0",
+        "4294967295",
+        "4294967296",
+        "18446744073709551616",
+        "99999999999999999999999",
+        "nobody-knows-me",
+        "root:",
+        "root ",
+        "ROOT",
+        "broken",
+        "alice:nogroup",
+        "alice:",
+        "１",
     ];
     for bad in BAD {
-        Pod::fly(&root).options(["--user", bad]).probe(KEYS).refused(&[]);
+        Pod::fly(&root)
+            .options(["--user", bad])
+            .probe(KEYS)
+            .refused(&[]);
         // stage0 takes the group by an option of its own.
-        Pod::new(&root).options(["--user", bad]).probe(KEYS).refused(&[]);
-        Pod::new(&root).flag(&format!("--user={bad}")).probe(KEYS).refused(&[]);
+        Pod::new(&root)
+            .options(["--user", bad])
+            .probe(KEYS)
+            .refused(&[]);
+        Pod::new(&root)
+            .flag(&format!("--user={bad}"))
+            .probe(KEYS)
+            .refused(&[]);
     }
     // A line of the database whose name is a number does not redefine it.
-    let report = Pod::new(&root).options(["--user", "7"]).probe(KEYS).report();
+    let report = Pod::new(&root)
+        .options(["--user", "7"])
+        .probe(KEYS)
+        .report();
     ids(&report, 7, 0, "");
     Ok(())
 }
 
 fn bad_groups() -> TestResult {
     let root = roots::probe();
-    for bad in ["", "+1", "-1", "01", "1 ", "4294967295", "4294967296", "nogroup", "root:x", ":"] {
-        Pod::new(&root).options(["--user", "alice", "--group", bad]).probe(KEYS).refused(&[]);
+    for bad in [
+        "",
+        "+1",
+        "-1",
+        "01",
+        "1 ",
+        "4294967295",
+        "4294967296",
+        "nogroup",
+        "root:x",
+        ":",
+    ] {
+        Pod::new(&root)
+            .options(["--user", "alice", "--group", bad])
+            .probe(KEYS)
+            .refused(&[]);
     }
     Ok(())
 }
@@ -120,11 +202,25 @@ fn bad_groups() -> TestResult {
 fn callers_groups_are_gone() -> TestResult {
     let root = roots::probe();
     let groups = || sys::set_groups(&[4, 24, 27]);
-    let report = Pod::new(&root).probe_command(KEYS).hook(groups).output().report();
+    let report = Pod::new(&root)
+        .probe_command(KEYS)
+        .hook(groups)
+        .output()
+        .report();
     ids(&report, 0, 0, "");
-    let report = Pod::new(&root).options(["--user", "5"]).probe_command(KEYS).hook(groups).output().report();
+    let report = Pod::new(&root)
+        .options(["--user", "5"])
+        .probe_command(KEYS)
+        .hook(groups)
+        .output()
+        .report();
     ids(&report, 5, 0, "");
-    let report = Pod::fly(&root).options(["--user", "5:5"]).probe_command(KEYS).hook(groups).output().report();
+    let report = Pod::fly(&root)
+        .options(["--user", "5:5"])
+        .probe_command(KEYS)
+        .hook(groups)
+        .output()
+        .report();
     ids(&report, 5, 5, "");
     Ok(())
 }
@@ -134,8 +230,15 @@ fn no_user_database() -> TestResult {
     std::fs::remove_dir_all(root.join("etc")).expect("a directory");
     for pod in [Pod::new(&root), Pod::fly(&root)] {
         ids(&pod.probe(KEYS).report(), 0, 0, "");
-        ids(&pod.clone().options(["--user", "12"]).probe(KEYS).report(), 12, 0, "");
-        pod.options(["--user", "alice"]).probe(KEYS).refused(&["alice", "passwd"]);
+        ids(
+            &pod.clone().options(["--user", "12"]).probe(KEYS).report(),
+            12,
+            0,
+            "",
+        );
+        pod.options(["--user", "alice"])
+            .probe(KEYS)
+            .refused(&["alice", "passwd"]);
     }
     Ok(())
 }
@@ -148,12 +251,31 @@ fn strange_user_database() -> TestResult {
          alice:x:1000:1000:gecos:/home/alice:/bin/sh\nlast:x:77:78::/:/bin/sh"
     );
     std::fs::write(root.join("etc/passwd"), text).expect("a file");
-    ids(&Pod::new(&root).options(["--user", "alice"]).probe(KEYS).report(), 1000, 1000, "50");
-    ids(&Pod::new(&root).options(["--user", "last"]).probe(KEYS).report(), 77, 78, "");
+    ids(
+        &Pod::new(&root)
+            .options(["--user", "alice"])
+            .probe(KEYS)
+            .report(),
+        1000,
+        1000,
+        "50",
+    );
+    ids(
+        &Pod::new(&root)
+            .options(["--user", "last"])
+            .probe(KEYS)
+            .report(),
+        77,
+        78,
+        "",
+    );
     // A database that is no file: an error, not a wait for ever.
     std::fs::remove_file(root.join("etc/passwd")).expect("a file");
     std::fs::create_dir(root.join("etc/passwd")).expect("a directory");
-    Pod::new(&root).options(["--user", "alice"]).probe(KEYS).refused(&["alice"]);
+    Pod::new(&root)
+        .options(["--user", "alice"])
+        .probe(KEYS)
+        .refused(&["alice"]);
     Ok(())
 }
 
@@ -165,8 +287,13 @@ fn the_hosts_users_do_not_count() -> TestResult {
     std::fs::remove_file(root.join("etc/passwd")).expect("a file");
     std::os::unix::fs::symlink(&decoy, root.join("etc/passwd")).expect("a link");
     for pod in [Pod::new(&root), Pod::fly(&root)] {
-        pod.clone().options(["--user", "mallory"]).probe(KEYS).refused(&["mallory"]);
-        pod.options(["--user", "daemon"]).probe(KEYS).refused(&["daemon"]);
+        pod.clone()
+            .options(["--user", "mallory"])
+            .probe(KEYS)
+            .refused(&["mallory"]);
+        pod.options(["--user", "daemon"])
+            .probe(KEYS)
+            .refused(&["daemon"]);
     }
     Ok(())
 }

@@ -5,10 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::Write as _,
     io::{self, Read, Write},
-    os::{
-        fd::OwnedFd,
-        unix::process::ExitStatusExt,
-    },
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -137,7 +134,11 @@ impl Run {
     }
 
     fn text(&self) -> String {
-        let words: Vec<String> = self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let words: Vec<String> = self
+            .words
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
         words.join(" ")
     }
 
@@ -169,7 +170,11 @@ impl Run {
         };
         if let Some(input) = self.input {
             // EPIPE: the program may end without reading it all.
-            let _ = running.child.stdin.take().map(|mut pipe| pipe.write_all(&input));
+            let _ = running
+                .child
+                .stdin
+                .take()
+                .map(|mut pipe| pipe.write_all(&input));
         }
         running
     }
@@ -378,14 +383,22 @@ impl Output {
     /// All there is to know, for a failure's text.
     #[must_use]
     pub fn everything(&self) -> String {
-        let mut text = format!("{}\ncode {:?}, signal {:?}", self.text, self.code, self.signal);
+        let mut text = format!(
+            "{}\ncode {:?}, signal {:?}",
+            self.text, self.code, self.signal
+        );
         if self.late {
             text.push_str(", killed at its time limit");
         }
         if !self.closed {
             text.push_str(", its output was still open 2 s later");
         }
-        let _ = write!(text, "\n--- stdout\n{}\n--- stderr\n{}", short(&self.stdout), short(&self.stderr));
+        let _ = write!(
+            text,
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            short(&self.stdout),
+            short(&self.stderr)
+        );
         text
     }
 
@@ -403,35 +416,55 @@ impl Output {
     /// It was ended by `signal`.
     #[track_caller]
     pub fn killed(&self, signal: i32) -> &Self {
-        assert!(self.signal == Some(signal), "expected signal {signal}\n{}", self.everything());
+        assert!(
+            self.signal == Some(signal),
+            "expected signal {signal}\n{}",
+            self.everything()
+        );
         self
     }
 
     /// Its standard output is exactly `text`.
     #[track_caller]
     pub fn printed(&self, text: &str) -> &Self {
-        assert!(self.stdout == text, "expected to print {text:?}\n{}", self.everything());
+        assert!(
+            self.stdout == text,
+            "expected to print {text:?}\n{}",
+            self.everything()
+        );
         self
     }
 
     /// Its standard output holds `part`.
     #[track_caller]
     pub fn has(&self, part: &str) -> &Self {
-        assert!(self.stdout.contains(part), "expected {part:?} in stdout\n{}", self.everything());
+        assert!(
+            self.stdout.contains(part),
+            "expected {part:?} in stdout\n{}",
+            self.everything()
+        );
         self
     }
 
     /// Its standard output does not hold `part`.
     #[track_caller]
     pub fn lacks(&self, part: &str) -> &Self {
-        assert!(!self.stdout.contains(part), "did not expect {part:?} in stdout\n{}", self.everything());
+        assert!(
+            !self.stdout.contains(part),
+            "did not expect {part:?} in stdout\n{}",
+            self.everything()
+        );
         self
     }
 
     /// It said nothing on standard error.
     #[track_caller]
     pub fn quiet(&self) -> &Self {
-        assert!(self.stderr.is_empty(), "expected nothing on stderr\n{}", self.everything());
+        assert!(
+            self.stderr.is_empty(),
+            "expected nothing on stderr\n{}",
+            self.everything()
+        );
         self
     }
 
@@ -441,14 +474,20 @@ impl Output {
     pub fn refused(&self, words: &[&str]) -> &Self {
         self.code(254);
         let line = self.stderr.strip_suffix('\n').unwrap_or("");
-        let ours = ["stage0: ", "fly: ", "stage1-init: "].iter().any(|name| line.starts_with(name));
+        let ours = ["stage0: ", "fly: ", "stage1-init: "]
+            .iter()
+            .any(|name| line.starts_with(name));
         assert!(
             ours && !line.contains('\n') && self.stdout.is_empty() && !line.contains("panicked"),
             "expected one line of ours on stderr\n{}",
             self.everything()
         );
         for word in words {
-            assert!(line.contains(word), "expected {word:?} in the error\n{}", self.everything());
+            assert!(
+                line.contains(word),
+                "expected {word:?} in the error\n{}",
+                self.everything()
+            );
         }
         self
     }

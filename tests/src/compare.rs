@@ -34,7 +34,9 @@ pub fn tree(root: &Path) -> String {
 }
 
 fn walk(root: &Path, folder: &Path, lines: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+    for entry in
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+    {
         let path = entry.expect("an entry").path();
         let data = fs::symlink_metadata(&path).expect("a file that stays");
         let target = fs::read_link(&path).unwrap_or_default();

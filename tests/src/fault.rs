@@ -18,7 +18,10 @@ pub const MODERN: &[(&str, i64)] = &[
 
 /// A hook that makes each of `calls` fail with `errno` in the program that is
 /// started and in all of its children.
-pub fn failing(calls: &[i64], errno: i32) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
+pub fn failing(
+    calls: &[i64],
+    errno: i32,
+) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
     let program: Arc<[libc::sock_filter]> = filter(calls, errno).into();
     move || sys::load_filter(&program)
 }

@@ -71,7 +71,10 @@ fn first(test: &Test) -> i32 {
     let after = compare::mounts();
     let changed = mounts != after;
     if changed {
-        println!("the mounts of the host have changed:\n{}", compare::difference(&mounts, &after));
+        println!(
+            "the mounts of the host have changed:\n{}",
+            compare::difference(&mounts, &after)
+        );
     }
     if code == PASSED && (changed || !left.is_empty()) {
         return FAILED;

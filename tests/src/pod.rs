@@ -46,7 +46,8 @@ impl Pod {
     /// Adds options as they are.
     #[must_use]
     pub fn options(mut self, options: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.options.extend(options.into_iter().map(|option| option.as_ref().to_owned()));
+        self.options
+            .extend(options.into_iter().map(|option| option.as_ref().to_owned()));
         self
     }
 

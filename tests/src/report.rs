@@ -72,7 +72,10 @@ impl Report {
     pub fn below(&self, key: &str) -> Vec<(&str, &str)> {
         let mut found = Vec::new();
         for (name, value) in &self.lines {
-            if let Some(rest) = name.strip_prefix(key).and_then(|rest| rest.strip_prefix('.')) {
+            if let Some(rest) = name
+                .strip_prefix(key)
+                .and_then(|rest| rest.strip_prefix('.'))
+            {
                 found.push((rest, value.as_str()));
             }
         }
@@ -116,6 +119,8 @@ impl Report {
     pub fn mount(&self, target: &str) -> Mount {
         let mut mounts = self.mounts();
         mounts.retain(|mount| mount.target == target);
-        mounts.pop().unwrap_or_else(|| panic!("no mount on {target} in {:#?}", self.lines))
+        mounts
+            .pop()
+            .unwrap_or_else(|| panic!("no mount on {target} in {:#?}", self.lines))
     }
 }

@@ -37,7 +37,11 @@ impl Requirement {
     /// # Errors
     /// The skip.
     pub fn require(self) -> Result<(), crate::Skip> {
-        if self.present() { Ok(()) } else { Err(crate::Skip(self)) }
+        if self.present() {
+            Ok(())
+        } else {
+            Err(crate::Skip(self))
+        }
     }
 }
 

@@ -21,9 +21,10 @@ pub const BUSYBOX: &str = "/bin/busybox";
 
 /// The applets that the tests call.
 const APPLETS: &[&str] = &[
-    "sh", "cat", "cp", "cut", "chmod", "chown", "chroot", "dd", "echo", "env", "false", "grep", "head", "hostname",
-    "id", "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "ps", "pwd", "readlink", "rm", "seq", "setsid", "sleep",
-    "sort", "stat", "stty", "tail", "test", "touch", "tr", "true", "tty", "umount", "uname", "wc", "whoami",
+    "sh", "cat", "cp", "cut", "chmod", "chown", "chroot", "dd", "echo", "env", "false", "grep",
+    "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "ps", "pwd",
+    "readlink", "rm", "seq", "setsid", "sleep", "sort", "stat", "stty", "tail", "test", "touch",
+    "tr", "true", "tty", "umount", "uname", "wc", "whoami",
 ];
 
 /// Users of the roots: the names that the tests look up.
@@ -149,7 +150,11 @@ pub fn make_debian() -> Result<bool, String> {
     }
     atomically(&path, |new| {
         let mut command = Command::new("mmdebstrap");
-        command.args(RECIPE).arg(SUITE).arg(new).stdin(Stdio::null());
+        command
+            .args(RECIPE)
+            .arg(SUITE)
+            .arg(new)
+            .stdin(Stdio::null());
         // It mounts into the new root: nobody else's affair.
         sys::before_exec(&mut command, || {
             sys::unshare(libc::CLONE_NEWNS)?;
@@ -170,7 +175,10 @@ pub fn make_debian() -> Result<bool, String> {
 ///
 /// # Errors
 /// What `make` says.
-pub fn atomically(path: &Path, make: impl FnOnce(&Path) -> Result<(), String>) -> Result<bool, String> {
+pub fn atomically(
+    path: &Path,
+    make: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<bool, String> {
     let text = |error: io::Error| format!("{}: {error}", path.display());
     let parent = path.parent().ok_or("a cache without a parent")?;
     fs::create_dir_all(parent).map_err(text)?;

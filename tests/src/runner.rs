@@ -101,7 +101,10 @@ fn options(mut arguments: env::ArgsOs) -> Result<Options, String> {
 pub fn main(suite: &Suite) -> i32 {
     let mut arguments = env::args_os();
     arguments.next();
-    if env::args_os().nth(1).is_some_and(|word| word == isolate::ARGUMENT) {
+    if env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == isolate::ARGUMENT)
+    {
         let name = env::args().nth(2).unwrap_or_default();
         return match select(suite, |_, full| full == name).first() {
             Some(job) => isolate::run(job.test),
@@ -147,8 +150,14 @@ pub fn guest_tests(suite: &Suite) -> usize {
 fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
     let in_guest = options.guest;
     let jobs = select(suite, |group, name| {
-        options.group.as_ref().is_none_or(|wanted| wanted == group.name)
-            && options.filter.as_ref().is_none_or(|part| name.contains(part))
+        options
+            .group
+            .as_ref()
+            .is_none_or(|wanted| wanted == group.name)
+            && options
+                .filter
+                .as_ref()
+                .is_none_or(|part| name.contains(part))
             && (!in_guest || group.in_guest)
     });
     if jobs.is_empty() {
@@ -172,7 +181,10 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
     let removed = fs::remove_dir_all(&folder);
     let (passed, failed, skipped) = counts.read();
     if let Err(error) = &removed {
-        println!("FAIL  the directory of the tests remains: {}: {error}", folder.display());
+        println!(
+            "FAIL  the directory of the tests remains: {}: {error}",
+            folder.display()
+        );
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     let good = failed == 0 && passed > 0 && removed.is_ok() && passed + skipped == jobs.len();
@@ -188,7 +200,9 @@ fn check_machine() -> Result<(), String> {
     let folder = env::var_os(PROGRAMS)
         .map(PathBuf::from)
         .filter(|folder| folder.is_absolute())
-        .ok_or("KICKSTAGE_BIN is not set to the absolute path of target/release (run `make test`)")?;
+        .ok_or(
+            "KICKSTAGE_BIN is not set to the absolute path of target/release (run `make test`)",
+        )?;
     for program in ["fly", "stage1-init", "stage0", "probe"] {
         let path = folder.join(program);
         if !path.is_file() {
@@ -239,7 +253,8 @@ impl Counts {
 }
 
 fn run_all(suite: &Suite, jobs: &[Job], threads: usize, folder: &Path, counts: &Counts) {
-    let queue: Mutex<VecDeque<(usize, Job)>> = Mutex::new(jobs.iter().copied().enumerate().collect());
+    let queue: Mutex<VecDeque<(usize, Job)>> =
+        Mutex::new(jobs.iter().copied().enumerate().collect());
     let printing = Mutex::new(());
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -250,7 +265,8 @@ fn run_all(suite: &Suite, jobs: &[Job], threads: usize, folder: &Path, counts: &
                         return;
                     };
                     let start = Instant::now();
-                    let verdict = judge(suite, &job, run_one(&job, &folder.join(index.to_string())));
+                    let verdict =
+                        judge(suite, &job, run_one(&job, &folder.join(index.to_string())));
                     let time = start.elapsed().as_secs_f64();
                     let _line = printing.lock().expect("no thread panics");
                     let (word, counter) = match &verdict {
@@ -272,7 +288,11 @@ fn run_all(suite: &Suite, jobs: &[Job], threads: usize, folder: &Path, counts: &
 }
 
 fn indent(text: &str) -> String {
-    let lines: Vec<String> = text.trim_end().lines().map(|line| format!("      | {line}")).collect();
+    let lines: Vec<String> = text
+        .trim_end()
+        .lines()
+        .map(|line| format!("      | {line}"))
+        .collect();
     lines.join("\n")
 }
 
@@ -296,7 +316,10 @@ fn judge(suite: &Suite, job: &Job, ending: io::Result<Ending>) -> Verdict {
     };
     let Some(status) = ending.status else {
         let limit = job.group.limit;
-        return Verdict::Failed(format!("{}ran longer than {limit} s: killed", ending.output));
+        return Verdict::Failed(format!(
+            "{}ran longer than {limit} s: killed",
+            ending.output
+        ));
     };
     match (status.code(), ending.skip) {
         (Some(isolate::PASSED), None) => Verdict::Passed,
@@ -318,7 +341,9 @@ fn skipped(suite: &Suite, job: &Job, note: &str) -> Verdict {
     match known {
         Some((_, requirement)) if !requirement.present() => Verdict::Skipped(*requirement),
         Some((_, requirement)) => Verdict::Failed(format!("skipped although it has {requirement}")),
-        None => Verdict::Failed(format!("skipped for {note}, which is not in the table of skips")),
+        None => Verdict::Failed(format!(
+            "skipped for {note}, which is not in the table of skips"
+        )),
     }
 }
 
@@ -340,7 +365,10 @@ fn run_one(job: &Job, folder: &Path) -> io::Result<Ending> {
         .process_group(0);
     sys::before_exec(&mut command, sys::die_with_parent);
     let mut child = command.spawn()?;
-    let status = wait_until(&mut child, Instant::now() + Duration::from_secs(job.group.limit))?;
+    let status = wait_until(
+        &mut child,
+        Instant::now() + Duration::from_secs(job.group.limit),
+    )?;
     let skip = fs::read_to_string(folder.join(SKIP_NOTE)).ok();
     let mut output = String::from_utf8_lossy(&fs::read(&log_path)?).into_owned();
     let removed = remove(folder);

@@ -15,7 +15,11 @@ use std::{
 
 /// Turns a C return value into a result.
 fn check(value: libc::c_int) -> io::Result<libc::c_int> {
-    if value < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+    if value < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(value)
+    }
 }
 
 fn c(text: &str) -> CString {
@@ -137,7 +141,13 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     check(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
-fn mount_call(source: &str, target: &str, kind: &str, flags: libc::c_ulong, data: &str) -> io::Result<()> {
+fn mount_call(
+    source: &str,
+    target: &str,
+    kind: &str,
+    flags: libc::c_ulong,
+    data: &str,
+) -> io::Result<()> {
     let (source, target, kind, data) = (c(source), c(target), c(kind), c(data));
     // SAFETY: all are zero-terminated strings that live across the call.
     check(unsafe {
@@ -189,7 +199,13 @@ pub fn bind(source: &str, target: &str) -> io::Result<()> {
 /// # Errors
 /// As mount(2).
 pub fn read_only(target: &str) -> io::Result<()> {
-    mount_call("", target, "", libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY, "")
+    mount_call(
+        "",
+        target,
+        "",
+        libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY,
+        "",
+    )
 }
 
 /// `umount2(2)` with MNT_DETACH.
@@ -251,7 +267,11 @@ pub fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> 
 pub fn ignore(signal: i32) -> io::Result<()> {
     // SAFETY: SIG_IGN is no function of ours.
     let old = unsafe { libc::signal(signal, libc::SIG_IGN) };
-    if old == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if old == libc::SIG_ERR {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Blocks a signal, as a caller may have.
@@ -295,7 +315,14 @@ pub fn mask(mask: u32) {
 pub fn make_device(path: &std::path::Path, major: u32, minor: u32) -> io::Result<()> {
     let path = c(path.to_str().expect("UTF-8"));
     // SAFETY: a zero-terminated string.
-    check(unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(major, minor)) }).map(drop)
+    check(unsafe {
+        libc::mknod(
+            path.as_ptr(),
+            libc::S_IFCHR | 0o666,
+            libc::makedev(major, minor),
+        )
+    })
+    .map(drop)
 }
 
 /// Sets the supplementary groups.
@@ -338,7 +365,11 @@ pub fn make_ambient(capability: u32) -> io::Result<()> {
 }
 
 fn check_long(value: libc::c_long) -> io::Result<()> {
-    if value < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if value < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Loads a seccomp filter for this process and its children (as root, so that
@@ -419,8 +450,16 @@ pub fn waiting_input(terminal: &impl AsRawFd) -> io::Result<i32> {
     unsafe {
         check(libc::tcgetattr(terminal.as_raw_fd(), settings.as_mut_ptr()))?;
         libc::cfmakeraw(settings.as_mut_ptr());
-        check(libc::tcsetattr(terminal.as_raw_fd(), libc::TCSANOW, settings.as_ptr()))?;
-        check(libc::ioctl(terminal.as_raw_fd(), libc::FIONREAD, &raw mut count))?;
+        check(libc::tcsetattr(
+            terminal.as_raw_fd(),
+            libc::TCSANOW,
+            settings.as_ptr(),
+        ))?;
+        check(libc::ioctl(
+            terminal.as_raw_fd(),
+            libc::FIONREAD,
+            &raw mut count,
+        ))?;
     }
     Ok(count)
 }
@@ -490,7 +529,11 @@ pub fn trace_options(pid: i32) -> io::Result<()> {
 /// # Errors
 /// ESRCH when it is gone.
 pub fn trace_on(pid: i32, signal: i32, free: bool) -> io::Result<()> {
-    let request = if free { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
+    let request = if free {
+        libc::PTRACE_CONT
+    } else {
+        libc::PTRACE_SYSCALL
+    };
     // SAFETY: the data is a number.
     check_long(unsafe { libc::ptrace(request, pid, 0, signal) })
 }
@@ -540,11 +583,17 @@ pub fn word(pid: i32, address: u64) -> io::Result<u64> {
         iov_len: size_of::<u64>(),
     };
     let remote = libc::iovec {
-        iov_base: ptr::with_exposed_provenance_mut(usize::try_from(address).map_err(io::Error::other)?),
+        iov_base: ptr::with_exposed_provenance_mut(
+            usize::try_from(address).map_err(io::Error::other)?,
+        ),
         iov_len: size_of::<u64>(),
     };
     // SAFETY: the local range is our word; the remote one is the tracee's and
     // is checked by the kernel.
     let done = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
-    if done == 8 { Ok(word) } else { Err(io::Error::last_os_error()) }
+    if done == 8 {
+        Ok(word)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -36,7 +36,9 @@ impl Terminal {
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = reader.read(&mut buffer) {
-                sink.lock().expect("no panic").extend_from_slice(&buffer[..count]);
+                sink.lock()
+                    .expect("no panic")
+                    .extend_from_slice(&buffer[..count]);
             }
         });
         Self {
@@ -79,7 +81,11 @@ impl Terminal {
     pub fn wait_for(&self, part: &str) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !self.shown().contains(part) {
-            assert!(Instant::now() < deadline, "expected {part:?} on the terminal, got {:?}", self.shown());
+            assert!(
+                Instant::now() < deadline,
+                "expected {part:?} on the terminal, got {:?}",
+                self.shown()
+            );
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -162,7 +162,10 @@ impl Tracer {
         task.inside = !task.inside;
         let (inside, failing) = (task.inside, task.failing);
         match self.plan {
-            Plan::Kill { stop: wanted, victim } => {
+            Plan::Kill {
+                stop: wanted,
+                victim,
+            } => {
                 if stop < wanted || self.acted {
                     return;
                 }

@@ -42,5 +42,10 @@ pub fn unblock() {
 pub fn wait_for_child() {
     let set = SUPERVISED;
     // SAFETY: the set lives across the call; no information, no deadline.
-    unsafe { sys::call(raw::__NR_rt_sigtimedwait, [(&raw const set).addr(), 0, 0, 8]) };
+    unsafe {
+        sys::call(
+            raw::__NR_rt_sigtimedwait,
+            [(&raw const set).addr(), 0, 0, 8],
+        )
+    };
 }

@@ -575,7 +575,13 @@ pub fn wait(pidfd: Fd) -> i32 {
 pub fn reap_until(child: isize) -> i32 {
     let mut status = 0_u32;
     // SAFETY: the status has an int's size.
-    while unsafe { call(raw::__NR_wait4, [usize::MAX, (&raw mut status).addr(), 0, 0]) } != child {}
+    while unsafe {
+        call(
+            raw::__NR_wait4,
+            [usize::MAX, (&raw mut status).addr(), 0, 0],
+        )
+    } != child
+    {}
     let code = if status & 0x7f == 0 {
         (status >> 8) & 0xff
     } else {

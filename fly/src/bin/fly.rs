@@ -8,15 +8,16 @@ use fly::{
     launch::{Fallbacks, Launcher, ROOM},
     options::{self, Options, Request},
     plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS, Plan},
-    sys::{
-        descriptor,
-        entry::Start,
-    },
+    sys::{descriptor, entry::Start},
     text::Line,
     timings::{Format, Moment, Report, Scale},
 };
 
-fly::entry!(main, bytes = MAX_BYTES + ROOM, words = MAX_STRINGS + 2 + MAX_STEPS);
+fly::entry!(
+    main,
+    bytes = MAX_BYTES + ROOM,
+    words = MAX_STRINGS + 2 + MAX_STEPS
+);
 
 const HELP: &str = include_str!("fly.help");
 
@@ -113,4 +114,3 @@ fn print(text: &str) -> i32 {
         FAILURE
     }
 }
-

@@ -204,8 +204,7 @@ fn search<'p>(
         }
     }
     if refused {
-        return Error::new(What::Exec, name, Errno::ACCESS)
-            .advice(Advice::FoundButRefused);
+        return Error::new(What::Exec, name, Errno::ACCESS).advice(Advice::FoundButRefused);
     }
     Error::new(What::Exec, name, Errno::NOENT).advice(Advice::NotInPath)
 }

@@ -171,7 +171,12 @@ fn loader(head: &[u8]) -> Option<u64> {
     }
     let number = |at: usize, size: usize| -> Option<u64> {
         let bytes = head.get(at..at.checked_add(size)?)?;
-        Some(bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+        Some(
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |value, byte| (value << 8) | u64::from(*byte)),
+        )
     };
     let table = usize::try_from(number(32, 8)?).ok()?;
     let size = usize::try_from(number(54, 2)?).ok()?;

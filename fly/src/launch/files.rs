@@ -129,7 +129,10 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
                 Step::OpenTree { into, path, .. } if into == slot => Some(path),
                 _ => None,
             });
-            return Err(explain::root(path.unwrap_or(c"the root file system"), errno));
+            return Err(explain::root(
+                path.unwrap_or(c"the root file system"),
+                errno,
+            ));
         }
         self.settle(slot)
     }
@@ -430,7 +433,11 @@ pub(super) fn make_tmpfs() -> Result<OwnedFd, Errno> {
     make(c"tmpfs", &[(c"mode", c"0700")], MountAttrFlags::empty())
 }
 
-fn make(name: &CStr, options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+fn make(
+    name: &CStr,
+    options: &[(&CStr, &CStr)],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
     let context = mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         mount::fsconfig_set_string(context.as_fd(), *key, *value)?;
@@ -462,11 +469,8 @@ fn refuse_kernel_file_systems<'p>(
         .map_err(|errno| Error::new(What::LookAtMountPoint, target, errno))?
         .f_type;
     if magic == PROC_SUPER_MAGIC || magic == SYSFS_MAGIC {
-        return Err(Error::new(What::MountOn,
-            target,
-            Why::InKernelFileSystem,
-        )
-        .advice(Advice::AnotherTarget));
+        return Err(Error::new(What::MountOn, target, Why::InKernelFileSystem)
+            .advice(Advice::AnotherTarget));
     }
     Ok(())
 }

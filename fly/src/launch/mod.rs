@@ -204,7 +204,11 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     }
 
     fn stamp(&mut self, number: usize) {
-        if let Some(place) = self.stamps.as_deref_mut().and_then(|stamps| stamps.get_mut(number)) {
+        if let Some(place) = self
+            .stamps
+            .as_deref_mut()
+            .and_then(|stamps| stamps.get_mut(number))
+        {
             *place = usize::try_from(arch::cycles()).unwrap_or(0);
         }
     }
@@ -402,7 +406,6 @@ impl<const PODS: bool> Drop for Launcher<'_, '_, PODS> {
 fn out_of_place<'p>() -> Error<'p> {
     Error::new(What::Carry, c"", Errno::INVAL)
 }
-
 
 /// Opens `path` inside the directory `root`, without following anything out of
 /// it, whatever this kernel has for that.

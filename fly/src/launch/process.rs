@@ -13,7 +13,6 @@ use rustix::{
 
 use super::{Launcher, explain, files};
 use crate::{
-    text::Digits,
     error::{Advice, Error, What, Why},
     plan::Slot,
     sys::{
@@ -22,6 +21,7 @@ use crate::{
         exec::{self, Pointers},
         signal,
     },
+    text::Digits,
 };
 
 /// The descriptor under which pid 1 finds its plan.
@@ -50,9 +50,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
                         .advice(Advice::NeedsProcToClose)
                 })
             }
-            done => {
-                done.map_err(|errno| Error::new(What::CloseInherited, c"", errno))
-            }
+            done => done.map_err(|errno| Error::new(What::CloseInherited, c"", errno)),
         }
     }
 
@@ -136,7 +134,8 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         peer: u64,
     ) -> Result<(), Error<'p>> {
         let failed = |errno| Error::new(What::Open, c"a terminal", errno);
-        let file_system = files::make_devpts().map_err(|errno| explain::file_system(c"devpts", errno))?;
+        let file_system =
+            files::make_devpts().map_err(|errno| explain::file_system(c"devpts", errno))?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let terminal = fs::openat(&file_system, c"ptmx", flags, Mode::empty()).map_err(failed)?;
         rustix::pty::unlockpt(&terminal).map_err(failed)?;
@@ -301,7 +300,10 @@ fn write_plan(file: &OwnedFd, header: &[u8], records: &[u8]) -> Result<(), Errno
 
 fn executable_memory() -> Result<OwnedFd, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match fs::memfd_create(c"stage1-init", flags | MemfdFlags::from_bits_retain(MFD_EXEC)) {
+    match fs::memfd_create(
+        c"stage1-init",
+        flags | MemfdFlags::from_bits_retain(MFD_EXEC),
+    ) {
         // Before 6.3 there is no such flag, and all memory files may be executed.
         Err(Errno::INVAL) => fs::memfd_create(c"stage1-init", flags),
         done => done,
@@ -382,8 +384,7 @@ pub fn block_signals() {
 }
 
 pub(super) fn unshare<'p>(namespaces: u64) -> Result<(), Error<'p>> {
-    crate::sys::clone::unshare(namespaces)
-        .map_err(|errno| explain::clone(namespaces, errno))
+    crate::sys::clone::unshare(namespaces).map_err(|errno| explain::clone(namespaces, errno))
 }
 
 pub(super) fn session<'p>() -> Result<(), Error<'p>> {
@@ -409,4 +410,3 @@ pub(super) fn loopback<'p>() -> Result<(), Error<'p>> {
 pub(super) fn reap(child: &Child) {
     let _ = process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
 }
-

@@ -47,7 +47,9 @@ impl Pending {
                 changed = remount_descriptor(mount, self.flags(entry.options)).map(|()| true);
             } else if self.recursive && changed == Ok(true) {
                 if let Some(below) = entry.below(&top) {
-                    changed = self.remount_below(mount, &below, entry.options).map(|()| true);
+                    changed = self
+                        .remount_below(mount, &below, entry.options)
+                        .map(|()| true);
                 }
             }
         })?;
@@ -58,12 +60,7 @@ impl Pending {
         }
     }
 
-    fn remount_below(
-        self,
-        top: BorrowedFd<'_>,
-        path: &Name,
-        options: &[u8],
-    ) -> Result<(), Errno> {
+    fn remount_below(self, top: BorrowedFd<'_>, path: &Name, options: &[u8]) -> Result<(), Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let below = fs::openat(top, path.as_c_str(), flags, Mode::empty())?;
         remount_descriptor(below.as_fd(), self.flags(options))
@@ -90,7 +87,10 @@ impl Pending {
             (raw::MOUNT_ATTR_NODEV, MountFlags::NODEV),
             (raw::MOUNT_ATTR_NOEXEC, MountFlags::NOEXEC),
         ] {
-            flags.set(flag, self.attributes & attribute != 0 || flags.contains(flag));
+            flags.set(
+                flag,
+                self.attributes & attribute != 0 || flags.contains(flag),
+            );
         }
         flags
     }
@@ -98,7 +98,11 @@ impl Pending {
 
 /// By descriptor, through the host's procfs, so that no path is walked again.
 fn remount_descriptor(mount: BorrowedFd<'_>, flags: MountFlags) -> Result<(), Errno> {
-    mount_remount(descriptor_path(b"/proc/self/fd/", mount).as_c_str(), flags, c"")
+    mount_remount(
+        descriptor_path(b"/proc/self/fd/", mount).as_c_str(),
+        flags,
+        c"",
+    )
 }
 
 fn descriptor_path(prefix: &[u8], descriptor: BorrowedFd<'_>) -> Name {
@@ -113,7 +117,11 @@ fn descriptor_path(prefix: &[u8], descriptor: BorrowedFd<'_>) -> Name {
 /// The mount that a descriptor is on (proc_pid_fdinfo(5), `mnt_id`).
 fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
     let path = descriptor_path(b"/proc/self/fdinfo/", mount);
-    let file = fs::open(path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = fs::open(
+        path.as_c_str(),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let mut bytes = [0; 512];
     let count = rustix::io::read(&file, &mut bytes)?;
     let text = bytes.get(..count).unwrap_or_default();
@@ -152,10 +160,9 @@ impl<'a> Entry<'a> {
         let mut bytes = rest.iter().copied();
         while let Some(byte) = bytes.next() {
             path.push(if byte == b'\\' {
-                bytes
-                    .by_ref()
-                    .take(3)
-                    .fold(0_u8, |value, digit| value.wrapping_mul(8).wrapping_add(digit.wrapping_sub(b'0')))
+                bytes.by_ref().take(3).fold(0_u8, |value, digit| {
+                    value.wrapping_mul(8).wrapping_add(digit.wrapping_sub(b'0'))
+                })
             } else {
                 byte
             });
@@ -184,8 +191,15 @@ fn each_mount(entry: &mut dyn FnMut(Entry<'_>)) -> Result<(), Errno> {
         }
         used += count;
         let filled = buffer.get(..used).unwrap_or_default();
-        let whole = filled.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in filled.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n') {
+        let whole = filled
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        for line in filled
+            .get(..whole)
+            .unwrap_or_default()
+            .split(|byte| *byte == b'\n')
+        {
             if let Some(line) = Entry::parse(line) {
                 entry(line);
             }

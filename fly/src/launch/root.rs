@@ -183,9 +183,5 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
 
 /// A cause that is told apart from the kernel's answer.
 pub(super) fn is_symbolic_link<'p>(name: &'p CStr) -> Error<'p> {
-    Error::new(What::MountOn,
-        name,
-        Why::SymbolicLink,
-    )
-    .advice(Advice::MakeDirectory)
+    Error::new(What::MountOn, name, Why::SymbolicLink).advice(Advice::MakeDirectory)
 }

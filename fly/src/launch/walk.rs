@@ -264,7 +264,10 @@ impl Path {
             return Ok(false);
         };
         let rest = bytes.get(from..).unwrap_or_default();
-        let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+        let length = rest
+            .iter()
+            .position(|byte| *byte == b'/')
+            .unwrap_or(rest.len());
         name.set(rest.get(..length).unwrap_or_default(), b"")?;
         let end = self.used;
         self.bytes.copy_within(from + length..end, 0);

@@ -181,9 +181,9 @@ fn values(step: &Step<'_>) -> Result<(), Reason> {
         Step::Bind {
             name, attributes, ..
         } => within(attributes, ATTRIBUTES).and(one_name(name)),
-        Step::Device { name, .. }
-        | Step::Console { name, .. }
-        | Step::Link { name, .. } => one_name(name),
+        Step::Device { name, .. } | Step::Console { name, .. } | Step::Link { name, .. } => {
+            one_name(name)
+        }
         Step::FileSystem {
             attributes,
             options,
@@ -283,7 +283,12 @@ fn path_below(path: &CStr) -> Result<(), Reason> {
 fn one_name(name: &CStr) -> Result<(), Reason> {
     let bytes = name.to_bytes();
     // 255 is NAME_MAX (limits.h).
-    if bytes.is_empty() || bytes.len() > 255 || bytes.contains(&b'/') || bytes == b"." || bytes == b".." {
+    if bytes.is_empty()
+        || bytes.len() > 255
+        || bytes.contains(&b'/')
+        || bytes == b"."
+        || bytes == b".."
+    {
         Err(Reason::Path)
     } else {
         Ok(())

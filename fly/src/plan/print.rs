@@ -28,7 +28,10 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
     }
     match *step {
         Step::Seal { into, path } => {
-            arrow(line.quoted(path.to_bytes()).text(" and the apps' plan"), into);
+            arrow(
+                line.quoted(path.to_bytes()).text(" and the apps' plan"),
+                into,
+            );
         }
         Step::Watch { into } => arrow(line.text("launcher"), into),
         Step::Stamps { reader, writer } => arrow(slot(line, reader), writer),
@@ -119,7 +122,9 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             name,
             target,
         } => {
-            line.quoted(name.to_bytes()).text(" to ").quoted(target.to_bytes());
+            line.quoted(name.to_bytes())
+                .text(" to ")
+                .quoted(target.to_bytes());
             slot(line.text(" in "), under);
         }
         Step::Mask {
@@ -250,7 +255,10 @@ fn exec(line: &mut Line, arguments: u64, strings: List<'_>) {
     line.quoted(strings.first().to_bytes()).text(" [");
     let mut separator = "";
     for argument in strings.iter().skip(1).take(count) {
-        line.text(separator).text("\"").quoted(argument.to_bytes()).text("\"");
+        line.text(separator)
+            .text("\"")
+            .quoted(argument.to_bytes())
+            .text("\"");
         separator = ", ";
     }
     line.text("] with ");

@@ -105,25 +105,53 @@ macro_rules! place_type {
 }
 
 macro_rules! place_get {
-    ($record:ident slot) => { Slot($record.slot) };
-    ($record:ident other) => { Slot($record.other) };
-    ($record:ident flags) => { $record.flags };
-    ($record:ident number) => { $record.number };
-    ($record:ident text) => { $record.list.first() };
-    ($record:ident second) => { $record.list.second() };
-    ($record:ident list) => { $record.list };
+    ($record:ident slot) => {
+        Slot($record.slot)
+    };
+    ($record:ident other) => {
+        Slot($record.other)
+    };
+    ($record:ident flags) => {
+        $record.flags
+    };
+    ($record:ident number) => {
+        $record.number
+    };
+    ($record:ident text) => {
+        $record.list.first()
+    };
+    ($record:ident second) => {
+        $record.list.second()
+    };
+    ($record:ident list) => {
+        $record.list
+    };
 }
 
 macro_rules! place_put {
-    ($record:ident $texts:ident slot $value:ident) => { $record.slot = $value.0 };
-    ($record:ident $texts:ident other $value:ident) => { $record.other = $value.0 };
-    ($record:ident $texts:ident flags $value:ident) => { $record.flags = $value };
-    ($record:ident $texts:ident number $value:ident) => { $record.number = $value };
-    ($record:ident $texts:ident text $value:ident) => { $texts = Texts::One($value) };
-    ($record:ident $texts:ident second $value:ident) => {
-        if let Texts::One(first) = $texts { $texts = Texts::Two(first, $value) }
+    ($record:ident $texts:ident slot $value:ident) => {
+        $record.slot = $value.0
     };
-    ($record:ident $texts:ident list $value:ident) => { $texts = Texts::List($value) };
+    ($record:ident $texts:ident other $value:ident) => {
+        $record.other = $value.0
+    };
+    ($record:ident $texts:ident flags $value:ident) => {
+        $record.flags = $value
+    };
+    ($record:ident $texts:ident number $value:ident) => {
+        $record.number = $value
+    };
+    ($record:ident $texts:ident text $value:ident) => {
+        $texts = Texts::One($value)
+    };
+    ($record:ident $texts:ident second $value:ident) => {
+        if let Texts::One(first) = $texts {
+            $texts = Texts::Two(first, $value)
+        }
+    };
+    ($record:ident $texts:ident list $value:ident) => {
+        $texts = Texts::List($value)
+    };
 }
 
 steps! {

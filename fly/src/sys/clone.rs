@@ -154,8 +154,8 @@ fn clone(
     data: *mut c_void,
 ) -> Result<Child, Errno> {
     let mut pidfd: i32 = -1;
-    let flags = namespaces
-        | u64::from(raw::CLONE_VM | raw::CLONE_VFORK | raw::CLONE_PIDFD | raw::SIGCHLD);
+    let flags =
+        namespaces | u64::from(raw::CLONE_VM | raw::CLONE_VFORK | raw::CLONE_PIDFD | raw::SIGCHLD);
     let flags = usize::try_from(flags).map_err(|_| Errno::INVAL)?;
     // SAFETY: as in `clone3`; clone(2) puts the pidfd where it would put the
     // parent's tid.

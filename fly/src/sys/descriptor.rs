@@ -101,12 +101,26 @@ pub fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> Result<(), Errno> {
     let (number, arguments) = if from == to {
         (
             raw::__NR_fcntl,
-            [to.cast_unsigned() as usize, raw::F_SETFD as usize, 0, 0, 0, 0],
+            [
+                to.cast_unsigned() as usize,
+                raw::F_SETFD as usize,
+                0,
+                0,
+                0,
+                0,
+            ],
         )
     } else {
         (
             raw::__NR_dup3,
-            [from.cast_unsigned() as usize, to.cast_unsigned() as usize, 0, 0, 0, 0],
+            [
+                from.cast_unsigned() as usize,
+                to.cast_unsigned() as usize,
+                0,
+                0,
+                0,
+                0,
+            ],
         )
     };
     // SAFETY: neither call takes a pointer.

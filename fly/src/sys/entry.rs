@@ -200,7 +200,10 @@ macro_rules! entry {
         fn __kickstage_panic(_: &::core::panic::PanicInfo<'_>) -> ! {
             // The text is also what the lint looks for in stage1-init, which
             // must not be able to panic.
-            $crate::sys::entry::panicked(concat!(env!("CARGO_BIN_NAME"), ": internal error: panicked\n"))
+            $crate::sys::entry::panicked(concat!(
+                env!("CARGO_BIN_NAME"),
+                ": internal error: panicked\n"
+            ))
         }
     };
 }

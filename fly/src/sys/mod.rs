@@ -5,10 +5,7 @@
 //! otherwise. Each `unsafe` block says what it relies on and why that holds.
 
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    path = "unported.rs"
-)]
+#[cfg_attr(not(target_arch = "x86_64"), path = "unported.rs")]
 pub mod arch;
 
 pub mod clone;

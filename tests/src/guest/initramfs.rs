@@ -16,7 +16,9 @@ pub fn pack(script: &str, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>, Stri
     const FILE: u32 = 0o100_644;
     let busybox = fs::read(BUSYBOX).map_err(|error| format!("{BUSYBOX}: {error}"))?;
     let mut archive = Archive::default();
-    for folder in ["bin", "dev", "modules", "proc", "sys", "lower", "upper", "root"] {
+    for folder in [
+        "bin", "dev", "modules", "proc", "sys", "lower", "upper", "root",
+    ] {
         archive.add(folder, DIRECTORY, b"");
     }
     archive.add("bin/busybox", PROGRAM, &busybox);

@@ -47,12 +47,16 @@ pub fn make() -> Result<bool, String> {
     atomically(&path, |new| {
         fs::create_dir(new).map_err(|error| error.to_string())?;
         let package = package()?;
-        tool(Command::new("apt-get").args(["download", "-q", &package]).current_dir(new))?;
+        tool(
+            Command::new("apt-get")
+                .args(["download", "-q", &package])
+                .current_dir(new),
+        )?;
         let archive = find(new, &|name| name.ends_with(".deb")).ok_or("apt-get fetched nothing")?;
         let tree = new.join("tree");
         tool(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&tree))?;
-        let compressed =
-            find(&tree.join("boot"), &|name| name.starts_with("vmlinuz")).ok_or("no kernel in the package")?;
+        let compressed = find(&tree.join("boot"), &|name| name.starts_with("vmlinuz"))
+            .ok_or("no kernel in the package")?;
         let image = fs::read(compressed).map_err(|error| error.to_string())?;
         fs::write(new.join("vmlinux"), unpack(&image)?).map_err(|error| error.to_string())?;
         for module in load_order(&tree)? {
@@ -72,7 +76,8 @@ pub fn make() -> Result<bool, String> {
 
 /// The package that linux-image-amd64 depends on: `linux-image-6.1.0-...`.
 fn package() -> Result<String, String> {
-    let text = tool(Command::new("apt-cache").args(["depends", "--important", "linux-image-amd64"]))?;
+    let text =
+        tool(Command::new("apt-cache").args(["depends", "--important", "linux-image-amd64"]))?;
     String::from_utf8_lossy(&text)
         .split_whitespace()
         .find(|word| word.starts_with("linux-image-6.1."))
@@ -82,13 +87,24 @@ fn package() -> Result<String, String> {
 
 /// The first file below `folder` whose name `wanted` accepts.
 fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     entries.sort();
-    let here = entries
-        .iter()
-        .find(|path| path.is_file() && path.file_name().is_some_and(|name| wanted(&name.to_string_lossy())));
-    here.cloned()
-        .or_else(|| entries.iter().filter(|path| path.is_dir()).find_map(|path| find(path, wanted)))
+    let here = entries.iter().find(|path| {
+        path.is_file()
+            && path
+                .file_name()
+                .is_some_and(|name| wanted(&name.to_string_lossy()))
+    });
+    here.cloned().or_else(|| {
+        entries
+            .iter()
+            .filter(|path| path.is_dir())
+            .find_map(|path| find(path, wanted))
+    })
 }
 
 /// The ELF kernel inside a bzImage. QEMU boots it through its PVH note, which
@@ -166,7 +182,10 @@ fn values(module: &[u8], key: &[u8]) -> Vec<String> {
     let rest = &module[at + key.len()..];
     let end = rest.iter().position(|byte| *byte == 0).unwrap_or(0);
     let text = String::from_utf8_lossy(&rest[..end]);
-    text.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    text.split([',', ' '])
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Name and contents of each module, in the order of loading.

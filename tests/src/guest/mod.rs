@@ -34,7 +34,10 @@ pub fn possible() -> bool {
 }
 
 fn initramfs_path() -> PathBuf {
-    cache("guest").join(format!("initramfs-{}.cpio", hash(&[SCRIPT, kernel::RECIPE])))
+    cache("guest").join(format!(
+        "initramfs-{}.cpio",
+        hash(&[SCRIPT, kernel::RECIPE])
+    ))
 }
 
 /// Fetches and unpacks the kernel and packs the first root, unless they are
@@ -70,14 +73,32 @@ pub fn run(limit: Duration) -> Output {
         executable.display()
     );
     Run::new(QEMU)
-        .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "1024", "-smp", "2"])
-        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+        .args([
+            "-machine",
+            "q35,accel=tcg",
+            "-cpu",
+            "max",
+            "-m",
+            "1024",
+            "-smp",
+            "2",
+        ])
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
         .args(["-serial", "stdio", "-append", &append])
         .arg("-kernel")
         .arg(kernel::image())
         .arg("-initrd")
         .arg(initramfs_path())
-        .args(["-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"])
+        .args([
+            "-fsdev",
+            "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
+        ])
         .args(["-device", "virtio-9p-pci,fsdev=root,mount_tag=root"])
         .limit(limit)
         .output()
@@ -96,6 +117,9 @@ fn tool(command: &mut Command) -> Result<Vec<u8>, String> {
     if output.status.success() {
         Ok(output.stdout)
     } else {
-        Err(format!("{name}: {}", crate::roots::last_lines(&output.stderr)))
+        Err(format!(
+            "{name}: {}",
+            crate::roots::last_lines(&output.stderr)
+        ))
     }
 }

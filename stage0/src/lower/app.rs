@@ -1,0 +1,181 @@
+//! The apps of a pod: who they run as, what they may, what they are.
+
+use core::ffi::CStr;
+
+use fly::{
+    capability,
+    error::{Error, What, Why},
+    lower as common,
+    plan::{List, MAX_APPS, Step},
+    text::Digits,
+    user,
+};
+use linux_raw_sys::general as raw;
+
+use super::Lowering;
+use crate::options::{Choice, Stage1};
+
+/// The signal and the milliseconds by which an app is stopped.
+const STOP: (u16, u64) = (raw::SIGTERM as u16, 10_000);
+
+impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    pub(super) fn apps(&mut self) -> Result<(), Error<'a>> {
+        let mut rest = self.options.programs.clone();
+        let mut index = 0;
+        while rest.clone().next().is_some() {
+            let program = rest.clone();
+            let count = program.clone().take_while(|word| *word != c"---").count();
+            // The words of this app, and the separator behind them.
+            for _ in 0..=count {
+                rest.next();
+            }
+            if count == 0 || index >= MAX_APPS {
+                return Err(Error::new(
+                    What::Read,
+                    c"the command line",
+                    if count == 0 {
+                        Why::NoProgramNamed
+                    } else {
+                        Why::TooManyApps
+                    },
+                ));
+            }
+            self.app(index, program.take(count))?;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    fn app<P>(&mut self, index: usize, program: P) -> Result<(), Error<'a>>
+    where
+        P: Iterator<Item = &'a CStr> + Clone,
+    {
+        let options = self.options;
+        self.plan
+            .begin_list(Step::App { name: c"" })
+            .joined(&[b"app-", Digits::new(index as u64, 10).as_bytes()])
+            .end()
+            .push(Step::Stop {
+                signal: STOP.0,
+                deadline: STOP.1,
+            });
+        if options.stage1 != Stage1::Fly {
+            self.plan
+                .push(Step::AppSession {
+                    flags: if self.host.terminal {
+                        Step::TERMINAL
+                    } else {
+                        0
+                    },
+                })
+                .push(Step::AppUmask { mask: 0o022 });
+        }
+        if let Some(path) = options.working_directory {
+            common::working_directory(self.plan, path)?;
+        }
+        let identity = match (options.user, options.group) {
+            (None, None) => None,
+            (user, group) => Some(user::resolve(options.rootfs, user.unwrap_or(c"0"), group)?),
+        };
+        self.credentials(identity.as_ref());
+        if options.stage1 != Stage1::Fly {
+            self.plan.push(Step::Unblock {});
+        }
+        self.exec(program, identity.as_ref())
+    }
+
+    /// The bounding set is limited already where pid 1 has no more than the
+    /// apps; where the app is the process that was called, it does that itself.
+    fn credentials(&mut self, identity: Option<&user::Identity>) {
+        let confined = !self.options.insecure;
+        if confined && !self.has_init() {
+            self.plan.push(Step::Bounding {
+                keep: capability::DEFAULT,
+            });
+        }
+        match identity {
+            Some(identity) => common::identity(self.plan, identity),
+            None => common::groups(self.plan, &[]),
+        }
+        if confined {
+            // setuid(2) to another user than root has emptied the sets.
+            let root = identity.is_none_or(|identity| identity.user == 0);
+            self.plan.push(Step::Capabilities {
+                keep: if root { capability::DEFAULT } else { 0 },
+            });
+            self.plan.push(Step::NoNewPrivileges {});
+        } else {
+            // All that is held; but none is inheritable (CVE-2022-29162).
+            self.plan.push(Step::Capabilities {
+                keep: capability::ALL,
+            });
+        }
+    }
+
+    fn has_init(&self) -> bool {
+        matches!(self.options.stage1, Stage1::Init(_))
+    }
+
+    fn exec<P>(&mut self, program: P, identity: Option<&user::Identity>) -> Result<(), Error<'a>>
+    where
+        P: Iterator<Item = &'a CStr> + Clone,
+    {
+        self.plan.begin_list(Step::Exec {
+            arguments: program.clone().count() as u64,
+            strings: List::EMPTY,
+        });
+        self.plan.string(program.clone().next().unwrap_or_default());
+        for word in program {
+            self.plan.string(word);
+        }
+        let home = identity.and_then(|identity| identity.home);
+        let home = match (&home, identity) {
+            (Some(home), _) => home.as_bytes(),
+            (None, Some(identity)) if identity.user != 0 => b"/",
+            _ => b"/root",
+        };
+        if !self.is_set(b"PATH")? {
+            self.plan
+                .joined(&[b"PATH=", fly::launch::app::DEFAULT_PATH]);
+        }
+        if !self.is_set(b"HOME")? {
+            self.plan.joined(&[b"HOME=", home]);
+        }
+        if self.host.terminal && !self.is_set(b"TERM")? {
+            self.plan
+                .joined(&[b"TERM=", self.host.term.unwrap_or(b"xterm")]);
+        }
+        let mut choices = self.options.choices.clone();
+        while let Some(choice) = choices.next()? {
+            if let Choice::SetVariable(variable) = choice {
+                if !is_set_in(choices.clone(), common::variable_name(variable))? {
+                    self.plan.string(variable);
+                }
+            }
+        }
+        self.plan.end();
+        Ok(())
+    }
+
+    fn is_set(&self, name: &[u8]) -> Result<bool, Error<'a>> {
+        is_set_in(self.options.choices.clone(), name)
+    }
+}
+
+/// Whether one of the options from `choices` on sets the variable `name`.
+fn is_set_in<'a, I>(mut choices: crate::options::Choices<I>, name: &[u8]) -> Result<bool, Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    while let Some(choice) = choices.next()? {
+        if let Choice::SetVariable(variable) = choice {
+            if common::variable_name(variable) == name {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}

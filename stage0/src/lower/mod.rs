@@ -1,0 +1,256 @@
+//! From options to a plan: every step of a pod, in its order.
+
+mod app;
+mod files;
+mod volumes;
+
+use core::ffi::CStr;
+
+use fly::{
+    capability,
+    error::Error,
+    lower as common,
+    plan::{Builder, Slot, Step},
+    text::Digits,
+};
+use linux_raw_sys::general as raw;
+
+use crate::options::{Network, Options, Stage1};
+
+/// What the lowering needs to know of the host.
+#[derive(Debug)]
+pub struct Host<'h> {
+    /// Random bytes, for names.
+    pub random: [u8; 16],
+    /// Whether the pod gets a terminal.
+    pub terminal: bool,
+    /// pid 1's program; empty for the flavours that need none.
+    pub stage1_init: &'h CStr,
+    /// The caller's TERM.
+    pub term: Option<&'h [u8]>,
+}
+
+const INIT: Slot = Slot(1);
+const LAUNCHER: Slot = Slot(2);
+const STAMPS_READER: Slot = Slot(3);
+const STAMPS_WRITER: Slot = Slot(4);
+const PTS: Slot = Slot(5);
+const MASTER: Slot = Slot(6);
+const PEER: Slot = Slot(7);
+/// The tmpfs of the writable layer.
+const LAYER: Slot = Slot(8);
+const ROOT: Slot = Slot(9);
+const PROC: Slot = Slot(10);
+const SYS: Slot = Slot(11);
+const DEV: Slot = Slot(12);
+const SHM: Slot = Slot(13);
+/// What is opened and mounted at once.
+const SOURCE: Slot = Slot(14);
+
+const RDONLY: u64 = raw::MOUNT_ATTR_RDONLY as u64;
+const NOSUID: u64 = raw::MOUNT_ATTR_NOSUID as u64;
+const NODEV: u64 = raw::MOUNT_ATTR_NODEV as u64;
+const NOEXEC: u64 = raw::MOUNT_ATTR_NOEXEC as u64;
+
+/// Writes the pod's steps.
+///
+/// # Errors
+/// Names the option whose value can't be lowered.
+pub fn lower<'a, I>(
+    options: &Options<'a, I>,
+    host: &Host<'_>,
+    plan: &mut Builder<'_>,
+) -> Result<(), Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    Lowering {
+        options,
+        host,
+        plan,
+    }
+    .pod()
+}
+
+struct Lowering<'l, 'a, 'h, 'p, I> {
+    options: &'l Options<'a, I>,
+    host: &'l Host<'h>,
+    plan: &'l mut Builder<'p>,
+}
+
+impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    fn pod(&mut self) -> Result<(), Error<'a>> {
+        self.plan.push(Step::CloseInherited {});
+        match self.options.stage1 {
+            Stage1::Fly => self.fly()?,
+            Stage1::Init(_) => {
+                self.launch();
+                self.namespaces();
+                self.plan
+                    .push(Step::DieWithParent { watch: LAUNCHER })
+                    .push(Step::Session {});
+                self.isolated()?;
+                self.init();
+            }
+            Stage1::Other(path) => {
+                self.hand_over(path);
+                self.namespaces();
+                self.isolated()?;
+            }
+        }
+        self.apps()
+    }
+
+    /// What the launcher prepares before the pod's first process exists.
+    fn launch(&mut self) {
+        self.plan
+            .push(Step::Supervise {})
+            .push(Step::Seal {
+                into: INIT,
+                path: self.host.stage1_init,
+            })
+            .push(Step::Watch { into: LAUNCHER });
+        if self.options.timings.is_some() {
+            self.plan.push(Step::Stamps {
+                reader: STAMPS_READER,
+                writer: STAMPS_WRITER,
+            });
+        }
+        if self.host.terminal {
+            self.plan.push(Step::Terminal {
+                devpts: PTS,
+                master: MASTER,
+                peer: u64::from(PEER.0),
+            });
+        }
+    }
+
+    fn hand_over(&mut self, path: &'a CStr) {
+        let random = self.host.random;
+        let number = |from: usize, bytes: usize| {
+            let part = random.get(from..from + bytes).unwrap_or_default();
+            part.iter()
+                .fold(0, |value, byte| (value << 8) | u64::from(*byte))
+        };
+        // A random UUID (RFC 9562, version 4).
+        let parts = [
+            (1 << 32) | number(0, 4),
+            (1 << 16) | number(4, 2),
+            (1 << 16) | 0x4000 | (number(6, 2) & 0x0fff),
+            (1 << 16) | 0x8000 | (number(8, 2) & 0x3fff),
+            (1 << 48) | number(10, 6),
+        ]
+        .map(|part| Digits::new(part, 16));
+        // The leading 1 keeps the zeros; it is cut off here.
+        let text = |index: usize| {
+            let digits = parts.get(index).map(Digits::as_bytes);
+            digits
+                .and_then(|digits| digits.get(1..))
+                .unwrap_or_default()
+        };
+        self.plan
+            .begin_list(Step::HandOver { path, uuid: c"" })
+            .string(path)
+            .joined(&[
+                text(0),
+                b"-",
+                text(1),
+                b"-",
+                text(2),
+                b"-",
+                text(3),
+                b"-",
+                text(4),
+            ])
+            .end();
+    }
+
+    fn namespaces(&mut self) {
+        let mut namespaces =
+            raw::CLONE_NEWPID | raw::CLONE_NEWNS | raw::CLONE_NEWIPC | raw::CLONE_NEWUTS;
+        if self.options.network == Network::None {
+            namespaces |= raw::CLONE_NEWNET;
+        }
+        self.plan.push(Step::Clone {
+            namespaces: u64::from(namespaces),
+        });
+    }
+
+    /// The pod's files and names.
+    fn isolated(&mut self) -> Result<(), Error<'a>> {
+        self.plan
+            .push(Step::Private {})
+            .push(Step::Umask { mask: 0 });
+        self.root();
+        self.dev();
+        self.proc_and_sys();
+        self.pts_and_shm();
+        self.volumes()?;
+        self.hostname();
+        if self.options.network == Network::None {
+            self.plan.push(Step::Loopback {});
+        }
+        if self.host.terminal {
+            self.plan.push(Step::TerminalStdio { peer: PEER });
+        }
+        self.plan.push(Step::Pivot { root: ROOT });
+        Ok(())
+    }
+
+    fn hostname(&mut self) {
+        let step = self.plan.begin_list(Step::Hostname { name: c"" });
+        match self.options.hostname {
+            Some(name) => step.string(name),
+            None => {
+                let [a, b, c, d, ..] = self.host.random;
+                let number = u64::from(u32::from_be_bytes([a, b, c, d]));
+                // The leading 1 keeps the zeros.
+                let digits = Digits::new((1 << 32) | number, 16);
+                step.joined(&[b"pod-", digits.as_bytes().get(1..).unwrap_or_default()])
+            }
+        }
+        .end();
+    }
+
+    /// pid 1 keeps what its apps may have, and what it needs to start them.
+    fn init(&mut self) {
+        if !self.options.insecure {
+            self.plan.push(Step::PodBounding {
+                keep: capability::DEFAULT | capability::INIT,
+            });
+        }
+        self.plan.push(Step::ExecInit {
+            program: INIT,
+            stamps: if self.options.timings.is_some() {
+                u64::from(STAMPS_WRITER.0)
+            } else {
+                Step::NO_STAMPS
+            },
+        });
+    }
+
+    /// No fork: the process that was called becomes the app, in a mount
+    /// namespace of its own, with the host's /dev, /proc and /sys.
+    fn fly(&mut self) -> Result<(), Error<'a>> {
+        self.plan
+            .push(Step::Unshare {
+                namespaces: u64::from(raw::CLONE_NEWNS),
+            })
+            .push(Step::Private {});
+        self.root();
+        common::host_file_systems(self.plan, SOURCE, ROOT);
+        self.volumes()?;
+        self.plan.push(Step::Chroot { root: ROOT });
+        Ok(())
+    }
+}
+
+fn names(step: &mut Builder<'_>, names: &[&CStr]) {
+    for name in names {
+        step.string(name);
+    }
+    step.end();
+}

@@ -1,0 +1,178 @@
+//! Volumes and tmpfs, in the order of the command line.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Error, What, Why},
+    lower as common,
+    plan::{List, Slot, Step},
+};
+
+use super::{Lowering, NODEV, NOSUID, RDONLY, ROOT, SOURCE};
+use crate::{
+    options::Choice,
+    volume::{self, Kind, Mount, Short, Volume},
+};
+
+/// The first slot of the empty volumes, which may be mounted more than once.
+const EMPTY: u8 = 15;
+/// The most empty volumes of a pod.
+const MAX_EMPTY: usize = (fly::plan::MAX_SLOTS - EMPTY) as usize;
+
+impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    /// Volumes and tmpfs in the order of the command line.
+    pub(super) fn volumes(&mut self) -> Result<(), Error<'a>> {
+        self.check_volumes()?;
+        let mut choices = self.options.choices.clone();
+        while let Some(choice) = choices.next()? {
+            match choice {
+                Choice::Tmpfs(target) => {
+                    common::check_target(target, target.to_bytes())?;
+                    common::tmpfs(self.plan, SOURCE, c"1777");
+                    common::attach(self.plan, SOURCE, ROOT, target.to_bytes());
+                }
+                Choice::Volume(text) if volume::is_short(text) => {
+                    let volume = Short::parse(text)?;
+                    common::check_target(text, volume.target)?;
+                    let attributes = if volume.read_only { RDONLY } else { 0 };
+                    self.open(volume.source, true, attributes);
+                    common::attach(self.plan, SOURCE, ROOT, volume.target);
+                }
+                Choice::Mount(text) => self.mount(text)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, source: &[u8], recursive: bool, attributes: u64) {
+        self.plan
+            .begin_list(Step::OpenTree {
+                into: SOURCE,
+                flags: if recursive { Step::RECURSIVE } else { 0 },
+                attributes,
+                path: c"",
+            })
+            .joined(&[source])
+            .end();
+    }
+
+    fn mount(&mut self, text: &'a CStr) -> Result<(), Error<'a>> {
+        let mount = Mount::parse(text)?;
+        common::check_target(text, mount.target)?;
+        let Some((volume, empty)) = self.find(mount.volume)? else {
+            return Err(Error::new(What::ReadMount, text, Why::NoSuchVolume));
+        };
+        let read_only = mount.read_only || volume.read_only;
+        let attributes = if read_only { RDONLY } else { 0 };
+        match volume.kind {
+            Kind::Host => self.open(volume.source, volume.recursive, attributes),
+            Kind::Empty => {
+                // Made by the first mount, shared by the others.
+                let slot = Slot(EMPTY.saturating_add(u8::try_from(empty).unwrap_or(u8::MAX)));
+                if self.is_first_mount(text, mount.volume)? {
+                    self.plan
+                        .begin_list(Step::FileSystem {
+                            into: slot,
+                            attributes: NOSUID | NODEV,
+                            options: List::EMPTY,
+                        })
+                        .string(c"tmpfs")
+                        .string(c"mode")
+                        .joined(&[volume.mode])
+                        .end();
+                }
+                self.plan.push(Step::Bind {
+                    into: SOURCE,
+                    under: slot,
+                    attributes: attributes | NOSUID | NODEV,
+                    name: c".",
+                });
+            }
+        }
+        common::attach(self.plan, SOURCE, ROOT, mount.target);
+        Ok(())
+    }
+
+    /// The volume `name`, and how many empty ones come before it.
+    fn find(&self, name: &[u8]) -> Result<Option<(Volume<'a>, usize)>, Error<'a>> {
+        let mut choices = self.options.choices.clone();
+        let mut empty = 0;
+        while let Some(choice) = choices.next()? {
+            match choice {
+                Choice::Volume(text) if !volume::is_short(text) => {
+                    let volume = Volume::parse(text)?;
+                    if volume.name == name {
+                        return Ok(Some((volume, empty)));
+                    }
+                    empty += usize::from(volume.kind == Kind::Empty);
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_first_mount(&self, this: &CStr, name: &[u8]) -> Result<bool, Error<'a>> {
+        let mut choices = self.options.choices.clone();
+        while let Some(choice) = choices.next()? {
+            match choice {
+                Choice::Mount(text) if Mount::parse(text)?.volume == name => {
+                    return Ok(core::ptr::eq(text, this));
+                }
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// Names are unique, every volume is mounted, and there are not too many.
+    fn check_volumes(&self) -> Result<(), Error<'a>> {
+        let mut choices = self.options.choices.clone();
+        let mut empty = 0;
+        while let Some(choice) = choices.next()? {
+            let Choice::Volume(text) = choice else {
+                continue;
+            };
+            if volume::is_short(text) {
+                continue;
+            }
+            let volume = Volume::parse(text)?;
+            let failed = |why: Why| Err(Error::new(What::ReadVolume, text, why));
+            empty += usize::from(volume.kind == Kind::Empty);
+            if empty > MAX_EMPTY {
+                return failed(Why::TooManyEmpty);
+            }
+            let mut others = choices.clone();
+            while let Some(other) = others.next()? {
+                match other {
+                    Choice::Volume(other)
+                        if !volume::is_short(other)
+                            && Volume::parse(other)?.name == volume.name =>
+                    {
+                        return failed(Why::VolumeTwice);
+                    }
+                    _ => {}
+                }
+            }
+            if !self.is_mounted(volume.name)? {
+                return failed(Why::NotMounted);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_mounted(&self, name: &[u8]) -> Result<bool, Error<'a>> {
+        let mut choices = self.options.choices.clone();
+        while let Some(choice) = choices.next()? {
+            match choice {
+                Choice::Mount(text) if Mount::parse(text)?.volume == name => return Ok(true),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+}
