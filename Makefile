@@ -55,12 +55,13 @@ lint-selftest: ## Shows that each gate of lint catches a bad sample
 install: ## Installs programs, man pages, documents below DESTDIR and PREFIX
 	@scripts/setup.sh install
 	@$(MAKE) --no-print-directory programs man
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin libexec/kickstage share/man/man1 share/man/man8 share/doc/kickstage)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin libexec/kickstage share/man/man1 share/man/man8 share/doc/kickstage/docs)
 	install -m 755 $(RELEASE)/fly $(RELEASE)/stage0 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/libexec/kickstage
 	install -m 644 $(MAN)/fly.1 $(MAN)/stage0.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(MAN)/stage1-init.8 $(DESTDIR)$(PREFIX)/share/man/man8
-	install -m 644 README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT docs/*.md $(DESTDIR)$(PREFIX)/share/doc/kickstage
+	install -m 644 README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT $(DESTDIR)$(PREFIX)/share/doc/kickstage
+	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/kickstage/docs
 
 clean: ## Removes target/
 	$(CARGO) clean

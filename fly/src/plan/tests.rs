@@ -1,1 +1,268 @@
+use super::*;
 
+/// A small plan with a step of each shape.
+fn build(arena: &mut [u8]) -> Plan<'_> {
+    let mut builder = Builder::new(arena);
+    builder
+        .push(Step::CloseInherited {})
+        .push(Step::Unshare {
+            namespaces: 0x2_0000,
+        })
+        .push(Step::Private {})
+        .push(Step::OpenDirectory {
+            into: Slot(0),
+            path: c"/srv/root",
+        })
+        .begin_list(Step::FileSystem {
+            into: Slot(1),
+            attributes: 6,
+            options: List::EMPTY,
+        })
+        .string(c"tmpfs")
+        .string(c"mode")
+        .string(c"0755")
+        .end()
+        .push(Step::Attach {
+            mount: Slot(1),
+            under: Slot(0),
+            flags: Step::CREATE_DIRECTORY | Step::CLOSE,
+            target: c"/tmp",
+        })
+        .push(Step::Chroot { root: Slot(0) })
+        .push(Step::App { name: c"app" })
+        .push(Step::Group { id: 7 })
+        .begin_list(Step::Exec {
+            arguments: 2,
+            strings: List::EMPTY,
+        })
+        .string(c"/bin/sh")
+        .string(c"sh")
+        .joined(&[b"-", b"c"])
+        .string(c"HOME=/")
+        .end();
+    builder.finish().expect("a plan")
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let mut arena = [0; 4096];
+    let plan = build(&mut arena);
+    let kinds: Vec<Kind> = plan.steps().map(|step| step.kind()).collect();
+    assert_eq!(
+        kinds,
+        [
+            Kind::CloseInherited,
+            Kind::Unshare,
+            Kind::Private,
+            Kind::OpenDirectory,
+            Kind::FileSystem,
+            Kind::Attach,
+            Kind::Chroot,
+            Kind::App,
+            Kind::Group,
+            Kind::Exec
+        ]
+    );
+    match plan.steps().last() {
+        Some(Step::Exec {
+            arguments: 2,
+            strings,
+        }) => {
+            let texts: Vec<_> = strings.iter().collect();
+            assert_eq!(texts, [c"/bin/sh", c"sh", c"-c", c"HOME=/"]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_cut_and_every_longer_plan_is_refused() {
+    let mut arena = [0; 4096];
+    let bytes = build(&mut arena).as_bytes().to_vec();
+    for length in 0..bytes.len() {
+        assert!(Plan::check(&bytes[..length]).is_err(), "{length} bytes");
+    }
+    let mut longer = bytes.clone();
+    longer.extend([0; 24]);
+    assert!(Plan::check(&longer).is_err());
+    assert!(Plan::check(&bytes).is_ok());
+}
+
+#[test]
+fn no_changed_byte_makes_the_walk_fail() {
+    // A changed byte may still be a valid plan (another path, say); then the
+    // walk must end, and see as many steps as the header says.
+    let mut arena = [0; 4096];
+    let bytes = build(&mut arena).as_bytes().to_vec();
+    let count = Plan::check(&bytes).expect("a plan").steps().count();
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << bit;
+            if let Ok(plan) = Plan::check(&changed) {
+                assert_eq!(plan.steps().count(), count, "byte {at} bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_apps_part_is_a_plan_without_paths_of_the_host() {
+    let mut arena = [0; 4096];
+    let plan = build(&mut arena);
+    let (header, records) = plan.apps_part();
+    let part = [&header[..], records].concat();
+    let part = Plan::check(&part).expect("a plan");
+    assert_eq!(part.steps().count(), 3);
+    assert!(
+        !part
+            .as_bytes()
+            .windows(9)
+            .any(|bytes| bytes == b"/srv/root")
+    );
+}
+
+/// What the check says of a plan with these steps.
+fn reason(steps: &[Step<'_>]) -> Reason {
+    let mut arena = [0; 8192];
+    let mut builder = Builder::new(&mut arena);
+    for step in steps {
+        builder.push(*step);
+    }
+    builder.finish().expect_err("no plan").reason
+}
+
+#[test]
+fn nonsense_is_refused_by_name() {
+    let long = std::ffi::CString::new("x".repeat(MAX_PATH)).expect("a string");
+    let open = Step::OpenDirectory {
+        into: Slot(0),
+        path: c"/",
+    };
+    let app = Step::App { name: c"a" };
+    for (steps, expected) in [
+        (&[][..], Reason::Order),
+        (&[app][..], Reason::Order),
+        (&[app, app][..], Reason::Order),
+        (&[app, open][..], Reason::Order),
+        (&[Step::Group { id: 1 }][..], Reason::Order),
+        (&[open, Step::CloseInherited {}][..], Reason::Order),
+        (&[Step::Chroot { root: Slot(0) }][..], Reason::Slot),
+        (
+            &[Step::OpenDirectory {
+                into: Slot(MAX_SLOTS),
+                path: c"/",
+            }][..],
+            Reason::Slot,
+        ),
+        (
+            &[Step::OpenDirectory {
+                into: Slot(0),
+                path: c"",
+            }][..],
+            Reason::Path,
+        ),
+        (
+            &[Step::OpenDirectory {
+                into: Slot(0),
+                path: &long,
+            }][..],
+            Reason::Path,
+        ),
+        (&[Step::Unshare { namespaces: 1 }][..], Reason::Number),
+        (&[Step::Umask { mask: 0o1000 }][..], Reason::Number),
+        (
+            &[
+                app,
+                Step::User {
+                    id: u64::from(u32::MAX),
+                },
+            ][..],
+            Reason::Number,
+        ),
+        (
+            &[
+                app,
+                Step::Stop {
+                    signal: 65,
+                    deadline: 0,
+                },
+            ][..],
+            Reason::Number,
+        ),
+        (
+            &[app, Step::WorkingDirectory { path: c"relative" }][..],
+            Reason::Path,
+        ),
+        (&[Step::Hostname { name: c"" }][..], Reason::Name),
+        (
+            &[
+                open,
+                Step::Device {
+                    under: Slot(0),
+                    device: 0,
+                    name: c"a/b",
+                },
+            ][..],
+            Reason::Path,
+        ),
+        (
+            &[
+                open,
+                Step::Directory {
+                    under: Slot(0),
+                    mode: 0,
+                    name: c"a/../b",
+                },
+            ][..],
+            Reason::Path,
+        ),
+    ] {
+        assert_eq!(reason(steps), expected, "{steps:?}");
+    }
+}
+
+#[test]
+fn bounds_hold() {
+    let mut small = [0; 64];
+    let mut builder = Builder::new(&mut small);
+    builder.push(Step::OpenDirectory {
+        into: Slot(0),
+        path: c"/a/path/that/does/not/fit/into/an/arena/of/64/bytes",
+    });
+    assert_eq!(
+        builder.finish().expect_err("no room").reason,
+        Reason::TooLarge
+    );
+
+    let mut arena = vec![0; MAX_BYTES * 2];
+    let mut builder = Builder::new(&mut arena);
+    builder.push(Step::App { name: c"a" });
+    builder.begin_list(Step::Exec {
+        arguments: 1,
+        strings: List::EMPTY,
+    });
+    builder.string(c"/x").string(c"x");
+    let value = vec![b'v'; MAX_BYTES];
+    builder.joined(&[b"NAME=", &value]).end();
+    assert_eq!(
+        builder.finish().expect_err("too large").reason,
+        Reason::TooLarge
+    );
+}
+
+#[test]
+fn other_versions_are_refused() {
+    let mut arena = [0; 4096];
+    let mut bytes = build(&mut arena).as_bytes().to_vec();
+    bytes[8] += 1;
+    assert_eq!(
+        Plan::check(&bytes).expect_err("old").reason,
+        Reason::Version
+    );
+    bytes[0] = b'x';
+    assert_eq!(
+        Plan::check(&bytes).expect_err("no plan").reason,
+        Reason::Header
+    );
+}
