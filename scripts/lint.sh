@@ -16,7 +16,7 @@ check() {
 }
 
 check fmt "$cargo" fmt --all --check
-check clippy "$cargo" clippy --quiet --workspace --all-targets -- -D warnings -D clippy::too_many_lines
+check clippy "$cargo" clippy --quiet --keep-going --workspace --all-targets -- -D warnings -D clippy::too_many_lines
 check shellcheck shellcheck .ci/run scripts/*.sh
 check selftest python3 -B scripts/gates_selftest.py
 check gates python3 -B scripts/gates.py --binaries "$binaries" --man "$man"

@@ -43,7 +43,10 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
         term: None,
     };
     let mut builder = Builder::new(arena);
-    assert!(lower(&options, &host, &mut builder).is_ok(), "the command line is not lowered");
+    assert!(
+        lower(&options, &host, &mut builder).is_ok(),
+        "the command line is not lowered"
+    );
     match builder.finish() {
         Ok(plan) => plan,
         Err(problem) => panic!("the plan does not hold: {problem:?}"),
@@ -93,7 +96,9 @@ fn serialising(criterion: &mut Criterion) {
     criterion.bench_function("plan: write into a memory file", |bencher| {
         bencher.iter(|| {
             let (header, records) = black_box(&plan).apps_part();
-            file.rewind().and_then(|()| file.write_all(&header)).and_then(|()| file.write_all(records))
+            file.rewind()
+                .and_then(|()| file.write_all(&header))
+                .and_then(|()| file.write_all(records))
         });
     });
 }

@@ -46,14 +46,34 @@ struct Faster {
 }
 
 const AT_MOST: [AtMost; 3] = [
-    AtMost { case: "fly", floors: ["floor-fly", "other-fly"], limit: 1.15 },
-    AtMost { case: "bare", floors: ["floor-pod", "other-pod"], limit: 1.25 },
-    AtMost { case: "default", floors: ["floor-default", "other-default"], limit: 1.15 },
+    AtMost {
+        case: "fly",
+        floors: ["floor-fly", "other-fly"],
+        limit: 1.15,
+    },
+    AtMost {
+        case: "bare",
+        floors: ["floor-pod", "other-pod"],
+        limit: 1.25,
+    },
+    AtMost {
+        case: "default",
+        floors: ["floor-default", "other-default"],
+        limit: 1.15,
+    },
 ];
 
 const FASTER: [Faster; 2] = [
-    Faster { case: "bare", than: "bwrap", limit: 4.0 },
-    Faster { case: "bare", than: "crun", limit: 6.0 },
+    Faster {
+        case: "bare",
+        than: "bwrap",
+        limit: 4.0,
+    },
+    Faster {
+        case: "bare",
+        than: "crun",
+        limit: 6.0,
+    },
 ];
 
 /// Bytes that each program may have, stripped and static.
@@ -66,7 +86,12 @@ const SIZES: [(&str, u64); 3] = [
 /// Judges the ratios; `samples` gives those of a case, or nothing.
 pub fn ratios<'s>(samples: impl Fn(&str) -> &'s [u64]) -> Vec<Line> {
     let mut lines = Vec::new();
-    for AtMost { case, floors, limit } in AT_MOST {
+    for AtMost {
+        case,
+        floors,
+        limit,
+    } in AT_MOST
+    {
         for floor in floors {
             let ratio = Ratio::of(samples(case), samples(floor));
             // Somebody else's floor is there or it is not.
@@ -99,7 +124,9 @@ pub fn ratios<'s>(samples: impl Fn(&str) -> &'s [u64]) -> Vec<Line> {
 #[must_use]
 pub fn sizes(binaries: &Path) -> Vec<Line> {
     let line = |(name, limit): (&str, u64)| {
-        let size = fs::metadata(binaries.join(name)).ok().map(|data| data.len());
+        let size = fs::metadata(binaries.join(name))
+            .ok()
+            .map(|data| data.len());
         let verdict = match size {
             Some(size) if size <= limit => Verdict::Pass,
             Some(_) => Verdict::Miss,

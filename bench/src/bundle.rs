@@ -6,12 +6,47 @@ use crate::json::Value;
 
 /// Names by number, without CAP_ (capabilities(7)).
 const CAPABILITIES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
-    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
-    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
-    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
-    "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
-    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
 ];
 
 /// Writes the bundle `folder` that runs `words` in `root`.
@@ -57,7 +92,10 @@ fn process(words: &[&str]) -> Value {
     Value::object([
         ("terminal", false.into()),
         ("cwd", "/".into()),
-        ("user", Value::object([("uid", 0_u64.into()), ("gid", 0_u64.into())])),
+        (
+            "user",
+            Value::object([("uid", 0_u64.into()), ("gid", 0_u64.into())]),
+        ),
         ("args", Value::list(words.iter().map(|word| (*word).into()))),
         ("env", Value::list(["PATH=/bin".into()])),
         ("noNewPrivileges", false.into()),
@@ -71,7 +109,8 @@ fn process(words: &[&str]) -> Value {
 /// What there is to be kept: runtimes fail where they are asked for more.
 fn bounding_set(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
-    line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(u64::MAX)
+    line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .unwrap_or(u64::MAX)
 }
 
 fn mounts() -> [Value; 5] {
@@ -83,9 +122,20 @@ fn mounts() -> [Value; 5] {
         mount(
             "/dev/pts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
         ),
-        mount("/dev/shm", "tmpfs", &["nosuid", "nodev", "noexec", "mode=1777"]),
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            &["nosuid", "nodev", "noexec", "mode=1777"],
+        ),
     ]
 }
 
@@ -94,6 +144,9 @@ fn mount(target: &str, kind: &str, options: &[&str]) -> Value {
         ("destination", target.into()),
         ("type", kind.into()),
         ("source", kind.into()),
-        ("options", Value::list(options.iter().map(|option| (*option).into()))),
+        (
+            "options",
+            Value::list(options.iter().map(|option| (*option).into())),
+        ),
     ])
 }

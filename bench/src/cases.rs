@@ -81,7 +81,11 @@ struct Draft<'a> {
 /// # Errors
 /// The folder for state can't be prepared.
 pub fn all(options: &Options, place: &Place) -> Result<Vec<Case>, String> {
-    let mut list = List { options, place, cases: Vec::new() };
+    let mut list = List {
+        options,
+        place,
+        cases: Vec::new(),
+    };
     list.payload();
     list.floors_and_products();
     list.other_floors();
@@ -115,8 +119,18 @@ impl List<'_> {
         self.product("fly", "fly ROOTFS CMD", "fly", "floor-fly", &[]);
         self.floor("floor-pod", "an isolated start, by hand", "floor-pod");
         let bare = ["run", "--insecure-options=all", "--rootfs"];
-        self.product("bare", "stage0 run --insecure-options=all", "stage0", "floor-pod", &bare);
-        self.floor("floor-default", "the calls of the default plan, by hand", "floor-default");
+        self.product(
+            "bare",
+            "stage0 run --insecure-options=all",
+            "stage0",
+            "floor-pod",
+            &bare,
+        );
+        self.floor(
+            "floor-default",
+            "the calls of the default plan, by hand",
+            "floor-default",
+        );
         let default = ["run", "--rootfs"];
         self.product("default", "stage0 run", "stage0", "floor-default", &default);
     }
@@ -176,27 +190,43 @@ impl List<'_> {
 
     fn small_peers(&mut self) {
         let sysfs = self.place.sysfs();
-        self.peer("bwrap", "bubblewrap", SLOWER, "bwrap", &|program, payload| {
-            let mut words: Words = vec![program.into()];
-            words.extend(["--unshare-pid", "--unshare-ipc", "--unshare-uts"].map(Into::into));
-            words.extend(["--hostname", "pod", "--cap-add", "ALL", "--bind"].map(Into::into));
-            words.extend([payload.root.clone().into(), "/".into()]);
-            words.extend(["--proc", "/proc", "--ro-bind"].map(Into::into));
-            words.extend([sysfs.clone().into(), "/sys".into()]);
-            words.extend(["--dev", "/dev", "--tmpfs", "/dev/shm", "--"].map(Into::into));
-            words.extend(payload.words.iter().map(Into::into));
-            words
-        });
+        self.peer(
+            "bwrap",
+            "bubblewrap",
+            SLOWER,
+            "bwrap",
+            &|program, payload| {
+                let mut words: Words = vec![program.into()];
+                words.extend(["--unshare-pid", "--unshare-ipc", "--unshare-uts"].map(Into::into));
+                words.extend(["--hostname", "pod", "--cap-add", "ALL", "--bind"].map(Into::into));
+                words.extend([payload.root.clone().into(), "/".into()]);
+                words.extend(["--proc", "/proc", "--ro-bind"].map(Into::into));
+                words.extend([sysfs.clone().into(), "/sys".into()]);
+                words.extend(["--dev", "/dev", "--tmpfs", "/dev/shm", "--"].map(Into::into));
+                words.extend(payload.words.iter().map(Into::into));
+                words
+            },
+        );
         self.peer(
             "unshare",
             "util-linux unshare + chroot",
             SLOWER,
             "unshare",
-            &|program, payload| rooted(program, &["-m", "-p", "-i", "-u", "--fork", "chroot"], payload),
+            &|program, payload| {
+                rooted(
+                    program,
+                    &["-m", "-p", "-i", "-u", "--fork", "chroot"],
+                    payload,
+                )
+            },
         );
-        self.peer("chroot", "coreutils chroot", SLOWER, "chroot", &|program, payload| {
-            rooted(program, &[], payload)
-        });
+        self.peer(
+            "chroot",
+            "coreutils chroot",
+            SLOWER,
+            "chroot",
+            &|program, payload| rooted(program, &[], payload),
+        );
     }
 
     fn runtimes(&mut self) -> Result<(), String> {
@@ -210,28 +240,51 @@ impl List<'_> {
             words.extend([payload.bundle.clone().into(), "bench".into()]);
             words
         };
-        self.peer("crun", "crun without cgroups", SLOW, "crun", &|program, payload| {
-            run(program, &["--cgroup-manager=disabled"], payload)
-        });
-        self.peer("crun-cgroup", "crun with cgroups", SLOW, "crun", &|program, payload| {
-            run(program, &["--cgroup-manager=cgroupfs"], payload)
-        });
+        self.peer(
+            "crun",
+            "crun without cgroups",
+            SLOW,
+            "crun",
+            &|program, payload| run(program, &["--cgroup-manager=disabled"], payload),
+        );
+        self.peer(
+            "crun-cgroup",
+            "crun with cgroups",
+            SLOW,
+            "crun",
+            &|program, payload| run(program, &["--cgroup-manager=cgroupfs"], payload),
+        );
         let inside = |error| format!("prepare a mount namespace for crun: {error}");
         if let Some(namespace) = place::without_mixed_cgroups().map_err(inside)? {
             let again = || namespace.try_clone().map_err(inside);
             // It refuses even where it is told to leave cgroups alone.
-            for case in self.cases.iter_mut().filter(|case| case.name.starts_with("crun")) {
+            for case in self
+                .cases
+                .iter_mut()
+                .filter(|case| case.name.starts_with("crun"))
+            {
                 enter(&mut case.timed, again()?);
                 enter(&mut case.report, again()?);
             }
         }
-        self.peer("runc", "runc with cgroups", SLOW, "runc", &|program, payload| {
-            run(program, &[], payload)
-        });
+        self.peer(
+            "runc",
+            "runc with cgroups",
+            SLOW,
+            "runc",
+            &|program, payload| run(program, &[], payload),
+        );
         Ok(())
     }
 
-    fn peer(&mut self, name: &str, about: &'static str, every: usize, program: &str, line: Line<'_>) {
+    fn peer(
+        &mut self,
+        name: &str,
+        about: &'static str,
+        every: usize,
+        program: &str,
+        line: Line<'_>,
+    ) {
         let program = installed(program);
         self.add(Draft {
             name,
@@ -251,7 +304,15 @@ impl List<'_> {
     }
 
     fn add(&mut self, draft: Draft<'_>) {
-        let Draft { name, about, role, every, equals, program, line } = draft;
+        let Draft {
+            name,
+            about,
+            role,
+            every,
+            equals,
+            program,
+            line,
+        } = draft;
         let mut case = Case {
             name: name.to_owned(),
             about,
@@ -315,7 +376,10 @@ fn installed(name: &str) -> Option<PathBuf> {
 
 /// The first line of `PROGRAM --version`.
 fn version(program: &Path) -> Option<String> {
-    let output = process::Command::new(program).arg("--version").output().ok()?;
+    let output = process::Command::new(program)
+        .arg("--version")
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().next().map(str::to_owned)
 }

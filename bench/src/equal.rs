@@ -13,7 +13,13 @@ pub struct View {
 
 /// Keys of the report that are compared as they are.
 const SAME: [&str; 7] = [
-    "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "NoNewPrivs",
+    "Seccomp",
 ];
 /// Mount flags that matter; others (relatime) are the kernel's defaults.
 const FLAGS: [&str; 4] = ["ro", "nosuid", "nodev", "noexec"];
@@ -32,7 +38,11 @@ impl View {
                 return Err(format!("the payload printed {line:?}"));
             };
             if let Some(kind) = key.strip_prefix("ns.") {
-                let whose = if host(kind).as_deref() == Some(value) { "the host's" } else { "its own" };
+                let whose = if host(kind).as_deref() == Some(value) {
+                    "the host's"
+                } else {
+                    "its own"
+                };
                 view.facts.insert(format!("{kind} namespace"), whose.into());
             } else if let Some(number) = key.strip_prefix("fd.") {
                 descriptors.push(number.to_owned());
@@ -46,7 +56,8 @@ impl View {
             return Err("the payload printed no report".into());
         }
         descriptors.sort();
-        view.facts.insert("descriptors".into(), descriptors.join(" "));
+        view.facts
+            .insert("descriptors".into(), descriptors.join(" "));
         view.mounts.sort();
         Ok(view)
     }
@@ -60,7 +71,12 @@ impl View {
         keys.sort();
         keys.dedup();
         for key in keys {
-            let text = |view: &Self| view.facts.get(key).cloned().unwrap_or_else(|| "none".into());
+            let text = |view: &Self| {
+                view.facts
+                    .get(key)
+                    .cloned()
+                    .unwrap_or_else(|| "none".into())
+            };
             let (own, others) = (text(self), text(other));
             if own != others {
                 found.push(format!("{key}: {own} under {this}, {others} under {that}"));
@@ -90,7 +106,11 @@ impl View {
     /// One line for people.
     #[must_use]
     pub fn summary(&self) -> String {
-        let own = self.facts.iter().filter(|(_, value)| *value == "its own").count();
+        let own = self
+            .facts
+            .iter()
+            .filter(|(_, value)| *value == "its own")
+            .count();
         let descriptors = self.facts.get("descriptors").map_or("", String::as_str);
         format!(
             "{own} namespaces of its own, {} mounts, CapBnd {}, descriptors {descriptors}",
@@ -107,7 +127,9 @@ fn mount(value: &str) -> String {
     // The root's type is that of the file system it is on.
     let kind = fields.next().unwrap_or_default();
     let options = fields.next().unwrap_or_default();
-    let flags = FLAGS.iter().filter(|flag| options.split(',').any(|option| option == **flag));
+    let flags = FLAGS
+        .iter()
+        .filter(|flag| options.split(',').any(|option| option == **flag));
     let flags: Vec<_> = flags.copied().collect();
     format!("{target} {kind} {}", flags.join(","))
 }
@@ -131,7 +153,10 @@ mod tests {
     fn the_same_work_is_equal() {
         let a = "ns.mnt=mnt:[5]\nfd.0=/dev/null\nCapBnd=1\nmount=/ tmpfs rw,relatime tmpfs rw -\n";
         let b = "ns.mnt=mnt:[6]\nfd.0=pipe\nCapBnd=1\nmount=/ tmpfs rw none rw -\n";
-        assert_eq!(view(a).differences("a", &view(b), "b"), Vec::<String>::new());
+        assert_eq!(
+            view(a).differences("a", &view(b), "b"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

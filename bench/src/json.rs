@@ -131,7 +131,10 @@ mod tests {
     fn writes_what_json_allows() {
         let value = Value::object([
             ("text", "a \"b\"\n\\".into()),
-            ("list", Value::list([1_u64.into(), 0.5.into(), f64::NAN.into()])),
+            (
+                "list",
+                Value::list([1_u64.into(), 0.5.into(), f64::NAN.into()]),
+            ),
             ("none", None::<u64>.into()),
             ("yes", true.into()),
         ]);

@@ -37,7 +37,10 @@ impl Machine {
     pub fn look(state: &Path) -> Self {
         let first = |path: &str, words: usize| {
             let text = read(path);
-            text.split_whitespace().take(words).collect::<Vec<_>>().join(" ")
+            text.split_whitespace()
+                .take(words)
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         Self {
             date: date(SystemTime::now()),
@@ -65,7 +68,9 @@ impl Machine {
             ("processors", self.processors.into()),
             (
                 "mitigations",
-                Value::object(mitigations.map(|(name, text)| (name.as_str(), text.as_str().into()))),
+                Value::object(
+                    mitigations.map(|(name, text)| (name.as_str(), text.as_str().into())),
+                ),
             ),
             ("mounts", self.mounts.into()),
             ("load_before", self.load.as_str().into()),
@@ -121,7 +126,9 @@ fn file_system(path: &Path) -> &'static str {
 
 /// RFC 3339, in UTC, to the second.
 fn date(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let (day, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(day);
     format!(

@@ -38,7 +38,9 @@ impl Command {
     pub fn new<W: AsRef<[u8]>>(words: &[W], variables: &[W]) -> io::Result<Self> {
         let strings = |list: &[W]| {
             let strings = list.iter().map(|word| CString::new(word.as_ref()));
-            strings.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)
+            strings
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(io::Error::other)
         };
         let mut command = Self {
             words: strings(words)?,
@@ -75,7 +77,11 @@ impl Command {
     /// The words, for messages.
     #[must_use]
     pub fn text(&self) -> String {
-        let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
+        let words: Vec<_> = self
+            .words
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect();
         words.join(" ")
     }
 }
@@ -175,10 +181,10 @@ extern "C" fn child(data: *mut c_void) -> c_int {
     // the arrays end with a null pointer and lead to C strings.
     unsafe {
         let command = &*data.cast::<Command>();
-        if let Some(namespace) = &command.namespace {
-            if libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) != 0 {
-                return NO_EXEC;
-            }
+        if let Some(namespace) = &command.namespace
+            && libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) != 0
+        {
+            return NO_EXEC;
         }
         libc::execve(
             ptr::with_exposed_provenance(command.pointers.words[0]),
@@ -198,7 +204,8 @@ pub fn now() -> u64 {
     };
     // SAFETY: a valid place; the clock exists everywhere.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -133,7 +133,9 @@ mod tests {
 
     #[test]
     fn reads_floors_and_numbers() {
-        let options = parse(&["--floor", "pod=/x", "--rounds", "7"]).unwrap().unwrap();
+        let options = parse(&["--floor", "pod=/x", "--rounds", "7"])
+            .unwrap()
+            .unwrap();
         assert_eq!(options.floors, [("pod".to_owned(), PathBuf::from("/x"))]);
         assert_eq!(options.rounds, 7);
     }

@@ -41,7 +41,8 @@ impl Place {
     /// Names the step.
     pub fn make(binaries: &Path) -> Result<Self, String> {
         let failed = |what: &str, error: io::Error| format!("{what}: {error}");
-        enter_mount_namespace().map_err(|error| failed("make a mount namespace (as root?)", error))?;
+        enter_mount_namespace()
+            .map_err(|error| failed("make a mount namespace (as root?)", error))?;
         let folder = std::env::temp_dir().join(format!("kickstage-bench.{}", std::process::id()));
         fs::create_dir(&folder).map_err(|error| failed("make a folder", error))?;
         // Without flags: what a launcher adds to the root's is then seen.

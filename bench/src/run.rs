@@ -56,7 +56,8 @@ pub fn run(options: &Options) -> Result<bool, String> {
     table::notes("steps of a default start, medians", &steps);
     if let Some(path) = &options.json {
         let value = json(options, &machine, &cases, &samples, &judged, &proof);
-        fs::write(path, value.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
+        fs::write(path, value.to_string())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     if !proof.unequal.is_empty() {
         return Err("the work is not equal: the figures compare nothing".into());
@@ -110,7 +111,9 @@ pub struct Proof {
 fn prove(cases: &mut [Case], place: &Place, spawner: &mut Spawner) -> Result<Proof, String> {
     let mut views: BTreeMap<String, View> = BTreeMap::new();
     for case in cases.iter_mut() {
-        let Some(command) = &case.report else { continue };
+        let Some(command) = &case.report else {
+            continue;
+        };
         match see(command, place, spawner) {
             Ok(view) => drop(views.insert(case.name.clone(), view)),
             Err(reason) if case.role == Role::Peer => {
@@ -122,20 +125,28 @@ fn prove(cases: &mut [Case], place: &Place, spawner: &mut Spawner) -> Result<Pro
     }
     let mut proof = Proof::default();
     for case in cases.iter() {
-        let Some(view) = views.get(&case.name) else { continue };
+        let Some(view) = views.get(&case.name) else {
+            continue;
+        };
         let against = match (case.role, case.equals) {
             (Role::Peer, _) => "floor-pod",
             (_, Some(against)) => against,
             _ => continue,
         };
-        let Some(other) = views.get(against) else { continue };
+        let Some(other) = views.get(against) else {
+            continue;
+        };
         let found = view.differences(&case.name, other, against);
         if case.role == Role::Peer && !view.has_proc() {
-            proof.peers.push(format!("{}: no /proc; the rest is not known", case.name));
+            proof
+                .peers
+                .push(format!("{}: no /proc; the rest is not known", case.name));
         } else if case.role == Role::Peer {
             proof.peers.extend(brief(&case.name, &found));
         } else if found.is_empty() {
-            proof.equal.push(format!("{} = {against}: {}", case.name, view.summary()));
+            proof
+                .equal
+                .push(format!("{} = {against}: {}", case.name, view.summary()));
         } else {
             proof.unequal.extend(found);
         }
@@ -149,7 +160,12 @@ fn brief(name: &str, found: &[String]) -> Option<String> {
     if found.is_empty() {
         return Some(format!("{name}: none"));
     }
-    let mut text = found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    let mut text = found
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
     if found.len() > SHOWN {
         text.push_str(&format!("; {} more", found.len() - SHOWN));
     }
@@ -211,7 +227,11 @@ fn ending(status: i32) -> String {
 type Samples = Vec<Vec<u64>>;
 
 /// Alternates the cases: round by round, each round beginning with another one.
-fn measure(options: &Options, cases: &mut [Case], spawner: &mut Spawner) -> Result<Samples, String> {
+fn measure(
+    options: &Options,
+    cases: &mut [Case],
+    spawner: &mut Spawner,
+) -> Result<Samples, String> {
     let settle = Duration::from_micros(options.settle);
     let mut samples: Samples = cases
         .iter()
@@ -233,7 +253,11 @@ fn measure(options: &Options, cases: &mut [Case], spawner: &mut Spawner) -> Resu
                 .map_err(|error| format!("{}: {error}", case.name))?;
             if start.status != 0 {
                 let how = ending(start.status);
-                return Err(format!("{}: {} ended with {how}", case.name, command.text()));
+                return Err(format!(
+                    "{}: {} ended with {how}",
+                    case.name,
+                    command.text()
+                ));
             }
             if round >= WARM_UP {
                 samples.push(start.nanoseconds);
@@ -248,7 +272,9 @@ fn measure(options: &Options, cases: &mut [Case], spawner: &mut Spawner) -> Resu
 fn judge(options: &Options, cases: &[Case], samples: &Samples) -> Vec<budget::Line> {
     let of = |name: &str| {
         let index = cases.iter().position(|case| case.name == name);
-        index.and_then(|index| samples.get(index)).map_or(&[][..], Vec::as_slice)
+        index
+            .and_then(|index| samples.get(index))
+            .map_or(&[][..], Vec::as_slice)
     };
     let mut lines = budget::ratios(of);
     lines.extend(budget::sizes(&options.binaries));
@@ -304,7 +330,10 @@ fn json(
 ) -> Value {
     let texts = |lines: &[String]| Value::list(lines.iter().map(|line| line.as_str().into()));
     Value::object([
-        ("harness", concat!("kickstage-bench ", env!("CARGO_PKG_VERSION")).into()),
+        (
+            "harness",
+            concat!("kickstage-bench ", env!("CARGO_PKG_VERSION")).into(),
+        ),
         ("date", machine.date.as_str().into()),
         ("machine", machine.value()),
         ("rounds", options.rounds.into()),
@@ -312,7 +341,12 @@ fn json(
         ("pinned_to", options.pin.into()),
         (
             "cases",
-            Value::list(cases.iter().zip(samples).map(|(case, samples)| case_value(case, samples))),
+            Value::list(
+                cases
+                    .iter()
+                    .zip(samples)
+                    .map(|(case, samples)| case_value(case, samples)),
+            ),
         ),
         ("budget", Value::list(judged.iter().map(line_value))),
         ("equal_work", texts(&proof.equal)),
@@ -334,7 +368,10 @@ fn case_value(case: &Case, samples: &[u64]) -> Value {
         ("p90_ns", summary.p90.into()),
         ("p99_ns", summary.p99.into()),
         ("min_ns", summary.least.into()),
-        ("samples_ns", Value::list(samples.iter().map(|sample| (*sample).into()))),
+        (
+            "samples_ns",
+            Value::list(samples.iter().map(|sample| (*sample).into())),
+        ),
     ])
 }
 

@@ -28,7 +28,14 @@ pub fn table(cases: &[Case], place: &Place, spawner: &mut Spawner) -> Result<Vec
         return Ok(vec!["`default` is not among the cases".into()]);
     };
     let root = place.noop.root.to_string_lossy().into_owned();
-    let words = [&program, "run", "--timings=json", "--rootfs", &root, "/noop"];
+    let words = [
+        &program,
+        "run",
+        "--timings=json",
+        "--rootfs",
+        &root,
+        "/noop",
+    ];
     let mut names: Vec<String> = Vec::new();
     let mut samples: Vec<Vec<u64>> = Vec::new();
     for _ in 0..STARTS {
@@ -48,7 +55,8 @@ pub fn table(cases: &[Case], place: &Place, spawner: &mut Spawner) -> Result<Vec
         }
     }
     let lines = names.iter().zip(&samples);
-    let lines = lines.map(|(name, samples)| format!("{:>8}  {name}", micros(Summary::of(samples).p50)));
+    let lines =
+        lines.map(|(name, samples)| format!("{:>8}  {name}", micros(Summary::of(samples).p50)));
     Ok(lines.collect())
 }
 
@@ -81,6 +89,9 @@ mod tests {
     #[test]
     fn reads_a_report() {
         let report = r#"{"program":"stage0","steps":[{"step":"seal /a b","us":37.4},{"step":"x","us":5}],"total_us":1.0}"#;
-        assert_eq!(steps(report), [("seal /a b".to_owned(), 37_400), ("x".to_owned(), 5_000)]);
+        assert_eq!(
+            steps(report),
+            [("seal /a b".to_owned(), 37_400), ("x".to_owned(), 5_000)]
+        );
     }
 }

@@ -35,7 +35,9 @@ pub fn cases(measured: &[(&Case, Summary)]) {
             micros(summary.p99),
             summary.count,
             case.about,
-            case.version.as_ref().map_or_else(String::new, |version| format!(" ({version})")),
+            case.version
+                .as_ref()
+                .map_or_else(String::new, |version| format!(" ({version})")),
         );
     }
 }
@@ -58,7 +60,10 @@ pub fn budget(lines: &[Line]) {
             Verdict::Miss => "MISS",
             Verdict::Unknown => "----",
         };
-        println!("{verdict}  {:<26} {:<26} {}", line.text, line.found, line.limit);
+        println!(
+            "{verdict}  {:<26} {:<26} {}",
+            line.text, line.found, line.limit
+        );
     }
 }
 
@@ -89,7 +94,9 @@ pub fn sentence(measured: &[(&Case, Summary)]) {
         default as f64 / exec as f64
     );
     let peers = measured.iter().filter(|(case, _)| case.role == Role::Peer);
-    for (case, summary) in peers.filter(|(case, _)| matches!(case.name.as_str(), "bwrap" | "crun" | "runc")) {
+    for (case, summary) in
+        peers.filter(|(case, _)| matches!(case.name.as_str(), "bwrap" | "crun" | "runc"))
+    {
         let times = summary.p50 as f64 / default as f64;
         text.push_str(&format!("; {} takes {times:.1} times as long", case.name));
     }

@@ -97,6 +97,7 @@ texts! {
         MakeReadOnly = "make read-only",
         Bind = "bind",
         LookAtMountPoint = "look at mount point",
+        Join = "join",
         Carry = "carry out a step in the wrong phase",
         UseSlot = "use a descriptor of the plan",
     }
@@ -114,7 +115,7 @@ texts! {
         NoSuchCommand = "there is no such command",
         NoAssignment = "it is not NAME=VALUE",
         NoRootfs = "--rootfs is missing",
-        NotWithFly = "not with --stage1=fly, which makes no such namespace",
+        NotWithFly = "not with --stage1=fly, which makes no pod",
         NotHostOrNone = "its value is host or none",
         NotAll = "its value is all",
         NotTrueOrFalse = "its value is true or false",
@@ -158,6 +159,7 @@ texts! {
     Advice {
         None = "",
         RootIsNoMount = "in a chroot: bind its root over itself before entering it",
+        NoCgroup = "it must be a cgroup directory that takes processes",
         SeeHelp = "see --help",
         AddUser = "use a number, or add the user",
         AddGroup = "use a number, or add the group",

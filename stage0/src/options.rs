@@ -29,6 +29,8 @@ pub enum Choice<'a> {
     Group(&'a CStr),
     /// `--hostname NAME`
     Hostname(&'a CStr),
+    /// `--cgroup DIR`
+    Cgroup(&'a CStr),
     /// `--net=host|none`
     Network(Network),
     /// `--stage1=init|init:PATH|fly|PATH`
@@ -86,6 +88,8 @@ pub struct Options<'a, I> {
     pub group: Option<&'a CStr>,
     /// `--hostname`
     pub hostname: Option<&'a CStr>,
+    /// `--cgroup`
+    pub cgroup: Option<&'a CStr>,
     /// `--net`
     pub network: Network,
     /// `--stage1`
@@ -121,6 +125,7 @@ where
         user: None,
         group: None,
         hostname: None,
+        cgroup: None,
         network: Network::Host,
         stage1: Stage1::Init(None),
         read_only_root: false,
@@ -138,6 +143,7 @@ where
             Choice::User(user) => options.user = Some(user),
             Choice::Group(group) => options.group = Some(group),
             Choice::Hostname(name) => options.hostname = Some(name),
+            Choice::Cgroup(path) => options.cgroup = Some(path),
             Choice::Network(network) => options.network = network,
             Choice::Stage1(stage1) => options.stage1 = stage1,
             Choice::ReadOnlyRoot(yes) => options.read_only_root = yes,
@@ -184,6 +190,8 @@ where
         if self.stage1 == Stage1::Fly {
             let conflict = if self.hostname.is_some() {
                 Some(c"--hostname")
+            } else if self.cgroup.is_some() {
+                Some(c"--cgroup")
             } else if self.network == Network::None {
                 Some(c"--net=none")
             } else if self.terminal == Some(true) {
@@ -246,6 +254,7 @@ where
             b"--user" => Choice::User(take()?),
             b"--group" => Choice::Group(take()?),
             b"--hostname" => Choice::Hostname(take()?),
+            b"--cgroup" => Choice::Cgroup(take()?),
             b"--net" => Choice::Network(match take()?.to_bytes() {
                 b"host" => Network::Host,
                 b"none" => Network::None,

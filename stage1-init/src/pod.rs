@@ -83,7 +83,7 @@ fn start_app<'p>(
     // Where the app's steps begin in the plan: before them are those of the
     // apps before it.
     let first = plan.steps().count().saturating_sub(steps.clone().count());
-    let child = clone::vfork(0, None, || {
+    let child = clone::vfork(0, None, |_| {
         for (number, step) in steps.clone().enumerate() {
             if let Step::Exec { .. } = step {
                 stamps.send((first + number) as u64, stamps.cycles());

@@ -189,7 +189,7 @@ pub fn size_of_file(file: Fd) -> usize {
     // SAFETY: the structure is the kernel's, which fills it.
     unsafe {
         call(raw::__NR_fstat, [word(file), status.as_mut_ptr().addr()]);
-        word(fd((*status.as_ptr()).st_size as isize))
+        usize::try_from((*status.as_ptr()).st_size).unwrap_or(0)
     }
 }
 

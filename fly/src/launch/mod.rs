@@ -49,6 +49,8 @@ pub struct Fallbacks {
     pub openat2: bool,
     /// clone3 (5.3): clone.
     pub clone3: bool,
+    /// CLONE_INTO_CGROUP (5.7), or a cgroup v1: the pod's first process joins.
+    pub into_cgroup: bool,
     /// A memory file that may be executed (refused by vm.memfd_noexec=2): a
     /// file on a tmpfs of its own.
     pub memfd: bool,
@@ -77,6 +79,10 @@ impl Fallbacks {
                 "openat2: not available, walked paths component by component",
             ),
             (self.clone3, "clone3: not available, used clone"),
+            (
+                self.into_cgroup,
+                "clone3: can't start in this cgroup, joined it afterwards",
+            ),
             (
                 self.memfd,
                 "memfd_create: executable memory files are refused, used a file on a tmpfs",
@@ -182,8 +188,8 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     pub fn launch(&mut self) -> Result<Running, Error<'p>> {
         let mut steps = self.plan.steps().enumerate();
         while let Some((number, step)) = steps.next() {
-            if let (true, Step::Clone { namespaces }) = (PODS, step) {
-                return self.clone_pod(number, namespaces, self.plan.steps());
+            if let (true, Step::Clone { cgroup, namespaces }) = (PODS, step) {
+                return self.clone_pod(number, cgroup, namespaces);
             }
             if let (Step::Exec { .. }, Some(report)) = (step, self.before_exec) {
                 report(self.stamps());
@@ -216,14 +222,22 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     fn clone_pod(
         &mut self,
         number: usize,
+        cgroup: Slot,
         namespaces: u64,
-        steps: Steps<'p>,
     ) -> Result<Running, Error<'p>> {
         let mut failure = None;
         self.stamp(number);
         let slots = self.slots;
-        let child = clone::vfork(namespaces, None, || {
-            let error = self.set_pod_up(number, steps.clone());
+        let wanted = self.get(cgroup).ok();
+        let child = clone::vfork(namespaces, wanted, |born_inside| {
+            let joined = match wanted {
+                Some(cgroup) if !born_inside => process::join(cgroup),
+                _ => Ok(()),
+            };
+            let error = match joined {
+                Ok(()) => self.set_pod_up(number, self.plan.steps()),
+                Err(error) => error,
+            };
             self.unmake();
             failure = Some(error);
             crate::error::FAILURE
@@ -231,6 +245,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
         self.slots = slots;
         let child = child.map_err(|errno| explain::clone(namespaces, errno))?;
         self.fallbacks.clone3 = child.method == clone::Method::Clone;
+        self.fallbacks.into_cgroup = wanted.is_some() && !child.in_cgroup;
         if let Some(error) = failure {
             process::reap(&child);
             return Err(error);
@@ -304,6 +319,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
             }
             Step::Seal { into, path } => self.seal(into, path),
             Step::Watch { into } => self.watch(into),
+            Step::OpenCgroup { into, path } => self.open_cgroup(into, path),
             Step::Stamps { reader, writer } => self.stamps_pipe(reader, writer),
             Step::Terminal {
                 devpts,

@@ -92,6 +92,14 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         Ok(())
     }
 
+    pub(super) fn open_cgroup(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = fs::open(path, flags, Mode::empty())
+            .map_err(|errno| explain::host_path(What::Open, path, errno))?;
+        self.put(into, directory);
+        Ok(())
+    }
+
     pub(super) fn watch(&mut self, into: Slot) -> Result<(), Error<'p>> {
         let own = process::pidfd_open(process::getpid(), process::PidfdFlags::empty())
             .map_err(|errno| Error::new(What::OpenPidfd, c"the launcher", errno))?;
@@ -404,6 +412,19 @@ pub(super) fn hostname(name: &CStr) -> Result<(), Error<'_>> {
 
 pub(super) fn loopback<'p>() -> Result<(), Error<'p>> {
     crate::sys::network::loopback_up().map_err(|errno| Error::new(What::SetUp, c"lo", errno))
+}
+
+/// Moves this process, which has one thread, into a cgroup: on v1 by `tasks`,
+/// which does not wait for a grace period as `cgroup.procs` does; on v2 there is
+/// only the latter.
+#[cold]
+pub(super) fn join<'p>(cgroup: BorrowedFd<'_>) -> Result<(), Error<'p>> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    fs::openat(cgroup, c"tasks", flags, Mode::empty())
+        .or_else(|_| fs::openat(cgroup, c"cgroup.procs", flags, Mode::empty()))
+        .and_then(|file| io::write(&file, b"0"))
+        .map(drop)
+        .map_err(|errno| Error::new(What::Join, c"the cgroup", errno).advice(Advice::NoCgroup))
 }
 
 /// Collects a child that failed before it became a program.

@@ -133,6 +133,7 @@ fn strings(step: &Step<'_>, list: List<'_>) -> Result<(), Reason> {
         Kind::Groups => (0, 64),
         Kind::Exec => (2, MAX_STRINGS),
         Kind::Seal
+        | Kind::OpenCgroup
         | Kind::OpenDirectory
         | Kind::OpenTree
         | Kind::Overlay
@@ -162,6 +163,7 @@ fn values(step: &Step<'_>) -> Result<(), Reason> {
     match *step {
         Step::Seal { path, .. }
         | Step::HandOver { path, .. }
+        | Step::OpenCgroup { path, .. }
         | Step::OpenDirectory { path, .. } => host_path(path),
         Step::OpenTree {
             path, attributes, ..
@@ -169,7 +171,7 @@ fn values(step: &Step<'_>) -> Result<(), Reason> {
         | Step::Overlay {
             path, attributes, ..
         } => host_path(path).and(within(attributes, ATTRIBUTES)),
-        Step::Clone { namespaces } | Step::Unshare { namespaces } => within(namespaces, NAMESPACES),
+        Step::Clone { namespaces, .. } | Step::Unshare { namespaces } => within(namespaces, NAMESPACES),
         Step::Umask { mask } | Step::AppUmask { mask } => within(mask, 0o777),
         Step::Directory { mode, name, .. } | Step::File { mode, name, .. } => {
             within(mode, 0o7777).and(path_below(name))
@@ -360,6 +362,7 @@ impl State {
         match *step {
             Step::Seal { into, .. }
             | Step::Watch { into }
+            | Step::OpenCgroup { into, .. }
             | Step::OpenDirectory { into, .. }
             | Step::OpenTree { into, .. }
             | Step::FileSystem { into, .. } => self.fill(into),
@@ -373,6 +376,7 @@ impl State {
                 self.fill(master)?;
                 self.fill(small(peer)?)
             }
+            Step::Clone { cgroup, .. } if cgroup != Step::NO_SLOT => self.used(cgroup),
             Step::Overlay { into, layer, .. } => self.used(layer).and(self.fill(into)),
             Step::Bind { into, under, .. } => self.used(under).and(self.fill(into)),
             Step::DieWithParent { watch: slot }

@@ -46,7 +46,14 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             line.text(" -> #").number(peer);
         }
         Step::HandOver { path, .. } | Step::WorkingDirectory { path } => quoted(line, path),
-        Step::Clone { namespaces } | Step::Unshare { namespaces } => names(line, namespaces),
+        Step::OpenCgroup { into, path } => arrow(line.quoted(path.to_bytes()), into),
+        Step::Unshare { namespaces } => names(line, namespaces),
+        Step::Clone { cgroup, namespaces } => {
+            names(line, namespaces);
+            if cgroup != Step::NO_SLOT {
+                slot(line.text("in "), cgroup);
+            }
+        }
         Step::DieWithParent { watch } => {
             slot(line.text("with "), watch);
         }

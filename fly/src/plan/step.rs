@@ -179,8 +179,11 @@ steps! {
     /// memory file and a pod directory on a tmpfs: the last step that the
     /// launcher itself does.
     HandOver = 8 "stage1" Launch { text path, second uuid }
-    /// Makes the pod's first process in new namespaces (CLONE_NEW* bits).
-    Clone = 9 "clone" Launch { number namespaces }
+    /// Opens the cgroup directory `path`, which the pod is going to be in.
+    OpenCgroup = 4 "cgroup" Launch { slot into, text path }
+    /// Makes the pod's first process in new namespaces (CLONE_NEW* bits), and in
+    /// the cgroup `cgroup` unless that is [`Step::NO_SLOT`].
+    Clone = 9 "clone" Launch { slot cgroup, number namespaces }
     /// Moves this process itself into new namespaces (unshare(2)).
     Unshare = 10 "unshare" Launch { number namespaces }
 
@@ -294,6 +297,8 @@ impl Step<'_> {
     pub const CLOSE: u16 = 16;
     /// Standard input is the app's controlling terminal.
     pub const TERMINAL: u16 = 32;
+    /// No slot at all.
+    pub const NO_SLOT: Slot = Slot(u8::MAX);
     /// [`Step::ExecInit`] without a pipe for time stamps.
     pub const NO_STAMPS: u64 = u64::MAX;
 }

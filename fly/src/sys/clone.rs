@@ -38,11 +38,17 @@ pub struct Child {
     pub in_cgroup: bool,
 }
 
-extern "C" fn run<F: FnMut() -> i32>(data: *mut c_void) -> i32 {
+/// The child's closure, and whether this attempt starts it in its cgroup.
+struct Body<F> {
+    call: F,
+    in_cgroup: bool,
+}
+
+extern "C" fn run<F: FnMut(bool) -> i32>(data: *mut c_void) -> i32 {
     // SAFETY: `vfork` passes a pointer to its closure, which outlives the
     // child's use of it since the caller is suspended meanwhile.
-    let body = unsafe { &mut *data.cast::<F>() };
-    body()
+    let body = unsafe { &mut *data.cast::<Body<F>>() };
+    (body.call)(body.in_cgroup)
 }
 
 /// Makes a child with the namespaces `namespaces` (CLONE_NEW* bits) that runs
@@ -54,30 +60,40 @@ extern "C" fn run<F: FnMut() -> i32>(data: *mut c_void) -> i32 {
 /// panic. Descriptors it closes stay open in the caller.
 ///
 /// With `cgroup` the child is born in that cgroup v2 directory (Linux 5.7);
-/// where the kernel can't, `in_cgroup` is false.
+/// `body` and the result are told whether it was: where not, it has to join.
 ///
 /// # Errors
 /// As clone(2): EPERM without CAP_SYS_ADMIN, ENOSPC where a limit of
 /// namespaces is reached, EAGAIN, ENOMEM.
-pub fn vfork<F: FnMut() -> i32>(
+pub fn vfork<F: FnMut(bool) -> i32>(
     namespaces: u64,
     cgroup: Option<BorrowedFd<'_>>,
-    mut body: F,
+    body: F,
 ) -> Result<Child, Errno> {
-    let data = (&raw mut body).cast();
-    match clone3(namespaces, cgroup, run::<F>, data) {
+    let mut body = Body {
+        call: body,
+        in_cgroup: cgroup.is_some(),
+    };
+    let data: *mut Body<F> = &raw mut body;
+    let (attempt, other) = (run::<F>, data.cast());
+    match clone3(namespaces, cgroup, attempt, other) {
         // E2BIG and EINVAL: the structure or the flag is newer than the
         // kernel (5.3 to 5.6). EBADF: not a cgroup v2 directory.
         Err(Errno::INVAL | Errno::TOOBIG | Errno::BADF) if cgroup.is_some() => {
-            match clone3(namespaces, None, run::<F>, data) {
-                Err(Errno::NOSYS | Errno::PERM) => clone(namespaces, run::<F>, data),
+            body.in_cgroup = false;
+            let other = (&raw mut body).cast();
+            match clone3(namespaces, None, attempt, other) {
+                Err(Errno::NOSYS | Errno::PERM) => clone(namespaces, attempt, other),
                 done => done,
             }
         }
         // ENOSYS: before 5.3, or the usual filter of a container engine, which
         // can't see clone3's flags. EPERM: an old filter, or really no
         // permission: then clone says the same.
-        Err(Errno::NOSYS | Errno::PERM) => clone(namespaces, run::<F>, data),
+        Err(Errno::NOSYS | Errno::PERM) => {
+            body.in_cgroup = false;
+            clone(namespaces, attempt, (&raw mut body).cast())
+        }
         done => done,
     }
 }

@@ -31,6 +31,7 @@ pub struct Host<'h> {
 }
 
 const INIT: Slot = Slot(1);
+const CGROUP: Slot = Slot(0);
 const LAUNCHER: Slot = Slot(2);
 const STAMPS_READER: Slot = Slot(3);
 const STAMPS_WRITER: Slot = Slot(4);
@@ -174,7 +175,14 @@ where
         if self.options.network == Network::None {
             namespaces |= raw::CLONE_NEWNET;
         }
+        if let Some(path) = self.options.cgroup {
+            self.plan.push(Step::OpenCgroup { into: CGROUP, path });
+        }
         self.plan.push(Step::Clone {
+            cgroup: match self.options.cgroup {
+                Some(_) => CGROUP,
+                None => Step::NO_SLOT,
+            },
             namespaces: u64::from(namespaces),
         });
     }

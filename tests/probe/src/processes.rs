@@ -88,7 +88,7 @@ fn spawn(
     let (arguments, rest) = pointers(probe.words, core::iter::once(c"probe").chain(arguments))?;
     let (environment, _) = pointers(rest, probe.environment.iter())?;
     let mut failure = None;
-    let child = clone::vfork(0, None, || {
+    let child = clone::vfork(0, None, |_| {
         signal::set_mask(signal::Set::EMPTY);
         failure = Some(execve(SELF, arguments, environment));
         127
@@ -115,7 +115,7 @@ fn reap(child: &Child) -> Result<(), Errno> {
 fn fork(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
     probe.out.flush();
     for _ in 0..command.number(1)? {
-        let child = clone::vfork(0, None, || 0)?;
+        let child = clone::vfork(0, None, |_| 0)?;
         reap(&child)?;
     }
     probe.ok(command)
@@ -130,8 +130,8 @@ fn orphan(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
     let (environment, _) = pointers(rest, probe.environment.iter())?;
     for _ in 0..command.number(1)? {
         let mut failure = None;
-        let parent = clone::vfork(0, None, || {
-            let child = clone::vfork(0, None, || {
+        let parent = clone::vfork(0, None, |_| {
+            let child = clone::vfork(0, None, |_| {
                 failure = Some(execve(SELF, arguments, environment));
                 127
             });
