@@ -44,7 +44,14 @@ fn read(number: i32, offset: u64, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'s
         }
         match descriptor::read_at(number, offset.saturating_add(used), room) {
             Ok(0) => break,
-            Ok(count) => used += count,
+            Ok(count) => {
+                let full = count == room.len();
+                used += count;
+                // A file gives all that is asked for but at its end.
+                if !full {
+                    break;
+                }
+            }
             Err(Errno::INTR) => {}
             Err(errno) => return Err(failed(errno)),
         }

@@ -106,11 +106,7 @@ impl Pod {
     /// order. What the apps have left behind ends with this process, the pid 1
     /// of their namespace.
     pub fn supervise(mut self, stamps: &Stamps) -> i32 {
-        loop {
-            self.collect(stamps);
-            if self.running().next().is_none() {
-                return self.failed.unwrap_or(0);
-            }
+        while self.running().next().is_some() {
             if self.failed.is_some() && !self.stopping {
                 self.stop();
             }
@@ -123,15 +119,18 @@ impl Pod {
                 continue;
             }
             match signal::wait(signal::SUPERVISED, left) {
-                None | Some(raw::SIGCHLD) => {}
+                None => {}
+                Some(raw::SIGCHLD) => self.collect(stamps),
                 Some(signal) => self.forward(signal),
             }
         }
+        self.failed.unwrap_or(0)
     }
 
-    /// Collects all that has ended: one SIGCHLD may stand for many.
+    /// Collects all that has ended, as one SIGCHLD may stand for many, or until no
+    /// app is left.
     fn collect(&mut self, stamps: &Stamps) {
-        loop {
+        while self.running().next().is_some() {
             match wait::any() {
                 Ok(Some((pid, end))) => self.ended(pid, end, stamps),
                 Ok(None) | Err(Errno::CHILD) => return,

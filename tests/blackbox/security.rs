@@ -537,14 +537,14 @@ fn cve_2021_43784_overlong() -> TestResult {
         }
     }
     // Many of each.
-    let many: Vec<String> = (0..5000)
+    let many: Vec<String> = (0..1000)
         .flat_map(|index| ["--set-env".to_owned(), format!("NAME{index}=value")])
         .collect();
     let output = Pod::new(&root).options(&many).probe(["report", "env"]);
     if output.code == Some(254) {
         output.refused(&[]);
     } else {
-        output.code(0).has("env.NAME4999=value");
+        output.code(0).has("env.NAME999=value");
     }
     let many: Vec<String> = (0..2000)
         .flat_map(|index| ["--tmpfs".to_owned(), format!("/t/{index}")])
