@@ -11,6 +11,7 @@
 
 pub mod confine;
 pub mod mounts;
+pub mod process;
 pub mod sealed;
 pub mod signals;
 pub mod start;

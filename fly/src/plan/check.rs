@@ -171,7 +171,9 @@ fn values(step: &Step<'_>) -> Result<(), Reason> {
         | Step::Overlay {
             path, attributes, ..
         } => host_path(path).and(within(attributes, ATTRIBUTES)),
-        Step::Clone { namespaces, .. } | Step::Unshare { namespaces } => within(namespaces, NAMESPACES),
+        Step::Clone { namespaces, .. } | Step::Unshare { namespaces } => {
+            within(namespaces, NAMESPACES)
+        }
         Step::Umask { mask } | Step::AppUmask { mask } => within(mask, 0o777),
         Step::Directory { mode, name, .. } | Step::File { mode, name, .. } => {
             within(mode, 0o7777).and(path_below(name))

@@ -71,19 +71,10 @@ where
         match volume.kind {
             Kind::Host => self.open(volume.source, volume.recursive, attributes),
             Kind::Empty => {
-                // Made by the first mount, shared by the others.
                 let slot = Slot(EMPTY.saturating_add(u8::try_from(empty).unwrap_or(u8::MAX)));
                 if self.is_first_mount(text, mount.volume)? {
-                    self.plan
-                        .begin_list(Step::FileSystem {
-                            into: slot,
-                            attributes: NOSUID | NODEV,
-                            options: List::EMPTY,
-                        })
-                        .string(c"tmpfs")
-                        .string(c"mode")
-                        .joined(&[volume.mode])
-                        .end();
+                    self.first_mount(slot, &volume, &mount, read_only);
+                    return Ok(());
                 }
                 self.plan.push(Step::Bind {
                     into: SOURCE,
@@ -95,6 +86,39 @@ where
         }
         common::attach(self.plan, SOURCE, ROOT, mount.target);
         Ok(())
+    }
+
+    /// An empty volume is made and mounted by the first mount of it, and cloned
+    /// by the others: before Linux 6.15 only what is mounted can be cloned. If
+    /// the first is read-only, a read-only clone covers it.
+    fn first_mount(&mut self, slot: Slot, volume: &Volume<'_>, mount: &Mount<'_>, read_only: bool) {
+        self.plan
+            .begin_list(Step::FileSystem {
+                into: slot,
+                attributes: NOSUID | NODEV,
+                options: List::EMPTY,
+            })
+            .string(c"tmpfs")
+            .string(c"mode")
+            .joined(&[volume.mode])
+            .end()
+            .begin_list(Step::Attach {
+                mount: slot,
+                under: ROOT,
+                flags: Step::CREATE_DIRECTORY,
+                target: c"",
+            })
+            .joined(&[mount.target])
+            .end();
+        if read_only {
+            self.plan
+                .begin_list(Step::ReadOnly {
+                    under: slot,
+                    names: List::EMPTY,
+                })
+                .string(c".")
+                .end();
+        }
     }
 
     /// The volume `name`, and how many empty ones come before it.

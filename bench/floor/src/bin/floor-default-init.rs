@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 
-use floor::{confine, sealed, signals, sys};
+use floor::{confine, process, sealed, signals, sys};
 
 floor::main!(main);
 
@@ -25,14 +25,14 @@ unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
         environment,
     };
     // SAFETY: `app` does not return and writes only to its own frames.
-    let child = unsafe { sys::vfork(0, None, app, (&raw mut program).cast()) };
+    let child = unsafe { process::vfork(0, None, app, (&raw mut program).cast()) };
     signals::wait_for_child();
-    sys::reap_until(child)
+    process::reap_until(child)
 }
 
 unsafe extern "C" fn app(program: *mut c_void) -> ! {
     sys::group();
-    sys::umask(0o022);
+    process::umask(0o022);
     confine::clear_groups();
     confine::limit_capabilities();
     confine::no_new_privileges();
@@ -43,7 +43,7 @@ unsafe extern "C" fn app(program: *mut c_void) -> ! {
             arguments,
             environment,
         } = program.cast::<Program>().read();
-        sys::exec(*arguments, arguments, environment);
+        process::exec(*arguments, arguments, environment);
     }
     sys::exit(127)
 }

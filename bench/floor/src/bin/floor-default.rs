@@ -8,7 +8,7 @@
 use core::ffi::c_void;
 
 use floor::{
-    confine, mounts, sealed, signals,
+    confine, mounts, process, sealed, signals,
     sys::{self, raw},
 };
 
@@ -38,9 +38,9 @@ unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
     };
     let mut pidfd = -1;
     // SAFETY: `set_up` does not return and writes only to its own frames.
-    unsafe { sys::vfork(NAMESPACES, Some(&mut pidfd), set_up, (&raw mut pod).cast()) };
+    unsafe { process::vfork(NAMESPACES, Some(&mut pidfd), set_up, (&raw mut pod).cast()) };
     signals::wait_for_child();
-    sys::wait(pidfd)
+    process::wait(pidfd)
 }
 
 unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
@@ -54,7 +54,7 @@ unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
     confine::die_with(pod.watch);
     sys::session();
     sys::make_private();
-    sys::umask(0);
+    process::umask(0);
     let scratch = mounts::scratch();
     // SAFETY: the path is the program's argument.
     let root = unsafe { mounts::root(rootfs) };
@@ -66,8 +66,8 @@ unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
     sys::pivot_here();
     confine::limit_bounding_set();
     sealed::pass_plan(pod.plan);
-    let environment = sys::environment();
+    let environment = process::environment();
     // SAFETY: the arguments from ROOTFS on (its place is pid 1's own name).
-    unsafe { sys::exec_descriptor(pod.init, pod.arguments.add(1), environment.as_ptr()) };
+    unsafe { process::exec_descriptor(pod.init, pod.arguments.add(1), environment.as_ptr()) };
     sys::exit(127)
 }

@@ -4,7 +4,10 @@
 #![no_std]
 #![no_main]
 
-use floor::sys::{self, raw};
+use floor::{
+    process,
+    sys::{self, raw},
+};
 
 floor::main!(main);
 
@@ -23,6 +26,6 @@ unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
     // The working directory is the new root then: no chdir is needed.
     sys::chroot_here();
     // SAFETY: what the kernel gave us.
-    unsafe { sys::exec(program, arguments.add(2), environment) };
+    unsafe { process::exec(program, arguments.add(2), environment) };
     127
 }

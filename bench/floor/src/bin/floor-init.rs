@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 
-use floor::sys;
+use floor::{process, sys};
 
 floor::main!(main);
 
@@ -22,7 +22,7 @@ unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
         environment,
     };
     // SAFETY: `app` does not return and writes nothing.
-    sys::reap_until(unsafe { sys::vfork(0, None, app, (&raw mut program).cast()) })
+    process::reap_until(unsafe { process::vfork(0, None, app, (&raw mut program).cast()) })
 }
 
 unsafe extern "C" fn app(program: *mut c_void) -> ! {
@@ -32,7 +32,7 @@ unsafe extern "C" fn app(program: *mut c_void) -> ! {
             arguments,
             environment,
         } = program.cast::<Program>().read();
-        sys::exec(*arguments, arguments, environment);
+        process::exec(*arguments, arguments, environment);
     }
     sys::exit(127)
 }

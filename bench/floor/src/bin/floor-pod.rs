@@ -7,7 +7,7 @@
 use core::ffi::c_void;
 
 use floor::{
-    mounts,
+    mounts, process,
     sys::{self, raw},
 };
 
@@ -31,8 +31,8 @@ unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
     };
     let mut pidfd = -1;
     // SAFETY: `set_up` does not return and writes only to its own frames.
-    unsafe { sys::vfork(NAMESPACES, Some(&mut pidfd), set_up, (&raw mut pod).cast()) };
-    sys::wait(pidfd)
+    unsafe { process::vfork(NAMESPACES, Some(&mut pidfd), set_up, (&raw mut pod).cast()) };
+    process::wait(pidfd)
 }
 
 unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
@@ -44,7 +44,7 @@ unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
         (pod, rootfs)
     };
     sys::session();
-    sys::umask(0);
+    process::umask(0);
     sys::make_private();
     // SAFETY: the path is the program's argument.
     unsafe { sys::bind_and_enter(rootfs) };
@@ -54,10 +54,10 @@ unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
     dev();
     sys::pivot_here();
     sys::hostname(c"pod");
-    sys::umask(0o022);
-    let environment = sys::environment();
+    process::umask(0o022);
+    let environment = process::environment();
     // SAFETY: the arguments from ROOTFS on (its place is pid 1's own name).
-    unsafe { sys::exec_descriptor(init, arguments.add(1), environment.as_ptr()) };
+    unsafe { process::exec_descriptor(init, arguments.add(1), environment.as_ptr()) };
     sys::exit(127)
 }
 
