@@ -1,7 +1,5 @@
 //! Real programs of a real Debian.
 
-use std::time::Duration;
-
 use kickstage_tests::{
     TestResult, compare, pod::Pod, requirement::Requirement, roots, sys, terminal::Terminal, tests,
 };
@@ -260,11 +258,17 @@ fn shell_at_a_terminal() -> TestResult {
     terminal.wait_for("prompt> ");
     terminal.send("stty size; tty\n");
     terminal.wait_for("30 90\r\n");
-    terminal.send("sleep 60\n");
-    std::thread::sleep(Duration::from_millis(300));
+    // Quotes keep the echo of what is typed apart from the answer. The job is
+    // stopped and continued; what is typed then is for it.
+    terminal.send("sh -c 'echo ru\"\"n; read x; echo ov\"\"er; exit 4'\n");
+    terminal.wait_for("run\r\n");
     terminal.send("\x1a");
     terminal.wait_for("Stopped");
-    terminal.send("kill %1; wait; exit 6\n");
+    terminal.send("fg\n\n");
+    terminal.wait_for("over\r\n");
+    terminal.send("echo code $?\n");
+    terminal.wait_for("code 4\r\n");
+    terminal.send("exit 6\n");
     running.finish().code(6);
     assert!(
         !terminal.shown().contains("no job control"),

@@ -166,14 +166,16 @@ fn job_control() -> TestResult {
             .command(["/bin/sh", "-i"]),
     );
     terminal.wait_for("> ");
-    terminal.send("sleep 60\n");
-    // Typed ahead keys would be the shell's: the job must run.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    // Quotes keep the echo of what is typed apart from the answer. The job is
+    // stopped and continued; what is typed then is for it.
+    terminal.send("sh -c 'echo ru\"\"n; read x; echo ov\"\"er; exit 4'\n");
+    terminal.wait_for("run\r\n");
     terminal.send("\x1a");
     terminal.wait_for("Stopped");
-    // The echo of what is typed is not yet the answer.
-    terminal.send("kill -9 %1; wait; echo ba''ck\n");
-    terminal.wait_for("back");
+    terminal.send("fg\n\n");
+    terminal.wait_for("over\r\n");
+    terminal.send("echo code $?\n");
+    terminal.wait_for("code 4\r\n");
     terminal.send("exit 3\n");
     let output = end(pod);
     assert_eq!(output.code, Some(3), "{:?}", terminal.shown());
