@@ -6,6 +6,7 @@
 use kickstage_tests::{Group, Test, requirement::Requirement, runner};
 
 mod calls;
+mod cgroup;
 mod command_line;
 mod confinement;
 mod debian;
@@ -68,6 +69,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("kills", 120, &[], kills::TESTS),
         host("calls", 120, &[], calls::TESTS),
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
+        host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
         start("exit_codes", exit_codes::TESTS),
         start("exec", exec::TESTS),
@@ -97,6 +99,10 @@ const SUITE: runner::Suite = runner::Suite {
             Requirement::Tiocsti,
         ),
         ("plan::*", Requirement::Strace),
+        ("cgroup::version_1", Requirement::CgroupV1),
+        ("cgroup::limit_of_processes", Requirement::CgroupV1),
+        ("cgroup::version_2", Requirement::CgroupV2),
+        ("cgroup::old_kernels_join", Requirement::CgroupV2),
         ("exec::*", Requirement::Busybox),
         ("exit_codes::*", Requirement::Busybox),
         ("stdio::*", Requirement::Busybox),

@@ -9,6 +9,10 @@ pub enum Requirement {
     Busybox,
     /// A Debian root, or mmdebstrap to make one.
     DebianRoot,
+    /// A cgroup v1 hierarchy of memory, and one of pids.
+    CgroupV1,
+    /// A cgroup v2 hierarchy.
+    CgroupV2,
     /// QEMU, and a guest kernel or apt-get to fetch one.
     Guest,
     /// strace(1).
@@ -24,6 +28,11 @@ impl Requirement {
         match self {
             Self::Busybox => Path::new(crate::roots::BUSYBOX).exists(),
             Self::DebianRoot => crate::roots::debian_possible(),
+            Self::CgroupV1 => {
+                Path::new(CGROUP_V1).join("tasks").exists()
+                    && Path::new(CGROUP_V1_PIDS).join("tasks").exists()
+            }
+            Self::CgroupV2 => cgroup_v2().is_some(),
             Self::Guest => crate::guest::possible(),
             Self::Strace => in_path("strace"),
             Self::Tiocsti => std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti")
@@ -45,11 +54,27 @@ impl Requirement {
     }
 }
 
+/// Where cgroup v1 hierarchies are mounted, by custom.
+pub const CGROUP_V1: &str = "/sys/fs/cgroup/memory";
+/// The same, of pids.
+pub const CGROUP_V1_PIDS: &str = "/sys/fs/cgroup/pids";
+
+/// Where the cgroup v2 hierarchy is mounted: beside those of version 1, or alone.
+#[must_use]
+pub fn cgroup_v2() -> Option<std::path::PathBuf> {
+    ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        .into_iter()
+        .map(std::path::PathBuf::from)
+        .find(|path| path.join("cgroup.controllers").exists())
+}
+
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Busybox => "busybox-static (apt-get install busybox-static)",
             Self::DebianRoot => "a Debian root (apt-get install mmdebstrap)",
+            Self::CgroupV1 => "cgroup v1 hierarchies of memory and pids",
+            Self::CgroupV2 => "a cgroup v2 hierarchy",
             Self::Guest => "a guest (apt-get install qemu-system-x86 busybox-static xz-utils)",
             Self::Strace => "strace (apt-get install strace)",
             Self::Tiocsti => "TIOCSTI (sysctl dev.tty.legacy_tiocsti=1)",
