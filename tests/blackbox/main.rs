@@ -5,6 +5,7 @@
 
 use kickstage_tests::{Group, Test, requirement::Requirement, runner};
 
+mod bad_roots;
 mod calls;
 mod cgroup;
 mod command_line;
@@ -17,6 +18,7 @@ mod exit_codes;
 mod faults;
 mod fly;
 mod guest;
+mod hostile_images;
 mod kills;
 mod leaks;
 mod namespaces;
@@ -89,7 +91,9 @@ const SUITE: runner::Suite = runner::Suite {
         start("fly", fly::TESTS),
         start("command_line", command_line::TESTS),
         start("security", security::TESTS),
+        start("hostile_images", hostile_images::TESTS),
         start("faults", faults::TESTS),
+        start("bad_roots", bad_roots::TESTS),
     ],
     skips: &[
         ("guest::*", Requirement::Guest),

@@ -25,7 +25,7 @@ const ALL: [&str; 7] = ["mnt", "pid", "ipc", "uts", "net", "user", "cgroup"];
 fn differing(report: &Report) -> Vec<&'static str> {
     let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).expect("a namespace");
     let differs = |name: &&str| report.get(&format!("ns.{name}")) != own(name).to_string_lossy();
-    ALL.into_iter().filter(|name| differs(&name)).collect()
+    ALL.into_iter().filter(|name| differs(name)).collect()
 }
 
 fn of_a_pod() -> TestResult {

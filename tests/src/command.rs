@@ -186,10 +186,13 @@ impl Run {
     }
 }
 
+/// What a pipe has brought so far, and whether it has ended.
+type Collected = (Vec<u8>, bool);
+
 /// Reads a pipe to its end on a thread of its own.
 #[derive(Debug)]
 struct Collector {
-    shared: Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>,
+    shared: Arc<(Mutex<Collected>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 

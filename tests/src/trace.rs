@@ -85,6 +85,10 @@ pub fn run(program: &Path, arguments: &[&str], output: &Path, plan: Plan) -> Tra
         .stdout(file.try_clone().expect("a descriptor"))
         .stderr(file);
     sys::before_exec(&mut command, sys::trace_me);
+    #[expect(
+        clippy::zombie_processes,
+        reason = "the tracer waits for all of its tasks"
+    )]
     let child = command.spawn().expect("the program starts");
     let first = i32::try_from(child.id()).expect("a pid");
     let mut tracer = Tracer {
