@@ -66,6 +66,7 @@ where
 {
     let Start {
         environment,
+        path: executed,
         random,
         cycles,
         bytes,
@@ -75,11 +76,15 @@ where
     let (path, bytes) = bytes.split_at_mut_checked(MAX_PATH).unwrap_or_default();
     let (room, bytes) = bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let mut stage1 = stage1::Name::new(path);
+    let terminal = relay::Terminal::wanted(options.terminal);
     let host = lower::Host {
         random,
-        terminal: relay::Terminal::wanted(options.terminal),
-        stage1_init: stage1.find(options)?,
-        term: environment.value("TERM"),
+        terminal,
+        stage1_init: stage1.find(options, executed)?,
+        // The environment may be long: it is read for what is needed only.
+        term: terminal.then(|| environment.value("TERM")).flatten(),
+        inheritable: rustix::thread::capabilities(None)
+            .map_or(true, |held| !held.inheritable.is_empty()),
     };
     let mut builder = Builder::new(bytes);
     lower::lower(options, &host, &mut builder)?;
@@ -89,7 +94,10 @@ where
     if print_only {
         return Ok(if plan::print(&plan, 1) { 0 } else { FAILURE });
     }
-    let caller = environment.value("STAGE0_T0").and_then(fly::text::decimal);
+    let caller = options
+        .timings
+        .and_then(|_| environment.value("STAGE0_T0"))
+        .and_then(fly::text::decimal);
     run::run(plan, options, words, room, cycles, caller).map_err(|error| Error {
         // The plan lives as long as the program; the error is printed next.
         object: error.object,

@@ -33,26 +33,42 @@ impl<'b> Name<'b> {
     pub fn find<'n, 'a: 'n, I>(
         &'n mut self,
         options: &Options<'a, I>,
+        executed: Option<&CStr>,
     ) -> Result<&'n CStr, Error<'a>> {
         match options.stage1 {
             Stage1::Init(Some(path)) => return Ok(path),
             Stage1::Init(None) => {}
             Stage1::Fly | Stage1::Other(_) => return Ok(c""),
         }
-        let failed =
-            |errno| Error::new(What::Find, c"stage1-init", errno).advice(Advice::NameStage1);
-        let own =
-            fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", &mut *self.bytes).map_err(failed)?;
-        let folder = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-        let beside = folder(self.bytes.get(..own).unwrap_or_default());
+        // As it was called, which costs nothing to know; if that was a link, or a
+        // descriptor, the kernel knows the file.
+        if let Some(path) = executed {
+            let path = path.to_bytes();
+            let beside = folder(path.len(), path);
+            if let (Some(place), Some(from)) = (self.bytes.get_mut(..beside), path.get(..beside)) {
+                place.copy_from_slice(from);
+                if beside > 0 && self.exists(beside, b"/stage1-init") {
+                    return Ok(self.as_c_str());
+                }
+            }
+        }
+        self.find_beside_the_file().map_err(|errno| {
+            Error::new(What::Find, c"stage1-init", errno).advice(Advice::NameStage1)
+        })
+    }
+
+    #[cold]
+    fn find_beside_the_file(&mut self) -> Result<&CStr, Errno> {
+        let own = fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", &mut *self.bytes)?;
+        let beside = folder(own, self.bytes);
         if self.exists(beside, b"/stage1-init") {
             return Ok(self.as_c_str());
         }
-        let prefix = folder(self.bytes.get(..beside).unwrap_or_default());
+        let prefix = folder(beside, self.bytes);
         if self.exists(prefix, b"/libexec/kickstage/stage1-init") {
             return Ok(self.as_c_str());
         }
-        Err(failed(Errno::NOENT))
+        Err(Errno::NOENT)
     }
 
     /// Puts `tail` after the first `length` bytes; whether that can be executed.
@@ -70,4 +86,10 @@ impl<'b> Name<'b> {
     fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(self.bytes).unwrap_or_default()
     }
+}
+
+/// The length of the folder's name in the first `length` bytes of `path`.
+fn folder(length: usize, path: &[u8]) -> usize {
+    let path = path.get(..length).unwrap_or_default();
+    path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)
 }

@@ -9,6 +9,8 @@ pub struct Start {
     pub arguments: Strings,
     /// The environment, `NAME=VALUE`.
     pub environment: Strings,
+    /// The path by which the program was executed (AT_EXECFN, getauxval(3)).
+    pub path: Option<&'static CStr>,
     /// 16 random bytes (AT_RANDOM, getauxval(3)); zero where the kernel gave none.
     pub random: [u8; 16],
     /// The cycle counter at the first instruction ([`super::arch::cycles`]).
@@ -71,6 +73,7 @@ impl Strings {
 
 const AT_NULL: usize = 0;
 const AT_RANDOM: usize = 25;
+const AT_EXECFN: usize = 31;
 
 impl Start {
     /// Reads the block that the kernel put on the initial stack (elf(5)).
@@ -98,10 +101,18 @@ impl Start {
                 count += 1;
             }
             let mut random = [0; 16];
+            let mut path = None;
             let mut vector = environment_at.add(count + 1);
             while *vector != AT_NULL {
-                if *vector == AT_RANDOM {
-                    random = ptr::with_exposed_provenance::<[u8; 16]>(*vector.add(1)).read();
+                let value = *vector.add(1);
+                match *vector {
+                    AT_RANDOM => {
+                        random = ptr::with_exposed_provenance::<[u8; 16]>(value).read();
+                    }
+                    AT_EXECFN => {
+                        path = Some(CStr::from_ptr(ptr::with_exposed_provenance(value)));
+                    }
+                    _ => {}
                 }
                 vector = vector.add(2);
             }
@@ -111,6 +122,7 @@ impl Start {
                     first: environment_at.cast(),
                     count,
                 },
+                path,
                 random,
                 cycles,
                 bytes,

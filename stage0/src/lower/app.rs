@@ -107,8 +107,9 @@ where
                 keep: if root { capability::DEFAULT } else { 0 },
             });
             self.plan.push(Step::NoNewPrivileges {});
-        } else {
-            // All that is held; but none is inheritable (CVE-2022-29162).
+        } else if self.host.inheritable {
+            // All that is held; but none is inheritable (CVE-2022-29162), and
+            // with that none ambient.
             self.plan.push(Step::Capabilities {
                 keep: capability::ALL,
             });
