@@ -198,6 +198,7 @@ impl List<'_> {
             &|program, payload| {
                 let mut words: Words = vec![program.into()];
                 words.extend(["--unshare-pid", "--unshare-ipc", "--unshare-uts"].map(Into::into));
+                words.extend(["--new-session", "--die-with-parent"].map(Into::into));
                 words.extend(["--hostname", "pod", "--cap-add", "ALL", "--bind"].map(Into::into));
                 words.extend([payload.root.clone().into(), "/".into()]);
                 words.extend(["--proc", "/proc", "--ro-bind"].map(Into::into));

@@ -135,7 +135,7 @@ where
         timings: None,
         debug: false,
     };
-    while let Some(choice) = choices.next()? {
+    while let Some(choice) = choices.take()? {
         match choice {
             Choice::Help => return Ok(None),
             Choice::Rootfs(path) => options.rootfs = path,
@@ -223,7 +223,7 @@ where
     ///
     /// # Errors
     /// Names the option that is unknown or lacks its value.
-    pub fn next(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
+    pub fn take(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
         let mut peek = self.rest.clone();
         match peek.next() {
             Some(word) if word.to_bytes().starts_with(b"-") && word != c"--" => {

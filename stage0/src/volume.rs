@@ -121,10 +121,10 @@ impl<'a> Volume<'a> {
                 }
                 b"source" => volume.source = value,
                 b"readOnly" => {
-                    volume.read_only = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?
+                    volume.read_only = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?;
                 }
                 b"recursive" => {
-                    volume.recursive = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?
+                    volume.recursive = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?;
                 }
                 b"mode" => {
                     let octal = !value.is_empty()
@@ -164,7 +164,7 @@ impl<'a> Mount<'a> {
                 b"volume" => mount.volume = value,
                 b"target" => mount.target = value,
                 b"readOnly" => {
-                    mount.read_only = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?
+                    mount.read_only = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?;
                 }
                 _ => return Err(failed(Why::UnknownKey)),
             }

@@ -110,10 +110,7 @@ impl Pod {
             if self.failed.is_some() && !self.stopping {
                 self.stop();
             }
-            let left = match self.kill_at {
-                Some(at) => Some(at.saturating_sub(time::monotonic())),
-                None => None,
-            };
+            let left = self.kill_at.map(|at| at.saturating_sub(time::monotonic()));
             if left == Some(0) {
                 self.kill();
                 continue;

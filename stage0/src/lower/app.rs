@@ -2,6 +2,8 @@
 
 use core::ffi::CStr;
 
+use super::Lowering;
+use crate::options::{Choice, Stage1};
 use fly::{
     capability,
     error::{Error, What, Why},
@@ -10,13 +12,10 @@ use fly::{
     text::Digits,
     user,
 };
-use linux_raw_sys::general as raw;
-
-use super::Lowering;
-use crate::options::{Choice, Stage1};
 
 /// The signal and the milliseconds by which an app is stopped.
-const STOP: (u16, u64) = (raw::SIGTERM as u16, 10_000);
+const STOP: (u16, u64) = (SIGTERM, 10_000);
+const SIGTERM: u16 = 15;
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>
 where
@@ -150,7 +149,7 @@ where
                 .joined(&[b"TERM=", self.host.term.unwrap_or(b"xterm")]);
         }
         let mut choices = self.options.choices.clone();
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.take()? {
             if let Choice::SetVariable(variable) = choice {
                 if !is_set_in(choices.clone(), common::variable_name(variable))? {
                     self.plan.string(variable);
@@ -171,7 +170,7 @@ fn is_set_in<'a, I>(mut choices: crate::options::Choices<I>, name: &[u8]) -> Res
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
-    while let Some(choice) = choices.next()? {
+    while let Some(choice) = choices.take()? {
         if let Choice::SetVariable(variable) = choice {
             if common::variable_name(variable) == name {
                 return Ok(true);

@@ -27,7 +27,7 @@ where
     pub(super) fn volumes(&mut self) -> Result<(), Error<'a>> {
         self.check_volumes()?;
         let mut choices = self.options.choices.clone();
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.take()? {
             match choice {
                 Choice::Tmpfs(target) => {
                     common::check_target(target, target.to_bytes())?;
@@ -125,7 +125,7 @@ where
     fn find(&self, name: &[u8]) -> Result<Option<(Volume<'a>, usize)>, Error<'a>> {
         let mut choices = self.options.choices.clone();
         let mut empty = 0;
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.take()? {
             match choice {
                 Choice::Volume(text) if !volume::is_short(text) => {
                     let volume = Volume::parse(text)?;
@@ -142,7 +142,7 @@ where
 
     fn is_first_mount(&self, this: &CStr, name: &[u8]) -> Result<bool, Error<'a>> {
         let mut choices = self.options.choices.clone();
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.take()? {
             match choice {
                 Choice::Mount(text) if Mount::parse(text)?.volume == name => {
                     return Ok(core::ptr::eq(text, this));
@@ -157,7 +157,7 @@ where
     fn check_volumes(&self) -> Result<(), Error<'a>> {
         let mut choices = self.options.choices.clone();
         let mut empty = 0;
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.take()? {
             let Choice::Volume(text) = choice else {
                 continue;
             };
@@ -171,7 +171,7 @@ where
                 return failed(Why::TooManyEmpty);
             }
             let mut others = choices.clone();
-            while let Some(other) = others.next()? {
+            while let Some(other) = others.take()? {
                 match other {
                     Choice::Volume(other)
                         if !volume::is_short(other)
@@ -191,7 +191,7 @@ where
 
     fn is_mounted(&self, name: &[u8]) -> Result<bool, Error<'a>> {
         let mut choices = self.options.choices.clone();
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.take()? {
             match choice {
                 Choice::Mount(text) if Mount::parse(text)?.volume == name => return Ok(true),
                 _ => {}
