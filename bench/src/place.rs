@@ -26,7 +26,7 @@ pub struct Payload {
 /// The prepared folder.
 #[derive(Debug)]
 pub struct Place {
-    folder: PathBuf,
+    folder: Folder,
     /// The payload that is timed: exits at once.
     pub noop: Payload,
     /// The payload that tells what it sees.
@@ -43,14 +43,11 @@ impl Place {
         let failed = |what: &str, error: io::Error| format!("{what}: {error}");
         enter_mount_namespace()
             .map_err(|error| failed("make a mount namespace (as root?)", error))?;
-        let folder = std::env::temp_dir().join(format!("kickstage-bench.{}", std::process::id()));
-        fs::create_dir(&folder).map_err(|error| failed("make a folder", error))?;
-        // Without flags: what a launcher adds to the root's is then seen.
-        mount("tmpfs", &folder, "tmpfs", 0).map_err(|error| failed("mount a tmpfs", error))?;
+        let folder = Folder::make()?;
         let payload = |name: &str, program: &str, words: &[&str]| {
-            let root = folder.join(name);
+            let root = folder.path.join(name);
             fill(&root, &binaries.join(program))?;
-            let bundle = folder.join(format!("{name}.bundle"));
+            let bundle = folder.path.join(format!("{name}.bundle"));
             bundle::write(&bundle, &root, words)?;
             Ok(Payload {
                 root,
@@ -65,7 +62,7 @@ impl Place {
             folder,
         };
         for name in ["sys", "state"] {
-            fs::create_dir(place.folder.join(name)).map_err(made)?;
+            fs::create_dir(place.folder.path.join(name)).map_err(made)?;
         }
         mount("sysfs", &place.sysfs(), "sysfs", libc::MS_RDONLY)
             .map_err(|error| failed("mount a sysfs", error))?;
@@ -75,28 +72,46 @@ impl Place {
     /// A /sys with nothing mounted below, for launchers that can only bind.
     #[must_use]
     pub fn sysfs(&self) -> PathBuf {
-        self.folder.join("sys")
+        self.folder.path.join("sys")
     }
 
     /// Where launchers keep their state.
     #[must_use]
     pub fn state(&self) -> PathBuf {
-        self.folder.join("state")
+        self.folder.path.join("state")
     }
 
     /// A file for what a start prints.
     #[must_use]
     pub fn output(&self) -> PathBuf {
-        self.folder.join("output")
+        self.folder.path.join("output")
     }
 }
 
-impl Drop for Place {
+/// A tmpfs on a folder of its own; both vanish with this value.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn make() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("kickstage-bench.{}", std::process::id()));
+        fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let folder = Self { path };
+        // Without flags: what a launcher adds to the root's is then seen.
+        mount("tmpfs", &folder.path, "tmpfs", 0)
+            .map_err(|error| format!("mount a tmpfs: {error}"))?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Folder {
     fn drop(&mut self) {
         // The mount namespace takes the mounts with it; only the empty folder
         // is seen from outside.
-        let _ = unmount(&self.folder);
-        let _ = fs::remove_dir(&self.folder);
+        let _ = unmount(&self.path);
+        let _ = fs::remove_dir(&self.path);
     }
 }
 

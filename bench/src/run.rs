@@ -41,7 +41,10 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let place = Place::make(&options.binaries)?;
     let machine = Machine::look(&place.state());
     let mut cases = cases::all(options, &place)?;
-    cases.retain(|case| options.wants(&case.name));
+    let wanted = cases.iter().filter(|case| options.wants(&case.name));
+    // A product without its floor would prove nothing.
+    let floors: Vec<_> = wanted.filter_map(|case| case.equals).collect();
+    cases.retain(|case| options.wants(&case.name) || floors.contains(&case.name.as_str()));
     let mut spawner = Spawner::default();
     let proof = prove(&mut cases, &place, &mut spawner)?;
     table::head(&machine, options.rounds);
@@ -102,7 +105,7 @@ pub struct Proof {
     equal: Vec<String>,
     /// Differences that make the figures worthless.
     unequal: Vec<String>,
-    /// How the peers differ from the bare floor.
+    /// How peers differ from the bare floor, and other floors from ours.
     peers: Vec<String>,
 }
 
@@ -137,7 +140,9 @@ fn prove(cases: &mut [Case], place: &Place, spawner: &mut Spawner) -> Result<Pro
             continue;
         };
         let found = view.differences(&case.name, other, against);
-        if case.role == Role::Peer && !view.has_proc() {
+        if case.role == Role::Floor {
+            proof.peers.extend(brief(&case.name, &found));
+        } else if case.role == Role::Peer && !view.has_proc() {
             proof
                 .peers
                 .push(format!("{}: no /proc; the rest is not known", case.name));
@@ -293,7 +298,7 @@ fn print(cases: &[Case], samples: &Samples, judged: &[budget::Line], proof: &Pro
     table::budget(judged);
     table::notes("equal work, seen by the payload", &proof.equal);
     table::notes("NOT equal work", &proof.unequal);
-    table::notes("what peers do otherwise than the bare floor", &proof.peers);
+    table::notes("what others do otherwise than our floors", &proof.peers);
     table::notes("about this run", &remarks(cases, samples));
     table::sentence(&measured);
 }
@@ -351,7 +356,7 @@ fn json(
         ("budget", Value::list(judged.iter().map(line_value))),
         ("equal_work", texts(&proof.equal)),
         ("unequal_work", texts(&proof.unequal)),
-        ("peers_differ", texts(&proof.peers)),
+        ("others_differ", texts(&proof.peers)),
     ])
 }
 

@@ -15,7 +15,7 @@ pub mod volume;
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
     launch::ROOM,
-    plan::{self, Builder, MAX_BYTES, MAX_PATH, MAX_STEPS, MAX_STRINGS},
+    plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS},
     sys::{descriptor, entry::Start},
 };
 
@@ -24,9 +24,9 @@ use options::Options;
 /// The program's name in messages.
 pub const NAME: &str = "stage0";
 
-/// Bytes of scratch memory that [`main`] needs: the path of pid 1's program, the
-/// names of mount points, and the plan.
-pub const BYTES: usize = MAX_BYTES + ROOM + MAX_PATH;
+/// Bytes of scratch memory that [`main`] needs: the names of mount points, and the
+/// plan.
+pub const BYTES: usize = MAX_BYTES + ROOM;
 /// Words of scratch memory that [`main`] needs: exec's pointers, and a time
 /// stamp a step.
 pub const WORDS: usize = MAX_STRINGS + 2 + MAX_STEPS;
@@ -73,9 +73,10 @@ where
         words,
         ..
     } = start;
-    let (path, bytes) = bytes.split_at_mut_checked(MAX_PATH).unwrap_or_default();
+    // On the stack, which is there already: no page fault.
+    let mut path = [0; stage1::MAX_NAME];
     let (room, bytes) = bytes.split_at_mut_checked(ROOM).unwrap_or_default();
-    let mut stage1 = stage1::Name::new(path);
+    let mut stage1 = stage1::Name::new(&mut path);
     let terminal = relay::Terminal::wanted(options.terminal);
     let host = lower::Host {
         random,
@@ -83,6 +84,7 @@ where
         stage1_init: stage1.find(options, executed)?,
         // The environment may be long: it is read for what is needed only.
         term: terminal.then(|| environment.value("TERM")).flatten(),
+        groups: fly::sys::identity::group_count() != 0,
         inheritable: rustix::thread::capabilities(None)
             .map_or(true, |held| !held.inheritable.is_empty()),
     };

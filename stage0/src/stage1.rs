@@ -13,13 +13,17 @@ use crate::options::{Options, Stage1};
 /// The name of our own stage 1.
 pub const FILE_NAME: &[u8] = b"stage1-init";
 
+/// The longest path of a stage1-init that is looked for; a longer one can be
+/// named by `--stage1`.
+pub const MAX_NAME: usize = 1024;
+
 /// A path in a buffer of the caller's.
 pub struct Name<'b> {
     bytes: &'b mut [u8],
 }
 
 impl<'b> Name<'b> {
-    /// An empty path; `bytes` holds MAX_PATH bytes.
+    /// An empty path; `bytes` holds [`MAX_NAME`] bytes.
     pub fn new(bytes: &'b mut [u8]) -> Self {
         Self { bytes }
     }

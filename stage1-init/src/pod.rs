@@ -17,6 +17,9 @@ use crate::{
     supervise::{App, Pod},
 };
 
+/// As many strings as most programs have, and two ends.
+const FEW: usize = 48;
+
 /// Runs the pod whose plan is in descriptor `plan`, from byte `offset` on;
 /// returns its exit code.
 /// `bytes` is room for the plan, `words` for exec's pointers.
@@ -90,11 +93,18 @@ fn start_app<'p>(
     // Where the app's steps begin in the plan: before them are those of the
     // apps before it.
     let first = plan.steps().count().saturating_sub(steps.clone().count());
+    // Most programs have few arguments and variables: their pointers are on the
+    // stack, which is there already, and cost no page fault.
+    let mut few = [0; FEW];
     let child = clone::vfork(0, None, |_| {
+        let mut words = &mut *words;
         for (number, step) in steps.clone().enumerate() {
-            if let Step::Exec { .. } = step {
+            if let Step::Exec { strings, .. } = step {
                 stamps.send((first + number) as u64, stamps.cycles());
                 failure = None;
+                if strings.len() + 2 <= FEW {
+                    words = &mut few;
+                }
             }
             if let Err(error) = app::step(&step, words) {
                 failure = Some(error);

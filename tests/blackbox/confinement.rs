@@ -413,10 +413,15 @@ fn pid_one_is_closed() -> TestResult {
                 "{line}"
             );
         }
-        // That it has the three is no secret; that it has no more is the point.
-        let output = Pod::new(roots::probe())
-            .options(["--user", user])
-            .probe(["list", "/proc/1/fd"]);
+        // That it has the three is no secret; that it has no more is the point,
+        // once it has let go of the app's pidfd.
+        let output = Pod::new(roots::probe()).options(["--user", user]).probe([
+            "sleep",
+            "20",
+            ",",
+            "list",
+            "/proc/1/fd",
+        ]);
         assert!(
             ["list /proc/1/fd: EACCES\n", "0\n1\n2\n"].contains(&output.stdout.as_str()),
             "{}",

@@ -8,7 +8,7 @@ tests![linux_6_1];
 
 fn linux_6_1() -> TestResult {
     Requirement::Guest.require()?;
-    let output = guest::run(Duration::from_secs(270));
+    let output = guest::run(Duration::from_secs(400));
     println!("{}", output.stdout);
     output.code(0).has("guest: Linux 6.1.").has("guest: code 0");
     // Its last line of counts, and that it ran what it had to run.

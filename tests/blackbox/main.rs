@@ -65,9 +65,9 @@ const fn host(
 /// The longest ones first, so that they share the time with all others.
 const SUITE: runner::Suite = runner::Suite {
     groups: &[
-        host("guest", 280, &[Requirement::Guest], guest::TESTS),
+        host("guest", 420, &[Requirement::Guest], guest::TESTS),
         host("leaks", 120, &[], leaks::TESTS),
-        host("races", 120, &[], races::TESTS),
+        host("races", 240, &[], races::TESTS),
         host("kills", 120, &[], kills::TESTS),
         host("calls", 120, &[], calls::TESTS),
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
@@ -114,7 +114,6 @@ const SUITE: runner::Suite = runner::Suite {
         ("environment::*", Requirement::Busybox),
         ("terminal::*", Requirement::Busybox),
         ("fly::*", Requirement::Busybox),
-        ("stage1::*", Requirement::Busybox),
     ],
     target: concat!(env!("CARGO_TARGET_TMPDIR"), "/.."),
 };

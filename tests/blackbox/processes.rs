@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kickstage_tests::{TestResult, pod::Pod, roots, tests};
+use kickstage_tests::{TestResult, command::program, pod::Pod, roots, tests};
 
 tests![
     the_app_is_pid_2,
@@ -11,6 +11,7 @@ tests![
     the_pod_ends_with_the_app,
     a_child_that_holds_the_output,
     parallel_pods_do_not_wait_for_each_other,
+    nested,
     nothing_waits,
 ];
 
@@ -118,6 +119,33 @@ fn parallel_pods_do_not_wait_for_each_other() -> TestResult {
     }
     long.signal(libc::SIGTERM);
     long.finish().code(143);
+    Ok(())
+}
+
+/// As in a CI job: a launcher inside a pod that keeps its privileges; in one
+/// that does not, one line says so.
+fn nested() -> TestResult {
+    let (outer, inner) = (roots::probe(), roots::probe());
+    for name in ["stage0", "stage1-init"] {
+        std::fs::copy(program(name), outer.join("bin").join(name)).expect("a copy");
+    }
+    let words = [
+        "/bin/stage0",
+        "run",
+        "--rootfs",
+        "/inner",
+        "--",
+        "/bin/probe",
+        "report",
+        "pid",
+        ",",
+        "exit",
+        "5",
+    ];
+    let pod = Pod::new(&outer).volume(&inner, "/inner");
+    let privileged = pod.clone().flag("--insecure-options=all");
+    privileged.run(words).code(5).printed("pid=2\n").quiet();
+    pod.run(words).refused(&["Operation not permitted"]);
     Ok(())
 }
 

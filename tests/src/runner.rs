@@ -30,6 +30,9 @@ pub const CACHE: &str = "KICKSTAGE_CACHE";
 /// Set inside the guest.
 pub const IN_GUEST: &str = "KICKSTAGE_IN_GUEST";
 
+/// The directory of a run, in the one for temporary files; its pid follows.
+const FOLDER: &str = "kickstage-tests.";
+
 /// Where a test leaves the name of the requirement that it skips for.
 pub(crate) const SKIP_NOTE: &str = ".skip";
 
@@ -111,10 +114,11 @@ pub fn main(suite: &Suite) -> i32 {
             None => isolate::FAILED,
         };
     }
-    match options(arguments).and_then(|options| run(suite, &options)) {
+    let options = options(arguments).map_err(|message| format!("{message}\n{USAGE}"));
+    match options.and_then(|options| run(suite, &options)) {
         Ok(code) => code,
         Err(message) => {
-            eprintln!("blackbox: {message}\n{USAGE}");
+            eprintln!("blackbox: {message}");
             2
         }
     }
@@ -175,7 +179,8 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
     sys::set_environment(CACHE, cache.as_os_str());
     prepare(&jobs)?;
     let counts = Counts::default();
-    let folder = env::temp_dir().join(format!("kickstage-tests.{}", std::process::id()));
+    remove_stale();
+    let folder = env::temp_dir().join(format!("{FOLDER}{}", std::process::id()));
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     run_all(suite, &jobs, options.jobs, &folder, &counts);
     let removed = fs::remove_dir_all(&folder);
@@ -210,6 +215,24 @@ fn check_machine() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Removes what a run that was killed has left behind.
+fn remove_stale() {
+    for entry in fs::read_dir(env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(FOLDER)?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // Best effort: it may be another user's.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Makes, once for all tests and outside of their namespaces, what they need.

@@ -182,7 +182,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         let variables = [PLAN_VARIABLE, offset, STAMPS_VARIABLE];
         let count = if stamps.is_some() { 3 } else { 2 };
         let variables = variables.get(..count).unwrap_or_default();
-        let errno = self.exec_with(&[c"stage1-init"], variables, |list, variables| {
+        let errno = Self::exec_with(&[c"stage1-init"], variables, |list, variables| {
             exec::execveat(program, list, variables)
         });
         Error::new(What::Exec, c"stage1-init", errno).advice(match errno {
@@ -221,7 +221,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
                     c"STAGE1_INTERFACE=1",
                     DEFAULT_PATH_VARIABLE,
                 ];
-                let errno = self.exec_with(&arguments, &environment, |list, variables| {
+                let errno = Self::exec_with(&arguments, &environment, |list, variables| {
                     exec::execve(path, list, variables)
                 });
                 drop((plan, lock));
@@ -255,12 +255,13 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     }
 
     fn exec_with(
-        &mut self,
         arguments: &[&CStr],
         environment: &[&CStr],
         exec: impl Fn(Pointers<'_>, Pointers<'_>) -> Errno,
     ) -> Errno {
-        let Some((list, room)) = Pointers::write(self.words, arguments.iter().copied()) else {
+        // Few strings, all ours: on the stack they cost no page fault.
+        let mut words = [0; 16];
+        let Some((list, room)) = Pointers::write(&mut words, arguments.iter().copied()) else {
             return Errno::NOBUFS;
         };
         match Pointers::write(room, environment.iter().copied()) {

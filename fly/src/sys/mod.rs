@@ -12,6 +12,7 @@ pub mod clone;
 pub mod descriptor;
 pub mod entry;
 pub mod exec;
+pub mod identity;
 pub mod memory;
 pub mod mount;
 pub mod network;

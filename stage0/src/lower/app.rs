@@ -97,7 +97,8 @@ where
         }
         match identity {
             Some(identity) => common::identity(self.plan, identity),
-            None => common::groups(self.plan, &[]),
+            None if self.host.groups => common::groups(self.plan, &[]),
+            None => {}
         }
         if confined {
             // setuid(2) to another user than root has emptied the sets.

@@ -26,6 +26,8 @@ pub struct Host<'h> {
     pub terminal: bool,
     /// pid 1's program; empty for the flavours that need none.
     pub stage1_init: &'h CStr,
+    /// Whether the caller has supplementary groups.
+    pub groups: bool,
     /// Whether the caller's inheritable capabilities are any.
     pub inheritable: bool,
     /// The caller's TERM.
