@@ -1,9 +1,9 @@
 //! A pod: reads the plan that stage0 has handed over and starts its apps.
 
 use fly::{
-    error::{Error, FAILURE, What, Why},
+    error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
-    plan::{MAX_APPS, Plan, Step},
+    plan::{Kind, MAX_APPS, Plan, Step},
     sys::{clone, descriptor},
 };
 use rustix::{
@@ -26,7 +26,7 @@ pub fn run(plan: i32, offset: u64, stamps: Stamps, bytes: &mut [u8], words: &mut
     match read(plan, offset, bytes) {
         Ok(plan) => start(&plan, stamps, words),
         Err(error) => {
-            error.print(NAME);
+            error.print(NAME, INIT_TEXTS);
             FAILURE
         }
     }
@@ -62,7 +62,7 @@ fn start(plan: &Plan<'_>, stamps: Stamps, words: &mut [usize]) -> i32 {
         match started {
             Ok(app) => pod.add(app),
             Err(error) => {
-                error.print(NAME);
+                error.print(NAME, INIT_TEXTS);
                 pod.fail(FAILURE);
                 break;
             }
@@ -84,12 +84,12 @@ fn start_app<'p>(
     // apps before it.
     let first = plan.steps().count().saturating_sub(steps.clone().count());
     let child = clone::vfork(0, None, || {
-        for (number, step) in steps.clone().enumerate() {
-            if let Step::Exec { .. } = step {
+        for (number, record) in steps.clone().records().enumerate() {
+            if record.is(Kind::Exec) {
                 stamps.send((first + number) as u64, stamps.cycles());
                 failure = None;
             }
-            if let Err(error) = app::step(&step, words) {
+            if let Err(error) = app::step::<true>(&record, words) {
                 failure = Some(error);
                 return FAILURE;
             }
