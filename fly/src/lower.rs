@@ -7,7 +7,7 @@ use linux_raw_sys::general as raw;
 use crate::{
     error::{Error, What, Why},
     plan::{Builder, List, Slot, Step},
-    text::Digits,
+    text::{Digits, holds, split},
     user::Identity,
 };
 
@@ -20,7 +20,7 @@ pub fn split_option(word: &CStr) -> (&[u8], Option<&CStr>) {
             let (name, rest) = bytes.split_at_checked(at).unwrap_or((bytes, b""));
             let value = rest
                 .get(1..)
-                .and_then(|rest| CStr::from_bytes_with_nul(rest).ok());
+                .and_then(|rest| CStr::from_bytes_until_nul(rest).ok());
             (name, value)
         }
         None => (word.to_bytes(), None),
@@ -31,13 +31,13 @@ pub fn split_option(word: &CStr) -> (&[u8], Option<&CStr>) {
 #[must_use]
 pub fn variable_name(variable: &CStr) -> &[u8] {
     let bytes = variable.to_bytes();
-    bytes.split(|byte| *byte == b'=').next().unwrap_or(bytes)
+    split(bytes, b'=').next().unwrap_or(bytes)
 }
 
 /// # Errors
 /// A variable's name is not empty and holds no `=`.
 pub fn check_variable_name(name: &CStr) -> Result<(), Error<'_>> {
-    if name.is_empty() || name.to_bytes().contains(&b'=') {
+    if name.is_empty() || holds(name.to_bytes(), b'=') {
         return Err(Error::new(What::ReadVariable, name, Why::NoVariableName));
     }
     Ok(())
@@ -52,9 +52,7 @@ pub fn check_variable_name(name: &CStr) -> Result<(), Error<'_>> {
 /// Says what is wrong with the target.
 pub fn check_target<'a>(object: &'a CStr, target: &[u8]) -> Result<(), Error<'a>> {
     let failed = |why: Why| Err(Error::new(What::ReadMountTarget, object, why));
-    let mut parts = target
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty() && *part != b".");
+    let mut parts = split(target, b'/').filter(|part| !part.is_empty() && *part != b".");
     match (parts.next(), parts.next()) {
         (None, _) if target.is_empty() => failed(Why::Empty),
         (None, _) => failed(Why::IsRoot),
@@ -77,8 +75,11 @@ pub fn attach(plan: &mut Builder<'_>, mount: Slot, root: Slot, target: &[u8]) {
 }
 
 /// The host's /dev, /proc and /sys with all that is mounted below them.
+#[inline(never)]
 pub fn host_file_systems(plan: &mut Builder<'_>, source: Slot, root: Slot) {
-    for (path, target) in [(c"/dev", c"dev"), (c"/proc", c"proc"), (c"/sys", c"sys")] {
+    static SOURCES: [(&CStr, &CStr); 3] =
+        [(c"/dev", c"dev"), (c"/proc", c"proc"), (c"/sys", c"sys")];
+    for &(path, target) in &SOURCES {
         plan.push(Step::OpenTree {
             into: source,
             flags: Step::RECURSIVE,

@@ -6,48 +6,50 @@ use crate::{
     error::{Advice, Error, What, Why},
     lower,
     plan::{Builder, Slot, Step},
-    timings::Format,
     user,
 };
 
 use linux_raw_sys::general as raw;
 
-/// One option of the command line.
-#[derive(Clone, Copy, Debug)]
-pub enum Choice<'a> {
-    /// `--chdir DIR`
-    WorkingDirectory(&'a CStr),
-    /// `--setenv NAME VALUE`
-    SetVariable(&'a CStr, &'a CStr),
-    /// `--unsetenv NAME`
-    UnsetVariable(&'a CStr),
-    /// `--clearenv`
+/// An option's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    WorkingDirectory,
+    SetVariable,
+    UnsetVariable,
     ClearVariables,
-    /// `--user USER[:GROUP]`
-    User(&'a CStr),
-    /// `--bind SRC DST`, `--ro-bind SRC DST`
-    Bind {
-        /// The host's directory or file.
-        source: &'a CStr,
-        /// Where it goes in the root.
-        target: &'a CStr,
-        /// Nothing below it can be written.
-        read_only: bool,
-    },
-    /// `--tmpfs DST`
-    Tmpfs(&'a CStr),
-    /// `--ro`
+    User,
+    Bind,
+    ReadOnlyBind,
+    Tmpfs,
     ReadOnlyRoot,
-    /// `--timings[=json]`
-    Timings(Format),
-    /// `--plan`
-    Plan,
-    /// `--debug`
-    Debug,
-    /// `--help`
     Help,
-    /// `--version`
     Version,
+}
+
+/// The options, and how many values each takes.
+static OPTIONS: [(&str, Name, u8); 13] = [
+    ("--chdir", Name::WorkingDirectory, 1),
+    ("--setenv", Name::SetVariable, 2),
+    ("--unsetenv", Name::UnsetVariable, 1),
+    ("--clearenv", Name::ClearVariables, 0),
+    ("--user", Name::User, 1),
+    ("--bind", Name::Bind, 2),
+    ("--ro-bind", Name::ReadOnlyBind, 2),
+    ("--tmpfs", Name::Tmpfs, 1),
+    ("--ro", Name::ReadOnlyRoot, 0),
+    ("--help", Name::Help, 0),
+    ("-h", Name::Help, 0),
+    ("--version", Name::Version, 0),
+    ("-V", Name::Version, 0),
+];
+
+/// One option of the command line, with its values.
+#[derive(Clone, Copy, Debug)]
+struct Choice<'a> {
+    name: Name,
+    first: &'a CStr,
+    second: &'a CStr,
 }
 
 /// A checked command line.
@@ -63,12 +65,6 @@ pub struct Options<'a, I> {
     read_only_root: bool,
     working_directory: Option<&'a CStr>,
     user: Option<&'a CStr>,
-    /// `--timings`
-    pub timings: Option<Format>,
-    /// `--plan`
-    pub plan_only: bool,
-    /// `--debug`
-    pub debug: bool,
 }
 
 /// What the command line asks for.
@@ -88,6 +84,7 @@ const USAGE: Advice = Advice::SeeHelp;
 ///
 /// # Errors
 /// Names the option that is unknown, or what is missing.
+#[inline(never)]
 pub fn parse<'a, I>(arguments: I) -> Result<Request<'a, I>, Error<'a>>
 where
     I: Iterator<Item = &'a CStr> + Clone,
@@ -103,24 +100,16 @@ where
         read_only_root: false,
         working_directory: None,
         user: None,
-        timings: None,
-        plan_only: false,
-        debug: false,
     };
     while let Some(choice) = choices.next()? {
-        match choice {
-            Choice::Help => return Ok(Request::Help),
-            Choice::Version => return Ok(Request::Version),
-            Choice::WorkingDirectory(path) => options.working_directory = Some(path),
-            Choice::User(user) => options.user = Some(user),
-            Choice::ReadOnlyRoot => options.read_only_root = true,
-            Choice::Timings(format) => options.timings = Some(format),
-            Choice::Plan => options.plan_only = true,
-            Choice::Debug => options.debug = true,
-            Choice::SetVariable(name, _) | Choice::UnsetVariable(name) => {
-                lower::check_variable_name(name)?;
-            }
-            Choice::ClearVariables | Choice::Bind { .. } | Choice::Tmpfs(_) => {}
+        match choice.name {
+            Name::Help => return Ok(Request::Help),
+            Name::Version => return Ok(Request::Version),
+            Name::WorkingDirectory => options.working_directory = Some(choice.first),
+            Name::User => options.user = Some(choice.first),
+            Name::ReadOnlyRoot => options.read_only_root = true,
+            Name::SetVariable | Name::UnsetVariable => lower::check_variable_name(choice.first)?,
+            Name::ClearVariables | Name::Bind | Name::ReadOnlyBind | Name::Tmpfs => {}
         }
     }
     let missing = |why: Why| Error::new(What::Read, c"the command line", why).advice(USAGE);
@@ -148,6 +137,7 @@ impl<'a, I> Choices<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
+    #[inline(never)]
     fn next(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
         let Some(word) = self.rest.next() else {
             return Ok(None);
@@ -161,44 +151,28 @@ where
             self.pending = Some(word);
             return Ok(None);
         }
-        self.choice(word).map(Some)
-    }
-
-    fn choice(&mut self, word: &'a CStr) -> Result<Choice<'a>, Error<'a>> {
-        let (name, inline) = lower::split_option(word);
-        let mut value = inline;
-        let mut take = || {
-            value
-                .take()
-                .or_else(|| self.rest.next())
-                .ok_or_else(|| Error::new(What::ReadOption, word, Why::NoValue).advice(USAGE))
+        let failed = |why: Why| Err(Error::new(What::ReadOption, word, why).advice(USAGE));
+        let (name, mut value) = lower::split_option(word);
+        let Some((_, name, count)) = OPTIONS.iter().find(|(text, ..)| text.as_bytes() == name)
+        else {
+            return failed(Why::NoSuchOption);
         };
-        let choice = match name {
-            b"--chdir" => Choice::WorkingDirectory(take()?),
-            b"--setenv" => Choice::SetVariable(take()?, take()?),
-            b"--unsetenv" => Choice::UnsetVariable(take()?),
-            b"--clearenv" => Choice::ClearVariables,
-            b"--user" => Choice::User(take()?),
-            b"--bind" | b"--ro-bind" => Choice::Bind {
-                source: take()?,
-                target: take()?,
-                read_only: name == b"--ro-bind",
-            },
-            b"--tmpfs" => Choice::Tmpfs(take()?),
-            b"--ro" => Choice::ReadOnlyRoot,
-            b"--timings" => Choice::Timings(Format::parse(value.take(), word)?),
-            b"--plan" => Choice::Plan,
-            b"--debug" => Choice::Debug,
-            b"--help" | b"-h" => Choice::Help,
-            b"--version" | b"-V" => Choice::Version,
-            _ => {
-                return Err(Error::new(What::ReadOption, word, Why::NoSuchOption).advice(USAGE));
+        let mut values = [c""; 2];
+        for place in values.iter_mut().take(usize::from(*count)) {
+            match value.take().or_else(|| self.rest.next()) {
+                Some(value) => *place = value,
+                None => return failed(Why::NoValue),
             }
-        };
-        if value.is_some() {
-            return Err(Error::new(What::ReadOption, word, Why::TakesNoValue).advice(USAGE));
         }
-        Ok(choice)
+        if value.is_some() {
+            return failed(Why::TakesNoValue);
+        }
+        let [first, second] = values;
+        Ok(Some(Choice {
+            name: *name,
+            first,
+            second,
+        }))
     }
 }
 
@@ -216,6 +190,7 @@ where
     ///
     /// # Errors
     /// Where a user or a group can't be resolved, or an option has a bad value.
+    #[inline(never)]
     pub fn lower<E>(&self, plan: &mut Builder<'_>, environment: E) -> Result<(), Error<'a>>
     where
         E: Iterator<Item = &'a CStr> + Clone,
@@ -256,91 +231,84 @@ where
         }
     }
 
+    #[inline(never)]
     fn lower_mounts(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
         let mut choices = self.choices.clone();
         while let Some(choice) = choices.next()? {
-            match choice {
-                Choice::Bind {
-                    source,
-                    target,
-                    read_only,
-                } => {
-                    lower::check_target(target, target.to_bytes())?;
-                    plan.push(Step::OpenTree {
-                        into: SOURCE,
-                        flags: Step::RECURSIVE,
-                        attributes: if read_only {
-                            u64::from(raw::MOUNT_ATTR_RDONLY)
-                        } else {
-                            0
-                        },
-                        path: source,
-                    });
-                    lower::attach(plan, SOURCE, ROOT, target.to_bytes());
-                }
-                Choice::Tmpfs(target) => {
-                    lower::check_target(target, target.to_bytes())?;
-                    lower::tmpfs(plan, SOURCE, c"0755");
-                    lower::attach(plan, SOURCE, ROOT, target.to_bytes());
-                }
-                _ => {}
+            let target = match choice.name {
+                Name::Bind | Name::ReadOnlyBind => choice.second,
+                Name::Tmpfs => choice.first,
+                _ => continue,
+            };
+            lower::check_target(target, target.to_bytes())?;
+            if choice.name == Name::Tmpfs {
+                lower::tmpfs(plan, SOURCE, c"0755");
+            } else {
+                plan.push(Step::OpenTree {
+                    into: SOURCE,
+                    flags: Step::RECURSIVE,
+                    attributes: match choice.name {
+                        Name::ReadOnlyBind => u64::from(raw::MOUNT_ATTR_RDONLY),
+                        _ => 0,
+                    },
+                    path: choice.first,
+                });
             }
+            lower::attach(plan, SOURCE, ROOT, target.to_bytes());
         }
         Ok(())
     }
 
+    #[inline(never)]
     fn lower_program<E>(&self, plan: &mut Builder<'_>, environment: E) -> Result<(), Error<'a>>
     where
         E: Iterator<Item = &'a CStr> + Clone,
     {
-        let count = self.program.clone().count() as u64;
+        let program = self.program.clone();
         plan.begin_list(Step::Exec {
-            arguments: count,
+            arguments: program.clone().count() as u64,
             strings: crate::plan::List::EMPTY,
         });
-        plan.string(self.program.clone().next().unwrap_or_default());
-        for argument in self.program.clone() {
+        plan.string(program.clone().next().unwrap_or_default());
+        for argument in program {
             plan.string(argument);
         }
-        if !self.is_changed_later(self.choices.clone(), None)? {
+        if !is_changed(&self.choices, None)? {
             for variable in environment {
-                let name = lower::variable_name(variable);
-                if !self.is_changed_later(self.choices.clone(), Some(name))? {
+                if !is_changed(&self.choices, Some(lower::variable_name(variable)))? {
                     plan.string(variable);
                 }
             }
         }
         let mut choices = self.choices.clone();
         while let Some(choice) = choices.next()? {
-            if let Choice::SetVariable(name, value) = choice {
-                if !self.is_changed_later(choices.clone(), Some(name.to_bytes()))? {
-                    plan.joined(&[name.to_bytes(), b"=", value.to_bytes()]);
-                }
+            let name = choice.first.to_bytes();
+            if choice.name == Name::SetVariable && !is_changed(&choices, Some(name))? {
+                plan.joined(&[name, b"=", choice.second.to_bytes()]);
             }
         }
         plan.end();
         Ok(())
     }
+}
 
-    /// Whether one of the options from `choices` on sets, unsets or clears the
-    /// variable `name`; without a name, whether one clears all.
-    fn is_changed_later(
-        &self,
-        mut choices: Choices<'a, I>,
-        name: Option<&[u8]>,
-    ) -> Result<bool, Error<'a>> {
-        while let Some(choice) = choices.next()? {
-            let changed = match choice {
-                Choice::ClearVariables => true,
-                Choice::SetVariable(other, _) | Choice::UnsetVariable(other) => {
-                    name == Some(other.to_bytes())
-                }
-                _ => false,
-            };
-            if changed {
-                return Ok(true);
-            }
+/// Whether one of the options from `choices` on sets, unsets or clears the
+/// variable `name`; without a name, whether one clears all.
+#[inline(never)]
+fn is_changed<'a, I>(choices: &Choices<'a, I>, name: Option<&[u8]>) -> Result<bool, Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let mut choices = choices.clone();
+    while let Some(choice) = choices.next()? {
+        let changed = match choice.name {
+            Name::ClearVariables => true,
+            Name::SetVariable | Name::UnsetVariable => name == Some(choice.first.to_bytes()),
+            _ => false,
+        };
+        if changed {
+            return Ok(true);
         }
-        Ok(false)
     }
+    Ok(false)
 }

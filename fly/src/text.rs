@@ -1,18 +1,123 @@
 //! Numbers and lines without `core::fmt`, which would cost 6 KB a program.
 
+use rustix::{
+    fd::{AsRawFd, BorrowedFd},
+    io::Errno,
+};
+
 use crate::sys::descriptor;
 
 /// A decimal number, exactly: digits only, no sign, no leading zero but for
 /// "0" itself, no overflow (CVE-2026-30892: `1` must not be read as root).
 #[must_use]
+#[inline(never)]
 pub fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || (text.len() > 1 && text.first() == Some(&b'0')) {
         return None;
     }
-    text.iter().try_fold(0_u64, |value, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        value.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+    let mut value: u64 = 0;
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(value)
+}
+
+/// The parts of `bytes` between `separator`s; one function for all, where
+/// `slice::split` would be one a caller.
+#[must_use]
+pub fn split(bytes: &[u8], separator: u8) -> Split<'_> {
+    Split {
+        rest: Some(bytes),
+        separator,
+    }
+}
+
+impl<'a> Split<'a> {
+    /// What is left to walk.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest.unwrap_or_default()
+    }
+}
+
+/// Whether `bytes` holds `byte`; small, where `slice::contains` is fast.
+#[must_use]
+pub fn holds(bytes: &[u8], byte: u8) -> bool {
+    split(bytes, byte).nth(1).is_some()
+}
+
+/// Walks the parts; see [`split`].
+#[derive(Clone, Debug)]
+pub struct Split<'a> {
+    rest: Option<&'a [u8]>,
+    separator: u8,
+}
+
+impl<'a> Iterator for Split<'a> {
+    type Item = &'a [u8];
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let bytes = self.rest?;
+        let mut end = 0;
+        while let Some(byte) = bytes.get(end) {
+            if *byte == self.separator {
+                self.rest = bytes.get(end + 1..);
+                return bytes.get(..end);
+            }
+            end += 1;
+        }
+        self.rest = None;
+        Some(bytes)
+    }
+}
+
+/// Calls `each` for every line of a file, the last one even if it does not end.
+/// A line longer than `buffer` is passed over: then it returns false.
+///
+/// # Errors
+/// As read(2).
+#[inline(never)]
+pub fn each_line(
+    file: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<bool, Errno> {
+    let mut used = 0;
+    let mut skip = false;
+    let mut skipped = false;
+    loop {
+        let room = buffer.get_mut(used..).unwrap_or_default();
+        let count = descriptor::read(file.as_raw_fd(), room)?;
+        used += count;
+        let mut rest = buffer.get(..used).unwrap_or_default();
+        while !rest.is_empty() {
+            let mut lines = split(rest, b'\n');
+            let line = lines.next().unwrap_or_default();
+            match lines.rest {
+                Some(after) => rest = after,
+                // It goes on, if the file does.
+                None if count != 0 => break,
+                None => rest = &[],
+            }
+            if !core::mem::take(&mut skip) {
+                each(line);
+            }
+        }
+        if count == 0 {
+            return Ok(!skipped);
+        }
+        let left = rest.len();
+        buffer.copy_within(used - left..used, 0);
+        used = left;
+        if used == buffer.len() {
+            (skip, skipped, used) = (true, true, 0);
+        }
+    }
 }
 
 /// The digits of a number.
@@ -25,21 +130,18 @@ pub struct Digits {
 impl Digits {
     /// The digits of `value` to `base` (8, 10 or 16).
     #[must_use]
+    #[inline(never)]
     pub fn new(mut value: u64, base: u8) -> Self {
         let mut digits = Self {
             bytes: [b'0'; 20],
             from: 20,
         };
         let base = u64::from(base.clamp(8, 16));
-        for (index, place) in digits.bytes.iter_mut().enumerate().rev() {
-            // Octal numbers here are modes, far below 20 digits.
+        // Octal numbers here are modes, far below 20 digits.
+        for place in digits.bytes.iter_mut().rev() {
             let digit = (value % base).to_le_bytes()[0];
-            *place = if digit < 10 {
-                b'0' + digit
-            } else {
-                b'a' + digit - 10
-            };
-            digits.from = index;
+            *place = digit + if digit < 10 { b'0' } else { b'a' - 10 };
+            digits.from -= 1;
             value /= base;
             if value == 0 {
                 break;
@@ -52,6 +154,15 @@ impl Digits {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(self.from..).unwrap_or_default()
+    }
+}
+
+/// Copies what of `bytes` fits to the beginning of `place`.
+#[inline(never)]
+pub fn copy(place: &mut [u8], bytes: &[u8]) {
+    let length = bytes.len().min(place.len());
+    if let (Some(place), Some(bytes)) = (place.get_mut(..length), bytes.get(..length)) {
+        place.copy_from_slice(bytes);
     }
 }
 
@@ -70,10 +181,8 @@ impl Short {
             bytes: [0; 96],
             used: 0,
         };
-        for (place, byte) in short.bytes.iter_mut().zip(name) {
-            *place = *byte;
-            short.used += 1;
-        }
+        short.used = name.len().min(short.bytes.len());
+        copy(&mut short.bytes, name);
         short
     }
 
@@ -109,7 +218,6 @@ impl Line {
     }
 
     /// Adds text.
-    #[inline(never)]
     pub fn text(&mut self, text: &str) -> &mut Self {
         self.bytes(text.as_bytes())
     }

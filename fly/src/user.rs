@@ -11,7 +11,7 @@ use rustix::{
 use crate::{
     error::{Advice, Error, What, Why},
     launch::walk_inside,
-    text::{Short, decimal},
+    text::{self, Short, Split, decimal, split},
 };
 
 /// The most supplementary groups of a user.
@@ -110,32 +110,33 @@ fn resolve_parts<'a>(
     )
     .map_err(|errno| Error::new(What::Open, rootfs, errno))?;
     let number = number(user).map_err(|cause| Error::new(What::LookUpUser, object, cause))?;
-    let mut found = None;
+    let mut found = false;
     let mut name = Short::new(b"");
+    let mut identity = Identity::new(number.unwrap_or_default(), 0);
     each_line(root.as_fd(), c"/etc/passwd", &mut |line| {
-        if let Some(entry) = Passwd::parse(line) {
-            let wanted = match number {
-                Some(number) => entry.user == number,
-                None => entry.name == user,
-            };
-            if wanted && found.is_none() {
-                let mut identity = Identity::new(entry.user, entry.group);
-                identity.home = Some(Short::new(entry.home));
-                name = Short::new(entry.name);
-                found = Some(identity);
-            }
+        let Some(mut entry) = Entry::parse(line) else {
+            return;
+        };
+        let Some(group) = entry.rest.next().and_then(id) else {
+            return;
+        };
+        let wanted = match number {
+            Some(number) => entry.id == number,
+            None => entry.name == user,
+        };
+        if wanted && !found {
+            found = true;
+            name = Short::new(entry.name);
+            // The comment.
+            let _ = entry.rest.next();
+            (identity.user, identity.group) = (entry.id, group);
+            identity.home = entry.rest.next().map(Short::new);
         }
     })
     .map_err(|errno| Error::new(What::ReadPasswd, object, errno))?;
-    let mut identity = match (found, number) {
-        (Some(identity), _) => identity,
-        (None, Some(number)) => Identity::new(number, 0),
-        (None, None) => {
-            return Err(
-                Error::new(What::LookUpUser, object, Why::NoSuchUser).advice(Advice::AddUser)
-            );
-        }
-    };
+    if !found && number.is_none() {
+        return Err(Error::new(What::LookUpUser, object, Why::NoSuchUser).advice(Advice::AddUser));
+    }
     match group {
         Some((object, group)) => identity.group = resolve_group(root.as_fd(), object, group)?,
         None => add_groups(root.as_fd(), name.as_bytes(), &mut identity)
@@ -154,10 +155,8 @@ fn resolve_group<'a>(
     }
     let mut found = None;
     each_line(root, c"/etc/group", &mut |line| {
-        if let Some(entry) = Group::parse(line) {
-            if entry.name == group && found.is_none() {
-                found = Some(entry.id);
-            }
+        if let (None, Some(entry)) = (found, Entry::parse(line)) {
+            found = (entry.name == group).then_some(entry.id);
         }
     })
     .map_err(|errno| Error::new(What::ReadGroupFile, object, errno))?;
@@ -171,11 +170,9 @@ fn add_groups(root: BorrowedFd<'_>, name: &[u8], identity: &mut Identity) -> Res
         return Ok(());
     }
     each_line(root, c"/etc/group", &mut |line| {
-        if let Some(entry) = Group::parse(line) {
-            let member = entry
-                .members
-                .split(|byte| *byte == b',')
-                .any(|one| one == name);
+        if let Some(mut entry) = Entry::parse(line) {
+            let members = entry.rest.next().unwrap_or_default();
+            let member = split(members, b',').any(|one| one == name);
             if member && entry.id != identity.group && !identity.groups().contains(&entry.id) {
                 identity.add_group(entry.id);
             }
@@ -199,43 +196,27 @@ fn number(text: &[u8]) -> Result<Option<u32>, Why> {
         .ok_or(Why::NoId)
 }
 
-/// A line of passwd(5).
-struct Passwd<'a> {
+/// A line of passwd(5) or group(5).
+struct Entry<'a> {
     name: &'a [u8],
-    user: u32,
-    group: u32,
-    home: &'a [u8],
+    /// The id of the user, or of the group.
+    id: u32,
+    /// The fields behind it.
+    rest: Split<'a>,
 }
 
-impl<'a> Passwd<'a> {
+impl<'a> Entry<'a> {
+    #[inline(never)]
     fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b':');
+        let mut fields = split(line, b':');
         let name = fields.next()?;
-        let user = id(fields.nth(1)?)?;
-        let group = id(fields.next()?)?;
+        // The password.
+        let _ = fields.next();
+        let id = id(fields.next()?)?;
         Some(Self {
             name,
-            user,
-            group,
-            home: fields.nth(1).unwrap_or_default(),
-        })
-    }
-}
-
-/// A line of group(5).
-struct Group<'a> {
-    name: &'a [u8],
-    id: u32,
-    members: &'a [u8],
-}
-
-impl<'a> Group<'a> {
-    fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b':');
-        Some(Self {
-            name: fields.next()?,
-            id: id(fields.nth(1)?)?,
-            members: fields.next().unwrap_or_default(),
+            id,
+            rest: fields,
         })
     }
 }
@@ -256,38 +237,7 @@ fn each_line(root: BorrowedFd<'_>, path: &CStr, each: &mut dyn FnMut(&[u8])) -> 
     if fs::FileType::from_raw_mode(fs::fstat(&file)?.st_mode) != fs::FileType::RegularFile {
         return Err(Errno::INVAL);
     }
-    let mut buffer = [0; 4096];
-    let mut used = 0;
-    let mut skip = false;
-    loop {
-        let count = rustix::io::read(&file, buffer.get_mut(used..).unwrap_or_default())?;
-        let end = count == 0;
-        used += count;
-        let mut from = 0;
-        while let Some(rest) = buffer.get(from..used) {
-            let line = match rest.iter().position(|byte| *byte == b'\n') {
-                Some(length) => rest.get(..length),
-                None if end && !rest.is_empty() => Some(rest),
-                None => None,
-            };
-            let Some(line) = line else { break };
-            if !core::mem::take(&mut skip) {
-                each(line);
-            }
-            from += line.len() + 1;
-        }
-        if end {
-            return Ok(());
-        }
-        if from == 0 && used == buffer.len() {
-            skip = true;
-            used = 0;
-            continue;
-        }
-        let from = from.min(used);
-        buffer.copy_within(from..used, 0);
-        used -= from;
-    }
+    text::each_line(file.as_fd(), &mut [0; 4096], each).map(drop)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod stage1;
 pub mod volume;
 
 use fly::{
-    error::{Advice, Error, FAILURE, What, Why},
+    error::{ALL_TEXTS, Advice, Error, FAILURE, What, Why},
     launch::ROOM,
     plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS},
     sys::{descriptor, entry::Start},
@@ -35,7 +35,9 @@ const HELP: &str = include_str!("help.txt");
 
 /// What the program does. Returns the exit code.
 pub fn main(start: Start) -> i32 {
-    let mut arguments = start.arguments.iter().skip(1);
+    let mut arguments = start.arguments.iter();
+    // The program's own name.
+    let _ = arguments.next();
     let command = arguments.next().unwrap_or(c"help");
     let done = match command.to_bytes() {
         b"run" | b"plan" => match options::parse(arguments) {
@@ -54,7 +56,7 @@ pub fn main(start: Start) -> i32 {
     match done {
         Ok(code) => code,
         Err(error) => {
-            error.print(NAME);
+            error.print(NAME, ALL_TEXTS);
             FAILURE
         }
     }
@@ -100,11 +102,7 @@ where
         .timings
         .and_then(|_| environment.value("STAGE0_T0"))
         .and_then(fly::text::decimal);
-    run::run(plan, options, words, room, cycles, caller).map_err(|error| Error {
-        // The plan lives as long as the program; the error is printed next.
-        object: error.object,
-        ..error
-    })
+    run::run(plan, options, words, room, cycles, caller)
 }
 
 fn print(text: &str) -> i32 {

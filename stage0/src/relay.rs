@@ -2,7 +2,7 @@
 //! it and the master of the pod's own.
 
 use fly::{
-    error::{Error, What},
+    error::{ALL_TEXTS, Error, What},
     sys::{descriptor, signal, wait::End},
 };
 use linux_raw_sys::general as raw;
@@ -48,7 +48,7 @@ impl Terminal {
         match end {
             Ok(end) => end,
             Err(errno) => {
-                Error::new(What::Relay, c"the terminal", errno).print(NAME);
+                Error::new(What::Relay, c"the terminal", errno).print(NAME, ALL_TEXTS);
                 run::ended(pod, WaitIdOptions::empty())
             }
         }

@@ -12,7 +12,7 @@ mod stamps;
 pub mod supervise;
 
 use fly::{
-    error::{Error, FAILURE, What, Why},
+    error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::{self, PLAN_DESCRIPTOR},
     sys::entry::{Start, Strings},
     text::decimal,
@@ -41,7 +41,7 @@ pub fn run(start: Start) -> i32 {
             pod::run(descriptor, offset, stamps, start.bytes, start.words)
         }
         None => {
-            Error::new(What::Start, c"a pod", Why::NoPlan).print(NAME);
+            Error::new(What::Start, c"a pod", Why::NoPlan).print(NAME, INIT_TEXTS);
             FAILURE
         }
     }

@@ -1,9 +1,9 @@
 //! A pod: reads the plan that stage0 has handed over and starts its apps.
 
 use fly::{
-    error::{Error, FAILURE, What, Why},
+    error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
-    plan::{MAX_APPS, Plan, Step},
+    plan::{Kind, MAX_APPS, Plan, Step},
     sys::{clone, descriptor},
 };
 use rustix::{
@@ -29,7 +29,7 @@ pub fn run(plan: i32, offset: u64, stamps: Stamps, bytes: &mut [u8], words: &mut
     match read(plan, offset, bytes) {
         Ok(plan) => start(&plan, stamps, words),
         Err(error) => {
-            error.print(NAME);
+            error.print(NAME, INIT_TEXTS);
             FAILURE
         }
     }
@@ -72,7 +72,7 @@ fn start(plan: &Plan<'_>, stamps: Stamps, words: &mut [usize]) -> i32 {
         match started {
             Ok(app) => pod.add(app),
             Err(error) => {
-                error.print(NAME);
+                error.print(NAME, INIT_TEXTS);
                 pod.fail(FAILURE);
                 break;
             }
@@ -98,15 +98,15 @@ fn start_app<'p>(
     let mut few = [0; FEW];
     let child = clone::vfork(0, None, |_| {
         let mut words = &mut *words;
-        for (number, step) in steps.clone().enumerate() {
-            if let Step::Exec { strings, .. } = step {
+        for (number, record) in steps.clone().records().enumerate() {
+            if record.is(Kind::Exec) {
                 stamps.send((first + number) as u64, stamps.cycles());
                 failure = None;
-                if strings.len() + 2 <= FEW {
+                if record.list.len() + 2 <= FEW {
                     words = &mut few;
                 }
             }
-            if let Err(error) = app::step(&step, words) {
+            if let Err(error) = app::step::<true>(&record, words) {
                 failure = Some(error);
                 return FAILURE;
             }

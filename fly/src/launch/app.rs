@@ -11,54 +11,79 @@ use rustix::{
     thread::{self, CapabilitySet, CapabilitySets},
 };
 
-use super::explain;
+use super::{explain, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
-    plan::{List, MAX_PATH, Step},
+    plan::{List, Record, Step, match_step},
     sys::{
         descriptor,
         exec::{self, Pointers},
         path, signal,
     },
-    text::decimal,
+    text::{decimal, holds, split},
 };
 
-/// Carries out one step of an app. `words` is room for exec's pointers.
+/// Carries out one step of an app. `words` is room for exec's pointers; `PODS`
+/// as for [`super::Launcher`].
 ///
 /// # Errors
 /// The step that failed. [`Step::Exec`] returns only if it failed.
-pub fn step<'p>(step: &Step<'p>, words: &mut [usize]) -> Result<(), Error<'p>> {
-    match *step {
-        // Names and policies: pid 1 reads them, nothing is done.
-        Step::App { .. } | Step::Stop { .. } => Ok(()),
-        Step::AppSession { flags } => session(flags & Step::TERMINAL != 0),
-        Step::AppUmask { mask } => {
-            process::umask(Mode::from_raw_mode(u32::try_from(mask).unwrap_or(0o77)));
+pub fn step<'p, const PODS: bool>(
+    record: &Record<'p>,
+    words: &mut [usize],
+) -> Result<(), Error<'p>> {
+    match_step!(record {
+        // A name: pid 1 reads it, nothing is done.
+        App { name } => {
+            let _ = name;
             Ok(())
-        }
-        Step::WorkingDirectory { path } => working_directory(path),
-        Step::Groups { ids } => groups(ids),
-        Step::Group { id } => {
+        },
+        WorkingDirectory { path } => working_directory(path),
+        Groups { ids } => groups(ids),
+        Group { id } => {
             let id = Gid::from_raw(u32::try_from(id).unwrap_or(u32::MAX));
             thread::set_thread_res_gid(id, id, id)
                 .map_err(|errno| explain::credentials(What::SetGroup, errno))
-        }
-        Step::User { id } => {
+        },
+        User { id } => {
             let id = Uid::from_raw(u32::try_from(id).unwrap_or(u32::MAX));
             thread::set_thread_res_uid(id, id, id)
                 .map_err(|errno| explain::credentials(What::SetUser, errno))
+        },
+        Exec { arguments, strings } => Err(program(arguments, strings, words)),
+        _ => {
+            if PODS {
+                pod_step(record)
+            } else {
+                Err(super::out_of_place())
+            }
         }
-        Step::Bounding { keep } => bound(keep),
-        Step::Capabilities { keep } => capabilities(keep),
-        Step::NoNewPrivileges {} => thread::set_no_new_privs(true)
+    })
+}
+
+/// What only an app of a pod needs.
+fn pod_step<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
+    match_step!(record {
+        // A policy: pid 1 reads it, nothing is done.
+        Stop { signal, deadline } => {
+            let _ = (signal, deadline);
+            Ok(())
+        },
+        AppSession { flags } => session(flags & Step::TERMINAL != 0),
+        AppUmask { mask } => {
+            process::umask(Mode::from_raw_mode(u32::try_from(mask).unwrap_or(0o77)));
+            Ok(())
+        },
+        Bounding { keep } => bound(keep),
+        Capabilities { keep } => capabilities(keep),
+        NoNewPrivileges {} => thread::set_no_new_privs(true)
             .map_err(|errno| Error::new(What::Set, c"no-new-privileges", errno)),
-        Step::Unblock {} => {
+        Unblock {} => {
             signal::set_mask(signal::Set::EMPTY);
             Ok(())
-        }
-        Step::Exec { arguments, strings } => Err(program(arguments, strings, words)),
-        _ => Err(Error::new(What::Carry, c"", Errno::INVAL)),
-    }
+        },
+        _ => Err(super::out_of_place()),
+    })
 }
 
 /// Away from the caller's terminal, so that the app can't type into it
@@ -81,15 +106,13 @@ fn session<'p>(terminal: bool) -> Result<(), Error<'p>> {
 
 /// Opened without magic links, so that no descriptor of the host's can be
 /// named (CVE-2024-21626: a working directory of /proc/self/fd/N).
+#[inline(never)]
 fn working_directory(directory: &CStr) -> Result<(), Error<'_>> {
-    let failed = |errno| {
-        Error::new(What::Enter, directory, errno).advice(match errno {
-            Errno::LOOP => Advice::MagicLink,
-            Errno::NOENT => Advice::WorkingDirectoryMissing,
-            _ => Advice::None,
-        })
-    };
-    path::enter(directory).map_err(failed)
+    const ADVICES: &explain::Advices = &[
+        (Errno::LOOP, Advice::MagicLink),
+        (Errno::NOENT, Advice::WorkingDirectoryMissing),
+    ];
+    path::enter(directory).map_err(|errno| explain::error(What::Enter, directory, errno, ADVICES))
 }
 
 /// The most supplementary groups of an app.
@@ -145,25 +168,25 @@ fn capabilities<'p>(keep: u64) -> Result<(), Error<'p>> {
 }
 
 /// Becomes the program.
+#[inline(never)]
 fn program<'p>(arguments: u64, strings: List<'p>, words: &mut [usize]) -> Error<'p> {
     let name = strings.first();
+    let mut texts = strings.iter();
+    // The path.
+    let _ = texts.next();
     let count = usize::try_from(arguments).unwrap_or(usize::MAX);
-    let texts = strings.iter().skip(1);
-    let too_many = || Error::new(What::Exec, name, Why::TooManyStrings);
-    let Some((list, room)) = Pointers::write(words, texts.clone().take(count)) else {
-        return too_many();
+    let lists = Pointers::write(words, &mut texts.by_ref().take(count))
+        .and_then(|(list, room)| Some((list, Pointers::write(room, &mut texts.clone())?.0)));
+    let Some((list, variables)) = lists else {
+        return Error::new(What::Exec, name, Why::TooManyStrings);
     };
-    let environment = texts.skip(count);
-    let Some((variables, _)) = Pointers::write(room, environment.clone()) else {
-        return too_many();
-    };
-    if name.to_bytes().contains(&b'/') {
+    if holds(name.to_bytes(), b'/') {
         return explain::exec(name, name, exec::execve(name, list, variables));
     }
-    let path = environment
-        .filter_map(|variable| variable.to_bytes().strip_prefix(b"PATH="))
-        .last()
-        .unwrap_or(DEFAULT_PATH);
+    let mut path = DEFAULT_PATH;
+    for variable in texts {
+        path = variable.to_bytes().strip_prefix(b"PATH=").unwrap_or(path);
+    }
     search(name, path, list, variables)
 }
 
@@ -180,22 +203,15 @@ fn search<'p>(
     variables: Pointers<'_>,
 ) -> Error<'p> {
     let mut refused = false;
-    for folder in path.split(|byte| *byte == b':') {
+    let mut candidate = Path::new();
+    for folder in split(path, b':') {
         // An empty folder is the working directory.
         let folder = if folder.is_empty() { b"." } else { folder };
-        let mut buffer = [0; MAX_PATH];
-        let parts = folder.iter().chain(b"/").chain(name.to_bytes());
-        let mut length = 0;
-        for (place, byte) in buffer.iter_mut().zip(parts) {
-            *place = *byte;
-            length += 1;
-        }
-        if length >= MAX_PATH {
+        candidate.cut(0);
+        if candidate.append(&[folder, b"/", name.to_bytes()]).is_err() {
             continue;
         }
-        let Ok(candidate) = CStr::from_bytes_until_nul(&buffer) else {
-            continue;
-        };
+        let candidate = candidate.as_c_str();
         match exec::execve(candidate, list, variables) {
             Errno::NOENT if !explain::exists(candidate) => {}
             Errno::NOTDIR => {}

@@ -12,7 +12,7 @@ use rustix::{
 use super::{Launcher, explain, remount::Pending, walk};
 use crate::{
     error::{Advice, Error, What, Why},
-    plan::{List, Slot, Step},
+    plan::{Kind, List, Slot, Step},
     sys,
 };
 
@@ -20,7 +20,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     pub(super) fn open_directory(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::open(path, flags, Mode::empty())
-            .map_err(|errno| explain::host_path(What::Open, path, errno))?;
+            .map_err(|errno| explain::host_path(path, errno))?;
         self.put(into, directory);
         Ok(())
     }
@@ -34,7 +34,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     ) -> Result<(), Error<'p>> {
         let (tree, pending) = self
             .clone_mount(None, path, recursive, attributes)
-            .map_err(|errno| explain::host_path(What::Open, path, errno))?;
+            .map_err(|errno| explain::host_path(path, errno))?;
         self.put(into, tree);
         self.set_pending(into, pending);
         Ok(())
@@ -61,6 +61,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     /// A detached clone of the mount at `path`, below `directory` or the
     /// working directory, with `attributes`, or with what of them has to wait
     /// until it is attached.
+    #[inline(never)]
     fn clone_mount(
         &mut self,
         directory: Option<BorrowedFd<'_>>,
@@ -123,16 +124,13 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn attach_root(&mut self, slot: Slot) -> Result<(), Error<'p>> {
         if let Err(errno) = attach_over_root(self.get(slot)?) {
-            let path = self.plan.steps().find_map(|step| match step {
-                Step::OpenTree { into, path, .. } if into == slot => Some(path),
-                _ => None,
-            });
-            return Err(explain::root(
-                path.unwrap_or(c"the root file system"),
-                errno,
-            ));
+            let mut records = self.plan.steps().records();
+            let opened = records.find(|record| record.is(Kind::OpenTree) && record.slot == slot.0);
+            let path = opened.map_or(c"the root file system", |record| record.list.first());
+            return Err(explain::root(path, errno));
         }
         self.settle(slot)
     }
@@ -158,6 +156,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
 
     /// The target is one name below a directory that we hold: the kernel
     /// follows no link on the way there, and does not follow one at the end.
+    #[inline(never)]
     fn attach_by_name(
         &mut self,
         slot: Slot,
@@ -179,6 +178,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         Err(explain::mount_point(self.get(under)?, name, errno))
     }
 
+    #[inline(never)]
     fn attach_inside(
         &mut self,
         slot: Slot,
@@ -217,6 +217,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     }
 
     /// The mount point `target` inside `under`, made if the step says so.
+    #[inline(never)]
     fn find(
         &mut self,
         slot: Slot,
@@ -234,10 +235,9 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         let missing = self.missing(slot, flags)?;
         let root = self.get(under)?;
         let created = &mut self.created;
-        walk::step_by_step(root, target, missing, &mut |path, is_file| {
-            created.note(under.0, path, is_file)
-        })
-        .map_err(|errno| explain::missing_mount_point(target, errno))
+        let note = &mut |path: &[u8], is_file: bool| created.note(under.0, path, is_file);
+        walk::step_by_step(root, target, OFlags::PATH, missing, note)
+            .map_err(|errno| explain::missing_mount_point(target, errno))
     }
 
     /// What a missing mount point has to be: as what is mounted on it.
@@ -292,10 +292,8 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
             device,
         )
         .map_err(|errno| {
-            Error::new(What::MakeDevice, name, errno).advice(match errno {
-                Errno::PERM => Advice::NeedsMknod,
-                _ => Advice::None,
-            })
+            const ADVICES: &explain::Advices = &[(Errno::PERM, Advice::NeedsMknod)];
+            explain::error(What::MakeDevice, name, errno, ADVICES)
         })
     }
 
@@ -399,6 +397,7 @@ fn mode_of(mode: u64) -> Mode {
 
 /// fsopen, one fsconfig an option, fsmount (fsopen(2), Linux 5.2): a file
 /// system that is mounted nowhere yet.
+#[inline(never)]
 pub(super) fn make_file_system(attributes: u64, options: List<'_>) -> Result<OwnedFd, Errno> {
     let context = mount::fsopen(options.first(), FsOpenFlags::FSOPEN_CLOEXEC)?;
     let mut texts = options.iter().skip(1);

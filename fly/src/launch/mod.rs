@@ -10,6 +10,7 @@ pub mod app;
 mod created;
 mod explain;
 mod files;
+mod path;
 mod process;
 mod remount;
 mod root;
@@ -25,7 +26,7 @@ use rustix::{
 
 use crate::{
     error::{Error, What},
-    plan::{MAX_SLOTS, Phase, Plan, Slot, Step, Steps},
+    plan::{Kind, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
     sys::{arch, clone, descriptor},
 };
 
@@ -108,6 +109,9 @@ pub struct Running {
     pub stamps: Option<OwnedFd>,
 }
 
+/// What is called with the stamps before an exec.
+type Report<'s> = &'s dyn Fn(&[usize]);
+
 /// Walks a plan. Without `PODS` it knows only what one program in one root needs
 /// (`fly`), so that the rest is not linked into it.
 #[allow(missing_debug_implementations)]
@@ -123,7 +127,7 @@ pub struct Launcher<'p, 's, const PODS: bool> {
     words: &'s mut [usize],
     /// The cycle counter after each step, if it is asked for.
     stamps: Option<&'s mut [usize]>,
-    before_exec: Option<&'s dyn Fn(&[usize])>,
+    before_exec: Option<Report<'s>>,
     created: Created<'s>,
     fallbacks: Fallbacks,
     /// The writable layer is attached over / below the root to be: it is
@@ -162,7 +166,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     }
 
     /// Calls `report` with the stamps when this process is about to be the app.
-    pub fn before_exec(&mut self, report: &'s dyn Fn(&[usize])) {
+    pub fn before_exec(&mut self, report: Report<'s>) {
         self.before_exec = Some(report);
     }
 
@@ -185,16 +189,16 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     /// # Errors
     /// The step that failed. What was made is unmade, but for what dies with
     /// this process.
+    #[inline(never)]
     pub fn launch(&mut self) -> Result<Running, Error<'p>> {
-        let mut steps = self.plan.steps().enumerate();
-        while let Some((number, step)) = steps.next() {
-            if let (true, Step::Clone { cgroup, namespaces }) = (PODS, step) {
-                return self.clone_pod(number, cgroup, namespaces);
+        for (number, record) in self.plan.steps().records().enumerate() {
+            if PODS && record.is(Kind::Clone) {
+                return self.clone_pod(number, Slot(record.slot), record.number);
             }
-            if let (Step::Exec { .. }, Some(report)) = (step, self.before_exec) {
+            if let (true, Some(report)) = (PODS && record.is(Kind::Exec), self.before_exec) {
                 report(self.stamps());
             }
-            let done = self.step(&step);
+            let done = self.step(&record);
             self.stamp(number);
             if let Err(error) = done {
                 self.unmake();
@@ -210,6 +214,9 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     }
 
     fn stamp(&mut self, number: usize) {
+        if !PODS {
+            return;
+        }
         if let Some(place) = self
             .stamps
             .as_deref_mut()
@@ -235,7 +242,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
                 _ => Ok(()),
             };
             let error = match joined {
-                Ok(()) => self.set_pod_up(number, self.plan.steps()),
+                Ok(()) => self.set_pod_up(number),
                 Err(error) => error,
             };
             self.unmake();
@@ -261,9 +268,10 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     }
 
     /// The child's part: returns only if it failed.
-    fn set_pod_up(&mut self, cloned: usize, steps: Steps<'p>) -> Error<'p> {
-        for (number, step) in steps.enumerate().skip(cloned + 1) {
-            let done = self.step(&step);
+    fn set_pod_up(&mut self, cloned: usize) -> Error<'p> {
+        let records = self.plan.steps().records();
+        for (number, record) in records.enumerate().skip(cloned + 1) {
+            let done = self.step(&record);
             self.stamp(number);
             if let Err(error) = done {
                 return error;
@@ -272,113 +280,111 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
         Error::new(What::Exec, c"", Errno::NOEXEC)
     }
 
-    fn step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
-        match step.kind().phase() {
-            Phase::Launch | Phase::Pod => self.common_step(step),
-            Phase::App => app::step(step, self.words),
-        }
-    }
-
     /// What every start may need.
-    fn common_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
-        match *step {
-            Step::CloseInherited {} => self.close_inherited(),
-            Step::Unshare { namespaces } => process::unshare(namespaces),
-            Step::Private {} => root::make_private(),
-            Step::OpenDirectory { into, path } => self.open_directory(into, path),
-            Step::OpenTree {
+    fn step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
+        match_step!(record {
+            CloseInherited {} => self.close_inherited(),
+            Unshare { namespaces } => process::unshare(namespaces),
+            Private {} => root::make_private(),
+            OpenDirectory { into, path } => self.open_directory(into, path),
+            OpenTree {
                 into,
                 flags,
                 attributes,
                 path,
             } => self.open_tree(into, path, flags & Step::RECURSIVE != 0, attributes),
-            Step::AttachRoot { mount } => self.attach_root(mount),
-            Step::FileSystem {
+            AttachRoot { mount } => self.attach_root(mount),
+            FileSystem {
                 into,
                 attributes,
                 options,
             } => self.file_system(into, attributes, options),
-            Step::Attach {
+            Attach {
                 mount,
                 under,
                 flags,
                 target,
             } => self.attach(mount, under, flags, target),
-            Step::Chroot { root } => self.chroot(root),
-            _ if PODS => self.pod_step(step),
-            _ => Err(out_of_place()),
-        }
+            Chroot { root } => self.chroot(root),
+            _ => {
+                if PODS {
+                    self.pod_step(record)
+                } else {
+                    app::step::<PODS>(record, self.words)
+                }
+            }
+        })
     }
 
     /// What only a pod needs.
-    fn pod_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
-        match *step {
-            Step::Supervise {} => {
+    fn pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
+        match_step!(record {
+            Supervise {} => {
                 process::supervise();
                 Ok(())
-            }
-            Step::Seal { into, path } => self.seal(into, path),
-            Step::Watch { into } => self.watch(into),
-            Step::OpenCgroup { into, path } => self.open_cgroup(into, path),
-            Step::Stamps { reader, writer } => self.stamps_pipe(reader, writer),
-            Step::Terminal {
+            },
+            Seal { into, path } => self.seal(into, path),
+            Watch { into } => self.watch(into),
+            OpenCgroup { into, path } => self.open_cgroup(into, path),
+            Stamps { reader, writer } => self.stamps_pipe(reader, writer),
+            Terminal {
                 devpts,
                 master,
                 peer,
             } => self.open_terminal(devpts, master, peer),
-            Step::HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
-            Step::DieWithParent { watch } => self.die_with_parent(watch),
-            Step::Session {} => process::session(),
-            Step::Umask { mask } => {
+            HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
+            DieWithParent { watch } => self.die_with_parent(watch),
+            Session {} => process::session(),
+            Umask { mask } => {
                 process::umask(mask);
                 Ok(())
-            }
-            Step::Overlay {
+            },
+            Overlay {
                 into,
                 layer,
                 attributes,
                 path,
             } => self.overlay(into, layer, attributes, path),
-            Step::Hostname { name } => process::hostname(name),
-            Step::Loopback {} => process::loopback(),
-            Step::Pivot { root } => self.pivot(root),
-            Step::TerminalStdio { peer } => self.terminal_stdio(peer),
-            Step::PodBounding { keep } => app::bound(keep),
-            Step::ExecInit { program, stamps } => Err(self.exec_init(program, stamps)),
-            _ => self.file_step(step),
-        }
+            Hostname { name } => process::hostname(name),
+            Loopback {} => process::loopback(),
+            Pivot { root } => self.pivot(root),
+            TerminalStdio { peer } => self.terminal_stdio(peer),
+            PodBounding { keep } => app::bound(keep),
+            ExecInit { program, stamps } => Err(self.exec_init(program, stamps)),
+            _ => self.file_step(record),
+        })
     }
 
     /// The files of a pod's /dev, and what is hidden of its /proc.
-    fn file_step(&mut self, step: &Step<'p>) -> Result<(), Error<'p>> {
-        match *step {
-            Step::Directory { under, mode, name } => self.directory(under, mode, name),
-            Step::File { under, mode, name } => self.file(under, mode, name),
-            Step::Device {
+    fn file_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
+        match_step!(record {
+            Directory { under, mode, name } => self.directory(under, mode, name),
+            File { under, mode, name } => self.file(under, mode, name),
+            Device {
                 under,
                 device,
                 name,
             } => self.device(under, device, name),
-            Step::Link {
+            Link {
                 under,
                 name,
                 target,
             } => self.link(under, name, target),
-            Step::Mask {
+            Mask {
                 under,
                 covers,
                 names,
             } => self.mask(under, covers, names),
-            Step::ReadOnly { under, names } => self.read_only(under, names),
-            Step::Bind {
+            ReadOnly { under, names } => self.read_only(under, names),
+            Bind {
                 into,
                 under,
                 attributes,
                 name,
             } => self.bind(into, under, attributes, name),
-            Step::Console { peer, under, name } => self.console(peer, under, name),
-            _ => Err(out_of_place()),
-        }
+            Console { peer, under, name } => self.console(peer, under, name),
+            _ => app::step::<PODS>(record, self.words),
+        })
     }
 
     fn put(&mut self, slot: Slot, descriptor: OwnedFd) {
@@ -434,7 +440,9 @@ pub fn walk_inside(
     flags: rustix::fs::OFlags,
 ) -> Result<OwnedFd, Errno> {
     match walk::open(root, path, flags) {
-        Err(Errno::NOSYS | Errno::PERM) => walk::step_by_step_open(root, path, flags),
+        Err(Errno::NOSYS | Errno::PERM) => {
+            walk::step_by_step(root, path, flags, walk::Missing::Refuse, &mut |_, _| false)
+        }
         done => done,
     }
 }

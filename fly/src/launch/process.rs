@@ -86,7 +86,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
             fs::fcntl_add_seals(&copy, SEALS).map_err(failed)?;
             copy
         } else {
-            reopen_read_only(copy).map_err(failed)?
+            reopen_read_only(&copy).map_err(failed)?
         };
         self.put(into, copy);
         Ok(())
@@ -95,7 +95,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     pub(super) fn open_cgroup(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::open(path, flags, Mode::empty())
-            .map_err(|errno| explain::host_path(What::Open, path, errno))?;
+            .map_err(|errno| explain::host_path(path, errno))?;
         self.put(into, directory);
         Ok(())
     }
@@ -261,10 +261,10 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     ) -> Errno {
         // Few strings, all ours: on the stack they cost no page fault.
         let mut words = [0; 16];
-        let Some((list, room)) = Pointers::write(&mut words, arguments.iter().copied()) else {
+        let Some((list, room)) = Pointers::write(&mut words, &mut arguments.iter().copied()) else {
             return Errno::NOBUFS;
         };
-        match Pointers::write(room, environment.iter().copied()) {
+        match Pointers::write(room, &mut environment.iter().copied()) {
             Some((variables, _)) => exec(list, variables),
             None => Errno::NOBUFS,
         }
@@ -332,7 +332,7 @@ fn file_on_tmpfs() -> Result<OwnedFd, Errno> {
 }
 
 /// A file that is open for writing can't be executed (ETXTBSY).
-fn reopen_read_only(file: OwnedFd) -> Result<OwnedFd, Errno> {
+fn reopen_read_only(file: &OwnedFd) -> Result<OwnedFd, Errno> {
     let mut path = [0; 32];
     let digits = crate::text::Digits::new(u64::from(file.as_raw_fd().unsigned_abs()), 10);
     let parts = b"/proc/self/fd/".iter().chain(digits.as_bytes());

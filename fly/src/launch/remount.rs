@@ -5,13 +5,14 @@ use core::ffi::CStr;
 
 use linux_raw_sys::general as raw;
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{self, Mode, OFlags},
     io::Errno,
     mount::{MountFlags, mount_remount},
 };
 
-use crate::text::{Digits, decimal};
+use super::path::Path;
+use crate::text::{Digits, decimal, each_line, split};
 
 /// Attributes (MOUNT_ATTR_*) that a mount still has to be given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,100 +35,93 @@ impl Pending {
     #[cold]
     #[inline(never)]
     fn settle_each(self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
-        let mut changed = Ok(false);
         let own = mount_id(mount)?;
-        let mut top = Name::default();
+        let mut top = Path::new();
+        let mut done = Ok(());
         // The table lists a mount after the mount that it is on.
         each_mount(&mut |entry| {
-            if changed.is_err() {
-                return;
-            }
-            if entry.id == own {
-                top = Name::of(entry.point);
-                changed = remount_descriptor(mount, self.flags(entry.options)).map(|()| true);
-            } else if self.recursive && changed == Ok(true) {
-                if let Some(below) = entry.below(&top) {
-                    changed = self
-                        .remount_below(mount, &below, entry.options)
-                        .map(|()| true);
-                }
+            if done.is_ok() {
+                done = self.settle_one(mount, own, &mut top, &entry);
             }
         })?;
-        match changed {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Errno::NOENT),
-            Err(errno) => Err(errno),
+        done?;
+        if top.as_bytes().is_empty() {
+            return Err(Errno::NOENT);
         }
+        Ok(())
     }
 
-    fn remount_below(self, top: BorrowedFd<'_>, path: &Name, options: &[u8]) -> Result<(), Errno> {
+    /// Changes the mount `own`, noting where it is, and then those below it.
+    fn settle_one(
+        self,
+        mount: BorrowedFd<'_>,
+        own: u64,
+        top: &mut Path,
+        entry: &Entry<'_>,
+    ) -> Result<(), Errno> {
+        if entry.id == own {
+            top.append(&[entry.point])?;
+            return remount_descriptor(mount, self.flags(entry.options));
+        }
+        if !self.recursive || top.as_bytes().is_empty() {
+            return Ok(());
+        }
+        let Some(path) = entry.below(top) else {
+            return Ok(());
+        };
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let below = fs::openat(top, path.as_c_str(), flags, Mode::empty())?;
-        remount_descriptor(below.as_fd(), self.flags(options))
+        let below = fs::openat(mount, path.as_c_str(), flags, Mode::empty())?;
+        remount_descriptor(below.as_fd(), self.flags(entry.options))
     }
 
     /// The flags of mount(2): those the mount has, and the new ones.
     fn flags(self, options: &[u8]) -> MountFlags {
         let mut flags = MountFlags::BIND;
-        for option in options.split(|byte| *byte == b',') {
-            flags |= match option {
-                b"ro" => MountFlags::RDONLY,
-                b"nosuid" => MountFlags::NOSUID,
-                b"nodev" => MountFlags::NODEV,
-                b"noexec" => MountFlags::NOEXEC,
-                b"noatime" => MountFlags::NOATIME,
-                b"nodiratime" => MountFlags::NODIRATIME,
-                b"relatime" => MountFlags::RELATIME,
-                _ => continue,
-            };
-        }
-        for (attribute, flag) in [
-            (raw::MOUNT_ATTR_RDONLY, MountFlags::RDONLY),
-            (raw::MOUNT_ATTR_NOSUID, MountFlags::NOSUID),
-            (raw::MOUNT_ATTR_NODEV, MountFlags::NODEV),
-            (raw::MOUNT_ATTR_NOEXEC, MountFlags::NOEXEC),
-        ] {
-            flags.set(
-                flag,
-                self.attributes & attribute != 0 || flags.contains(flag),
-            );
+        for (name, flag, attribute) in OPTIONS {
+            if self.attributes & attribute != 0
+                || split(options, b',').any(|option| option == name.as_bytes())
+            {
+                flags |= flag;
+            }
         }
         flags
     }
 }
 
+/// Options of a mount, as /proc/self/mountinfo names them, and the attributes
+/// that stand for them.
+static OPTIONS: [(&str, MountFlags, u32); 7] = [
+    ("ro", MountFlags::RDONLY, raw::MOUNT_ATTR_RDONLY),
+    ("nosuid", MountFlags::NOSUID, raw::MOUNT_ATTR_NOSUID),
+    ("nodev", MountFlags::NODEV, raw::MOUNT_ATTR_NODEV),
+    ("noexec", MountFlags::NOEXEC, raw::MOUNT_ATTR_NOEXEC),
+    ("noatime", MountFlags::NOATIME, 0),
+    ("nodiratime", MountFlags::NODIRATIME, 0),
+    ("relatime", MountFlags::RELATIME, 0),
+];
+
 /// By descriptor, through the host's procfs, so that no path is walked again.
 fn remount_descriptor(mount: BorrowedFd<'_>, flags: MountFlags) -> Result<(), Errno> {
-    mount_remount(
-        descriptor_path(b"/proc/self/fd/", mount).as_c_str(),
-        flags,
-        c"",
-    )
+    let path = descriptor_path(b"/proc/self/fd/", mount)?;
+    mount_remount(path.as_c_str(), flags, c"")
 }
 
-fn descriptor_path(prefix: &[u8], descriptor: BorrowedFd<'_>) -> Name {
-    let mut path = Name::of(prefix);
+fn descriptor_path(prefix: &[u8], descriptor: BorrowedFd<'_>) -> Result<Path, Errno> {
     let number = u64::from(descriptor.as_raw_fd().unsigned_abs());
-    for byte in Digits::new(number, 10).as_bytes() {
-        path.push(*byte);
-    }
-    path
+    Path::of(&[prefix, Digits::new(number, 10).as_bytes()])
 }
 
 /// The mount that a descriptor is on (proc_pid_fdinfo(5), `mnt_id`).
 fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
-    let path = descriptor_path(b"/proc/self/fdinfo/", mount);
-    let file = fs::open(
-        path.as_c_str(),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let mut bytes = [0; 512];
-    let count = rustix::io::read(&file, &mut bytes)?;
-    let text = bytes.get(..count).unwrap_or_default();
-    text.split(|byte| *byte == b'\n')
-        .find_map(|line| decimal(line.strip_prefix(b"mnt_id:\t")?))
-        .ok_or(Errno::NOENT)
+    let path = descriptor_path(b"/proc/self/fdinfo/", mount)?;
+    let file = open_to_read(path.as_c_str())?;
+    let mut id = None;
+    each_line(file.as_fd(), &mut [0; 512], &mut |line| {
+        if let Some(number) = line.strip_prefix(b"mnt_id:\t") {
+            id = decimal(number);
+        }
+    })?;
+    id.ok_or(Errno::NOENT)
 }
 
 /// One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
@@ -140,7 +134,7 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b' ');
+        let mut fields = split(line, b' ');
         Some(Self {
             id: decimal(fields.next()?)?,
             point: fields.nth(3)?,
@@ -149,103 +143,42 @@ impl<'a> Entry<'a> {
     }
 
     /// The path below `top`, unescaped, if the mount is below it.
-    fn below(&self, top: &Name) -> Option<Name> {
-        let rest = self.point.strip_prefix(top.as_bytes())?;
-        let rest = if top.as_bytes() == b"/" {
-            rest
-        } else {
-            rest.strip_prefix(b"/")?
-        };
-        let mut path = Name::default();
-        let mut bytes = rest.iter().copied();
-        while let Some(byte) = bytes.next() {
-            path.push(if byte == b'\\' {
-                bytes.by_ref().take(3).fold(0_u8, |value, digit| {
+    fn below(&self, top: &Path) -> Option<Path> {
+        let top = top.as_bytes();
+        let top = if top == b"/" { &[] } else { top };
+        let rest = self.point.strip_prefix(top)?;
+        let mut rest = rest.strip_prefix(b"/")?;
+        let mut path = Path::new();
+        while let [byte, after @ ..] = rest {
+            rest = after;
+            let mut byte = *byte;
+            if let (b'\\', [a, b, c, after @ ..]) = (byte, rest) {
+                rest = after;
+                byte = [a, b, c].iter().fold(0_u8, |value, digit| {
                     value.wrapping_mul(8).wrapping_add(digit.wrapping_sub(b'0'))
-                })
-            } else {
-                byte
-            });
-        }
-        (path.used > 0).then_some(path)
-    }
-}
-
-fn each_mount(entry: &mut dyn FnMut(Entry<'_>)) -> Result<(), Errno> {
-    let file = fs::open(
-        c"/proc/self/mountinfo",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let mut buffer = [0; 8192];
-    let mut used = 0;
-    loop {
-        let room = buffer.get_mut(used..).unwrap_or_default();
-        if room.is_empty() {
-            // A line longer than two paths can be.
-            return Err(Errno::NAMETOOLONG);
-        }
-        let count = rustix::io::read(&file, room)?;
-        if count == 0 {
-            return Ok(());
-        }
-        used += count;
-        let filled = buffer.get(..used).unwrap_or_default();
-        let whole = filled
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |end| end + 1);
-        for line in filled
-            .get(..whole)
-            .unwrap_or_default()
-            .split(|byte| *byte == b'\n')
-        {
-            if let Some(line) = Entry::parse(line) {
-                entry(line);
+                });
             }
+            path.append(&[&[byte]]).ok()?;
         }
-        buffer.copy_within(whole..used, 0);
-        used -= whole;
+        (!path.as_bytes().is_empty()).then_some(path)
     }
 }
 
-/// A path in a fixed buffer; what does not fit makes it a path that is not
-/// there.
-struct Name {
-    bytes: [u8; crate::plan::MAX_PATH],
-    used: usize,
+fn each_mount(each: &mut dyn FnMut(Entry<'_>)) -> Result<(), Errno> {
+    let file = open_to_read(c"/proc/self/mountinfo")?;
+    // Longer than two paths can be: what is passed over would stay unchanged.
+    let whole = each_line(file.as_fd(), &mut [0; 8192], &mut |line| {
+        if let Some(entry) = Entry::parse(line) {
+            each(entry);
+        }
+    })?;
+    if whole {
+        Ok(())
+    } else {
+        Err(Errno::NAMETOOLONG)
+    }
 }
 
-impl Default for Name {
-    fn default() -> Self {
-        Self {
-            bytes: [0; crate::plan::MAX_PATH],
-            used: 0,
-        }
-    }
-}
-
-impl Name {
-    fn of(bytes: &[u8]) -> Self {
-        let mut name = Self::default();
-        for byte in bytes {
-            name.push(*byte);
-        }
-        name
-    }
-
-    fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.used) {
-            *place = byte;
-            self.used += 1;
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.used).unwrap_or_default()
-    }
-
-    fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"/too/long")
-    }
+fn open_to_read(path: &CStr) -> Result<OwnedFd, Errno> {
+    fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -27,11 +27,11 @@ pub(super) fn make_private<'p>() -> Result<(), Error<'p>> {
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .map_err(|errno| {
-        Error::new(What::MakePrivate, c"", errno).advice(match errno {
-            Errno::INVAL => Advice::RootIsNoMount,
-            Errno::PERM => Advice::NeedsRoot,
-            _ => Advice::None,
-        })
+        const ADVICES: &explain::Advices = &[
+            (Errno::INVAL, Advice::RootIsNoMount),
+            (Errno::PERM, Advice::NeedsRoot),
+        ];
+        explain::error(What::MakePrivate, c"", errno, ADVICES)
     })
 }
 
@@ -57,7 +57,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )
-        .map_err(|errno| explain::host_path(What::Open, path, errno))?;
+        .map_err(|errno| explain::host_path(path, errno))?;
         let root = self
             .layered(layer, lower.as_fd(), attributes)
             .map_err(|errno| explain::overlay(path, errno))?;
@@ -154,10 +154,8 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         process::fchdir(directory)
             .and_then(|()| process::chroot(c"."))
             .map_err(|errno| {
-                Error::new(What::ChrootInto, c"the root file system", errno).advice(match errno {
-                    Errno::PERM => Advice::NeedsChroot,
-                    _ => Advice::None,
-                })
+                const ADVICES: &explain::Advices = &[(Errno::PERM, Advice::NeedsChroot)];
+                explain::error(What::ChrootInto, c"the root file system", errno, ADVICES)
             })
     }
 

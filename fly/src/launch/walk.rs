@@ -8,6 +8,7 @@ use rustix::{
     io::Errno,
 };
 
+use super::path::Path;
 use crate::plan::MAX_PATH;
 
 /// openat2's EAGAIN (a rename or a mount raced with the walk) is retried this
@@ -52,83 +53,91 @@ pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd,
 ///
 /// # Errors
 /// As openat(2) and mkdir(2); ELOOP, ENAMETOOLONG.
+#[cold]
 #[inline(never)]
 pub fn step_by_step(
     root: BorrowedFd<'_>,
     path: &CStr,
+    flags: OFlags,
     missing: Missing,
     made: &mut dyn FnMut(&[u8], bool) -> bool,
 ) -> Result<OwnedFd, Errno> {
     let mut walk = Walk {
         root,
-        at: fs::openat(root, c".", LOOK | OFlags::DIRECTORY, Mode::empty())?,
+        at: open_root(root)?,
+        flags,
+        missing,
+        made,
         done: Path::new(),
-        rest: Path::new(),
+        rest: Path::of(&[path.to_bytes()])?,
         links: 0,
     };
-    walk.rest.set(path.to_bytes(), b"")?;
-    loop {
-        let mut name = Path::new();
-        if !walk.rest.take_first(&mut name)? {
-            return Ok(walk.at);
-        }
+    let mut name = Path::new();
+    while walk.rest.take_first(&mut name) {
         match name.as_bytes() {
             b"." => {}
             b".." => walk.up()?,
-            _ => walk.down(&name, missing, made)?,
+            _ => walk.down(name.as_c_str())?,
         }
     }
+    Ok(walk.at)
 }
 
-struct Walk<'r> {
+struct Walk<'r, 'm> {
     root: BorrowedFd<'r>,
     /// Where the walk is.
     at: OwnedFd,
-    /// The components that led there, without links.
+    /// How the last component is opened.
+    flags: OFlags,
+    missing: Missing,
+    made: &'m mut dyn FnMut(&[u8], bool) -> bool,
+    /// The components that led to where the walk is, without links, each behind
+    /// a slash.
     done: Path,
     /// What is left to walk.
     rest: Path,
     links: u32,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// `..` by forgetting the last component and walking from the root again:
     /// the parent of a directory that was moved meanwhile is never asked for.
     fn up(&mut self) -> Result<(), Errno> {
-        self.done.drop_last();
-        self.at = fs::openat(self.root, c".", LOOK | OFlags::DIRECTORY, Mode::empty())?;
-        let mut again = Path::new();
-        again.set(self.done.as_bytes(), b"")?;
-        let mut name = Path::new();
-        while again.take_first(&mut name)? {
-            self.at = fs::openat(
-                &self.at,
-                name.as_c_str()?,
-                LOOK | OFlags::DIRECTORY | OFlags::NOFOLLOW,
-                Mode::empty(),
-            )?;
-        }
+        let done = self.done.as_bytes();
+        let parent = done.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let done = done.get(..parent).unwrap_or_default();
+        self.rest.prepend(done)?;
+        self.restart()
+    }
+
+    /// Goes on from the root.
+    #[inline(never)]
+    fn restart(&mut self) -> Result<(), Errno> {
+        self.done.cut(0);
+        self.at = open_root(self.root)?;
         Ok(())
     }
 
-    fn down(
-        &mut self,
-        name: &Path,
-        missing: Missing,
-        made: &mut dyn FnMut(&[u8], bool) -> bool,
-    ) -> Result<(), Errno> {
-        let text = name.as_c_str()?;
-        let next = match fs::openat(&self.at, text, LOOK | OFlags::NOFOLLOW, Mode::empty()) {
-            Err(Errno::NOENT) if missing != Missing::Refuse => {
-                return self.make(name, missing, made);
-            }
+    #[inline(never)]
+    fn down(&mut self, name: &CStr) -> Result<(), Errno> {
+        let before = self.done.as_bytes().len();
+        self.done.append(&[b"/", name.to_bytes()])?;
+        let is_last = self.rest.as_bytes().iter().all(|byte| *byte == b'/');
+        let next = match open_at(self.at.as_fd(), name, LOOK) {
+            Err(Errno::NOENT) if self.missing != Missing::Refuse => self.make(name, is_last)?,
             done => done?,
         };
         if FileType::from_raw_mode(fs::fstat(&next)?.st_mode) == FileType::Symlink {
+            self.done.cut(before);
             return self.follow(next.as_fd());
         }
-        self.done.push(name.as_bytes())?;
-        self.at = next;
+        // A descriptor made with O_PATH can't be read. A link that has taken the
+        // name's place meanwhile is refused.
+        self.at = if is_last && !self.flags.contains(OFlags::PATH) {
+            open_at(self.at.as_fd(), name, self.flags)?
+        } else {
+            next
+        };
         Ok(())
     }
 
@@ -138,185 +147,50 @@ impl Walk<'_> {
             return Err(Errno::LOOP);
         }
         let mut target = Path::new();
-        target.used = fs::readlinkat_raw(link, c"", &mut target.bytes)?;
-        if target.used >= MAX_PATH {
+        let length = fs::readlinkat_raw(link, c"", target.buffer())?;
+        if length >= MAX_PATH {
             return Err(Errno::NAMETOOLONG);
         }
-        if target.as_bytes().starts_with(b"/") {
-            self.done = Path::new();
-            self.at = fs::openat(self.root, c".", LOOK | OFlags::DIRECTORY, Mode::empty())?;
+        target.cut(length);
+        let target = target.as_bytes();
+        self.rest.prepend(target)?;
+        if target.starts_with(b"/") {
+            self.restart()?;
         }
-        let mut rest = Path::new();
-        rest.set(target.as_bytes(), self.rest.as_bytes())?;
-        self.rest = rest;
         Ok(())
     }
 
-    fn make(
-        &mut self,
-        name: &Path,
-        missing: Missing,
-        made: &mut dyn FnMut(&[u8], bool) -> bool,
-    ) -> Result<(), Errno> {
-        let text = name.as_c_str()?;
-        let is_file = missing == Missing::File && self.rest.is_at_end();
-        self.done.push(name.as_bytes())?;
-        let flags = if is_file {
-            fs::openat(
-                &self.at,
-                text,
-                OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::from_raw_mode(0o644),
-            )?;
-            LOOK | OFlags::NOFOLLOW
+    /// Makes `name`, and opens it to look at it.
+    fn make(&mut self, name: &CStr, is_last: bool) -> Result<OwnedFd, Errno> {
+        let is_file = is_last && self.missing == Missing::File;
+        if is_file {
+            let mode = Mode::from_raw_mode(0o644);
+            fs::mknodat(&self.at, name, FileType::RegularFile, mode, 0)?;
         } else {
-            fs::mkdirat(&self.at, text, Mode::from_raw_mode(0o755))?;
-            LOOK | OFlags::NOFOLLOW | OFlags::DIRECTORY
-        };
-        if !made(self.done.as_bytes(), is_file) {
-            let _ = fs::unlinkat(
-                &self.at,
-                text,
-                if is_file {
-                    fs::AtFlags::empty()
-                } else {
-                    fs::AtFlags::REMOVEDIR
-                },
-            );
+            fs::mkdirat(&self.at, name, Mode::from_raw_mode(0o755))?;
+        }
+        // Without the slash before the first component.
+        let path = self.done.as_bytes().get(1..).unwrap_or_default();
+        if !(self.made)(path, is_file) {
+            let flags = if is_file {
+                fs::AtFlags::empty()
+            } else {
+                fs::AtFlags::REMOVEDIR
+            };
+            let _ = fs::unlinkat(&self.at, name, flags);
             return Err(Errno::NOSPC);
         }
-        self.at = fs::openat(&self.at, text, flags, Mode::empty())?;
-        Ok(())
+        open_at(self.at.as_fd(), name, LOOK)
     }
 }
 
-/// A path in a fixed buffer, always with room for its terminator.
-struct Path {
-    bytes: [u8; MAX_PATH],
-    used: usize,
+fn open_root(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    open_at(root, c".", LOOK | OFlags::DIRECTORY)
 }
 
-impl Path {
-    fn new() -> Self {
-        Self {
-            bytes: [0; MAX_PATH],
-            used: 0,
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.used).unwrap_or_default()
-    }
-
-    fn as_c_str(&self) -> Result<&CStr, Errno> {
-        CStr::from_bytes_until_nul(&self.bytes).map_err(|_| Errno::NAMETOOLONG)
-    }
-
-    /// `first`, a slash, and `then`.
-    fn set(&mut self, first: &[u8], then: &[u8]) -> Result<(), Errno> {
-        self.used = 0;
-        self.append(first)?;
-        if !then.is_empty() {
-            self.append(b"/")?;
-            self.append(then)?;
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, name: &[u8]) -> Result<(), Errno> {
-        if self.used > 0 {
-            self.append(b"/")?;
-        }
-        self.append(name)
-    }
-
-    fn append(&mut self, more: &[u8]) -> Result<(), Errno> {
-        let end = self.used + more.len();
-        if end >= MAX_PATH {
-            return Err(Errno::NAMETOOLONG);
-        }
-        if let Some(place) = self.bytes.get_mut(self.used..end) {
-            place.copy_from_slice(more);
-        }
-        if let Some(terminator) = self.bytes.get_mut(end) {
-            *terminator = 0;
-        }
-        self.used = end;
-        Ok(())
-    }
-
-    fn drop_last(&mut self) {
-        let cut = self.as_bytes().iter().rposition(|byte| *byte == b'/');
-        self.used = cut.unwrap_or(0);
-        if let Some(terminator) = self.bytes.get_mut(self.used) {
-            *terminator = 0;
-        }
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.as_bytes().iter().all(|byte| *byte == b'/')
-    }
-
-    /// Moves the first component to `name`; false if there is none.
-    fn take_first(&mut self, name: &mut Self) -> Result<bool, Errno> {
-        let bytes = self.as_bytes();
-        let Some(from) = bytes.iter().position(|byte| *byte != b'/') else {
-            return Ok(false);
-        };
-        let rest = bytes.get(from..).unwrap_or_default();
-        let length = rest
-            .iter()
-            .position(|byte| *byte == b'/')
-            .unwrap_or(rest.len());
-        name.set(rest.get(..length).unwrap_or_default(), b"")?;
-        let end = self.used;
-        self.bytes.copy_within(from + length..end, 0);
-        self.used = end - from - length;
-        if let Some(terminator) = self.bytes.get_mut(self.used) {
-            *terminator = 0;
-        }
-        Ok(true)
-    }
-}
-
-/// [`step_by_step`], then opened with `flags`.
-///
-/// # Errors
-/// As [`step_by_step`] and openat(2).
-#[cold]
+/// Never through a link.
 #[inline(never)]
-pub fn step_by_step_open(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    flags: OFlags,
-) -> Result<OwnedFd, Errno> {
-    let parent_and_name = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'/');
-    let bytes = path.to_bytes();
-    let place = step_by_step(root, path, Missing::Refuse, &mut |_, _| false)?;
-    if flags.contains(OFlags::PATH) {
-        return Ok(place);
-    }
-    // A descriptor made with O_PATH can't be read: the last component is opened
-    // again from its directory, and must still be the same file.
-    let (folder, name) = match parent_and_name(bytes) {
-        Some(slash) => bytes.split_at_checked(slash + 1).unwrap_or((b"", bytes)),
-        None => (&b""[..], bytes),
-    };
-    let mut text = Path::new();
-    text.set(folder, b"")?;
-    let folder = step_by_step(root, text.as_c_str()?, Missing::Refuse, &mut |_, _| false)?;
-    let mut last = Path::new();
-    last.set(name, b"")?;
-    let opened = fs::openat(
-        &folder,
-        last.as_c_str()?,
-        flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let (one, other) = (fs::fstat(&place)?, fs::fstat(&opened)?);
-    if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) {
-        Ok(opened)
-    } else {
-        Err(Errno::LOOP)
-    }
+fn open_at(directory: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::openat(directory, name, flags, Mode::empty())
 }

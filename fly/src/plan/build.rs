@@ -2,6 +2,8 @@
 
 use core::ffi::CStr;
 
+use crate::text::holds;
+
 use super::{
     MAX_BYTES, Plan, Problem, Reason,
     check::at_end,
@@ -42,42 +44,56 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Adds a step.
+    /// Adds a step. Inlined, so that of the way to the record only that of
+    /// this step is left.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see above")]
     pub fn push(&mut self, step: Step<'_>) -> &mut Self {
         let (record, texts) = step.to_record();
-        self.begin(&record);
         match texts {
-            Texts::None => {}
-            Texts::One(text) => {
-                self.string(text);
-            }
-            Texts::Two(first, second) => {
-                self.string(first).string(second);
-            }
+            Texts::None => self.add(record.head(), record.number, &[]),
+            Texts::One(text) => self.add(record.head(), record.number, &[text]),
+            Texts::Two(first, second) => self.add(record.head(), record.number, &[first, second]),
             Texts::List(list) => {
+                self.begin(record.head(), record.number);
                 for text in list.iter() {
                     self.string(text);
                 }
+                self.end()
             }
+        }
+    }
+
+    #[inline(never)]
+    fn add(&mut self, head: [u8; 8], number: u64, texts: &[&CStr]) -> &mut Self {
+        self.begin(head, number);
+        for text in texts {
+            self.string(text);
         }
         self.end()
     }
 
     /// Begins a step whose last field is a list; its strings follow by
     /// [`Builder::string`] and [`Builder::joined`], then [`Builder::end`].
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `push`")]
     pub fn begin_list(&mut self, step: Step<'_>) -> &mut Self {
         let (record, _) = step.to_record();
-        self.begin(&record);
+        self.begin(record.head(), record.number);
         self
     }
 
-    fn begin(&mut self, record: &Record<'_>) {
+    #[inline(never)]
+    fn begin(&mut self, head: [u8; 8], number: u64) {
         self.open = Some(OpenList {
             record_at: self.used,
             strings: 0,
         });
         self.count += 1;
-        self.append(&record.fixed_bytes(0, 0));
+        self.append(&head);
+        self.append(&number.to_ne_bytes());
+        // The number and the length of the strings: see `end`.
+        self.append(&[0; 8]);
     }
 
     /// Adds a string to the step that is open.
@@ -89,7 +105,7 @@ impl<'a> Builder<'a> {
     /// Adds one string made of `parts`. A part must not hold a zero byte.
     pub fn joined(&mut self, parts: &[&[u8]]) -> &mut Self {
         for part in parts {
-            if part.contains(&0) {
+            if holds(part, 0) {
                 self.fail(Reason::Strings);
             }
             self.append(part);

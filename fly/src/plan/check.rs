@@ -4,10 +4,12 @@ use core::ffi::CStr;
 
 use linux_raw_sys::general as raw;
 
+use crate::text::{decimal, holds, split};
+
 use super::{
     MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, VERSION,
     record::{Header, List, Record},
-    step::{Kind, Phase, Slot, Step},
+    step::{Kind, Phase, Step},
 };
 
 /// Why bytes are no plan.
@@ -47,22 +49,17 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// In words.
-    #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Header => "not a plan, or cut short",
-            Self::Version => "made by another version",
-            Self::TooLarge => "too large",
-            Self::Record => "a damaged step",
-            Self::Strings => "wrong number of strings",
-            Self::Order => "steps out of order",
-            Self::Slot => "a descriptor that nothing opened",
-            Self::Number => "a number out of range",
-            Self::Name => "a host name has 1 to 64 bytes",
-            Self::Path => "a path that is empty, too long or not absolute",
-        }
-    }
+    /// In words, a line each, in their order.
+    pub(crate) const TEXTS: &'static str = "not a plan, or cut short
+made by another version
+too large
+a damaged step
+wrong number of strings
+steps out of order
+a descriptor that nothing opened
+a number out of range
+a host name has 1 to 64 bytes
+a path that is empty, too long or not absolute";
 }
 
 pub(super) fn at_end(step: usize, reason: Reason) -> Problem {
@@ -89,6 +86,203 @@ const ATTRIBUTES: u64 = (raw::MOUNT_ATTR_RDONLY
     | raw::MOUNT_ATTR_NOEXEC
     | raw::MOUNT_ATTR_STRICTATIME) as u64;
 
+/// What the steps of a kind must look like.
+#[derive(Clone, Copy)]
+struct Rule {
+    kind: Kind,
+    /// What is done with the slots: [`Rule::FILLS`] and its kin.
+    slots: u8,
+    /// The least and the most strings.
+    least: u8,
+    most: u8,
+    number: Number,
+    text: Text,
+    /// Whether the form is that of all strings, or only of the first.
+    each: bool,
+}
+
+/// The range of a step's number.
+#[derive(Clone, Copy)]
+enum Number {
+    Any,
+    Namespaces,
+    Attributes,
+    /// A file mode creation mask.
+    Mask,
+    Mode,
+    /// A user or group id; the largest number means "unchanged" to the kernel
+    /// (setresuid(2)), so it is none.
+    Id,
+}
+
+/// The form of a step's strings.
+#[derive(Clone, Copy, PartialEq)]
+enum Text {
+    Any,
+    NotEmpty,
+    /// A path of the host.
+    Path,
+    /// An absolute path.
+    Absolute,
+    /// A path below a directory of our own.
+    Below,
+    /// A name without a slash.
+    Name,
+    /// A name, or "." for the directory itself.
+    NameOrDot,
+    /// [`Text::Name`] if no link is followed, otherwise [`Text::Path`].
+    Target,
+    HostName,
+    /// A decimal user or group id.
+    Id,
+}
+
+impl Rule {
+    /// The first slot is filled.
+    const FILLS: u8 = 1;
+    /// The second one is.
+    const FILLS_OTHER: u8 = 2;
+    /// The first slot must be filled.
+    const USES: u8 = 4;
+    /// The second one must be.
+    const USES_OTHER: u8 = 8;
+    /// Stands for [`MAX_STRINGS`].
+    const MANY: u8 = u8::MAX;
+
+    const fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            slots: 0,
+            least: 0,
+            most: 0,
+            number: Number::Any,
+            text: Text::Any,
+            each: true,
+        }
+    }
+
+    const fn slots(self, slots: u8) -> Self {
+        Self { slots, ..self }
+    }
+
+    const fn number(self, number: Number) -> Self {
+        Self { number, ..self }
+    }
+
+    /// One string.
+    const fn text(self, text: Text) -> Self {
+        self.texts(1, 1, text)
+    }
+
+    const fn texts(self, least: u8, most: u8, text: Text) -> Self {
+        Self {
+            least,
+            most,
+            text,
+            ..self
+        }
+    }
+
+    /// The form is that of the first string only.
+    const fn only_first(self) -> Self {
+        Self {
+            each: false,
+            ..self
+        }
+    }
+}
+
+const FILLS: u8 = Rule::FILLS;
+const USES: u8 = Rule::USES;
+const USES_OTHER: u8 = Rule::USES_OTHER;
+
+/// A rule a kind. What does not fit a table is in [`special`].
+static RULES: [Rule; 48] = [
+    Rule::of(Kind::CloseInherited),
+    Rule::of(Kind::Supervise),
+    Rule::of(Kind::Seal).slots(FILLS).text(Text::Path),
+    Rule::of(Kind::Watch).slots(FILLS),
+    Rule::of(Kind::OpenCgroup).slots(FILLS).text(Text::Path),
+    Rule::of(Kind::Stamps).slots(FILLS | Rule::FILLS_OTHER),
+    Rule::of(Kind::Terminal).slots(FILLS | Rule::FILLS_OTHER),
+    Rule::of(Kind::HandOver)
+        .texts(2, 2, Text::Path)
+        .only_first(),
+    Rule::of(Kind::Clone).number(Number::Namespaces),
+    Rule::of(Kind::Unshare).number(Number::Namespaces),
+    Rule::of(Kind::DieWithParent).slots(USES),
+    Rule::of(Kind::Session),
+    Rule::of(Kind::Private),
+    Rule::of(Kind::Umask).number(Number::Mask),
+    Rule::of(Kind::OpenDirectory).slots(FILLS).text(Text::Path),
+    Rule::of(Kind::OpenTree)
+        .slots(FILLS)
+        .number(Number::Attributes)
+        .text(Text::Path),
+    Rule::of(Kind::Overlay)
+        .slots(FILLS | USES_OTHER)
+        .number(Number::Attributes)
+        .text(Text::Path),
+    Rule::of(Kind::AttachRoot).slots(USES),
+    Rule::of(Kind::FileSystem)
+        .slots(FILLS)
+        .number(Number::Attributes)
+        .texts(1, 33, Text::NotEmpty)
+        .only_first(),
+    Rule::of(Kind::Attach)
+        .slots(USES | USES_OTHER)
+        .text(Text::Target),
+    Rule::of(Kind::Directory)
+        .slots(USES)
+        .number(Number::Mode)
+        .text(Text::Below),
+    Rule::of(Kind::File)
+        .slots(USES)
+        .number(Number::Mode)
+        .text(Text::Below),
+    Rule::of(Kind::Device).slots(USES).text(Text::Name),
+    Rule::of(Kind::Link)
+        .slots(USES)
+        .texts(2, 2, Text::Name)
+        .only_first(),
+    Rule::of(Kind::Mask)
+        .slots(USES | USES_OTHER)
+        .texts(2, 64, Text::Below),
+    Rule::of(Kind::ReadOnly)
+        .slots(USES)
+        .texts(1, 64, Text::Below),
+    Rule::of(Kind::Bind)
+        .slots(FILLS | USES_OTHER)
+        .number(Number::Attributes)
+        .text(Text::NameOrDot),
+    Rule::of(Kind::Console)
+        .slots(USES | USES_OTHER)
+        .text(Text::Name),
+    Rule::of(Kind::Hostname).text(Text::HostName),
+    Rule::of(Kind::Loopback),
+    Rule::of(Kind::Pivot).slots(USES),
+    Rule::of(Kind::Chroot).slots(USES),
+    Rule::of(Kind::TerminalStdio).slots(USES),
+    Rule::of(Kind::PodBounding),
+    Rule::of(Kind::ExecInit).slots(USES),
+    Rule::of(Kind::App).text(Text::Name),
+    Rule::of(Kind::Stop),
+    Rule::of(Kind::AppSession),
+    Rule::of(Kind::AppUmask).number(Number::Mask),
+    Rule::of(Kind::WorkingDirectory).text(Text::Absolute),
+    Rule::of(Kind::Groups).texts(0, 64, Text::Id),
+    Rule::of(Kind::Group).number(Number::Id),
+    Rule::of(Kind::Bounding),
+    Rule::of(Kind::User).number(Number::Id),
+    Rule::of(Kind::Capabilities),
+    Rule::of(Kind::NoNewPrivileges),
+    Rule::of(Kind::Unblock),
+    Rule::of(Kind::Exec)
+        .texts(2, Rule::MANY, Text::Path)
+        .only_first(),
+];
+
+#[inline(never)]
 pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
     let header = Header::read(bytes).ok_or(at_end(0, Reason::Header))?;
     if header.version != VERSION {
@@ -106,15 +300,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
     while !rest.is_empty() {
         let (record, after) = Record::split(rest).ok_or(at_end(count, Reason::Record))?;
         rest = after;
-        let step = Step::from_record(&record).ok_or(at_end(count, Reason::Record))?;
-        strings(&step, record.list)
-            .and_then(|()| values(&step))
-            .and_then(|()| state.step(&step))
-            .map_err(|reason| Problem {
-                step: count,
-                kind: Some(step.kind()),
-                reason,
-            })?;
+        let rule = RULES.iter().find(|rule| rule.kind as u16 == record.kind);
+        let rule = rule.ok_or(at_end(count, Reason::Record))?;
+        state.step(rule, &record).map_err(|reason| Problem {
+            step: count,
+            kind: Some(rule.kind),
+            reason,
+        })?;
         count += 1;
     }
     if count != header.count as usize {
@@ -124,123 +316,31 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
 }
 
 /// The strings are terminated, and as many as the kind takes.
-fn strings(step: &Step<'_>, list: List<'_>) -> Result<(), Reason> {
-    let (least, most) = match step.kind() {
-        Kind::Link | Kind::HandOver => (2, 2),
-        Kind::FileSystem => (1, 33),
-        Kind::Mask => (2, 64),
-        Kind::ReadOnly => (1, 64),
-        Kind::Groups => (0, 64),
-        Kind::Exec => (2, MAX_STRINGS),
-        Kind::Seal
-        | Kind::OpenCgroup
-        | Kind::OpenDirectory
-        | Kind::OpenTree
-        | Kind::Overlay
-        | Kind::Attach
-        | Kind::Directory
-        | Kind::File
-        | Kind::Device
-        | Kind::Bind
-        | Kind::Console
-        | Kind::Hostname
-        | Kind::App
-        | Kind::WorkingDirectory => (1, 1),
-        _ => (0, 0),
+fn strings(rule: &Rule, list: List<'_>) -> Result<(), Reason> {
+    let most = match rule.most {
+        Rule::MANY => MAX_STRINGS,
+        most => usize::from(most),
     };
     let bytes = list.as_bytes();
     let terminators = bytes.iter().filter(|byte| **byte == 0).count();
     let terminated = bytes.last().is_none_or(|byte| *byte == 0);
-    if terminated && terminators == list.len() && (least..=most).contains(&list.len()) {
+    let count = list.len();
+    if terminated && terminators == count && count >= usize::from(rule.least) && count <= most {
         Ok(())
     } else {
         Err(Reason::Strings)
     }
 }
 
-/// Each value is in its range, whatever the other steps are.
-fn values(step: &Step<'_>) -> Result<(), Reason> {
-    match *step {
-        Step::Seal { path, .. }
-        | Step::HandOver { path, .. }
-        | Step::OpenCgroup { path, .. }
-        | Step::OpenDirectory { path, .. } => host_path(path),
-        Step::OpenTree {
-            path, attributes, ..
-        }
-        | Step::Overlay {
-            path, attributes, ..
-        } => host_path(path).and(within(attributes, ATTRIBUTES)),
-        Step::Clone { namespaces, .. } | Step::Unshare { namespaces } => {
-            within(namespaces, NAMESPACES)
-        }
-        Step::Umask { mask } | Step::AppUmask { mask } => within(mask, 0o777),
-        Step::Directory { mode, name, .. } | Step::File { mode, name, .. } => {
-            within(mode, 0o7777).and(path_below(name))
-        }
-        // "." is the directory itself.
-        Step::Bind {
-            name, attributes, ..
-        } if name == c"." => within(attributes, ATTRIBUTES),
-        Step::Bind {
-            name, attributes, ..
-        } => within(attributes, ATTRIBUTES).and(one_name(name)),
-        Step::Device { name, .. } | Step::Console { name, .. } | Step::Link { name, .. } => {
-            one_name(name)
-        }
-        Step::FileSystem {
-            attributes,
-            options,
-            ..
-        } => {
-            if options.len() % 2 == 0 || options.first().is_empty() {
-                return Err(Reason::Strings);
-            }
-            within(attributes, ATTRIBUTES)
-        }
-        Step::Attach { target, flags, .. } => {
-            if flags & Step::NO_FOLLOW != 0 {
-                one_name(target)
-            } else {
-                host_path(target)
-            }
-        }
-        Step::Mask { names, .. } | Step::ReadOnly { names, .. } => {
-            names.iter().try_for_each(path_below)
-        }
-        // 64 is __NEW_UTS_LEN (sethostname(2)).
-        Step::Hostname { name } => (1..=64)
-            .contains(&name.count_bytes())
-            .then_some(())
-            .ok_or(Reason::Name),
-        Step::App { name } => one_name(name),
-        Step::Stop { signal, .. } => match signal {
-            1..=64 => Ok(()),
-            _ => Err(Reason::Number),
-        },
-        Step::WorkingDirectory { path } => inner_path(path),
-        Step::Groups { ids } => ids.iter().try_for_each(|id| {
-            crate::text::decimal(id.to_bytes())
-                .ok_or(Reason::Number)
-                .and_then(identity)
-        }),
-        Step::Group { id } | Step::User { id } => identity(id),
-        Step::Exec { arguments, strings } => {
-            let first = strings.first();
-            if first.is_empty() {
-                return Err(Reason::Path);
-            }
-            // The path, and at least the program's name.
-            if arguments == 0 || arguments >= strings.len() as u64 {
-                return Err(Reason::Strings);
-            }
-            host_path(first)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn within(value: u64, bits: u64) -> Result<(), Reason> {
+fn number(number: Number, value: u64) -> Result<(), Reason> {
+    let bits = match number {
+        Number::Any => u64::MAX,
+        Number::Namespaces => NAMESPACES,
+        Number::Attributes => ATTRIBUTES,
+        Number::Mask => 0o777,
+        Number::Mode => 0o7777,
+        Number::Id => return identity(value),
+    };
     if value & !bits == 0 {
         Ok(())
     } else {
@@ -248,8 +348,41 @@ fn within(value: u64, bits: u64) -> Result<(), Reason> {
     }
 }
 
-/// A user or group id; the largest number means "unchanged" to the kernel
-/// (setresuid(2)), so it is none.
+#[inline(never)]
+fn text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
+    match form {
+        Text::Any => Ok(()),
+        Text::NotEmpty if text.is_empty() => Err(Reason::Strings),
+        Text::NotEmpty => Ok(()),
+        Text::NameOrDot if text == c"." => Ok(()),
+        Text::Target if record.flags & Step::NO_FOLLOW == 0 => host_path(text),
+        Text::Target | Text::NameOrDot | Text::Name => one_name(text),
+        Text::Path => host_path(text),
+        Text::Absolute if !text.to_bytes().starts_with(b"/") => Err(Reason::Path),
+        Text::Absolute => host_path(text),
+        Text::Below => path_below(text),
+        // 64 is __NEW_UTS_LEN (sethostname(2)).
+        Text::HostName if text.is_empty() || text.count_bytes() > 64 => Err(Reason::Name),
+        Text::HostName => Ok(()),
+        Text::Id => decimal(text.to_bytes())
+            .ok_or(Reason::Number)
+            .and_then(identity),
+    }
+}
+
+/// What only one kind has.
+fn special(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
+    let count = record.list.len() as u64;
+    match kind {
+        // The type, and pairs.
+        Kind::FileSystem if count.is_multiple_of(2) => Err(Reason::Strings),
+        // The path, and at least the program's name.
+        Kind::Exec if record.number == 0 || record.number >= count => Err(Reason::Strings),
+        Kind::Stop if record.flags == 0 || record.flags > 64 => Err(Reason::Number),
+        _ => Ok(()),
+    }
+}
+
 fn identity(id: u64) -> Result<(), Reason> {
     if id < u64::from(u32::MAX) {
         Ok(())
@@ -266,19 +399,10 @@ fn host_path(path: &CStr) -> Result<(), Reason> {
     }
 }
 
-fn inner_path(path: &CStr) -> Result<(), Reason> {
-    host_path(path)?;
-    if path.to_bytes().starts_with(b"/") {
-        Ok(())
-    } else {
-        Err(Reason::Path)
-    }
-}
-
 /// A path below a directory of our own.
 fn path_below(path: &CStr) -> Result<(), Reason> {
     let bytes = path.to_bytes();
-    if bytes.starts_with(b"/") || bytes.split(|byte| *byte == b'/').any(|part| part == b"..") {
+    if bytes.starts_with(b"/") || split(bytes, b'/').any(|part| part == b"..") {
         return Err(Reason::Path);
     }
     host_path(path)
@@ -289,7 +413,7 @@ fn one_name(name: &CStr) -> Result<(), Reason> {
     // 255 is NAME_MAX (limits.h).
     if bytes.is_empty()
         || bytes.len() > 255
-        || bytes.contains(&b'/')
+        || holds(bytes, b'/')
         || bytes == b"."
         || bytes == b".."
     {
@@ -311,39 +435,40 @@ struct State {
 }
 
 impl State {
-    fn step(&mut self, step: &Step<'_>) -> Result<(), Reason> {
-        let phase = step.kind().phase();
+    #[inline(never)]
+    fn step(&mut self, rule: &Rule, record: &Record<'_>) -> Result<(), Reason> {
+        strings(rule, record.list)?;
+        number(rule.number, record.number)?;
+        for string in record.list.iter() {
+            text(rule.text, record, string)?;
+            if !rule.each {
+                break;
+            }
+        }
+        special(rule.kind, record)?;
+        self.order(rule.kind)?;
+        self.slots(rule, record)
+    }
+
+    #[inline(never)]
+    fn order(&mut self, kind: Kind) -> Result<(), Reason> {
+        let phase = kind.phase();
         if self.phase.is_some_and(|last| phase < last) {
             return Err(Reason::Order);
         }
         self.phase = Some(phase);
-        self.order(step)?;
-        self.slots(step)
-    }
-
-    fn order(&mut self, step: &Step<'_>) -> Result<(), Reason> {
-        let allowed = match step {
-            Step::Clone { .. } | Step::Unshare { .. } => {
-                let first = !self.cloned;
-                self.cloned = true;
-                first
-            }
-            Step::ExecInit { .. } => {
-                let first = !self.init && self.cloned;
-                self.init = true;
-                first
-            }
-            Step::App { .. } => {
+        let allowed = match kind {
+            Kind::Clone | Kind::Unshare => !core::mem::replace(&mut self.cloned, true),
+            Kind::ExecInit => !core::mem::replace(&mut self.init, true) && self.cloned,
+            Kind::App => {
                 self.apps += 1;
                 if self.apps > MAX_APPS {
                     return Err(Reason::TooLarge);
                 }
-                let first = !self.in_app;
-                self.in_app = true;
-                first
+                !core::mem::replace(&mut self.in_app, true)
             }
-            Step::Exec { .. } => core::mem::replace(&mut self.in_app, false),
-            _ => match step.kind().phase() {
+            Kind::Exec => core::mem::replace(&mut self.in_app, false),
+            _ => match phase {
                 Phase::Launch => !self.cloned,
                 Phase::Pod => !self.init,
                 Phase::App => self.in_app,
@@ -360,73 +485,44 @@ impl State {
         }
     }
 
-    fn slots(&mut self, step: &Step<'_>) -> Result<(), Reason> {
-        match *step {
-            Step::Seal { into, .. }
-            | Step::Watch { into }
-            | Step::OpenCgroup { into, .. }
-            | Step::OpenDirectory { into, .. }
-            | Step::OpenTree { into, .. }
-            | Step::FileSystem { into, .. } => self.fill(into),
-            Step::Stamps { reader, writer } => self.fill(reader).and(self.fill(writer)),
-            Step::Terminal {
-                devpts,
-                master,
-                peer,
-            } => {
-                self.fill(devpts)?;
-                self.fill(master)?;
-                self.fill(small(peer)?)
-            }
-            Step::Clone { cgroup, .. } if cgroup != Step::NO_SLOT => self.used(cgroup),
-            Step::Overlay { into, layer, .. } => self.used(layer).and(self.fill(into)),
-            Step::Bind { into, under, .. } => self.used(under).and(self.fill(into)),
-            Step::DieWithParent { watch: slot }
-            | Step::AttachRoot { mount: slot }
-            | Step::Directory { under: slot, .. }
-            | Step::File { under: slot, .. }
-            | Step::Device { under: slot, .. }
-            | Step::Link { under: slot, .. }
-            | Step::ReadOnly { under: slot, .. }
-            | Step::Pivot { root: slot }
-            | Step::Chroot { root: slot }
-            | Step::TerminalStdio { peer: slot } => self.used(slot),
-            Step::Mask { under, covers, .. } => self.used(under).and(self.used(covers)),
-            Step::Console { peer, under, .. } => self.used(peer).and(self.used(under)),
-            Step::Attach {
-                mount,
-                under,
-                flags,
-                ..
-            } => {
-                self.used(mount)?;
-                self.used(under)?;
-                if flags & Step::CLOSE != 0 {
-                    self.filled &= !bit(mount);
-                }
+    #[inline(never)]
+    fn slots(&mut self, rule: &Rule, record: &Record<'_>) -> Result<(), Reason> {
+        let (first, other) = (u64::from(record.slot), u64::from(record.other));
+        // What is used comes first: a step may fill the slot that it uses.
+        if rule.slots & Rule::USES != 0 {
+            self.used(first)?;
+        }
+        if rule.slots & Rule::USES_OTHER != 0 {
+            self.used(other)?;
+        }
+        if rule.slots & Rule::FILLS != 0 {
+            self.fill(first)?;
+        }
+        if rule.slots & Rule::FILLS_OTHER != 0 {
+            self.fill(other)?;
+        }
+        match rule.kind {
+            Kind::Clone if record.slot != Step::NO_SLOT.0 => self.used(first),
+            Kind::Terminal => self.fill(record.number),
+            Kind::ExecInit if record.number != Step::NO_STAMPS => self.used(record.number),
+            Kind::Attach if record.flags & Step::CLOSE != 0 => {
+                self.filled &= !bit(first);
                 Ok(())
-            }
-            Step::ExecInit { program, stamps } => {
-                self.used(program)?;
-                if stamps == Step::NO_STAMPS {
-                    return Ok(());
-                }
-                self.used(small(stamps)?)
             }
             _ => Ok(()),
         }
     }
 
-    fn fill(&mut self, slot: Slot) -> Result<(), Reason> {
-        if slot.0 >= MAX_SLOTS {
+    fn fill(&mut self, slot: u64) -> Result<(), Reason> {
+        if slot >= u64::from(MAX_SLOTS) {
             return Err(Reason::Slot);
         }
         self.filled |= bit(slot);
         Ok(())
     }
 
-    fn used(&self, slot: Slot) -> Result<(), Reason> {
-        if slot.0 < MAX_SLOTS && self.filled & bit(slot) != 0 {
+    fn used(&self, slot: u64) -> Result<(), Reason> {
+        if slot < u64::from(MAX_SLOTS) && self.filled & bit(slot) != 0 {
             Ok(())
         } else {
             Err(Reason::Slot)
@@ -434,10 +530,7 @@ impl State {
     }
 }
 
-fn small(slot: u64) -> Result<Slot, Reason> {
-    u8::try_from(slot).map(Slot).map_err(|_| Reason::Slot)
-}
-
-fn bit(slot: Slot) -> u64 {
-    1_u64.wrapping_shl(u32::from(slot.0))
+/// The bit of a slot; those beyond 63 are refused before it matters.
+fn bit(slot: u64) -> u64 {
+    1 << (slot & 63)
 }

@@ -18,6 +18,7 @@ pub use build::Builder;
 pub use check::{Problem, Reason};
 pub use print::print;
 pub use record::{List, Record};
+pub(crate) use step::match_step;
 pub use step::{Kind, Phase, Slot, Step};
 
 use record::Header;
@@ -118,6 +119,30 @@ impl<'a> Iterator for Steps<'a> {
         let (record, rest) = Record::split(self.rest)?;
         self.rest = rest;
         Step::from_record(&record)
+    }
+}
+
+impl<'a> Steps<'a> {
+    /// The same steps, as they are stored.
+    #[must_use]
+    pub fn records(self) -> Records<'a> {
+        Records { rest: self.rest }
+    }
+}
+
+/// Walks the records of a checked plan.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        let (record, rest) = Record::split(self.rest)?;
+        self.rest = rest;
+        Some(record)
     }
 }
 

@@ -85,10 +85,16 @@ impl Record<'_> {
 }
 
 impl<'a> Record<'a> {
+    /// Whether its step is of this kind.
+    #[must_use]
+    pub fn is(&self, kind: super::Kind) -> bool {
+        self.kind == kind as u16
+    }
+
     /// The first record of `bytes` and what follows it.
     #[must_use]
     pub fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (fixed, rest) = bytes.split_at_checked(Self::FIXED)?;
+        let (fixed, rest) = bytes.split_first_chunk::<{ Record::FIXED }>()?;
         let count = u32_at(fixed, 16)?;
         let length = usize::try_from(u32_at(fixed, 20)?).ok()?;
         let padded = length.checked_next_multiple_of(8)?;
@@ -107,16 +113,14 @@ impl<'a> Record<'a> {
         Some((record, rest))
     }
 
-    /// The numbers as stored, for strings of `length` bytes in all.
-    pub(super) fn fixed_bytes(&self, count: u32, length: u32) -> [u8; Record::FIXED] {
-        let mut bytes = [0; Record::FIXED];
-        put(&mut bytes, 0, self.kind.to_ne_bytes());
-        put(&mut bytes, 2, self.flags.to_ne_bytes());
-        put(&mut bytes, 4, [self.slot, self.other]);
-        put(&mut bytes, 8, self.number.to_ne_bytes());
-        put(&mut bytes, Self::COUNT, count.to_ne_bytes());
-        put(&mut bytes, Self::COUNT + 4, length.to_ne_bytes());
-        bytes
+    /// What is stored before the number.
+    #[inline]
+    pub(super) fn head(&self) -> [u8; 8] {
+        let [kind, kind_high] = self.kind.to_ne_bytes();
+        let [flags, flags_high] = self.flags.to_ne_bytes();
+        [
+            kind, kind_high, flags, flags_high, self.slot, self.other, 0, 0,
+        ]
     }
 }
 
@@ -152,6 +156,7 @@ impl<'a> List<'a> {
 
     /// The first string; empty if there is none.
     #[must_use]
+    #[inline(never)]
     pub fn first(&self) -> &'a CStr {
         self.clone_iter().next().unwrap_or(c"")
     }
@@ -185,6 +190,7 @@ struct ListIter<'a> {
 impl<'a> Iterator for ListIter<'a> {
     type Item = &'a CStr;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<&'a CStr> {
         let string = CStr::from_bytes_until_nul(self.rest).ok()?;
         self.rest = self.rest.get(string.count_bytes() + 1..)?;

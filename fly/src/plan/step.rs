@@ -65,6 +65,15 @@ macro_rules! steps {
             /// Reads a record; `None` if the kind is unknown.
             #[must_use]
             pub fn from_record(record: &Record<'a>) -> Option<Self> {
+                Self::read(record)
+            }
+
+            /// The same, inlined: where the kind is known, only its fields are
+            /// read.
+            #[must_use]
+            #[inline(always)]
+            #[allow(clippy::inline_always, reason = "see above")]
+            pub fn read(record: &Record<'a>) -> Option<Self> {
                 Some(match Kind::from_number(record.kind)? {
                     $(Kind::$name => Self::$name { $($field: place_get!(record $place)),* },)*
                 })
@@ -72,6 +81,8 @@ macro_rules! steps {
 
             /// The numbers and the strings of the record that holds this step.
             #[must_use]
+            #[inline(always)]
+            #[allow(clippy::inline_always, reason = "see `Builder::push`")]
             pub(super) fn to_record(self) -> (Record<'a>, Texts<'a>) {
                 #[allow(unused_mut)]
                 let mut record = Record { kind: self.kind() as u16, ..Record::default() };
@@ -85,6 +96,27 @@ macro_rules! steps {
         }
     };
 }
+
+/// As `match` on the [`Step`] that a record holds, but only the kinds that are
+/// named are known to the program, and only their fields are read.
+macro_rules! match_step {
+    ($record:ident { $($name:ident { $($field:ident),* $(,)? } => $value:expr,)* _ => $other:expr $(,)? }) => {
+        match $record.kind {
+            $(kind if kind == $crate::plan::Kind::$name as u16 => {
+                let known = $crate::plan::Record {
+                    kind: $crate::plan::Kind::$name as u16,
+                    ..*$record
+                };
+                match $crate::plan::Step::read(&known) {
+                    Some($crate::plan::Step::$name { $($field),* }) => $value,
+                    _ => $other,
+                }
+            })*
+            _ => $other,
+        }
+    };
+}
+pub(crate) use match_step;
 
 /// The strings of a step on its way into a record.
 pub(super) enum Texts<'a> {

@@ -54,9 +54,9 @@ impl Strings {
     }
 
     /// All strings in order.
-    pub fn iter(&self) -> impl Iterator<Item = &'static CStr> + Clone + use<> {
-        let strings = *self;
-        (0..strings.count).filter_map(move |index| strings.get(index))
+    #[must_use]
+    pub fn iter(&self) -> StringsIter {
+        StringsIter { rest: *self }
     }
 
     /// The value of the variable `name`, if the list is an environment.
@@ -68,6 +68,26 @@ impl Strings {
                 .strip_prefix(name.as_bytes())?
                 .strip_prefix(b"=")
         })
+    }
+}
+
+/// Walks [`Strings`].
+#[derive(Clone, Debug)]
+pub struct StringsIter {
+    rest: Strings,
+}
+
+impl Iterator for StringsIter {
+    type Item = &'static CStr;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'static CStr> {
+        let string = self.rest.get(0)?;
+        // SAFETY: `get` found a string there, so that the next pointer, or
+        // where the last one ends, is still of the kernel's block.
+        self.rest.first = unsafe { self.rest.first.add(1) };
+        self.rest.count -= 1;
+        Some(string)
     }
 }
 

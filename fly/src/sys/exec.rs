@@ -18,9 +18,10 @@ pub struct Pointers<'a> {
 impl<'a> Pointers<'a> {
     /// Writes the addresses of `strings` into `room`; returns the array and
     /// what is left of `room`, or `None` if it is too small.
+    #[inline(never)]
     pub fn write(
         room: &'a mut [usize],
-        strings: impl Iterator<Item = &'a CStr>,
+        strings: &mut dyn Iterator<Item = &'a CStr>,
     ) -> Option<(Self, &'a mut [usize])> {
         let mut count = 0;
         for string in strings {

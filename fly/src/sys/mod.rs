@@ -18,6 +18,7 @@ pub mod mount;
 pub mod network;
 pub mod path;
 pub mod signal;
+pub mod thin;
 pub mod time;
 pub mod wait;
 

@@ -69,7 +69,7 @@ fn pointers<'a>(
     room: &'a mut [usize],
     strings: impl Iterator<Item = &'static CStr>,
 ) -> Result<(Pointers<'a>, &'a mut [usize]), Errno> {
-    Pointers::write(room, strings.map(|string| -> &'a CStr { string })).ok_or(Errno::TOOBIG)
+    Pointers::write(room, &mut strings.map(|string| -> &'a CStr { string })).ok_or(Errno::TOOBIG)
 }
 
 fn exec(probe: &mut Probe, command: &Command) -> Result<(), Errno> {

@@ -1,0 +1,104 @@
+//! A path in a fixed buffer, always with room for its terminator.
+
+use core::ffi::CStr;
+
+use rustix::io::Errno;
+
+use crate::{
+    plan::MAX_PATH,
+    text::{copy, split},
+};
+
+/// What does not fit is refused. The buffer is a page: it belongs into functions
+/// that most starts do not call.
+pub(super) struct Path {
+    bytes: [u8; MAX_PATH],
+    used: usize,
+}
+
+impl Path {
+    pub fn new() -> Self {
+        Self {
+            bytes: [0; MAX_PATH],
+            used: 0,
+        }
+    }
+
+    /// All of `parts`, one after the other.
+    pub fn of(parts: &[&[u8]]) -> Result<Self, Errno> {
+        let mut path = Self::new();
+        path.append(parts)?;
+        Ok(path)
+    }
+
+    #[inline(never)]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+
+    /// Up to its end, or to a zero byte in it.
+    #[inline(never)]
+    pub fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+
+    /// The whole buffer, for a call that fills it; see [`Path::cut`].
+    pub fn buffer(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Adds all of `parts`.
+    #[inline(never)]
+    pub fn append(&mut self, parts: &[&[u8]]) -> Result<(), Errno> {
+        for part in parts {
+            let end = self.used + part.len();
+            if end >= MAX_PATH {
+                return Err(Errno::NAMETOOLONG);
+            }
+            if let Some(place) = self.bytes.get_mut(self.used..end) {
+                place.copy_from_slice(part);
+            }
+            self.cut(end);
+        }
+        Ok(())
+    }
+
+    /// Puts `path` and a slash in front.
+    #[inline(never)]
+    pub fn prepend(&mut self, path: &[u8]) -> Result<(), Errno> {
+        let length = path.len() + 1;
+        if self.used + length >= MAX_PATH {
+            return Err(Errno::NAMETOOLONG);
+        }
+        self.bytes.copy_within(..self.used, length);
+        copy(&mut self.bytes, path);
+        copy(self.bytes.get_mut(path.len()..).unwrap_or_default(), b"/");
+        self.cut(self.used + length);
+        Ok(())
+    }
+
+    /// Makes `length` its length.
+    #[inline(never)]
+    pub fn cut(&mut self, length: usize) {
+        self.used = length;
+        if let Some(terminator) = self.bytes.get_mut(length) {
+            *terminator = 0;
+        }
+    }
+
+    /// Moves the first component to `name`; false if there is none.
+    #[inline(never)]
+    pub fn take_first(&mut self, name: &mut Self) -> bool {
+        let mut parts = split(self.as_bytes(), b'/');
+        let Some(component) = parts.find(|part| !part.is_empty()) else {
+            return false;
+        };
+        let left = parts.rest().len();
+        name.cut(0);
+        // It fits: it was in a buffer of the same size.
+        let _ = name.append(&[component]);
+        self.bytes.copy_within(self.used - left..self.used, 0);
+        self.cut(left);
+        true
+    }
+}
