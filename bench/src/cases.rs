@@ -189,24 +189,15 @@ impl List<'_> {
     }
 
     fn small_peers(&mut self) {
+        // bubblewrap has no option for a sysfs: people bind the host's, with
+        // the cgroup file systems that are mounted below it. The lean form
+        // binds one that has nothing below, and sees what `bare` sees.
+        self.bubblewrap("bwrap", "bubblewrap", Path::new("/sys"));
         let sysfs = self.place.sysfs();
-        self.peer(
-            "bwrap",
-            "bubblewrap",
-            SLOWER,
-            "bwrap",
-            &|program, payload| {
-                let mut words: Words = vec![program.into()];
-                words.extend(["--unshare-pid", "--unshare-ipc", "--unshare-uts"].map(Into::into));
-                words.extend(["--new-session", "--die-with-parent"].map(Into::into));
-                words.extend(["--hostname", "pod", "--cap-add", "ALL", "--bind"].map(Into::into));
-                words.extend([payload.root.clone().into(), "/".into()]);
-                words.extend(["--proc", "/proc", "--ro-bind"].map(Into::into));
-                words.extend([sysfs.clone().into(), "/sys".into()]);
-                words.extend(["--dev", "/dev", "--tmpfs", "/dev/shm", "--"].map(Into::into));
-                words.extend(payload.words.iter().map(Into::into));
-                words
-            },
+        self.bubblewrap(
+            "bwrap-lean",
+            "bubblewrap with a sysfs of the harness's own",
+            &sysfs,
         );
         self.peer(
             "unshare",
@@ -228,6 +219,21 @@ impl List<'_> {
             "chroot",
             &|program, payload| rooted(program, &[], payload),
         );
+    }
+
+    fn bubblewrap(&mut self, name: &str, about: &'static str, sysfs: &Path) {
+        self.peer(name, about, SLOWER, "bwrap", &|program, payload| {
+            let mut words: Words = vec![program.into()];
+            words.extend(["--unshare-pid", "--unshare-ipc", "--unshare-uts"].map(Into::into));
+            words.extend(["--new-session", "--die-with-parent"].map(Into::into));
+            words.extend(["--hostname", "pod", "--cap-add", "ALL", "--bind"].map(Into::into));
+            words.extend([payload.root.clone().into(), "/".into()]);
+            words.extend(["--proc", "/proc", "--ro-bind"].map(Into::into));
+            words.extend([sysfs.into(), "/sys".into()]);
+            words.extend(["--dev", "/dev", "--tmpfs", "/dev/shm", "--"].map(Into::into));
+            words.extend(payload.words.iter().map(Into::into));
+            words
+        });
     }
 
     fn runtimes(&mut self) -> Result<(), String> {

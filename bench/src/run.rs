@@ -28,6 +28,8 @@ const WARM_UP: usize = 20;
 const SLOW_SETTLE: u32 = 10;
 /// A drift of the median by more than this is told.
 const DRIFT: f64 = 1.10;
+/// Fewer samples than this tell nothing about a drift.
+const ENOUGH: usize = 100;
 
 /// Measures what `options` ask for; whether the budget is kept.
 ///
@@ -305,22 +307,34 @@ fn print(cases: &[Case], samples: &Samples, judged: &[budget::Line], proof: &Pro
 
 /// What makes figures doubtful.
 fn remarks(cases: &[Case], samples: &Samples) -> Vec<String> {
-    let mut remarks = Vec::new();
+    let (mut outliers, mut drifted) = (Vec::new(), Vec::new());
     for (case, samples) in cases.iter().zip(samples) {
         let summary = Summary::of(samples);
         if summary.outliers * 100 > summary.count {
-            remarks.push(format!(
-                "{}: {} of {} samples took more than three medians",
-                case.name, summary.outliers, summary.count
-            ));
+            let (name, count) = (&case.name, summary.count);
+            outliers.push(format!("{name} {} of {count}", summary.outliers));
         }
         let drift = drift(samples);
-        if samples.len() >= 30 && !(1.0 / DRIFT..=DRIFT).contains(&drift) {
-            remarks.push(format!(
-                "{}: the median of the last third is {drift:.2} times that of the first; was the machine busy?",
-                case.name
-            ));
+        if samples.len() >= ENOUGH && !(1.0 / DRIFT..=DRIFT).contains(&drift) {
+            drifted.push(format!("{} x {drift:.2}", case.name));
         }
+    }
+    let line = |what: &str, list: &[String]| format!("{what}: {}", list.join(", "));
+    let mut remarks = Vec::new();
+    if !outliers.is_empty() {
+        remarks.push(line(
+            "more than 1 % of the samples took over three medians",
+            &outliers,
+        ));
+    }
+    if !drifted.is_empty() {
+        remarks.push(line(
+            "the median moved from the first third to the last",
+            &drifted,
+        ));
+    }
+    if !remarks.is_empty() {
+        remarks.push("The machine was not quiet: measure again before you quote this.".into());
     }
     remarks
 }

@@ -13,8 +13,6 @@ tests![
     bind,
     bind_of_a_file,
     order_is_the_order_of_mounts,
-    plan_stops_before_anything,
-    plan_names_every_step,
     umask_and_limits_are_the_callers,
     session_is_the_callers,
     signals_are_the_callers,
@@ -161,56 +159,6 @@ fn order_is_the_order_of_mounts() -> TestResult {
         .probe(["read", "/tmp/in/mark"])
         .code(1)
         .printed("read /tmp/in/mark: ENOENT\n");
-    Ok(())
-}
-
-fn plan_stops_before_anything() -> TestResult {
-    let root = roots::bare();
-    let output = Pod::fly(&root)
-        .options(["--plan", "--tmpfs", "/new/folder"])
-        .probe(["create", "/made"]);
-    output.code(0).quiet();
-    assert_eq!(kickstage_tests::compare::names(&root), ["bin"]);
-    Ok(())
-}
-
-fn plan_names_every_step() -> TestResult {
-    let root = roots::probe();
-    let options = [
-        "--plan",
-        "--tmpfs",
-        "/scratch",
-        "--ro-bind",
-        "/etc",
-        "/host",
-        "--chdir",
-        "/tmp",
-        "--user",
-        "alice:staff",
-        "--setenv",
-        "NAME",
-        "some value",
-        "--ro",
-    ];
-    let output = Pod::fly(&root)
-        .options(options)
-        .run(["/bin/probe", "an argument"]);
-    output.code(0).quiet();
-    for word in [
-        "/scratch",
-        "/host",
-        "/etc",
-        "/tmp",
-        "1000",
-        "50",
-        "NAME=some value",
-        "/bin/probe",
-        "an argument",
-        "chroot",
-    ] {
-        output.has(word);
-    }
-    output.has(root.to_str().expect("UTF-8"));
     Ok(())
 }
 

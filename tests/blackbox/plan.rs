@@ -19,7 +19,6 @@ tests![
     of_a_pod_with_everything,
     of_an_ephemeral_pod,
     of_the_fly_flavour,
-    of_fly,
 ];
 
 /// A call that a line of the plan stands for: its name, and what its
@@ -413,32 +412,4 @@ fn of_the_fly_flavour() -> TestResult {
         "--working-dir",
         "/data",
     ])
-}
-
-fn of_fly() -> TestResult {
-    Requirement::Strace.require()?;
-    let root = roots::probe();
-    fs::create_dir(root.join("data")).expect("a directory");
-    let root = root.to_str().expect("UTF-8");
-    let words: Vec<String> = [
-        "--ro",
-        "--tmpfs",
-        "/tmp",
-        "--ro-bind",
-        "/etc",
-        "/data",
-        "--chdir",
-        "/data",
-        "--user",
-        "alice:staff",
-        root,
-        "--",
-        "/bin/probe",
-        "exit",
-        "0",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    compare(Run::ours("fly").arg("--plan").args(&words), "fly", &words);
-    Ok(())
 }

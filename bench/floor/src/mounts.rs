@@ -9,19 +9,6 @@ const NODEV: u32 = raw::MOUNT_ATTR_NODEV;
 const NOEXEC: u32 = raw::MOUNT_ATTR_NOEXEC;
 const RDONLY: u32 = raw::MOUNT_ATTR_RDONLY;
 
-/// One tmpfs for /dev, /dev/shm and what covers masked paths.
-#[inline(always)]
-pub fn scratch() -> Fd {
-    let context = sys::fsopen(c"tmpfs");
-    sys::option(context, c"mode", c"0755");
-    let scratch = sys::create(context, NOSUID);
-    sys::directory(scratch, c"dev", 0o755);
-    sys::directory(scratch, c"shm", 0o1777);
-    sys::directory(scratch, c"no-directory", 0o555);
-    sys::file(scratch, c"no-file");
-    scratch
-}
-
 /// The root file system, without device files, over the old root.
 ///
 /// # Safety
@@ -36,7 +23,7 @@ pub unsafe fn root(path: *const u8) -> Fd {
 
 /// /proc and /sys, with what the default plan makes read-only and hides.
 #[inline(always)]
-pub fn kernel(root: Fd, scratch: Fd) {
+pub fn kernel(root: Fd, dev: Fd) {
     let quiet = NOSUID | NODEV | NOEXEC;
     let proc = sys::create(sys::fsopen(c"proc"), quiet);
     sys::attach(proc, root, c"proc");
@@ -58,22 +45,22 @@ pub fn kernel(root: Fd, scratch: Fd) {
         c"keys",
         c"timer_list",
     ];
-    mask(proc, scratch, c"no-file", &files, -1);
+    mask(proc, dev, c"pts/no-file", &files, -1);
     let directories = [c"asound", c"scsi", c"acpi"];
-    let left = mask(proc, scratch, c"no-directory", &directories, -1);
+    let left = mask(proc, dev, c"pts/no-directory", &directories, -1);
     let directories = [c"devices/virtual/powercap", c"firmware"];
-    mask(sysfs, scratch, c"no-directory", &directories, left);
+    mask(sysfs, dev, c"pts/no-directory", &directories, left);
 }
 
 /// Covers `names` with clones of one file or directory. A clone that found
 /// nothing to cover covers the next name; the last one is given back, or a
 /// negative number.
 #[inline(always)]
-fn mask(under: Fd, scratch: Fd, cover: &CStr, names: &[&CStr], left: Fd) -> Fd {
+fn mask(under: Fd, dev: Fd, cover: &CStr, names: &[&CStr], left: Fd) -> Fd {
     let mut clone = left;
     for name in names {
         if clone < 0 {
-            clone = sys::open_tree_attr(scratch, cover, 0, RDONLY | NOSUID | NODEV | NOEXEC);
+            clone = sys::open_tree_attr(dev, cover, 0, RDONLY | NOSUID | NODEV | NOEXEC);
         }
         if sys::attach(clone, under, name) {
             clone = -1;
@@ -82,19 +69,31 @@ fn mask(under: Fd, scratch: Fd, cover: &CStr, names: &[&CStr], left: Fd) -> Fd {
     clone
 }
 
-/// /dev, with its own terminals and shared memory.
+/// /dev, and in it what covers masked paths: in pts, where the terminals
+/// cover it in turn.
 #[inline(always)]
-pub fn dev(root: Fd, scratch: Fd) {
-    let dev = sys::open_tree_attr(scratch, c"dev", 0, NOSUID | NOEXEC);
+pub fn dev(root: Fd) -> Fd {
+    let context = sys::fsopen(c"tmpfs");
+    sys::option(context, c"mode", c"0755");
+    let dev = sys::create(context, NOSUID | NOEXEC);
     nodes(dev);
+    sys::directory(dev, c"pts/no-directory", 0o555);
+    sys::file(dev, c"pts/no-file");
     sys::attach(dev, root, c"dev");
+    dev
+}
+
+/// Terminals and shared memory of /dev.
+#[inline(always)]
+pub fn below_dev(dev: Fd) {
     let context = sys::fsopen(c"devpts");
     sys::option(context, c"mode", c"0620");
     sys::option(context, c"gid", c"5");
     sys::option(context, c"ptmxmode", c"0666");
-    sys::attach(sys::create(context, NOSUID | NOEXEC), dev, c"pts");
-    let shm = sys::open_tree_attr(scratch, c"shm", 0, NOSUID | NODEV | NOEXEC);
-    sys::attach(shm, dev, c"shm");
+    let terminals = sys::create(context, NOSUID | NOEXEC);
+    let shared = sys::open_tree_attr(dev, c"shm", 0, NOSUID | NODEV | NOEXEC);
+    sys::attach(terminals, dev, c"pts");
+    sys::attach(shared, dev, c"shm");
 }
 
 /// Devices, links and directories of /dev.
@@ -121,11 +120,4 @@ pub fn nodes(dev: Fd) {
     }
     sys::directory(dev, c"pts", 0o755);
     sys::directory(dev, c"shm", 0o1777);
-}
-
-/// Puts the scratch file system where the old root's unmounting takes it away,
-/// too: closed while mounted nowhere, it would cost a grace period of its own.
-#[inline(always)]
-pub fn dispose(scratch: Fd) {
-    sys::attach(scratch, sys::HERE, c"/proc");
 }

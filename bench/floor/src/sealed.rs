@@ -1,83 +1,65 @@
-//! Memory files that nobody can change: pid 1's program and its plan.
+//! A memory file that nobody can change: pid 1's program, and behind it its
+//! plan.
 
 use crate::sys::{self, Fd, raw};
 
 const SEALS: usize =
     (raw::F_SEAL_SEAL | raw::F_SEAL_SHRINK | raw::F_SEAL_GROW | raw::F_SEAL_WRITE) as usize;
-/// The descriptor under which pid 1 finds its plan.
-const PLAN: usize = 3;
+/// The descriptor under which pid 1 finds the file: the launcher's first.
+const FILE: usize = 3;
 /// As many bytes as the plan of one app has.
-static BYTES: [u8; 640] = [b'p'; 640];
+const PLAN: usize = 344;
+static BYTES: [u8; PLAN] = [b'p'; PLAN];
 
-/// A sealed copy of `program`, which may be executed.
+/// A sealed copy of pid 1's program, which may be executed, and a plan.
+///
+/// # Safety
+/// `own` must be the C string that this program was called by.
 #[inline(always)]
-pub fn program(program: Fd) -> Fd {
-    let size = sys::size_of_file(program);
+#[must_use]
+pub unsafe fn program(own: *const u8) -> Fd {
     let copy = sys::memory_file(c"init", raw::MFD_EXEC);
-    // SAFETY: no pointer but a null offset.
+    // SAFETY: the caller's promise.
+    let program = unsafe { sys::open_beside(own, c"floor-default-init") };
+    let size = sys::size_of_file(program);
+    // SAFETY: no pointer but a null offset, and bytes that live for ever.
     unsafe {
         sys::call(
             raw::__NR_sendfile,
             [sys::word(copy), sys::word(program), 0, size],
-        )
-    };
-    seal(copy);
+        );
+        sys::call(
+            raw::__NR_write,
+            [sys::word(copy), BYTES.as_ptr().addr(), PLAN],
+        );
+        sys::call(
+            raw::__NR_fcntl,
+            [sys::word(copy), raw::F_ADD_SEALS as usize, SEALS],
+        );
+    }
     copy
 }
 
-/// A sealed plan.
+/// Lets the file live through the exec.
 #[inline(always)]
-pub fn plan() -> Fd {
-    let plan = sys::memory_file(c"plan", 0);
-    // SAFETY: the bytes live for ever.
-    unsafe {
-        sys::call(
-            raw::__NR_write,
-            [sys::word(plan), BYTES.as_ptr().addr(), BYTES.len()],
-        )
-    };
-    seal(plan);
+pub fn keep(file: Fd) {
     // SAFETY: no pointers.
-    unsafe { sys::call(raw::__NR_lseek, [sys::word(plan), 0, 0]) };
-    plan
+    unsafe { sys::call(raw::__NR_fcntl, [sys::word(file), raw::F_SETFD as usize, 0]) };
 }
 
-#[inline(always)]
-fn seal(file: Fd) {
-    // SAFETY: no pointers.
-    unsafe {
-        sys::call(
-            raw::__NR_fcntl,
-            [sys::word(file), raw::F_ADD_SEALS as usize, SEALS],
-        )
-    };
-}
-
-/// Makes the plan descriptor 3 and lets it live through the exec.
-#[inline(always)]
-pub fn pass_plan(plan: Fd) {
-    let plan = sys::word(plan);
-    // SAFETY: no pointers. dup2 of a descriptor onto itself would keep its
-    // close-on-exec flag.
-    unsafe {
-        if plan == PLAN {
-            sys::call(raw::__NR_fcntl, [plan, raw::F_SETFD as usize, 0]);
-        } else {
-            sys::call(raw::__NR_dup2, [plan, PLAN]);
-        }
-    }
-}
-
-/// Reads the plan and closes it.
+/// Reads the plan and closes the file.
 #[inline(always)]
 pub fn read_plan() {
+    const CURRENT: usize = 1;
     let mut buffer = core::mem::MaybeUninit::<[u8; 1024]>::uninit();
     // SAFETY: the buffer has the size that is given.
     unsafe {
+        // The file is where the launcher's writing has left it: at its end.
+        sys::call(raw::__NR_lseek, [FILE, PLAN.wrapping_neg(), CURRENT]);
         sys::call(
             raw::__NR_read,
-            [PLAN, buffer.as_mut_ptr().addr(), size_of_val(&buffer)],
+            [FILE, buffer.as_mut_ptr().addr(), size_of_val(&buffer)],
         );
-        sys::call(raw::__NR_close, [PLAN]);
+        sys::call(raw::__NR_close, [FILE]);
     }
 }

@@ -1,6 +1,6 @@
 //! floor-default ROOTFS PROGRAM [ARG...]: the system calls of the default plan
-//! of `stage0 run`, by hand: pid 1 from a sealed copy, its plan in a sealed
-//! file, masked and read-only paths, a limited bounding set, and everything
+//! of `stage0 run`, by hand: pid 1 and its plan in a sealed copy, masked and
+//! read-only paths, a limited bounding set, and everything
 //! that floor-pod does.
 #![no_std]
 #![no_main]
@@ -18,7 +18,6 @@ floor::main!(main);
 struct Pod {
     arguments: sys::Vector,
     init: sys::Fd,
-    plan: sys::Fd,
     watch: sys::Fd,
 }
 
@@ -28,12 +27,10 @@ const NAMESPACES: u32 =
 unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
     sys::close_inherited();
     signals::supervise();
-    // SAFETY: the program's own name is the first argument.
-    let program = unsafe { sys::open_beside(*arguments, c"floor-default-init") };
     let mut pod = Pod {
         arguments,
-        plan: sealed::plan(),
-        init: sealed::program(program),
+        // SAFETY: the program's own name is the first argument.
+        init: unsafe { sealed::program(*arguments) },
         watch: sys::pidfd_of_self(),
     };
     let mut pidfd = -1;
@@ -55,17 +52,16 @@ unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
     sys::session();
     sys::make_private();
     process::umask(0);
-    let scratch = mounts::scratch();
     // SAFETY: the path is the program's argument.
     let root = unsafe { mounts::root(rootfs) };
-    mounts::kernel(root, scratch);
-    mounts::dev(root, scratch);
+    let dev = mounts::dev(root);
+    mounts::kernel(root, dev);
+    mounts::below_dev(dev);
     sys::hostname(c"pod-01234567");
-    mounts::dispose(scratch);
     sys::fchdir(root);
     sys::pivot_here();
     confine::limit_bounding_set();
-    sealed::pass_plan(pod.plan);
+    sealed::keep(pod.init);
     let environment = process::environment();
     // SAFETY: the arguments from ROOTFS on (its place is pid 1's own name).
     unsafe { process::exec_descriptor(pod.init, pod.arguments.add(1), environment.as_ptr()) };
