@@ -28,6 +28,7 @@ pub const WORDS: usize = fly::plan::MAX_STRINGS + 2;
 
 /// What the program does: finds out which role it was given, and plays it.
 /// Returns the exit code.
+#[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 pub fn run(start: Start) -> i32 {
     let stamps = stamps::Stamps::new(&start.environment, start.cycles);
     match number(&start.environment, "STAGE1_PLAN_FD") {
@@ -38,7 +39,7 @@ pub fn run(start: Start) -> i32 {
                 .value("STAGE1_PLAN_OFFSET")
                 .and_then(decimal)
                 .unwrap_or(0);
-            pod::run(descriptor, offset, stamps, start.bytes, start.words)
+            pod::run(descriptor, offset, &stamps, start.bytes, start.words)
         }
         None => {
             Error::new(What::Start, c"a pod", Why::NoPlan).print(NAME, INIT_TEXTS);

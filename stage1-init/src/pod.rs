@@ -23,7 +23,7 @@ const FEW: usize = 48;
 /// Runs the pod whose plan is in descriptor `plan`, from byte `offset` on;
 /// returns its exit code.
 /// `bytes` is room for the plan, `words` for exec's pointers.
-pub fn run(plan: i32, offset: u64, stamps: Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
+pub fn run(plan: i32, offset: u64, stamps: &Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
     // Nobody in the pod may read pid 1's memory or open its descriptors.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     match read(plan, offset, bytes) {
@@ -64,11 +64,11 @@ fn read(number: i32, offset: u64, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'s
         .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
 }
 
-fn start(plan: &Plan<'_>, stamps: Stamps, words: &mut [usize]) -> i32 {
+fn start(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
     let mut pod = Pod::default();
     for index in 0..MAX_APPS {
         let Some(steps) = plan.app(index) else { break };
-        let started = start_app(steps, plan, &stamps, words);
+        let started = start_app(steps, plan, stamps, words);
         match started {
             Ok(app) => pod.add(app),
             Err(error) => {
@@ -78,7 +78,7 @@ fn start(plan: &Plan<'_>, stamps: Stamps, words: &mut [usize]) -> i32 {
             }
         }
     }
-    pod.supervise(&stamps)
+    pod.supervise(stamps)
 }
 
 /// The child runs in our memory until its exec: an error comes back without a

@@ -46,15 +46,21 @@ fn files() -> BTreeSet<PathBuf> {
         ["kickstage", "stage", "pod-", "fly"]
             .iter()
             .any(|part| name.contains(part))
-            && !name.contains("kickstage-tests.")
+            // Of our own tools, which may run beside this.
+            && !["kickstage-tests", "kickstage-bench"].iter().any(|part| name.contains(part))
     })
     .collect()
 }
 
-/// The machine's own tools make a cgroup for each of their commands.
+/// Cgroups that could be ours; others on the machine make some all the time.
 fn cgroups() -> BTreeSet<PathBuf> {
     let mut found = compare::cgroups();
-    found.retain(|path| !path.to_string_lossy().contains("process_api"));
+    found.retain(|path| {
+        let path = path.to_string_lossy();
+        ["kickstage", "pod-", "app-"]
+            .iter()
+            .any(|part| path.contains(part))
+    });
     found
 }
 

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use kickstage_tests::{TestResult, command::program, compare, roots, tests};
@@ -46,10 +47,15 @@ impl Drop for Attacker {
     }
 }
 
-/// Runs `count` starts; returns how many worked.
-fn race(count: usize, arguments: &[&str]) -> usize {
+/// On a machine that is busy with other things a race ends after this time.
+const PATIENCE: Duration = Duration::from_secs(75);
+
+/// Runs `count` starts, some of which must work.
+fn race(count: usize, arguments: &[&str]) {
     let stage0 = program("stage0");
-    let worked = (0..count).filter(|_| {
+    let end = Instant::now() + PATIENCE;
+    let starts = (0..count).take_while(|_| Instant::now() < end);
+    let worked = starts.filter(|_| {
         let status = Command::new(&stage0)
             .args(arguments)
             .env_clear()
@@ -64,7 +70,7 @@ fn race(count: usize, arguments: &[&str]) -> usize {
             _ => panic!("{status}"),
         }
     });
-    worked.count()
+    assert!(worked.count() > 0, "no start worked: nothing was raced");
 }
 
 /// Another pod shares the volume and swaps a directory in it with a link to
@@ -98,9 +104,8 @@ fn cve_2021_30465_target_on_a_shared_volume() -> TestResult {
         "exit",
         "0",
     ];
-    let worked = race(starts() * 4 / 5, &words);
+    race(starts() * 4 / 5, &words);
     drop(attacker);
-    println!("{worked} starts worked");
     assert_eq!(compare::tree(&decoy), before, "the host was written");
     assert!(compare::names(&extra).is_empty());
     Ok(())
@@ -118,9 +123,8 @@ fn cve_2021_30465_mount_points_of_the_root() -> TestResult {
         let attacker = Attacker::start(&root.join(name), &root.join("other"));
         let path = root.to_str().expect("UTF-8");
         let words = ["run", "--rootfs", path, "--", "/bin/probe", "exit", "0"];
-        let worked = race(starts() / 10, &words);
+        race(starts() / 10, &words);
         drop(attacker);
-        println!("{worked} starts worked");
         assert_eq!(compare::tree(&decoy), before, "the host was written");
     }
     Ok(())

@@ -21,6 +21,7 @@ pub fn print(plan: &Plan<'_>, descriptor: i32) -> bool {
 }
 
 /// Adds the step's words to `line`, without ending it.
+#[allow(clippy::too_many_lines, reason = "an arm a step, nothing else")]
 pub fn write(step: &Step<'_>, line: &mut Line) {
     line.text(step.kind().verb());
     if !is_bare(step) {

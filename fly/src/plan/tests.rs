@@ -133,6 +133,7 @@ fn reason(steps: &[Step<'_>]) -> Reason {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn nonsense_is_refused_by_name() {
     let long = std::ffi::CString::new("x".repeat(MAX_PATH)).expect("a string");
     let open = Step::OpenDirectory {

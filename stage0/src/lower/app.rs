@@ -151,10 +151,10 @@ where
         }
         let mut choices = self.options.choices.clone();
         while let Some(choice) = choices.take()? {
-            if let Choice::SetVariable(variable) = choice {
-                if !is_set_in(choices.clone(), common::variable_name(variable))? {
-                    self.plan.string(variable);
-                }
+            if let Choice::SetVariable(variable) = choice
+                && !is_set_in(choices.clone(), common::variable_name(variable))?
+            {
+                self.plan.string(variable);
             }
         }
         self.plan.end();
@@ -172,10 +172,10 @@ where
     I: Iterator<Item = &'a CStr> + Clone,
 {
     while let Some(choice) = choices.take()? {
-        if let Choice::SetVariable(variable) = choice {
-            if common::variable_name(variable) == name {
-                return Ok(true);
-            }
+        if let Choice::SetVariable(variable) = choice
+            && common::variable_name(variable) == name
+        {
+            return Ok(true);
         }
     }
     Ok(false)
