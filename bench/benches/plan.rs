@@ -40,6 +40,8 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
         random: [7; 16],
         terminal: false,
         stage1_init: c"/usr/libexec/kickstage/stage1-init",
+        groups: false,
+        inheritable: false,
         term: None,
     };
     let mut builder = Builder::new(arena);

@@ -90,6 +90,7 @@ texts! {
             SetUser = "set user",
             SetGroup = "set group",
             SetGroups = "set supplementary groups",
+            SetCapabilities = "set capabilities",
             Carry = "carry out a step in the wrong phase",
             Read = "read",
             Start = "start",
@@ -123,7 +124,6 @@ texts! {
             Set = "set",
             StartSession = "start a session",
             LimitCapabilities = "limit capabilities",
-            SetCapabilities = "set capabilities",
         }
         PODS from 192 {
             ReadCommand = "read command",

@@ -206,7 +206,12 @@ where
         plan.push(Step::Chroot { root: ROOT })
             .push(Step::App { name: c"app" });
         if let Some(user) = self.user {
-            lower::identity(plan, &user::resolve_pair(self.rootfs, user)?);
+            let identity = user::resolve_pair(self.rootfs, user)?;
+            lower::identity(plan, &identity);
+            if identity.user != 0 {
+                // The inheritable set, which setuid(2) leaves (CVE-2022-29162).
+                plan.push(Step::Capabilities { keep: 0 });
+            }
         }
         if let Some(path) = self.working_directory {
             lower::working_directory(plan, path)?;

@@ -14,7 +14,7 @@ tests![
     timings_as_json,
     timings_as_text,
     timings_with_a_stamp,
-    timings_of_fly,
+    timings_of_the_fly_flavour,
     bad_timings,
     plan_does_nothing,
     plan_ends_with_the_program,
@@ -210,10 +210,10 @@ fn timings_with_a_stamp() -> TestResult {
     Ok(())
 }
 
-fn timings_of_fly() -> TestResult {
-    let output = Pod::fly(roots::probe())
-        .flag("--timings=json")
-        .probe(["echo", "hi"]);
+/// Printed before the exec, since there is nobody to print them later.
+fn timings_of_the_fly_flavour() -> TestResult {
+    let pod = Pod::new(roots::probe()).options(["--stage1=fly", "--timings=json"]);
+    let output = pod.probe(["echo", "hi"]);
     output.code(0).printed("hi\n");
     let (steps, _) = json(&output);
     assert!(
@@ -304,11 +304,6 @@ fn debug_is_quiet_where_nothing_is_missing() -> TestResult {
             "{line}"
         );
     }
-    Pod::fly(&root)
-        .flag("--debug")
-        .probe(["echo", "hi"])
-        .code(0)
-        .printed("hi\n");
     Ok(())
 }
 

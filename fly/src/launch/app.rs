@@ -50,6 +50,7 @@ pub fn step<'p, const PODS: bool>(
             thread::set_thread_res_uid(id, id, id)
                 .map_err(|errno| explain::credentials(What::SetUser, errno))
         },
+        Capabilities { keep } => capabilities::<PODS>(keep),
         Exec { arguments, strings } => Err(program(arguments, strings, words)),
         _ => {
             if PODS {
@@ -75,7 +76,6 @@ fn pod_step<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
             Ok(())
         },
         Bounding { keep } => bound(keep),
-        Capabilities { keep } => capabilities(keep),
         NoNewPrivileges {} => thread::set_no_new_privs(true)
             .map_err(|errno| Error::new(What::Set, c"no-new-privileges", errno)),
         Unblock {} => {
@@ -151,7 +151,7 @@ pub(super) fn bound<'p>(keep: u64) -> Result<(), Error<'p>> {
 
 /// Permitted and effective become `keep`; inheritable becomes empty, and with
 /// it the ambient set (capabilities(7)).
-fn capabilities<'p>(keep: u64) -> Result<(), Error<'p>> {
+fn capabilities<'p, const PODS: bool>(keep: u64) -> Result<(), Error<'p>> {
     let keep = CapabilitySet::from_bits_retain(keep);
     let sets = |keep| CapabilitySets {
         effective: keep,
@@ -159,8 +159,9 @@ fn capabilities<'p>(keep: u64) -> Result<(), Error<'p>> {
         inheritable: CapabilitySet::empty(),
     };
     match thread::set_capabilities(None, sets(keep)) {
-        // Some of them are not held: in a container of somebody else's.
-        Err(Errno::PERM) => thread::capabilities(None)
+        // Some of them are not held: in a container of somebody else's. `fly`
+        // asks for none.
+        Err(Errno::PERM) if PODS => thread::capabilities(None)
             .and_then(|held| thread::set_capabilities(None, sets(keep & held.permitted))),
         done => done,
     }

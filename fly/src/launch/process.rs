@@ -151,6 +151,14 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
             | rustix::pty::OpenptFlags::NOCTTY
             | rustix::pty::OpenptFlags::CLOEXEC;
         let other = rustix::pty::ioctl_tiocgptpeer(&terminal, open).map_err(failed)?;
+        // Before anybody uses it, who would be told of the change (SIGWINCH).
+        let size = [0, 1]
+            .into_iter()
+            .filter_map(descriptor::borrow)
+            .find_map(|caller| rustix::termios::tcgetwinsize(caller).ok());
+        if let Some(size) = size {
+            let _ = rustix::termios::tcsetwinsize(&terminal, size);
+        }
         self.put(devpts, file_system);
         self.put(master, terminal);
         self.put(Slot(u8::try_from(peer).unwrap_or(u8::MAX)), other);
