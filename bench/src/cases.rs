@@ -244,7 +244,9 @@ impl List<'_> {
             words.extend(["--root".into(), state.join(name).into()]);
             words.extend(extra.iter().map(Into::into));
             words.extend(["run", "--bundle"].map(Into::into));
-            words.extend([payload.bundle.clone().into(), "bench".into()]);
+            // Of its own: they may still clear up behind each other.
+            let id = format!("kickstage-bench-{}", name.to_string_lossy());
+            words.extend([payload.bundle.clone().into(), id.into()]);
             words
         };
         self.peer(

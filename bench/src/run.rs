@@ -50,9 +50,9 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let mut spawner = Spawner::default();
     let proof = prove(&mut cases, &place, &mut spawner)?;
     table::head(&machine, options.rounds);
-    let samples = measure(options, &mut cases, &mut spawner)?;
+    let (samples, failures) = measure(options, &cases, &place, &mut spawner)?;
     let judged = judge(options, &cases, &samples);
-    print(&cases, &samples, &judged, &proof);
+    print(&cases, &samples, &failures, &judged, &proof);
     let steps = if options.steps {
         steps::table(&cases, &place, &mut spawner)?
     } else {
@@ -234,46 +234,78 @@ fn ending(status: i32) -> String {
 type Samples = Vec<Vec<u64>>;
 
 /// Alternates the cases: round by round, each round beginning with another one.
+/// Also gives how often a peer failed: that start has no sample.
+///
+/// What is printed meanwhile goes to a file; its last line tells why a case of
+/// ours failed.
 fn measure(
     options: &Options,
-    cases: &mut [Case],
+    cases: &[Case],
+    place: &Place,
     spawner: &mut Spawner,
-) -> Result<Samples, String> {
-    let settle = Duration::from_micros(options.settle);
+) -> Result<(Samples, Vec<usize>), String> {
+    let path = place.output();
+    let output = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut failures = vec![0; cases.len()];
     let mut samples: Samples = cases
         .iter()
         .map(|case| Vec::with_capacity(options.rounds / case.every + WARM_UP + 1))
         .collect();
-    let rounds = options.rounds + WARM_UP;
-    for round in 0..rounds {
-        for turn in 0..cases.len() {
-            let index = (round + turn) % cases.len();
-            let (Some(case), Some(samples)) = (cases.get(index), samples.get_mut(index)) else {
-                continue;
-            };
-            let Some(command) = &case.timed else { continue };
-            if round % case.every != 0 {
-                continue;
+    let failed = exchanged(&output, || {
+        Ok((0..options.rounds + WARM_UP)
+            .find_map(|number| round(number, options, cases, spawner, &mut samples, &mut failures)))
+    });
+    match failed {
+        Ok(None) => Ok((samples, failures)),
+        Ok(Some(error)) => {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            Err(format!(
+                "{error}: {}",
+                text.lines().last().unwrap_or("it printed nothing")
+            ))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// One round; gives an error if a case of ours failed.
+fn round(
+    number: usize,
+    options: &Options,
+    cases: &[Case],
+    spawner: &mut Spawner,
+    samples: &mut Samples,
+    failures: &mut [usize],
+) -> Option<String> {
+    let settle = Duration::from_micros(options.settle);
+    for turn in 0..cases.len() {
+        let index = (number + turn) % cases.len();
+        let case = cases.get(index)?;
+        let Some(command) = &case.timed else { continue };
+        if !number.is_multiple_of(case.every) {
+            continue;
+        }
+        match spawner.start(command) {
+            Ok(start) if start.status == 0 => {
+                if number >= WARM_UP {
+                    samples.get_mut(index)?.push(start.nanoseconds);
+                }
             }
-            let start = spawner
-                .start(command)
-                .map_err(|error| format!("{}: {error}", case.name))?;
-            if start.status != 0 {
+            Ok(_) if case.role == Role::Peer => *failures.get_mut(index)? += 1,
+            Ok(start) => {
                 let how = ending(start.status);
-                return Err(format!(
+                return Some(format!(
                     "{}: {} ended with {how}",
                     case.name,
                     command.text()
                 ));
             }
-            if round >= WARM_UP {
-                samples.push(start.nanoseconds);
-            }
-            let slow = case.every > 1;
-            thread::sleep(if slow { settle * SLOW_SETTLE } else { settle });
+            Err(error) => return Some(format!("{}: {error}", case.name)),
         }
+        let slow = case.every > 1;
+        thread::sleep(if slow { settle * SLOW_SETTLE } else { settle });
     }
-    Ok(samples)
+    None
 }
 
 fn judge(options: &Options, cases: &[Case], samples: &Samples) -> Vec<budget::Line> {
@@ -288,7 +320,13 @@ fn judge(options: &Options, cases: &[Case], samples: &Samples) -> Vec<budget::Li
     lines
 }
 
-fn print(cases: &[Case], samples: &Samples, judged: &[budget::Line], proof: &Proof) {
+fn print(
+    cases: &[Case],
+    samples: &Samples,
+    failures: &[usize],
+    judged: &[budget::Line],
+    proof: &Proof,
+) {
     let measured: Vec<_> = cases
         .iter()
         .zip(samples)
@@ -301,12 +339,12 @@ fn print(cases: &[Case], samples: &Samples, judged: &[budget::Line], proof: &Pro
     table::notes("equal work, seen by the payload", &proof.equal);
     table::notes("NOT equal work", &proof.unequal);
     table::notes("what others do otherwise than our floors", &proof.peers);
-    table::notes("about this run", &remarks(cases, samples));
+    table::notes("about this run", &remarks(cases, samples, failures));
     table::sentence(&measured);
 }
 
 /// What makes figures doubtful.
-fn remarks(cases: &[Case], samples: &Samples) -> Vec<String> {
+fn remarks(cases: &[Case], samples: &Samples, failures: &[usize]) -> Vec<String> {
     let (mut outliers, mut drifted) = (Vec::new(), Vec::new());
     for (case, samples) in cases.iter().zip(samples) {
         let summary = Summary::of(samples);
@@ -335,6 +373,9 @@ fn remarks(cases: &[Case], samples: &Samples) -> Vec<String> {
     }
     if !remarks.is_empty() {
         remarks.push("The machine was not quiet: measure again before you quote this.".into());
+    }
+    for (case, count) in cases.iter().zip(failures).filter(|(_, count)| **count > 0) {
+        remarks.push(format!("{} failed {count} times", case.name));
     }
     remarks
 }

@@ -20,6 +20,7 @@ fly::entry!(main, bytes = MAX_BYTES + ROOM, words = MAX_STRINGS + 2);
 
 const HELP: &str = include_str!("fly.help");
 
+#[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 fn main(start: Start) -> i32 {
     let mut arguments = start.arguments.iter();
     // The program's own name.
