@@ -17,6 +17,8 @@ use crate::{
     supervise::{App, Pod},
 };
 
+/// As many bytes as most plans have.
+const FEW_BYTES: usize = 1024;
 /// As many strings as most programs have, and two ends.
 const FEW: usize = 48;
 
@@ -26,7 +28,10 @@ const FEW: usize = 48;
 pub fn run(plan: i32, offset: u64, stamps: &Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
     // Nobody in the pod may read pid 1's memory or open its descriptors.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    match read(plan, offset, bytes) {
+    // Most plans are small: they are on the stack, which is there already, and
+    // cost no page fault.
+    let mut few = [0; FEW_BYTES];
+    match read(plan, offset, &mut few, bytes) {
         Ok(plan) => start(&plan, stamps, words),
         Err(error) => {
             error.print(NAME, INIT_TEXTS);
@@ -35,33 +40,45 @@ pub fn run(plan: i32, offset: u64, stamps: &Stamps, bytes: &mut [u8], words: &mu
     }
 }
 
-/// The descriptor is closed: no app may inherit it.
-fn read(number: i32, offset: u64, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
+/// The plan, in `few` if it fits, otherwise in `bytes`. The descriptor is
+/// closed: no app may inherit it.
+fn read<'b>(
+    number: i32,
+    offset: u64,
+    few: &'b mut [u8],
+    bytes: &'b mut [u8],
+) -> Result<Plan<'b>, Error<'static>> {
     let failed = |errno: Errno| Error::new(What::Read, c"the plan", errno);
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    let mut used = fill(number, offset, few).map_err(failed)?;
+    let mut place = few;
+    if used == place.len() {
+        place = bytes;
+        used = fill(number, offset, place).map_err(failed)?;
+    }
+    descriptor::close(number).map_err(failed)?;
+    Plan::check(place.get(..used).unwrap_or_default())
+        .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
+}
+
+/// Reads until `room` is full or the file ends; returns how much there was.
+fn fill(number: i32, offset: usize, room: &mut [u8]) -> Result<usize, Errno> {
     let mut used = 0;
-    loop {
-        let room = bytes.get_mut(used..).unwrap_or_default();
-        if room.is_empty() {
-            break;
-        }
-        match descriptor::read_at(number, offset.saturating_add(used), room) {
-            Ok(0) => break,
+    while let Some(rest @ [_, ..]) = room.get_mut(used..) {
+        let asked = rest.len();
+        match descriptor::read_at(number, offset.saturating_add(used), rest) {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
             Ok(count) => {
-                let full = count == room.len();
                 used += count;
                 // A file gives all that is asked for but at its end.
-                if !full {
+                if count < asked {
                     break;
                 }
             }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno)),
         }
     }
-    descriptor::close(number).map_err(failed)?;
-    Plan::check(bytes.get(..used).unwrap_or_default())
-        .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
+    Ok(used)
 }
 
 fn start(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
@@ -96,7 +113,7 @@ fn start_app<'p>(
     // Most programs have few arguments and variables: their pointers are on the
     // stack, which is there already, and cost no page fault.
     let mut few = [0; FEW];
-    let child = clone::vfork(0, None, |_| {
+    let pid = clone::vfork_by_pid(|_| {
         let mut words = &mut *words;
         for (number, record) in steps.clone().records().enumerate() {
             if record.is(Kind::Exec) {
@@ -118,7 +135,7 @@ fn start_app<'p>(
     if let Some(error) = failure {
         return Err(error);
     }
-    let mut app = App::new(child.pid);
+    let mut app = App::new(pid);
     for step in steps {
         match step {
             Step::Stop { signal, deadline } => app.stop(u32::from(signal), deadline),

@@ -320,7 +320,7 @@ fn compare(plan: Run, program_name: &str, start: &[String]) {
     for line in output.stdout.lines() {
         let mut calls = expected(line);
         if forks && line.starts_with("app") {
-            calls.push(call("clone3", &["CLONE_VFORK"]));
+            calls.push(call("clone", &["CLONE_VFORK"]));
         }
         expected_calls.extend(calls.into_iter().map(|call| (line.to_owned(), call)));
     }

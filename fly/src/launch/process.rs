@@ -388,6 +388,8 @@ pub fn supervise() {
         raw::SIGTERM,
         raw::SIGCHLD,
         raw::SIGXFSZ,
+        // glibc's first internal one, which GNU make leaves ignored.
+        32,
     ] {
         signal::set_default(ignored);
     }

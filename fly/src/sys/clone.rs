@@ -98,6 +98,31 @@ pub fn vfork<F: FnMut(bool) -> i32>(
     }
 }
 
+/// [`vfork`] without namespaces, cgroup and pidfd, for a caller that collects
+/// all of its children and so knows that a pid is still its child's: returns
+/// the pid.
+///
+/// # Errors
+/// As clone(2): EAGAIN, ENOMEM.
+pub fn vfork_by_pid<F: FnMut(bool) -> i32>(body: F) -> Result<u32, Errno> {
+    const FLAGS: u32 = raw::CLONE_VM | raw::CLONE_VFORK | raw::SIGCHLD;
+    let mut body = Body {
+        call: body,
+        in_cgroup: false,
+    };
+    // SAFETY: as in `clone3`; without CLONE_PIDFD the third argument is not
+    // looked at.
+    let pid = result(unsafe {
+        arch::clone_and_call(
+            raw::__NR_clone,
+            [FLAGS as usize, 0, 0],
+            run::<F>,
+            (&raw mut body).cast(),
+        )
+    })?;
+    u32::try_from(pid).map_err(|_| Errno::OVERFLOW)
+}
+
 /// Moves the calling process into new namespaces (unshare(2), CLONE_NEW* bits).
 ///
 /// # Errors
