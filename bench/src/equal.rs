@@ -12,7 +12,8 @@ pub struct View {
 }
 
 /// Keys of the report that are compared as they are.
-const SAME: [&str; 7] = [
+const SAME: [&str; 8] = [
+    "groups",
     "CapInh",
     "CapPrm",
     "CapEff",

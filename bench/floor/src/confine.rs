@@ -44,13 +44,6 @@ pub fn hide_memory() {
     prctl(prctl::PR_SET_DUMPABLE, 0);
 }
 
-/// No supplementary groups.
-#[inline(always)]
-pub fn clear_groups() {
-    // SAFETY: an empty list.
-    unsafe { sys::call(raw::__NR_setgroups, [0, 0]) };
-}
-
 /// Permitted and effective become what is kept; inheritable, and with it the
 /// ambient set, becomes empty.
 #[inline(always)]

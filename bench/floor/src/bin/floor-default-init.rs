@@ -33,7 +33,6 @@ unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
 unsafe extern "C" fn app(program: *mut c_void) -> ! {
     sys::group();
     process::umask(0o022);
-    confine::clear_groups();
     confine::limit_capabilities();
     confine::no_new_privileges();
     signals::unblock();
