@@ -67,7 +67,7 @@ pub fn attach(plan: &mut Builder<'_>, mount: Slot, root: Slot, target: &[u8]) {
     plan.begin_list(Step::Attach {
         mount,
         under: root,
-        flags: Step::CREATE_DIRECTORY | Step::CLOSE,
+        flags: Step::CREATE | Step::CLOSE,
         target: c"",
     })
     .joined(&[target])
@@ -89,24 +89,41 @@ pub fn host_file_systems(plan: &mut Builder<'_>, source: Slot, root: Slot) {
         .push(Step::Attach {
             mount: source,
             under: root,
-            flags: Step::NO_FOLLOW | Step::CREATE_DIRECTORY | Step::CLOSE,
+            flags: Step::NO_FOLLOW | Step::CREATE | Step::CLOSE,
             target,
         });
     }
 }
 
+/// What a tmpfs of the user's is given: its files are data.
+pub const DATA: u64 = (raw::MOUNT_ATTR_NOSUID | raw::MOUNT_ATTR_NODEV) as u64;
+
 /// An empty tmpfs; its root has the mode `mode` (octal).
-pub fn tmpfs(plan: &mut Builder<'_>, into: Slot, mode: &CStr) {
+pub fn tmpfs(plan: &mut Builder<'_>, into: Slot, attributes: u64, mode: &[u8]) {
     plan.begin_list(Step::FileSystem {
         into,
-        attributes: u64::from(raw::MOUNT_ATTR_NOSUID | raw::MOUNT_ATTR_NODEV),
+        attributes,
         options: List::EMPTY,
     })
     .string(c"tmpfs")
     .string(c"mode")
-    .string(mode)
+    .joined(&[mode])
     .end();
 }
+
+/// The pod's own devpts (Documentation/filesystems/devpts.rst); group 5 is tty
+/// on every distribution that has one.
+pub const DEVPTS: [&CStr; 7] = [
+    c"devpts",
+    c"mode",
+    c"0620",
+    c"gid",
+    c"5",
+    c"ptmxmode",
+    c"0666",
+];
+/// How it is mounted.
+pub const DEVPTS_ATTRIBUTES: u64 = (raw::MOUNT_ATTR_NOSUID | raw::MOUNT_ATTR_NOEXEC) as u64;
 
 /// Groups first, the user last: it gives the right to set the others away.
 pub fn identity(plan: &mut Builder<'_>, identity: &Identity) {

@@ -247,7 +247,7 @@ where
             };
             lower::check_target(target, target.to_bytes())?;
             if choice.name == Name::Tmpfs {
-                lower::tmpfs(plan, SOURCE, c"0755");
+                lower::tmpfs(plan, SOURCE, lower::DATA, b"0755");
             } else {
                 plan.push(Step::OpenTree {
                     into: SOURCE,

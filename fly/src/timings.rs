@@ -13,6 +13,12 @@ use crate::{
     text::Line,
 };
 
+/// Tag of pid 1's first instruction in the pipe by which pid 1 reports; the other
+/// tags are the numbers of the apps' steps.
+pub const FIRST_INSTRUCTION: u64 = u64::MAX;
+/// Tag of an app's end, as pid 1 learns of it.
+pub const APP_ENDED: u64 = u64::MAX - 1;
+
 /// How the timings are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -136,9 +142,9 @@ impl Report {
         self.finish(end);
     }
 
-    /// All steps of `plan` from number `from` that have a stamp.
-    pub fn steps(&mut self, plan: &Plan<'_>, from: usize, stamps: &[usize], scale: &Scale) {
-        for (step, stamp) in plan.steps().zip(stamps).skip(from) {
+    /// All steps of `plan` that have a stamp.
+    pub fn steps(&mut self, plan: &Plan<'_>, stamps: &[usize], scale: &Scale) {
+        for (step, stamp) in plan.steps().zip(stamps) {
             if *stamp != 0 {
                 self.step(&step, scale.nanoseconds(*stamp as u64));
             }

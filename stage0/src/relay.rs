@@ -3,6 +3,7 @@
 
 use fly::{
     error::{ALL_TEXTS, Error, What},
+    launch,
     sys::{descriptor, signal, wait::End},
 };
 use linux_raw_sys::general as raw;
@@ -40,7 +41,6 @@ impl Terminal {
             master,
             pod,
             input: true,
-            end: None,
         }
         .run();
         caller.restore();
@@ -71,16 +71,6 @@ impl Caller {
         Self { saved }
     }
 
-    fn copy_size(&self, master: BorrowedFd<'_>) {
-        let size = [0, 1]
-            .into_iter()
-            .filter_map(descriptor::borrow)
-            .find_map(|terminal| termios::tcgetwinsize(terminal).ok());
-        if let Some(size) = size {
-            let _ = termios::tcsetwinsize(master, size);
-        }
-    }
-
     fn restore(&self) {
         if let (Some(saved), Some(stdin)) = (&self.saved, descriptor::borrow(0)) {
             let _ = termios::tcsetattr(stdin, OptionalActions::Drain, saved);
@@ -93,7 +83,6 @@ struct Relay<'r> {
     pod: BorrowedFd<'r>,
     /// Standard input has not ended yet.
     input: bool,
-    end: Option<End>,
 }
 
 impl Relay<'_> {
@@ -128,8 +117,7 @@ impl Relay<'_> {
                 self.output()?;
             } else if !pod.is_empty() || !output.is_empty() {
                 // All output is written; what is left is the pod's end.
-                self.end = run::ended(self.pod, WaitIdOptions::empty());
-                return Ok(self.end);
+                return Ok(run::ended(self.pod, WaitIdOptions::empty()));
             }
         }
     }
@@ -141,7 +129,7 @@ impl Relay<'_> {
             let number = info.first_chunk().copied().map_or(0, u32::from_ne_bytes);
             match number {
                 raw::SIGCHLD => {}
-                raw::SIGWINCH => Caller { saved: None }.copy_size(self.master),
+                raw::SIGWINCH => launch::copy_window_size(self.master),
                 number => run::forward(self.pod, number),
             }
         }

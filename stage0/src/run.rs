@@ -6,7 +6,7 @@ use fly::{
     plan::{MAX_STRINGS, Plan, Step},
     sys::{descriptor, signal, wait::End},
     text::Line,
-    timings::{Format, Moment, Report, Scale},
+    timings::{APP_ENDED, FIRST_INSTRUCTION, Format, Moment, Report, Scale},
 };
 use linux_raw_sys::general as raw;
 use rustix::{
@@ -30,20 +30,19 @@ pub fn run<'a, I>(
     let (words, stamps) = words
         .split_at_mut_checked(MAX_STRINGS + 2)
         .unwrap_or_default();
-    let timing = options.timings.map(|format| (format, Moment::now()));
+    let times = options.timings.map(|format| Times {
+        format,
+        from: Moment::now(),
+        cycles,
+        caller,
+    });
     let report = |stamps: &[usize]| {
-        if let Some((format, from)) = timing {
-            let times = Times {
-                format,
-                from,
-                cycles,
-                caller,
-            };
+        if let Some(times) = &times {
             times.report(&plan, stamps, None);
         }
     };
     let mut launcher = Launcher::<true>::new(plan, words, room);
-    if timing.is_some() {
+    if times.is_some() {
         launcher.stamp_into(stamps);
         launcher.before_exec(&report);
     }
@@ -61,13 +60,7 @@ pub fn run<'a, I>(
         None => wait(child.pidfd.as_fd()),
     };
     let reaped = fly::sys::arch::cycles();
-    if let (Some((format, from)), Some(pipe)) = (timing, pipe) {
-        let times = Times {
-            format,
-            from,
-            cycles,
-            caller,
-        };
+    if let (Some(times), Some(pipe)) = (&times, pipe) {
         times.report(&plan, launcher.stamps(), Some((&pipe, reaped)));
     }
     match end {
@@ -102,7 +95,7 @@ impl Times {
         let scale = Scale::new(self.from, Moment::now());
         let start = scale.nanoseconds(self.cycles);
         let mut report = Report::new(self.format, NAME, start, self.caller);
-        report.steps(plan, 0, stamps, &scale);
+        report.steps(plan, stamps, &scale);
         if let Some((pipe, reaped)) = pod {
             inside(&mut report, plan, pipe, &scale);
             report.named("end of the pod", scale.nanoseconds(reaped));
@@ -159,8 +152,8 @@ fn inside(report: &mut Report, plan: &Plan<'_>, pipe: &OwnedFd, scale: &Scale) {
         };
         let (tag, end) = (number(0), scale.nanoseconds(number(8)));
         match tag {
-            u64::MAX => report.named("exec of pid 1", end),
-            tag if tag == u64::MAX - 1 => report.named("run of the app", end),
+            FIRST_INSTRUCTION => report.named("exec of pid 1", end),
+            APP_ENDED => report.named("run of the app", end),
             tag => {
                 let index = usize::try_from(tag).unwrap_or(usize::MAX);
                 if let Some(step) = plan.steps().nth(before.saturating_add(index)) {

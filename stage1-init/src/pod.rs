@@ -108,8 +108,12 @@ fn start_app<'p>(
 ) -> Result<App, Error<'p>> {
     let mut failure = Some(Error::new(What::Start, c"an app", Why::Killed));
     // Where the app's steps begin in the plan: before them are those of the
-    // apps before it.
-    let first = plan.steps().count().saturating_sub(steps.clone().count());
+    // apps before it. Only time stamps are told by number.
+    let first = if stamps.are_wanted() {
+        plan.steps().count().saturating_sub(steps.clone().count())
+    } else {
+        0
+    };
     // Most programs have few arguments and variables: their pointers are on the
     // stack, which is there already, and cost no page fault.
     let mut few = [0; FEW];

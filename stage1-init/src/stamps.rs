@@ -1,12 +1,10 @@
 //! Time stamps for `stage0 run --timings`: pid 1 reads the cycle counter and
 //! reports it through a pipe, if it was given one.
 
-use fly::sys::{arch, descriptor, entry::Strings};
-
-/// Tag of pid 1's first instruction.
-pub const FIRST_INSTRUCTION: u64 = u64::MAX;
-/// Tag of an app's end, as pid 1 learns of it.
-pub const APP_ENDED: u64 = u64::MAX - 1;
+use fly::{
+    sys::{arch, descriptor, entry::Strings},
+    timings::FIRST_INSTRUCTION,
+};
 
 /// Where stamps go, if anywhere.
 #[derive(Debug)]
@@ -23,6 +21,11 @@ impl Stamps {
         let stamps = Self { pipe };
         stamps.send(FIRST_INSTRUCTION, cycles);
         stamps
+    }
+
+    /// Whether anybody wants stamps.
+    pub fn are_wanted(&self) -> bool {
+        self.pipe.is_some()
     }
 
     /// The counter, if anybody wants it.

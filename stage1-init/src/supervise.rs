@@ -7,13 +7,14 @@ use fly::{
         signal, time,
         wait::{self, End},
     },
+    timings::APP_ENDED,
 };
 use linux_raw_sys::general as raw;
 use rustix::io::Errno;
 
-use crate::stamps::{APP_ENDED, Stamps};
+use crate::stamps::Stamps;
 
-const NANOSECONDS: u64 = 1_000_000;
+const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 
 /// One app, as pid 1 knows it.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +158,9 @@ impl Pod {
     fn stop(&mut self) {
         self.stopping = true;
         let longest = self.running().map(|app| app.deadline).max().unwrap_or(0);
-        self.kill_at = Some(time::monotonic().saturating_add(longest.saturating_mul(NANOSECONDS)));
+        self.kill_at = Some(
+            time::monotonic().saturating_add(longest.saturating_mul(NANOSECONDS_PER_MILLISECOND)),
+        );
         for app in self.running() {
             app.send(app.stop_signal);
         }

@@ -191,8 +191,11 @@ fn program<'p>(arguments: u64, strings: List<'p>, words: &mut [usize]) -> Error<
     search(name, path, list, variables)
 }
 
-/// Where programs are looked for if the environment has no PATH.
-pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The variable that says where programs are looked for, if nobody has set it.
+pub const DEFAULT_PATH_VARIABLE: &CStr =
+    c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Its value.
+const DEFAULT_PATH: &[u8] = DEFAULT_PATH_VARIABLE.to_bytes().split_at(b"PATH=".len()).1;
 
 /// As execvp(3): a program that may not be executed is remembered, the search
 /// goes on.

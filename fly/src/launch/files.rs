@@ -118,7 +118,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         options: List<'p>,
     ) -> Result<(), Error<'p>> {
         let name = options.first();
-        let made = make_file_system(attributes, options)
+        let made = make_file_system(attributes, &mut options.iter())
             .map_err(|errno| explain::file_system(name, errno))?;
         self.put(into, made);
         Ok(())
@@ -166,7 +166,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     ) -> Result<(), Error<'p>> {
         let first = move_by_path(self.get(slot)?, self.get(under)?, name);
         let Err(errno) = first else { return Ok(()) };
-        if errno == Errno::NOENT && flags & Step::CREATE_DIRECTORY != 0 {
+        if errno == Errno::NOENT && flags & Step::CREATE != 0 {
             fs::mkdirat(self.get(under)?, name, Mode::from_raw_mode(0o755))
                 .map_err(|errno| explain::missing_mount_point(name, errno))?;
             if !self.note(under, name.to_bytes(), false) {
@@ -242,7 +242,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
 
     /// What a missing mount point has to be: as what is mounted on it.
     fn missing(&self, slot: Slot, flags: u16) -> Result<walk::Missing, Error<'p>> {
-        if flags & Step::CREATE_DIRECTORY == 0 {
+        if flags & Step::CREATE == 0 {
             return Ok(walk::Missing::Refuse);
         }
         let source = fs::fstat(self.get(slot)?)
@@ -396,11 +396,15 @@ fn mode_of(mode: u64) -> Mode {
 }
 
 /// fsopen, one fsconfig an option, fsmount (fsopen(2), Linux 5.2): a file
-/// system that is mounted nowhere yet.
+/// system that is mounted nowhere yet. `texts` are its type, then pairs of
+/// option and value.
 #[inline(never)]
-pub(super) fn make_file_system(attributes: u64, options: List<'_>) -> Result<OwnedFd, Errno> {
-    let context = mount::fsopen(options.first(), FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let mut texts = options.iter().skip(1);
+pub(super) fn make_file_system(
+    attributes: u64,
+    texts: &mut dyn Iterator<Item = &CStr>,
+) -> Result<OwnedFd, Errno> {
+    let name = texts.next().unwrap_or_default();
+    let context = mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
     while let (Some(key), Some(value)) = (texts.next(), texts.next()) {
         if value.is_empty() {
             mount::fsconfig_set_flag(context.as_fd(), key)?;
@@ -417,32 +421,9 @@ pub(super) fn make_file_system(attributes: u64, options: List<'_>) -> Result<Own
     )
 }
 
-/// The pod's own devpts (Documentation/filesystems/devpts.rst); group 5 is tty
-/// on every distribution that has one.
-pub(super) fn make_devpts() -> Result<OwnedFd, Errno> {
-    make(
-        c"devpts",
-        &[(c"mode", c"0620"), (c"gid", c"5"), (c"ptmxmode", c"0666")],
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    )
-}
-
 /// A small tmpfs that is mounted nowhere.
 pub(super) fn make_tmpfs() -> Result<OwnedFd, Errno> {
-    make(c"tmpfs", &[(c"mode", c"0700")], MountAttrFlags::empty())
-}
-
-fn make(
-    name: &CStr,
-    options: &[(&CStr, &CStr)],
-    attributes: MountAttrFlags,
-) -> Result<OwnedFd, Errno> {
-    let context = mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (key, value) in options {
-        mount::fsconfig_set_string(context.as_fd(), *key, *value)?;
-    }
-    mount::fsconfig_create(context.as_fd())?;
-    mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    make_file_system(0, &mut [c"tmpfs", c"mode", c"0700"].into_iter())
 }
 
 /// Mounts at a path below `under` that is ours, such as one of our own procfs.

@@ -17,7 +17,7 @@ mod root;
 mod walk;
 
 pub use explain::interpreter;
-pub use process::{PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, supervise};
+pub use process::{PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, supervise};
 
 use rustix::{
     fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd},
@@ -325,7 +325,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
             },
             Seal { into, path } => self.seal(into, path),
             Watch { into } => self.watch(into),
-            OpenCgroup { into, path } => self.open_cgroup(into, path),
+            OpenCgroup { into, path } => self.open_directory(into, path),
             Stamps { reader, writer } => self.stamps_pipe(reader, writer),
             Terminal {
                 devpts,

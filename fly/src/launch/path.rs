@@ -2,11 +2,14 @@
 
 use core::ffi::CStr;
 
-use rustix::io::Errno;
+use rustix::{
+    fd::{AsRawFd, BorrowedFd},
+    io::Errno,
+};
 
 use crate::{
     plan::MAX_PATH,
-    text::{copy, split},
+    text::{Digits, copy, split},
 };
 
 /// What does not fit is refused. The buffer is a page: it belongs into functions
@@ -29,6 +32,13 @@ impl Path {
         let mut path = Self::new();
         path.append(parts)?;
         Ok(path)
+    }
+
+    /// `prefix` and the number of `descriptor`: its link in a folder of
+    /// /proc/self.
+    pub fn of_descriptor(prefix: &[u8], descriptor: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let number = u64::from(descriptor.as_raw_fd().unsigned_abs());
+        Self::of(&[prefix, Digits::new(number, 10).as_bytes()])
     }
 
     #[inline(never)]

@@ -11,9 +11,10 @@ use rustix::{
     process::{self, WaitId, WaitIdOptions},
 };
 
-use super::{Launcher, explain, files};
+use super::{Launcher, app, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
+    lower::{DEVPTS, DEVPTS_ATTRIBUTES},
     plan::Slot,
     sys::{
         clone::Child,
@@ -29,6 +30,9 @@ pub const PLAN_DESCRIPTOR: i32 = 3;
 /// The descriptor under which pid 1 reports its time stamps.
 pub const STAMPS_DESCRIPTOR: i32 = 4;
 
+/// The descriptor under which another stage 1 finds the lock.
+const LOCK_DESCRIPTOR: i32 = 4;
+
 /// The largest program that is copied for pid 1.
 const MAX_PROGRAM: u64 = 64 << 20;
 
@@ -42,7 +46,7 @@ const SEALS: SealFlags = SealFlags::SEAL
 
 impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
     pub(super) fn close_inherited(&mut self) -> Result<(), Error<'p>> {
-        match descriptor::close_range(3, u32::MAX, false) {
+        match descriptor::close_range(3, u32::MAX) {
             Err(Errno::NOSYS | Errno::PERM) => {
                 self.fallbacks.close_range = true;
                 close_one_by_one().map_err(|errno| {
@@ -92,14 +96,6 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         Ok(())
     }
 
-    pub(super) fn open_cgroup(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = fs::open(path, flags, Mode::empty())
-            .map_err(|errno| explain::host_path(path, errno))?;
-        self.put(into, directory);
-        Ok(())
-    }
-
     pub(super) fn watch(&mut self, into: Slot) -> Result<(), Error<'p>> {
         let own = process::pidfd_open(process::getpid(), process::PidfdFlags::empty())
             .map_err(|errno| Error::new(What::OpenPidfd, c"the launcher", errno))?;
@@ -142,8 +138,8 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         peer: u64,
     ) -> Result<(), Error<'p>> {
         let failed = |errno| Error::new(What::Open, c"a terminal", errno);
-        let file_system =
-            files::make_devpts().map_err(|errno| explain::file_system(c"devpts", errno))?;
+        let made = files::make_file_system(DEVPTS_ATTRIBUTES, &mut DEVPTS.into_iter());
+        let file_system = made.map_err(|errno| explain::file_system(c"devpts", errno))?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let terminal = fs::openat(&file_system, c"ptmx", flags, Mode::empty()).map_err(failed)?;
         rustix::pty::unlockpt(&terminal).map_err(failed)?;
@@ -152,13 +148,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
             | rustix::pty::OpenptFlags::CLOEXEC;
         let other = rustix::pty::ioctl_tiocgptpeer(&terminal, open).map_err(failed)?;
         // Before anybody uses it, who would be told of the change (SIGWINCH).
-        let size = [0, 1]
-            .into_iter()
-            .filter_map(descriptor::borrow)
-            .find_map(|caller| rustix::termios::tcgetwinsize(caller).ok());
-        if let Some(size) = size {
-            let _ = rustix::termios::tcsetwinsize(&terminal, size);
-        }
+        copy_window_size(terminal.as_fd());
         self.put(devpts, file_system);
         self.put(master, terminal);
         self.put(Slot(u8::try_from(peer).unwrap_or(u8::MAX)), other);
@@ -227,7 +217,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
                     PLAN_VARIABLE,
                     LOCK_VARIABLE,
                     c"STAGE1_INTERFACE=1",
-                    DEFAULT_PATH_VARIABLE,
+                    app::DEFAULT_PATH_VARIABLE,
                 ];
                 let errno = Self::exec_with(&arguments, &environment, |list, variables| {
                     exec::execve(path, list, variables)
@@ -258,7 +248,7 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         fs::seek(&plan, fs::SeekFrom::Start(0))?;
         let lock = lift(lock)?;
         descriptor::duplicate_onto(plan.as_fd(), PLAN_DESCRIPTOR)?;
-        descriptor::duplicate_onto(lock.as_fd(), STAMPS_DESCRIPTOR)?;
+        descriptor::duplicate_onto(lock.as_fd(), LOCK_DESCRIPTOR)?;
         Ok((plan, lock))
     }
 
@@ -284,8 +274,6 @@ const PLAN_VARIABLE: &CStr = c"STAGE1_PLAN_FD=3";
 const OFFSET_VARIABLE: &[u8] = b"STAGE1_PLAN_OFFSET=";
 const STAMPS_VARIABLE: &CStr = c"STAGE1_STAMPS_FD=4";
 const LOCK_VARIABLE: &CStr = c"STAGE1_LOCK_FD=4";
-const DEFAULT_PATH_VARIABLE: &CStr =
-    c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The first descriptor that is in nobody's way.
 const FREE: i32 = 5;
@@ -340,15 +328,15 @@ fn file_on_tmpfs() -> Result<OwnedFd, Errno> {
 }
 
 /// A file that is open for writing can't be executed (ETXTBSY).
+#[cold]
+#[inline(never)]
 fn reopen_read_only(file: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let mut path = [0; 32];
-    let digits = crate::text::Digits::new(u64::from(file.as_raw_fd().unsigned_abs()), 10);
-    let parts = b"/proc/self/fd/".iter().chain(digits.as_bytes());
-    for (place, byte) in path.iter_mut().zip(parts) {
-        *place = *byte;
-    }
-    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::INVAL)?;
-    fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    let path = Path::of_descriptor(b"/proc/self/fd/", file.as_fd())?;
+    fs::open(
+        path.as_c_str(),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 #[cold]
@@ -379,19 +367,30 @@ fn close_one_by_one() -> Result<(), Errno> {
 /// what it runs in the background), and with SIGCHLD ignored no exit code could
 /// be collected.
 pub fn supervise() {
-    signal::set_mask(signal::SUPERVISED);
+    block_signals();
     for ignored in [
         raw::SIGHUP,
         raw::SIGINT,
         raw::SIGQUIT,
         raw::SIGPIPE,
         raw::SIGTERM,
-        raw::SIGCHLD,
         raw::SIGXFSZ,
         // glibc's first internal one, which GNU make leaves ignored.
         32,
     ] {
         signal::set_default(ignored);
+    }
+}
+
+/// Gives the terminal `to` the size of the caller's: that of standard input, or
+/// of standard output.
+pub fn copy_window_size(to: BorrowedFd<'_>) {
+    let size = [0, 1]
+        .into_iter()
+        .filter_map(descriptor::borrow)
+        .find_map(|caller| rustix::termios::tcgetwinsize(caller).ok());
+    if let Some(size) = size {
+        let _ = rustix::termios::tcsetwinsize(to, size);
     }
 }
 

@@ -5,14 +5,14 @@ use core::ffi::CStr;
 
 use linux_raw_sys::general as raw;
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{self, Mode, OFlags},
     io::Errno,
     mount::{MountFlags, mount_remount},
 };
 
 use super::path::Path;
-use crate::text::{Digits, decimal, each_line, split};
+use crate::text::{decimal, each_line, split};
 
 /// Attributes (MOUNT_ATTR_*) that a mount still has to be given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,18 +102,13 @@ static OPTIONS: [(&str, MountFlags, u32); 7] = [
 
 /// By descriptor, through the host's procfs, so that no path is walked again.
 fn remount_descriptor(mount: BorrowedFd<'_>, flags: MountFlags) -> Result<(), Errno> {
-    let path = descriptor_path(b"/proc/self/fd/", mount)?;
+    let path = Path::of_descriptor(b"/proc/self/fd/", mount)?;
     mount_remount(path.as_c_str(), flags, c"")
-}
-
-fn descriptor_path(prefix: &[u8], descriptor: BorrowedFd<'_>) -> Result<Path, Errno> {
-    let number = u64::from(descriptor.as_raw_fd().unsigned_abs());
-    Path::of(&[prefix, Digits::new(number, 10).as_bytes()])
 }
 
 /// The mount that a descriptor is on (proc_pid_fdinfo(5), `mnt_id`).
 fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
-    let path = descriptor_path(b"/proc/self/fdinfo/", mount)?;
+    let path = Path::of_descriptor(b"/proc/self/fdinfo/", mount)?;
     let file = open_to_read(path.as_c_str())?;
     let mut id = None;
     each_line(file.as_fd(), &mut [0; 512], &mut |line| {

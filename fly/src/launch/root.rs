@@ -6,14 +6,11 @@ use rustix::{
     fd::AsFd,
     fs::{self, Mode, OFlags},
     io::Errno,
-    mount::{
-        self, FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
-        UnmountFlags,
-    },
+    mount::{self, MountPropagationFlags, MoveMountFlags, UnmountFlags},
     process,
 };
 
-use super::{Launcher, explain};
+use super::{Launcher, explain, files};
 use crate::{
     error::{Advice, Error, What, Why},
     plan::Slot,
@@ -105,20 +102,16 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
         )?;
         process::fchdir(layer)?;
-        let context = mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        for (key, value) in [
-            (c"lowerdir", c"lower"),
-            (c"upperdir", c"upper"),
-            (c"workdir", c"work"),
-        ] {
-            mount::fsconfig_set_string(context.as_fd(), key, value)?;
-        }
-        mount::fsconfig_create(context.as_fd())?;
-        mount::fsmount(
-            context.as_fd(),
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::from_bits_retain(u32::try_from(attributes).map_err(|_| Errno::INVAL)?),
-        )
+        let texts = [
+            c"overlay",
+            c"lowerdir",
+            c"lower",
+            c"upperdir",
+            c"upper",
+            c"workdir",
+            c"work",
+        ];
+        files::make_file_system(attributes, &mut texts.into_iter())
     }
 
     /// Makes `root` the root of all and lets go of the old one: one unmount of

@@ -105,7 +105,7 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         } => {
             slot(line, mount).text(" at ").quoted(target.to_bytes());
             slot(line.text(" of "), under);
-            if flags & (Step::CREATE_DIRECTORY | Step::CREATE_FILE) != 0 {
+            if flags & Step::CREATE != 0 {
                 line.text(" (made if missing)");
             }
         }

@@ -243,8 +243,7 @@ steps! {
     /// Makes a file system: its type, then pairs of option and value.
     FileSystem = 28 "mount" Pod { slot into, number attributes, list options }
     /// Mounts `mount` at `target`, walked inside the directory `under`; flags:
-    /// [`Step::NO_FOLLOW`], [`Step::CREATE_DIRECTORY`], [`Step::CREATE_FILE`],
-    /// [`Step::CLOSE`].
+    /// [`Step::NO_FOLLOW`], [`Step::CREATE`], [`Step::CLOSE`].
     Attach = 29 "attach" Pod { slot mount, other under, flags flags, text target }
     /// Makes a directory with this mode in `under`.
     Directory = 30 "mkdir" Pod { slot under, number mode, text name }
@@ -321,10 +320,8 @@ impl Step<'_> {
     pub const RECURSIVE: u16 = 1;
     /// The target is one name, and not a symbolic link.
     pub const NO_FOLLOW: u16 = 2;
-    /// A missing target is made, as a directory.
-    pub const CREATE_DIRECTORY: u16 = 4;
-    /// A missing target is made, as an empty file.
-    pub const CREATE_FILE: u16 = 8;
+    /// A missing target is made, as what is mounted on it: a directory or a file.
+    pub const CREATE: u16 = 4;
     /// The mount's slot is closed afterwards.
     pub const CLOSE: u16 = 16;
     /// Standard input is the app's controlling terminal.

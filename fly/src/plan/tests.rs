@@ -25,7 +25,7 @@ fn build(arena: &mut [u8]) -> Plan<'_> {
         .push(Step::Attach {
             mount: Slot(1),
             under: Slot(0),
-            flags: Step::CREATE_DIRECTORY | Step::CLOSE,
+            flags: Step::CREATE | Step::CLOSE,
             target: c"/tmp",
         })
         .push(Step::Chroot { root: Slot(0) })

@@ -56,21 +56,17 @@ pub fn borrow(number: RawFd) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// include/uapi/linux/close_range.h (Linux 5.11); not in linux-raw-sys.
-const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
-
-/// `close_range(first, last, flags)` (Linux 5.9).
+/// `close_range(first, last, 0)` (Linux 5.9).
 ///
 /// # Errors
 /// ENOSYS, EPERM where the call is missing or refused.
-pub fn close_range(first: u32, last: u32, cloexec: bool) -> Result<(), Errno> {
-    let flags = if cloexec { CLOSE_RANGE_CLOEXEC } else { 0 };
+pub fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: no pointers. Closing descriptors that somebody owns is a bug of
     // the caller's, seen as EBADF, not a memory error.
     result(unsafe {
         arch::syscall(
             raw::__NR_close_range,
-            [first as usize, last as usize, flags as usize, 0, 0, 0],
+            [first as usize, last as usize, 0, 0, 0, 0],
         )
     })
     .map(drop)

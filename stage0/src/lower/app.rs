@@ -139,8 +139,7 @@ where
             _ => b"/root",
         };
         if !self.is_set(b"PATH")? {
-            self.plan
-                .joined(&[b"PATH=", fly::launch::app::DEFAULT_PATH]);
+            self.plan.string(fly::launch::app::DEFAULT_PATH_VARIABLE);
         }
         if !self.is_set(b"HOME")? {
             self.plan.joined(&[b"HOME=", home]);

@@ -2,7 +2,10 @@
 
 use core::ffi::CStr;
 
-use fly::plan::{List, Slot, Step};
+use fly::{
+    lower as common,
+    plan::{List, Step},
+};
 
 use super::{
     DEV, LAYER, Lowering, NODEV, NOEXEC, NOSUID, PEER, PROC, PTS, RDONLY, ROOT, SHM, SYS, names,
@@ -63,7 +66,7 @@ where
             attributes |= RDONLY;
         }
         if self.options.ephemeral {
-            self.tmpfs(LAYER, NOSUID);
+            common::tmpfs(self.plan, LAYER, NOSUID, b"0755");
             self.plan.push(Step::Overlay {
                 into: ROOT,
                 layer: LAYER,
@@ -85,7 +88,7 @@ where
         let own = |into, target| Step::Attach {
             mount: into,
             under: ROOT,
-            flags: Step::NO_FOLLOW | Step::CREATE_DIRECTORY,
+            flags: Step::NO_FOLLOW | Step::CREATE,
             target,
         };
         let plan = &mut *self.plan;
@@ -126,24 +129,11 @@ where
         }
     }
 
-    pub(super) fn tmpfs(&mut self, into: Slot, attributes: u64) {
-        self.plan
-            .begin_list(Step::FileSystem {
-                into,
-                attributes,
-                options: List::EMPTY,
-            })
-            .string(c"tmpfs")
-            .string(c"mode")
-            .string(c"0755")
-            .end();
-    }
-
     /// One tmpfs serves for /dev, /dev/shm and the covers of what is masked: a
     /// file system costs 13 µs, a clone of a directory 3. The covers lie below
     /// the mount point of devpts, which hides them from the pod.
     pub(super) fn dev(&mut self) {
-        self.tmpfs(DEV, NOSUID | NOEXEC);
+        common::tmpfs(self.plan, DEV, NOSUID | NOEXEC, b"0755");
         let confined = !self.options.insecure;
         let plan = &mut *self.plan;
         for (name, device) in DEVICES {
@@ -182,7 +172,7 @@ where
         plan.push(Step::Attach {
             mount: DEV,
             under: ROOT,
-            flags: Step::NO_FOLLOW | Step::CREATE_DIRECTORY,
+            flags: Step::NO_FOLLOW | Step::CREATE,
             target: c"dev",
         });
     }
@@ -193,21 +183,10 @@ where
         if !terminal {
             let step = plan.begin_list(Step::FileSystem {
                 into: PTS,
-                attributes: NOSUID | NOEXEC,
+                attributes: common::DEVPTS_ATTRIBUTES,
                 options: List::EMPTY,
             });
-            names(
-                step,
-                &[
-                    c"devpts",
-                    c"mode",
-                    c"0620",
-                    c"gid",
-                    c"5",
-                    c"ptmxmode",
-                    c"0666",
-                ],
-            );
+            names(step, &common::DEVPTS);
         }
         plan.push(Step::Bind {
             into: SHM,

@@ -8,7 +8,7 @@ use fly::{
     plan::{List, Slot, Step},
 };
 
-use super::{Lowering, NODEV, NOSUID, RDONLY, ROOT, SOURCE};
+use super::{Lowering, RDONLY, ROOT, SOURCE};
 use crate::{
     options::Choice,
     volume::{self, Kind, Mount, Short, Volume},
@@ -31,7 +31,7 @@ where
             match choice {
                 Choice::Tmpfs(target) => {
                     common::check_target(target, target.to_bytes())?;
-                    common::tmpfs(self.plan, SOURCE, c"1777");
+                    common::tmpfs(self.plan, SOURCE, common::DATA, b"1777");
                     common::attach(self.plan, SOURCE, ROOT, target.to_bytes());
                 }
                 Choice::Volume(text) if volume::is_short(text) => {
@@ -72,14 +72,17 @@ where
             Kind::Host => self.open(volume.source, volume.recursive, attributes),
             Kind::Empty => {
                 let slot = Slot(EMPTY.saturating_add(u8::try_from(empty).unwrap_or(u8::MAX)));
-                if self.is_first_mount(text, mount.volume)? {
+                if self
+                    .first_mount_of(mount.volume)?
+                    .is_some_and(|first| core::ptr::eq(first, text))
+                {
                     self.first_mount(slot, &volume, &mount, read_only);
                     return Ok(());
                 }
                 self.plan.push(Step::Bind {
                     into: SOURCE,
                     under: slot,
-                    attributes: attributes | NOSUID | NODEV,
+                    attributes: attributes | common::DATA,
                     name: c".",
                 });
             }
@@ -92,20 +95,12 @@ where
     /// by the others: before Linux 6.15 only what is mounted can be cloned. If
     /// the first is read-only, a read-only clone covers it.
     fn first_mount(&mut self, slot: Slot, volume: &Volume<'_>, mount: &Mount<'_>, read_only: bool) {
+        common::tmpfs(self.plan, slot, common::DATA, volume.mode);
         self.plan
-            .begin_list(Step::FileSystem {
-                into: slot,
-                attributes: NOSUID | NODEV,
-                options: List::EMPTY,
-            })
-            .string(c"tmpfs")
-            .string(c"mode")
-            .joined(&[volume.mode])
-            .end()
             .begin_list(Step::Attach {
                 mount: slot,
                 under: ROOT,
-                flags: Step::CREATE_DIRECTORY,
+                flags: Step::CREATE,
                 target: c"",
             })
             .joined(&[mount.target])
@@ -140,17 +135,18 @@ where
         Ok(None)
     }
 
-    fn is_first_mount(&self, this: &CStr, name: &[u8]) -> Result<bool, Error<'a>> {
+    /// The first mount of the volume `name`.
+    fn first_mount_of(&self, name: &[u8]) -> Result<Option<&'a CStr>, Error<'a>> {
         let mut choices = self.options.choices.clone();
         while let Some(choice) = choices.take()? {
             match choice {
                 Choice::Mount(text) if Mount::parse(text)?.volume == name => {
-                    return Ok(core::ptr::eq(text, this));
+                    return Ok(Some(text));
                 }
                 _ => {}
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Names are unique, every volume is mounted, and there are not too many.
@@ -182,21 +178,10 @@ where
                     _ => {}
                 }
             }
-            if !self.is_mounted(volume.name)? {
+            if self.first_mount_of(volume.name)?.is_none() {
                 return failed(Why::NotMounted);
             }
         }
         Ok(())
-    }
-
-    fn is_mounted(&self, name: &[u8]) -> Result<bool, Error<'a>> {
-        let mut choices = self.options.choices.clone();
-        while let Some(choice) = choices.take()? {
-            match choice {
-                Choice::Mount(text) if Mount::parse(text)?.volume == name => return Ok(true),
-                _ => {}
-            }
-        }
-        Ok(false)
     }
 }
