@@ -8,7 +8,10 @@ use std::{
     env,
     ffi::OsString,
     fs, io,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::{
+        fs::PermissionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -182,6 +185,9 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
     remove_stale();
     let folder = env::temp_dir().join(format!("{FOLDER}{}", std::process::id()));
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let programs = copy_programs(&folder).map_err(|error| format!("can't copy: {error}"))?;
+    // As above.
+    sys::set_environment(PROGRAMS, programs.as_os_str());
     run_all(suite, &jobs, options.jobs, &folder, &counts);
     let removed = fs::remove_dir_all(&folder);
     let (passed, failed, skipped) = counts.read();
@@ -196,6 +202,27 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
     Ok(i32::from(!good))
 }
 
+/// The programs under test.
+const PROGRAM_NAMES: [&str; 4] = ["fly", "stage1-init", "stage0", "probe"];
+
+/// Copies the programs to where every user can reach them: a checkout may lie in
+/// a directory that only its owner may enter, and some tests start them as
+/// somebody else.
+fn copy_programs(folder: &Path) -> io::Result<PathBuf> {
+    let open = || fs::Permissions::from_mode(0o755);
+    let from = PathBuf::from(env::var_os(PROGRAMS).expect("it was checked"));
+    let to = folder.join("programs");
+    fs::create_dir(&to)?;
+    for path in [folder, &to] {
+        fs::set_permissions(path, open())?;
+    }
+    for name in PROGRAM_NAMES {
+        fs::copy(from.join(name), to.join(name))?;
+        fs::set_permissions(to.join(name), open())?;
+    }
+    Ok(to)
+}
+
 /// Root and the four programs: the tests start pods, and a suite that skips
 /// everything for want of them would be a suite that passes.
 fn check_machine() -> Result<(), String> {
@@ -208,7 +235,7 @@ fn check_machine() -> Result<(), String> {
         .ok_or(
             "KICKSTAGE_BIN is not set to the absolute path of target/release (run `make test`)",
         )?;
-    for program in ["fly", "stage1-init", "stage0", "probe"] {
+    for program in PROGRAM_NAMES {
         let path = folder.join(program);
         if !path.is_file() {
             return Err(format!("{} is missing (run `make test`)", path.display()));
