@@ -177,6 +177,8 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
         return Ok(0);
     }
     check_machine()?;
+    // Roots are for all users, whatever the caller's habit is.
+    sys::mask(0o022);
     let cache = env::var_os(CACHE).map_or_else(|| PathBuf::from(suite.target), PathBuf::from);
     // SAFETY of the environment: no thread runs yet.
     sys::set_environment(CACHE, cache.as_os_str());
