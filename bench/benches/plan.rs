@@ -39,6 +39,7 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
     let host = Host {
         random: [7; 16],
         terminal: false,
+        session: false,
         stage1_init: c"/usr/libexec/kickstage/stage1-init",
         groups: false,
         inheritable: false,

@@ -337,6 +337,12 @@ impl<'a> Error<'a> {
         }
     }
 
+    /// Whether this is the advice that it gives.
+    #[must_use]
+    pub fn advises(&self, advice: Advice) -> bool {
+        self.code >> 24 == advice as u32
+    }
+
     /// The kernel's answer, if that is the cause.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {

@@ -12,6 +12,8 @@ mod run;
 mod stage1;
 pub mod volume;
 
+use core::ffi::CStr;
+
 use fly::{
     error::{ALL_TEXTS, Advice, Error, FAILURE, What, Why},
     launch::ROOM,
@@ -19,7 +21,9 @@ use fly::{
     sys::{descriptor, entry::Start},
 };
 
-use options::Options;
+use rustix::io::Errno;
+
+use options::{Options, Stage1};
 
 /// The program's name in messages.
 pub const NAME: &str = "stage0";
@@ -39,53 +43,72 @@ pub fn main(start: Start) -> i32 {
     // The program's own name.
     let _ = arguments.next();
     let command = arguments.next().unwrap_or(c"help");
-    let done = match command.to_bytes() {
+    match command.to_bytes() {
         b"run" | b"plan" => match options::parse(arguments) {
             Ok(Some(options)) => pod(&options, command == c"plan", start),
-            Ok(None) => return print(HELP),
-            Err(error) => Err(error),
+            Ok(None) => print(HELP),
+            Err(error) => fail(error),
         },
-        b"help" | b"--help" | b"-h" => return print(HELP),
+        b"help" | b"--help" | b"-h" => print(HELP),
         b"version" | b"--version" | b"-V" => {
-            return print(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n"));
+            print(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         _ => {
-            Err(Error::new(What::ReadCommand, command, Why::NoSuchCommand).advice(Advice::SeeHelp))
-        }
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            error.print(NAME, ALL_TEXTS);
-            FAILURE
+            fail(Error::new(What::ReadCommand, command, Why::NoSuchCommand).advice(Advice::SeeHelp))
         }
     }
 }
 
-fn pod<'a, I>(options: &Options<'a, I>, print_only: bool, start: Start) -> Result<i32, Error<'a>>
+/// Starts the pod, or prints its plan.
+fn pod<'a, I>(options: &Options<'a, I>, print_only: bool, mut start: Start) -> i32
 where
-    I: Iterator<Item = &'a core::ffi::CStr> + Clone,
+    I: Iterator<Item = &'a CStr> + Clone,
 {
-    let Start {
-        environment,
-        path: executed,
-        random,
-        cycles,
-        bytes,
-        words,
-        ..
-    } = start;
     // On the stack, which is there already: no page fault.
     let mut path = [0; stage1::MAX_NAME];
-    let (room, bytes) = bytes.split_at_mut_checked(ROOM).unwrap_or_default();
-    let mut stage1 = stage1::Name::new(&mut path);
+    let called = start.path.filter(|_| !print_only);
+    // Twice at most: stage1-init is not where stage0 was called if that was a
+    // link, or a descriptor.
+    for executed in [called, None] {
+        let mut stage1 = stage1::Name::new(&mut path);
+        let done = match stage1.find(options, executed) {
+            Ok(path) => attempt(options, print_only, &mut start, path),
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(code) => return code,
+            Err(error) if executed.is_some() && is_elsewhere(options, &error) => {}
+            Err(error) => return fail(error),
+        }
+    }
+    FAILURE
+}
+
+/// Whether `error` says that stage1-init is not where it was looked for first.
+fn is_elsewhere<I>(options: &Options<'_, I>, error: &Error<'_>) -> bool {
+    matches!(options.stage1, Stage1::Init(None))
+        && matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR))
+        && error.advises(Advice::NameStage1)
+}
+
+fn attempt<'e, 'a: 'e, I>(
+    options: &Options<'a, I>,
+    print_only: bool,
+    start: &'e mut Start,
+    stage1_init: &'e CStr,
+) -> Result<i32, Error<'e>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let terminal = relay::Terminal::wanted(options.terminal);
     let host = lower::Host {
-        random,
+        random: start.random,
         terminal,
-        stage1_init: stage1.find(options, executed)?,
+        session: terminal || relay::has_terminal(),
+        stage1_init,
         // The environment may be long: it is read for what is needed only.
-        term: terminal.then(|| environment.value("TERM")).flatten(),
+        term: terminal.then(|| start.environment.value("TERM")).flatten(),
         groups: fly::sys::identity::group_count() != 0,
         inheritable: rustix::thread::capabilities(None)
             .map_or(true, |held| !held.inheritable.is_empty()),
@@ -100,9 +123,14 @@ where
     }
     let caller = options
         .timings
-        .and_then(|_| environment.value("STAGE0_T0"))
+        .and_then(|_| start.environment.value("STAGE0_T0"))
         .and_then(fly::text::decimal);
-    run::run(plan, options, words, room, cycles, caller)
+    run::run(plan, options, start.words, room, start.cycles, caller)
+}
+
+fn fail(error: Error<'_>) -> i32 {
+    error.print(NAME, ALL_TEXTS);
+    FAILURE
 }
 
 fn print(text: &str) -> i32 {

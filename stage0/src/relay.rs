@@ -10,6 +10,7 @@ use linux_raw_sys::general as raw;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsRawFd, BorrowedFd},
+    fs::{self, Mode, OFlags},
     io::Errno,
     process::WaitIdOptions,
     termios::{self, OptionalActions, Termios},
@@ -19,6 +20,17 @@ use crate::{NAME, run};
 
 /// Bytes that are moved at once.
 const CHUNK: usize = 4096;
+
+/// Whether the caller's session may have a controlling terminal: opening its
+/// name says so (ENXIO, tty(4)) for 2 µs. A session of the pod's own costs 8 (it
+/// makes a group of the scheduler's), so it is made only to keep a terminal away.
+pub fn has_terminal() -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    !matches!(
+        fs::open(c"/dev/tty", flags, Mode::empty()),
+        Err(Errno::NXIO)
+    )
+}
 
 /// The terminal of a pod.
 #[derive(Debug)]

@@ -22,8 +22,8 @@ use crate::{NAME, options::Options, relay::Terminal};
 pub fn run<'a, I>(
     plan: Plan<'a>,
     options: &Options<'_, I>,
-    words: &'static mut [usize],
-    room: &'static mut [u8],
+    words: &mut [usize],
+    room: &mut [u8],
     cycles: u64,
     caller: Option<u64>,
 ) -> Result<i32, Error<'a>> {

@@ -32,6 +32,10 @@ impl<'b> Name<'b> {
     /// the running stage0, else in libexec of the same installation. Empty for
     /// the flavours that need none.
     ///
+    /// `executed` is how stage0 was called, which costs nothing to know. Whether
+    /// the program is there is then for the launch to see, which opens it anyway;
+    /// where it is not, without `executed` the kernel is asked for the file.
+    ///
     /// # Errors
     /// Where it is found nowhere.
     pub fn find<'n, 'a: 'n, I>(
@@ -44,14 +48,12 @@ impl<'b> Name<'b> {
             Stage1::Init(None) => {}
             Stage1::Fly | Stage1::Other(_) => return Ok(c""),
         }
-        // As it was called, which costs nothing to know; if that was a link, or a
-        // descriptor, the kernel knows the file.
         if let Some(path) = executed {
             let path = path.to_bytes();
             let beside = folder(path.len(), path);
             if let (Some(place), Some(from)) = (self.bytes.get_mut(..beside), path.get(..beside)) {
                 place.copy_from_slice(from);
-                if beside > 0 && self.exists(beside, b"/stage1-init") {
+                if beside > 0 && self.join(beside, b"/stage1-init") {
                     return Ok(self.as_c_str());
                 }
             }
@@ -75,8 +77,13 @@ impl<'b> Name<'b> {
         Err(Errno::NOENT)
     }
 
-    /// Puts `tail` after the first `length` bytes; whether that can be executed.
+    /// Whether `tail` after the first `length` bytes can be executed.
     fn exists(&mut self, length: usize, tail: &[u8]) -> bool {
+        self.join(length, tail) && fs::access(self.as_c_str(), Access::EXEC_OK).is_ok()
+    }
+
+    /// Puts `tail` after the first `length` bytes, if there is room.
+    fn join(&mut self, length: usize, tail: &[u8]) -> bool {
         let end = length + tail.len();
         let Some(place) = self.bytes.get_mut(length..=end) else {
             return false;
@@ -84,7 +91,7 @@ impl<'b> Name<'b> {
         for (byte, from) in place.iter_mut().zip(tail.iter().chain(&[0])) {
             *byte = *from;
         }
-        fs::access(self.as_c_str(), Access::EXEC_OK).is_ok()
+        true
     }
 
     fn as_c_str(&self) -> &CStr {

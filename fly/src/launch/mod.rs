@@ -236,13 +236,13 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
         self.stamp(number);
         let slots = self.slots;
         let wanted = self.get(cgroup).ok();
-        let child = clone::vfork(namespaces, wanted, |born_inside| {
+        let child = clone::vfork(namespaces, wanted, |birth| {
             let joined = match wanted {
-                Some(cgroup) if !born_inside => process::join(cgroup),
+                Some(cgroup) if !birth.in_cgroup => process::join(cgroup),
                 _ => Ok(()),
             };
             let error = match joined {
-                Ok(()) => self.set_pod_up(number),
+                Ok(()) => self.set_pod_up(number, birth),
                 Err(error) => error,
             };
             self.unmake();
@@ -268,10 +268,14 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     }
 
     /// The child's part: returns only if it failed.
-    fn set_pod_up(&mut self, cloned: usize) -> Error<'p> {
+    fn set_pod_up(&mut self, cloned: usize, birth: &clone::Birth) -> Error<'p> {
         let records = self.plan.steps().records();
         for (number, record) in records.enumerate().skip(cloned + 1) {
-            let done = self.step(&record);
+            let done = if record.is(Kind::DieWithParent) {
+                process::die_with_parent(birth)
+            } else {
+                self.step(&record)
+            };
             self.stamp(number);
             if let Err(error) = done {
                 return error;
@@ -324,7 +328,6 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
                 Ok(())
             },
             Seal { into, path } => self.seal(into, path),
-            Watch { into } => self.watch(into),
             OpenCgroup { into, path } => self.open_directory(into, path),
             Stamps { reader, writer } => self.stamps_pipe(reader, writer),
             Terminal {
@@ -333,8 +336,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
                 peer,
             } => self.open_terminal(devpts, master, peer),
             HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
-            DieWithParent { watch } => self.die_with_parent(watch),
-            Session {} => process::session(),
+            Session { flags } => process::session(flags & Step::NO_TERMINAL != 0),
             Umask { mask } => {
                 process::umask(mask);
                 Ok(())

@@ -4,7 +4,6 @@ use core::ffi::CStr;
 
 use linux_raw_sys::general as raw;
 use rustix::{
-    event::{PollFd, PollFlags, Timespec},
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{self, MemfdFlags, Mode, OFlags, SealFlags},
     io::{self, Errno},
@@ -17,7 +16,7 @@ use crate::{
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
     plan::Slot,
     sys::{
-        clone::Child,
+        clone::{Birth, Child},
         descriptor,
         exec::{self, Pointers},
         signal,
@@ -94,30 +93,6 @@ impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
         };
         self.put(into, copy);
         Ok(())
-    }
-
-    pub(super) fn watch(&mut self, into: Slot) -> Result<(), Error<'p>> {
-        let own = process::pidfd_open(process::getpid(), process::PidfdFlags::empty())
-            .map_err(|errno| Error::new(What::OpenPidfd, c"the launcher", errno))?;
-        self.put(into, own);
-        Ok(())
-    }
-
-    pub(super) fn die_with_parent(&mut self, watch: Slot) -> Result<(), Error<'p>> {
-        let failed = |errno| Error::new(What::Watch, c"the launcher", errno);
-        process::set_parent_process_death_signal(Some(process::Signal::KILL)).map_err(failed)?;
-        // It may have died before: getppid would be 0 either way in a new pid
-        // namespace, a pidfd tells.
-        let launcher = self.get(watch)?;
-        let mut poll = [PollFd::new(&launcher, PollFlags::IN)];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        match rustix::event::poll(&mut poll, Some(&now)).map_err(failed)? {
-            0 => Ok(()),
-            _ => Err(Error::new(What::Start, c"", Why::LauncherGone)),
-        }
     }
 
     pub(super) fn stamps_pipe(&mut self, reader: Slot, writer: Slot) -> Result<(), Error<'p>> {
@@ -405,10 +380,25 @@ pub(super) fn unshare<'p>(namespaces: u64) -> Result<(), Error<'p>> {
     crate::sys::clone::unshare(namespaces).map_err(|errno| explain::clone(namespaces, errno))
 }
 
-pub(super) fn session<'p>() -> Result<(), Error<'p>> {
-    process::setsid()
-        .map(drop)
-        .map_err(|errno| Error::new(What::StartSession, c"", errno))
+/// Its reach begins when the parent may be dead already: see [`Birth`].
+pub(super) fn die_with_parent<'p>(birth: &Birth) -> Result<(), Error<'p>> {
+    process::set_parent_process_death_signal(Some(process::Signal::KILL))
+        .map_err(|errno| Error::new(What::Watch, c"the launcher", errno))?;
+    if birth.parent_lives() {
+        Ok(())
+    } else {
+        Err(Error::new(What::Start, c"", Why::LauncherGone))
+    }
+}
+
+/// `group` asks for a process group only.
+pub(super) fn session<'p>(group: bool) -> Result<(), Error<'p>> {
+    let done = if group {
+        process::setpgid(None, None)
+    } else {
+        process::setsid().map(drop)
+    };
+    done.map_err(|errno| Error::new(What::StartSession, c"", errno))
 }
 
 pub(super) fn umask(mask: u64) {

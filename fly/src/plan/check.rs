@@ -197,11 +197,10 @@ const USES: u8 = Rule::USES;
 const USES_OTHER: u8 = Rule::USES_OTHER;
 
 /// A rule a kind. What does not fit a table is in [`special`].
-static RULES: [Rule; 48] = [
+static RULES: [Rule; 47] = [
     Rule::of(Kind::CloseInherited),
     Rule::of(Kind::Supervise),
     Rule::of(Kind::Seal).slots(FILLS).text(Text::Path),
-    Rule::of(Kind::Watch).slots(FILLS),
     Rule::of(Kind::OpenCgroup).slots(FILLS).text(Text::Path),
     Rule::of(Kind::Stamps).slots(FILLS | Rule::FILLS_OTHER),
     Rule::of(Kind::Terminal).slots(FILLS | Rule::FILLS_OTHER),
@@ -210,7 +209,7 @@ static RULES: [Rule; 48] = [
         .only_first(),
     Rule::of(Kind::Clone).number(Number::Namespaces),
     Rule::of(Kind::Unshare).number(Number::Namespaces),
-    Rule::of(Kind::DieWithParent).slots(USES),
+    Rule::of(Kind::DieWithParent),
     Rule::of(Kind::Session),
     Rule::of(Kind::Private),
     Rule::of(Kind::Umask).number(Number::Mask),

@@ -34,7 +34,6 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
                 into,
             );
         }
-        Step::Watch { into } => arrow(line.text("launcher"), into),
         Step::Stamps { reader, writer } => arrow(slot(line, reader), writer),
         Step::Terminal {
             devpts,
@@ -55,8 +54,15 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
                 slot(line.text("in "), cgroup);
             }
         }
-        Step::DieWithParent { watch } => {
-            slot(line.text("with "), watch);
+        Step::DieWithParent {} => {
+            line.text("with the launcher");
+        }
+        Step::Session { flags } => {
+            line.text(if flags & Step::NO_TERMINAL != 0 {
+                "of the caller, own process group"
+            } else {
+                "own"
+            });
         }
         Step::Umask { mask } | Step::AppUmask { mask } => {
             line.octal(mask);
@@ -218,7 +224,6 @@ fn is_bare(step: &Step<'_>) -> bool {
         step,
         Step::CloseInherited {}
             | Step::Supervise {}
-            | Step::Session {}
             | Step::Private {}
             | Step::Loopback {}
             | Step::NoNewPrivileges {}

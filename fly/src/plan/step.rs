@@ -198,9 +198,6 @@ steps! {
     /// pid 1 is then no file of the host (CVE-2019-5736). Behind the program
     /// follows the apps' part of this plan: one file is cheaper than two.
     Seal = 3 "seal" Launch { slot into, text path }
-    /// Opens a pidfd of the launcher itself, so that its child can tell
-    /// whether it is still alive.
-    Watch = 5 "watch" Launch { slot into }
     /// Makes a pipe through which pid 1 reports its time stamps.
     Stamps = 6 "stamps" Launch { slot reader, other writer }
     /// Makes the pod's devpts file system and opens a terminal of it: its
@@ -223,9 +220,11 @@ steps! {
 
     /// Dies when the launcher dies (PR_SET_PDEATHSIG), and at once if it
     /// already has.
-    DieWithParent = 20 "die" Pod { slot watch }
-    /// Starts a session without a terminal (setsid(2)); CVE-2017-5226.
-    Session = 21 "session" Pod {}
+    DieWithParent = 20 "die" Pod {}
+    /// Starts a session without a terminal (setsid(2)), so that nobody types
+    /// into the caller's (CVE-2017-5226); with [`Step::NO_TERMINAL`] a process
+    /// group only, since the caller's session has none.
+    Session = 21 "session" Pod { flags flags }
     /// Makes all mounts private: nothing done from here on reaches the host.
     Private = 22 "private" Pod {}
     /// Sets the file mode creation mask.
@@ -326,6 +325,8 @@ impl Step<'_> {
     pub const CLOSE: u16 = 16;
     /// Standard input is the app's controlling terminal.
     pub const TERMINAL: u16 = 32;
+    /// There is no controlling terminal to be kept from.
+    pub const NO_TERMINAL: u16 = 64;
     /// No slot at all.
     pub const NO_SLOT: Slot = Slot(u8::MAX);
     /// [`Step::ExecInit`] without a pipe for time stamps.

@@ -8,7 +8,11 @@
 //! caller's there is the guard of the caller's stack.
 
 use super::{arch, result};
-use core::ffi::c_void;
+use core::{
+    ffi::c_void,
+    ptr,
+    sync::atomic::{AtomicU32, Ordering},
+};
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -38,17 +42,40 @@ pub struct Child {
     pub in_cgroup: bool,
 }
 
-/// The child's closure, and whether this attempt starts it in its cgroup.
-struct Body<F> {
-    call: F,
-    in_cgroup: bool,
+/// What a child is told of its birth.
+#[derive(Debug)]
+pub struct Birth {
+    /// Whether it was born in the cgroup that was asked for.
+    pub in_cgroup: bool,
+    /// Becomes 0 when the parent dies.
+    parent: AtomicU32,
 }
 
-extern "C" fn run<F: FnMut(bool) -> i32>(data: *mut c_void) -> i32 {
+impl Birth {
+    /// Whether the parent lives. After PR_SET_PDEATHSIG that leaves no gap: a
+    /// parent that dies later sends the signal. getppid(2) can't tell, which is 0
+    /// in a new pid namespace either way; a pidfd of the parent could, for 4 µs.
+    ///
+    /// When a thread dies whose memory others still use, the kernel writes 0 to
+    /// where set_tid_address(2) has pointed it, and it does so before it sends
+    /// signals to the children (do_exit: exit_mm, then exit_notify).
+    #[must_use]
+    pub fn parent_lives(&self) -> bool {
+        self.parent.load(Ordering::Acquire) != 0
+    }
+}
+
+/// The child's closure, and what it is told.
+struct Body<F> {
+    call: F,
+    birth: Birth,
+}
+
+extern "C" fn run<F: FnMut(&Birth) -> i32>(data: *mut c_void) -> i32 {
     // SAFETY: `vfork` passes a pointer to its closure, which outlives the
     // child's use of it since the caller is suspended meanwhile.
     let body = unsafe { &mut *data.cast::<Body<F>>() };
-    (body.call)(body.in_cgroup)
+    (body.call)(&body.birth)
 }
 
 /// Makes a child with the namespaces `namespaces` (CLONE_NEW* bits) that runs
@@ -65,23 +92,36 @@ extern "C" fn run<F: FnMut(bool) -> i32>(data: *mut c_void) -> i32 {
 /// # Errors
 /// As clone(2): EPERM without CAP_SYS_ADMIN, ENOSPC where a limit of
 /// namespaces is reached, EAGAIN, ENOMEM.
-pub fn vfork<F: FnMut(bool) -> i32>(
+pub fn vfork<F: FnMut(&Birth) -> i32>(
     namespaces: u64,
     cgroup: Option<BorrowedFd<'_>>,
     body: F,
 ) -> Result<Child, Errno> {
     let mut body = Body {
         call: body,
-        in_cgroup: cgroup.is_some(),
+        birth: Birth {
+            in_cgroup: cgroup.is_some(),
+            parent: AtomicU32::new(1),
+        },
     };
-    let data: *mut Body<F> = &raw mut body;
-    let (attempt, other) = (run::<F>, data.cast());
-    match clone3(namespaces, cgroup, attempt, other) {
+    tell_death_to(body.birth.parent.as_ptr());
+    let child = vfork_with(namespaces, cgroup, &mut body);
+    tell_death_to(ptr::null_mut());
+    child
+}
+
+fn vfork_with<F: FnMut(&Birth) -> i32>(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    body: &mut Body<F>,
+) -> Result<Child, Errno> {
+    let attempt = run::<F>;
+    match clone3(namespaces, cgroup, attempt, ptr::from_mut(body).cast()) {
         // E2BIG and EINVAL: the structure or the flag is newer than the
         // kernel (5.3 to 5.6). EBADF: not a cgroup v2 directory.
         Err(Errno::INVAL | Errno::TOOBIG | Errno::BADF) if cgroup.is_some() => {
-            body.in_cgroup = false;
-            let other = (&raw mut body).cast();
+            body.birth.in_cgroup = false;
+            let other = ptr::from_mut(body).cast();
             match clone3(namespaces, None, attempt, other) {
                 Err(Errno::NOSYS | Errno::PERM) => clone(namespaces, attempt, other),
                 done => done,
@@ -91,8 +131,8 @@ pub fn vfork<F: FnMut(bool) -> i32>(
         // can't see clone3's flags. EPERM: an old filter, or really no
         // permission: then clone says the same.
         Err(Errno::NOSYS | Errno::PERM) => {
-            body.in_cgroup = false;
-            clone(namespaces, attempt, (&raw mut body).cast())
+            body.birth.in_cgroup = false;
+            clone(namespaces, attempt, ptr::from_mut(body).cast())
         }
         done => done,
     }
@@ -104,11 +144,14 @@ pub fn vfork<F: FnMut(bool) -> i32>(
 ///
 /// # Errors
 /// As clone(2): EAGAIN, ENOMEM.
-pub fn vfork_by_pid<F: FnMut(bool) -> i32>(body: F) -> Result<u32, Errno> {
+pub fn vfork_by_pid<F: FnMut(&Birth) -> i32>(body: F) -> Result<u32, Errno> {
     const FLAGS: u32 = raw::CLONE_VM | raw::CLONE_VFORK | raw::SIGCHLD;
     let mut body = Body {
         call: body,
-        in_cgroup: false,
+        birth: Birth {
+            in_cgroup: false,
+            parent: AtomicU32::new(1),
+        },
     };
     // SAFETY: as in `clone3`; without CLONE_PIDFD the third argument is not
     // looked at.
@@ -121,6 +164,16 @@ pub fn vfork_by_pid<F: FnMut(bool) -> i32>(body: F) -> Result<u32, Errno> {
         )
     })?;
     u32::try_from(pid).map_err(|_| Errno::OVERFLOW)
+}
+
+/// Where the kernel is to write 0 when this thread dies while others use its
+/// memory (set_tid_address(2)); null for nowhere.
+fn tell_death_to(place: *mut u32) {
+    let place = place.expose_provenance();
+    // SAFETY: the kernel writes there only when this thread dies. The caller
+    // points it at a number that lives until the caller has taken this back, and
+    // that nobody but atomic loads looks at.
+    let _ = result(unsafe { arch::syscall(raw::__NR_set_tid_address, [place, 0, 0, 0, 0, 0]) });
 }
 
 /// Moves the calling process into new namespaces (unshare(2), CLONE_NEW* bits).

@@ -24,6 +24,9 @@ pub struct Host<'h> {
     pub random: [u8; 16],
     /// Whether the pod gets a terminal.
     pub terminal: bool,
+    /// Whether the pod needs a session of its own: the caller's may have a
+    /// controlling terminal, or the pod gets one.
+    pub session: bool,
     /// pid 1's program; empty for the flavours that need none.
     pub stage1_init: &'h CStr,
     /// Whether the caller has supplementary groups.
@@ -36,7 +39,6 @@ pub struct Host<'h> {
 
 const INIT: Slot = Slot(1);
 const CGROUP: Slot = Slot(0);
-const LAUNCHER: Slot = Slot(2);
 const STAMPS_READER: Slot = Slot(3);
 const STAMPS_WRITER: Slot = Slot(4);
 const PTS: Slot = Slot(5);
@@ -94,9 +96,13 @@ where
             Stage1::Init(_) => {
                 self.launch();
                 self.namespaces();
-                self.plan
-                    .push(Step::DieWithParent { watch: LAUNCHER })
-                    .push(Step::Session {});
+                self.plan.push(Step::DieWithParent {}).push(Step::Session {
+                    flags: if self.host.session {
+                        0
+                    } else {
+                        Step::NO_TERMINAL
+                    },
+                });
                 self.isolated()?;
                 self.init();
             }
@@ -111,13 +117,10 @@ where
 
     /// What the launcher prepares before the pod's first process exists.
     fn launch(&mut self) {
-        self.plan
-            .push(Step::Supervise {})
-            .push(Step::Seal {
-                into: INIT,
-                path: self.host.stage1_init,
-            })
-            .push(Step::Watch { into: LAUNCHER });
+        self.plan.push(Step::Supervise {}).push(Step::Seal {
+            into: INIT,
+            path: self.host.stage1_init,
+        });
         if self.options.timings.is_some() {
             self.plan.push(Step::Stamps {
                 reader: STAMPS_READER,

@@ -18,7 +18,8 @@ floor::main!(main);
 struct Pod {
     arguments: sys::Vector,
     init: sys::Fd,
-    watch: sys::Fd,
+    /// The kernel writes 0 here when the launcher dies.
+    launcher: u32,
 }
 
 const NAMESPACES: u32 =
@@ -31,11 +32,14 @@ unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
         arguments,
         // SAFETY: the program's own name is the first argument.
         init: unsafe { sealed::program(*arguments) },
-        watch: sys::pidfd_of_self(),
+        launcher: 1,
     };
+    sys::no_terminal();
+    confine::tell_death_to(&raw mut pod.launcher);
     let mut pidfd = -1;
     // SAFETY: `set_up` does not return and writes only to its own frames.
     unsafe { process::vfork(NAMESPACES, Some(&mut pidfd), set_up, (&raw mut pod).cast()) };
+    confine::tell_death_to(core::ptr::null_mut());
     signals::wait_for_child();
     process::wait(pidfd)
 }
@@ -43,13 +47,15 @@ unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
 unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
     // SAFETY: `main` passes a `Pod` and waits meanwhile; the harness passes a
     // root and a program.
-    let (pod, rootfs) = unsafe {
+    let (pod, rootfs, launcher) = unsafe {
+        let launcher = &raw const (*pod.cast::<Pod>()).launcher;
         let pod: Pod = pod.cast::<Pod>().read();
         let rootfs = *pod.arguments.add(1);
-        (pod, rootfs)
+        (pod, rootfs, launcher)
     };
-    confine::die_with(pod.watch);
-    sys::session();
+    // SAFETY: as above.
+    unsafe { confine::die_with(launcher) };
+    sys::group();
     sys::make_private();
     process::umask(0);
     // SAFETY: the path is the program's argument.

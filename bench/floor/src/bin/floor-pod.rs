@@ -43,7 +43,7 @@ unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
         let rootfs = *pod.arguments.add(1);
         (pod, rootfs)
     };
-    sys::session();
+    sys::group();
     process::umask(0);
     sys::make_private();
     // SAFETY: the path is the program's argument.
