@@ -50,7 +50,7 @@ def metadata(licence, folder, *dependencies):
 
 def program_samples():
     stage1 = {"stage1-init": GOOD_PROGRAM}
-    yield "size", lambda bad: gates.size({"fly": GOOD_PROGRAM + bytes(32768 if bad else 0)})
+    yield "size", lambda bad: gates.size({"fly": GOOD_PROGRAM + bytes(80 * 1024 if bad else 0)})
     for kind in (DYNAMIC, INTERP):
         yield "static", lambda bad, kind=kind: gates.static({"fly": elf((LOAD, 5), (kind, 4))} if bad else stage1)
     for kind in (LOAD, STACK):

@@ -78,7 +78,7 @@ const FASTER: [Faster; 2] = [
 
 /// Bytes that each program may have, stripped and static.
 const SIZES: [(&str, u64); 3] = [
-    ("fly", 32 << 10),
+    ("fly", 80 << 10),
     ("stage1-init", 48 << 10),
     ("stage0", 160 << 10),
 ];

@@ -26,11 +26,9 @@ pub struct Texts {
 /// How many numbers each of the [`Texts`] has.
 const GROUP: usize = 64;
 
-/// The texts of `fly`.
-pub const FLY_TEXTS: &[Texts] = &[CORE, FLY];
 /// The texts of `stage1-init`.
 pub const INIT_TEXTS: &[Texts] = &[CORE, NO_TEXTS, INIT];
-/// The texts of `stage0`: all.
+/// All texts, those of `fly` and `stage0`.
 pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, INIT, PODS];
 
 const NO_TEXTS: Texts = Texts {

@@ -41,7 +41,7 @@ pub fn run<'a, I>(
             times.report(&plan, stamps, None);
         }
     };
-    let mut launcher = Launcher::<true>::new(plan, words, room);
+    let mut launcher = Launcher::new(plan, words, room);
     if times.is_some() {
         launcher.stamp_into(stamps);
         launcher.before_exec(&report);

@@ -127,7 +127,7 @@ fn start_app<'p>(
                     words = &mut few;
                 }
             }
-            if let Err(error) = app::step::<true>(&record, words) {
+            if let Err(error) = app::step(&record, words) {
                 failure = Some(error);
                 return FAILURE;
             }

@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Error, FAILURE, FLY_TEXTS, What},
+    error::{ALL_TEXTS, Error, FAILURE, What},
     launch::{Launcher, ROOM},
     options::{self, Options, Request},
     plan::{Builder, MAX_BYTES, MAX_STRINGS},
@@ -32,7 +32,7 @@ fn main(start: Start) -> i32 {
         Err(error) => Err(error),
     };
     if let Err(error) = done {
-        error.print("fly", FLY_TEXTS);
+        error.print("fly", ALL_TEXTS);
     }
     FAILURE
 }
@@ -53,7 +53,7 @@ where
     let plan = plan
         .finish()
         .map_err(|problem| Error::new(What::CheckPlan, c"", problem.reason))?;
-    Launcher::<false>::new(plan, words, room).launch().map(drop)
+    Launcher::new(plan, words, room).launch().map(drop)
 }
 
 fn print(text: &str) -> i32 {

@@ -23,15 +23,11 @@ use crate::{
     text::{decimal, holds, split},
 };
 
-/// Carries out one step of an app. `words` is room for exec's pointers; `PODS`
-/// as for [`super::Launcher`].
+/// Carries out one step of an app. `words` is room for exec's pointers.
 ///
 /// # Errors
 /// The step that failed. [`Step::Exec`] returns only if it failed.
-pub fn step<'p, const PODS: bool>(
-    record: &Record<'p>,
-    words: &mut [usize],
-) -> Result<(), Error<'p>> {
+pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p>> {
     match_step!(record {
         // A name: pid 1 reads it, nothing is done.
         App { name } => {
@@ -50,21 +46,8 @@ pub fn step<'p, const PODS: bool>(
             thread::set_thread_res_uid(id, id, id)
                 .map_err(|errno| explain::credentials(What::SetUser, errno))
         },
-        Capabilities { keep } => capabilities::<PODS>(keep),
+        Capabilities { keep } => capabilities(keep),
         Exec { arguments, strings } => Err(program(arguments, strings, words)),
-        _ => {
-            if PODS {
-                pod_step(record)
-            } else {
-                Err(super::out_of_place())
-            }
-        }
-    })
-}
-
-/// What only an app of a pod needs.
-fn pod_step<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
-    match_step!(record {
         // A policy: pid 1 reads it, nothing is done.
         Stop { signal, deadline } => {
             let _ = (signal, deadline);
@@ -151,7 +134,7 @@ pub(super) fn bound<'p>(keep: u64) -> Result<(), Error<'p>> {
 
 /// Permitted and effective become `keep`; inheritable becomes empty, and with
 /// it the ambient set (capabilities(7)).
-fn capabilities<'p, const PODS: bool>(keep: u64) -> Result<(), Error<'p>> {
+fn capabilities<'p>(keep: u64) -> Result<(), Error<'p>> {
     let keep = CapabilitySet::from_bits_retain(keep);
     let sets = |keep| CapabilitySets {
         effective: keep,
@@ -159,9 +142,8 @@ fn capabilities<'p, const PODS: bool>(keep: u64) -> Result<(), Error<'p>> {
         inheritable: CapabilitySet::empty(),
     };
     match thread::set_capabilities(None, sets(keep)) {
-        // Some of them are not held: in a container of somebody else's. `fly`
-        // asks for none.
-        Err(Errno::PERM) if PODS => thread::capabilities(None)
+        // Some of them are not held: in a container of somebody else's.
+        Err(Errno::PERM) => thread::capabilities(None)
             .and_then(|held| thread::set_capabilities(None, sets(keep & held.permitted))),
         done => done,
     }

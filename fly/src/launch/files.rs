@@ -16,7 +16,7 @@ use crate::{
     sys,
 };
 
-impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
+impl<'p> Launcher<'p, '_> {
     pub(super) fn open_directory(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::open(path, flags, Mode::empty())

@@ -112,10 +112,9 @@ pub struct Running {
 /// What is called with the stamps before an exec.
 type Report<'s> = &'s dyn Fn(&[usize]);
 
-/// Walks a plan. Without `PODS` it knows only what one program in one root needs
-/// (`fly`), so that the rest is not linked into it.
+/// Walks a plan.
 #[allow(missing_debug_implementations)]
-pub struct Launcher<'p, 's, const PODS: bool> {
+pub struct Launcher<'p, 's> {
     plan: Plan<'p>,
     /// Descriptor numbers, -1 where there is none. Plain numbers, since the
     /// child of a clone works on this memory with a descriptor table of its
@@ -139,7 +138,7 @@ pub struct Launcher<'p, 's, const PODS: bool> {
     reader: Option<Slot>,
 }
 
-impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
+impl<'p, 's> Launcher<'p, 's> {
     /// A launcher for `plan`; `words` is room for exec's pointers: one a
     /// string of the largest app and two more. `room` is where the names of the
     /// mount points go that it has to make.
@@ -192,10 +191,10 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     #[inline(never)]
     pub fn launch(&mut self) -> Result<Running, Error<'p>> {
         for (number, record) in self.plan.steps().records().enumerate() {
-            if PODS && record.is(Kind::Clone) {
+            if record.is(Kind::Clone) {
                 return self.clone_pod(number, Slot(record.slot), record.number);
             }
-            if let (true, Some(report)) = (PODS && record.is(Kind::Exec), self.before_exec) {
+            if let (true, Some(report)) = (record.is(Kind::Exec), self.before_exec) {
                 report(self.stamps());
             }
             let done = self.step(&record);
@@ -214,9 +213,6 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     }
 
     fn stamp(&mut self, number: usize) {
-        if !PODS {
-            return;
-        }
         if let Some(place) = self
             .stamps
             .as_deref_mut()
@@ -310,13 +306,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
                 target,
             } => self.attach(mount, under, flags, target),
             Chroot { root } => self.chroot(root),
-            _ => {
-                if PODS {
-                    self.pod_step(record)
-                } else {
-                    app::step::<PODS>(record, self.words)
-                }
-            }
+            _ => self.pod_step(record),
         })
     }
 
@@ -385,7 +375,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
                 name,
             } => self.bind(into, under, attributes, name),
             Console { peer, under, name } => self.console(peer, under, name),
-            _ => app::step::<PODS>(record, self.words),
+            _ => app::step(record, self.words),
         })
     }
 
@@ -420,7 +410,7 @@ impl<'p, 's, const PODS: bool> Launcher<'p, 's, PODS> {
     }
 }
 
-impl<const PODS: bool> Drop for Launcher<'_, '_, PODS> {
+impl Drop for Launcher<'_, '_> {
     fn drop(&mut self) {
         self.close_all();
     }

@@ -43,7 +43,7 @@ const SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::GROW)
     .union(SealFlags::WRITE);
 
-impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
+impl<'p> Launcher<'p, '_> {
     pub(super) fn close_inherited(&mut self) -> Result<(), Error<'p>> {
         match descriptor::close_range(3, u32::MAX) {
             Err(Errno::NOSYS | Errno::PERM) => {

@@ -32,7 +32,7 @@ pub(super) fn make_private<'p>() -> Result<(), Error<'p>> {
     })
 }
 
-impl<'p, const PODS: bool> Launcher<'p, '_, PODS> {
+impl<'p> Launcher<'p, '_> {
     /// An overlay of `layer` (upper and work directory on a tmpfs) over the
     /// directory `path`.
     ///

@@ -197,7 +197,7 @@ const USES: u8 = Rule::USES;
 const USES_OTHER: u8 = Rule::USES_OTHER;
 
 /// A rule a kind. What does not fit a table is in [`special`].
-static RULES: [Rule; 47] = [
+static RULES: &[Rule] = &[
     Rule::of(Kind::CloseInherited),
     Rule::of(Kind::Supervise),
     Rule::of(Kind::Seal).slots(FILLS).text(Text::Path),

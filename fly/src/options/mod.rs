@@ -1,0 +1,215 @@
+//! The command line of `fly`, and what it lowers to.
+//!
+//! Options that concern mounts are applied in the order given; of the others the
+//! last one counts, unless its text says otherwise. [`files`], [`process`] and
+//! [`namespaces`] each read the options of their subject and lower them.
+
+mod files;
+mod namespaces;
+mod process;
+
+use core::ffi::CStr;
+
+use crate::{
+    error::{Advice, Error, What, Why},
+    lower,
+    plan::{Builder, Slot, Step},
+};
+
+/// An option's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    // files
+    Bind,
+    ReadOnlyBind,
+    Tmpfs,
+    ReadOnlyRoot,
+    // process
+    SetVariable,
+    UnsetVariable,
+    ClearVariables,
+    WorkingDirectory,
+    User,
+    // the command itself
+    Help,
+    Version,
+}
+
+/// The options, and how many values each takes.
+static OPTIONS: &[(&str, Name, u8)] = &[
+    ("--bind", Name::Bind, 2),
+    ("--ro-bind", Name::ReadOnlyBind, 2),
+    ("--tmpfs", Name::Tmpfs, 1),
+    ("--ro", Name::ReadOnlyRoot, 0),
+    ("--setenv", Name::SetVariable, 2),
+    ("--unsetenv", Name::UnsetVariable, 1),
+    ("--clearenv", Name::ClearVariables, 0),
+    ("--chdir", Name::WorkingDirectory, 1),
+    ("--user", Name::User, 1),
+    ("--help", Name::Help, 0),
+    ("-h", Name::Help, 0),
+    ("--version", Name::Version, 0),
+    ("-V", Name::Version, 0),
+];
+
+/// One option of the command line, with its values.
+#[derive(Clone, Copy, Debug)]
+struct Choice<'a> {
+    name: Name,
+    first: &'a CStr,
+    second: &'a CStr,
+}
+
+/// A checked command line.
+#[derive(Clone, Debug)]
+pub struct Options<'a, I> {
+    /// The options in order; ends where the root file system is named.
+    choices: Choices<'a, I>,
+    /// The root file system.
+    pub rootfs: &'a CStr,
+    /// The program and its arguments.
+    pub program: I,
+    files: files::Settings,
+    process: process::Settings<'a>,
+    namespaces: namespaces::Settings,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub enum Request<'a, I> {
+    /// Start a program.
+    Start(Options<'a, I>),
+    /// Show the help text.
+    Help,
+    /// Show the version.
+    Version,
+}
+
+const USAGE: Advice = Advice::SeeHelp;
+
+/// Reads the command line, without the program's own name.
+///
+/// # Errors
+/// Names the option that is unknown, or what is missing.
+#[inline(never)]
+pub fn parse<'a, I>(arguments: I) -> Result<Request<'a, I>, Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let mut choices = Choices {
+        rest: arguments,
+        pending: None,
+    };
+    let mut options = Options {
+        choices: choices.clone(),
+        rootfs: c"",
+        program: choices.rest.clone(),
+        files: files::Settings::default(),
+        process: process::Settings::default(),
+        namespaces: namespaces::Settings::default(),
+    };
+    while let Some(choice) = choices.next()? {
+        match choice.name {
+            Name::Help => return Ok(Request::Help),
+            Name::Version => return Ok(Request::Version),
+            _ => {
+                options.files.take(&choice)?;
+                options.process.take(&choice)?;
+                options.namespaces.take(&choice)?;
+            }
+        }
+    }
+    let missing = |why: Why| Error::new(What::Read, c"the command line", why).advice(USAGE);
+    options.rootfs = choices.pending.ok_or_else(|| missing(Why::NoRoot))?;
+    let mut program = choices.rest;
+    let mut peek = program.clone();
+    if peek.next() == Some(c"--") {
+        program = peek;
+    }
+    if program.clone().next().is_none() {
+        return Err(missing(Why::NoProgramNamed));
+    }
+    options.program = program;
+    Ok(Request::Start(options))
+}
+
+/// Walks the options; stops at the first operand, which it keeps.
+#[derive(Clone, Debug)]
+struct Choices<'a, I> {
+    rest: I,
+    pending: Option<&'a CStr>,
+}
+
+impl<'a, I> Choices<'a, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    #[inline(never)]
+    fn next(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
+        let Some(word) = self.rest.next() else {
+            return Ok(None);
+        };
+        let bytes = word.to_bytes();
+        if bytes == b"--" {
+            self.pending = self.rest.next();
+            return Ok(None);
+        }
+        if !bytes.starts_with(b"-") || bytes == b"-" {
+            self.pending = Some(word);
+            return Ok(None);
+        }
+        let failed = |why: Why| Err(Error::new(What::ReadOption, word, why).advice(USAGE));
+        let (name, mut value) = lower::split_option(word);
+        let Some((_, name, count)) = OPTIONS.iter().find(|(text, ..)| text.as_bytes() == name)
+        else {
+            return failed(Why::NoSuchOption);
+        };
+        let mut values = [c""; 2];
+        for place in values.iter_mut().take(usize::from(*count)) {
+            match value.take().or_else(|| self.rest.next()) {
+                Some(value) => *place = value,
+                None => return failed(Why::NoValue),
+            }
+        }
+        if value.is_some() {
+            return failed(Why::TakesNoValue);
+        }
+        let [first, second] = values;
+        Ok(Some(Choice {
+            name: *name,
+            first,
+            second,
+        }))
+    }
+}
+
+/// The root.
+const ROOT: Slot = Slot(0);
+/// What is on its way into it.
+const SOURCE: Slot = Slot(1);
+
+impl<'a, I> Options<'a, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    /// Writes the steps: close what was inherited, namespaces, the root and what
+    /// is mounted in it in the order given, the root switch, credentials and
+    /// limits, exec.
+    ///
+    /// # Errors
+    /// Where a user or a group can't be resolved, or an option has a bad value.
+    #[inline(never)]
+    pub fn lower<E>(&self, plan: &mut Builder<'_>, environment: E) -> Result<(), Error<'a>>
+    where
+        E: Iterator<Item = &'a CStr> + Clone,
+    {
+        plan.push(Step::CloseInherited {});
+        self.lower_namespaces(plan)?;
+        self.lower_root(plan)?;
+        self.lower_mounts(plan)?;
+        plan.push(Step::Chroot { root: ROOT })
+            .push(Step::App { name: c"app" });
+        self.lower_process(plan)?;
+        self.lower_program(plan, environment)
+    }
+}
