@@ -45,10 +45,15 @@ struct Faster {
     limit: f64,
 }
 
-const AT_MOST: [AtMost; 3] = [
+const AT_MOST: [AtMost; 4] = [
     AtMost {
         case: "fly",
         floors: ["floor-fly", "other-fly"],
+        limit: 1.15,
+    },
+    AtMost {
+        case: "confine",
+        floors: ["floor-confine", "other-confine"],
         limit: 1.15,
     },
     AtMost {
@@ -173,6 +178,6 @@ mod tests {
         });
         let verdicts: Vec<_> = lines.iter().map(|line| line.verdict).collect();
         use Verdict::{Miss, Pass, Unknown};
-        assert_eq!(verdicts, [Miss, Pass, Unknown, Pass, Miss]);
+        assert_eq!(verdicts, [Miss, Unknown, Pass, Unknown, Pass, Miss]);
     }
 }

@@ -117,6 +117,18 @@ impl List<'_> {
     fn floors_and_products(&mut self) {
         self.floor("floor-fly", "the calls of fly, by hand", "floor-fly");
         self.product("fly", "fly ROOTFS CMD", "fly", "floor-fly", &[]);
+        self.floor(
+            "floor-confine",
+            "the calls of fly --confine, by hand",
+            "floor-confine",
+        );
+        self.product(
+            "confine",
+            "fly --confine ROOTFS CMD",
+            "fly",
+            "floor-confine",
+            &["--confine"],
+        );
         self.floor("floor-pod", "an isolated start, by hand", "floor-pod");
         let bare = ["run", "--insecure-options=all", "--rootfs"];
         self.product(
@@ -173,6 +185,7 @@ impl List<'_> {
         for (kind, path) in &self.options.floors {
             let (name, equals) = match kind.as_str() {
                 "fly" => ("other-fly", "floor-fly"),
+                "confine" => ("other-confine", "floor-confine"),
                 "pod" => ("other-pod", "floor-pod"),
                 _ => ("other-default", "floor-default"),
             };

@@ -39,7 +39,7 @@ or a case does not run.
   --quick            fewer rounds: a look, not a figure to quote
   --rounds N         rounds of the fast cases (default 2000); the slow ones get a part
   --only NAME        only cases whose name contains NAME; may be repeated
-  --floor NAME=PATH  hold another floor program beside ours; NAME is fly, pod or default
+  --floor NAME=PATH  hold another floor program beside ours; NAME is fly, confine, pod or default
   --json FILE        write all samples, the machine and the versions to FILE
   --pin CPU          keep everything on one processor
   --settle US        microseconds of sleep after each start (default 300)
@@ -114,11 +114,11 @@ fn number<T: std::str::FromStr>(option: &str, value: &OsString) -> Result<T, Str
 fn floor(value: &OsString) -> Result<(String, PathBuf), String> {
     let value = value.to_string_lossy();
     match value.split_once('=') {
-        Some((name @ ("fly" | "pod" | "default"), path)) if !path.is_empty() => {
+        Some((name @ ("fly" | "confine" | "pod" | "default"), path)) if !path.is_empty() => {
             Ok((name.to_owned(), path.into()))
         }
         _ => Err(format!(
-            "--floor {value}: must be NAME=PATH with NAME one of fly, pod, default"
+            "--floor {value}: must be NAME=PATH with NAME one of fly, confine, pod, default"
         )),
     }
 }

@@ -117,6 +117,15 @@ texts! {
             LookAt = "look at",
             LookAtMountPoint = "look at mount point",
             UseSlot = "use a descriptor of the plan",
+            MapIds = "map ids",
+            KeepStatus = "use the descriptor of --json-status-fd",
+            ReadModifier = "read option",
+            ReadSize = "read --size",
+            ReadMode = "read --perms",
+            ReadDescriptor = "read descriptor number",
+            CopyFrom = "read the descriptor for",
+            WriteFile = "write file",
+            KeepLayer = "keep the layer in",
         }
         INIT from 128 {
             Set = "set",
@@ -178,6 +187,23 @@ texts! {
             NotAbsolute = "it is not absolute",
             SymbolicLink = "it is a symbolic link in the root file system",
             InKernelFileSystem = "it covers or lies in /proc or /sys of the pod",
+            NoMap = "it is not INSIDE:OUTSIDE:COUNT, three numbers",
+            OneMap = "--uid-map and --gid-map come together, with at most 64 lines",
+            NoUseOfMaps = "nothing uses it: --unshare-user, --idmap-root or --idmap-bind",
+            NeedsMaps = "it needs --uid-map and --gid-map",
+            NeedsPidNamespace = "it needs --unshare-pid",
+            NeedsUtsNamespace = "it needs --unshare-uts",
+            NeedsSupervisor = "nobody would tell the end: it needs --unshare-pid or --cgroup",
+            NoDescriptor = "it is no number of a descriptor",
+            TooManyMapped = "there may be 12 of them",
+            ParentGone = "its parent is gone",
+            BadHostName = "a host name has 1 to 64 bytes",
+            NoSize = "it is no number of bytes, or of K, M or G",
+            NoMode = "it is no octal mode from 0 to 1777",
+            NotForWhatFollows = "the file or mount after it does not take it",
+            TwoLayers = "there is --overlay, too",
+            MappedLayer = "not with --overlay or --ephemeral",
+            NotThere = "there is nothing mounted on it",
         }
         INIT from 128 {
             NoPlan = "STAGE1_PLAN_FD names no plan: it is started by stage0",
@@ -230,6 +256,7 @@ texts! {
             NotExecutableHere = "not executable for this user, or on a file system mounted noexec",
             FoundButRefused = "it was found in PATH, but may not be executed",
             NotInPath = "no such program in PATH",
+            MagicProgram = "a magic link of /proc can't be the program or its interpreter",
             MagicLink = "a magic link of /proc can't be the working directory",
             WorkingDirectoryMissing = "the working directory must exist in the root file system",
         }
@@ -256,6 +283,29 @@ texts! {
             NeedsProcToClose = "mount /proc, or use a kernel with close_range, Linux 5.9",
             RootMustBeDirectory = "the root must be a directory",
             AnotherTarget = "choose another target",
+            NeedsRootOrUser = "needs root (sys_admin), or --unshare-user",
+            UserNamespacesOff = "switched off: sysctl kernel.unprivileged_userns_clone is 0",
+            NoneAllowed = "switched off: sysctl user.max_user_namespaces is 0",
+            AppArmorRestricts = "sysctl kernel.apparmor_restrict_unprivileged_userns is 1",
+            NeedsSetidOutside = "needs root (setuid, setgid) outside; without, one line of your own id; newuidmap is not used",
+            Overlaps = "maps that overlap, or ids that are none outside",
+            NeedsProc = "needs /proc",
+            NoMappedIds = "this file system, or one mounted below, can't map ids",
+            MayNotEnter = "this user may not enter a directory on the way",
+            StaticInit = "it must be a static program, or find its loader in the root",
+            OpenDescriptor = "it must be open",
+            MissingOnHost = "it must exist on the host",
+            KernelTarget = "choose another target, or mount a new one with --proc, --sys, --dev",
+            Modifiers = "--perms is for --dir, --file, --tmpfs; --size for --tmpfs; --no-recurse for binds",
+            HostDev = "nothing is made in the host's /dev: mount a new one, --dev",
+            MustBeNew = "choose another path, or mount a --tmpfs before",
+            MustBeOpen = "open it for reading",
+            LayerMustBeWritable = "use a writable directory, or --ephemeral",
+            LayerOverlaps = "the root and the layer must not be in each other",
+            LayerBusy = "another start uses this layer",
+            NoUpperFileSystem = "a layer can't be on an overlay: use a directory elsewhere, or --ephemeral",
+            ChooseLayer = "one of --overlay and --ephemeral",
+            ReadOnlyRoot = "mount it first; for the root there is --ro",
         }
         PODS from 192 {
             NoCgroup = "it must be a cgroup directory that takes processes",
@@ -325,12 +375,12 @@ impl<'a> Error<'a> {
         }
     }
 
-    /// The same error with what the user can do.
+    /// The same error with what the user can do, in place of other advice.
     #[must_use]
     #[inline]
     pub fn advice(self, advice: Advice) -> Self {
         Self {
-            code: self.code | ((advice as u32) << 24),
+            code: (self.code & 0x00ff_ffff) | ((advice as u32) << 24),
             ..self
         }
     }

@@ -14,6 +14,7 @@ pub mod lower;
 pub mod options;
 pub mod plan;
 pub mod signal;
+pub mod supervise;
 pub mod text;
 pub mod timings;
 pub mod user;

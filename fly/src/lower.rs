@@ -1,5 +1,7 @@
 //! What the command lines of `fly` and `stage0` lower in the same way.
 
+pub mod kernel_files;
+
 use core::ffi::CStr;
 
 use linux_raw_sys::general as raw;
@@ -80,19 +82,36 @@ pub fn host_file_systems(plan: &mut Builder<'_>, source: Slot, root: Slot) {
     static SOURCES: [(&CStr, &CStr); 3] =
         [(c"/dev", c"dev"), (c"/proc", c"proc"), (c"/sys", c"sys")];
     for &(path, target) in &SOURCES {
-        plan.push(Step::OpenTree {
-            into: source,
-            flags: Step::RECURSIVE,
-            attributes: 0,
-            path,
-        })
-        .push(Step::Attach {
-            mount: source,
-            under: root,
-            flags: Step::NO_FOLLOW | Step::CREATE | Step::CLOSE,
-            target,
-        });
+        host_file_system(plan, source, root, path, target);
     }
+}
+
+/// One of them: the host's `path` at `target`, a name in the root.
+pub fn host_file_system(
+    plan: &mut Builder<'_>,
+    source: Slot,
+    root: Slot,
+    path: &CStr,
+    target: &CStr,
+) {
+    plan.push(Step::OpenTree {
+        into: source,
+        flags: Step::RECURSIVE,
+        attributes: 0,
+        path,
+    });
+    attach_in_place(plan, source, root, target);
+}
+
+/// Attaches what is in `source` at `target`, a name in the root, following
+/// nothing.
+pub fn attach_in_place(plan: &mut Builder<'_>, source: Slot, root: Slot, target: &CStr) {
+    plan.push(Step::Attach {
+        mount: source,
+        under: root,
+        flags: Step::NO_FOLLOW | Step::CREATE | Step::CLOSE,
+        target,
+    });
 }
 
 /// What a tmpfs of the user's is given: its files are data.
@@ -122,12 +141,20 @@ pub const DEVPTS: [&CStr; 7] = [
     c"ptmxmode",
     c"0666",
 ];
+/// The same where group 5 is not mapped, in a user namespace.
+pub const DEVPTS_WITHOUT_GROUP: [&CStr; 5] = [c"devpts", c"mode", c"0620", c"ptmxmode", c"0666"];
 /// How it is mounted.
 pub const DEVPTS_ATTRIBUTES: u64 = (raw::MOUNT_ATTR_NOSUID | raw::MOUNT_ATTR_NOEXEC) as u64;
 
 /// Groups first, the user last: it gives the right to set the others away.
 pub fn identity(plan: &mut Builder<'_>, identity: &Identity) {
     groups(plan, identity.groups());
+    ids(plan, identity);
+}
+
+/// Without the supplementary groups.
+#[inline(never)]
+pub fn ids(plan: &mut Builder<'_>, identity: &Identity) {
     plan.push(Step::Group {
         id: u64::from(identity.group),
     })

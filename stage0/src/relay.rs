@@ -3,7 +3,7 @@
 
 use fly::{
     error::{ALL_TEXTS, Error, What},
-    launch,
+    launch, supervise,
     sys::{descriptor, signal, wait::End},
 };
 use linux_raw_sys::general as raw;
@@ -16,7 +16,7 @@ use rustix::{
     termios::{self, OptionalActions, Termios},
 };
 
-use crate::{NAME, run};
+use crate::NAME;
 
 /// Bytes that are moved at once.
 const CHUNK: usize = 4096;
@@ -60,7 +60,7 @@ impl Terminal {
             Ok(end) => end,
             Err(errno) => {
                 Error::new(What::Relay, c"the terminal", errno).print(NAME, ALL_TEXTS);
-                run::ended(pod, WaitIdOptions::empty())
+                supervise::ended(pod, WaitIdOptions::empty())
             }
         }
     }
@@ -129,7 +129,7 @@ impl Relay<'_> {
                 self.output()?;
             } else if !pod.is_empty() || !output.is_empty() {
                 // All output is written; what is left is the pod's end.
-                return Ok(run::ended(self.pod, WaitIdOptions::empty()));
+                return Ok(supervise::ended(self.pod, WaitIdOptions::empty()));
             }
         }
     }
@@ -142,7 +142,7 @@ impl Relay<'_> {
             match number {
                 raw::SIGCHLD => {}
                 raw::SIGWINCH => launch::copy_window_size(self.master),
-                number => run::forward(self.pod, number),
+                number => supervise::forward(self.pod, number),
             }
         }
     }

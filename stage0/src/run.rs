@@ -4,15 +4,12 @@ use fly::{
     error::{Error, FAILURE, What, Why},
     launch::{Fallbacks, Launcher, Running},
     plan::{MAX_STRINGS, Plan, Step},
-    sys::{descriptor, signal, wait::End},
+    supervise,
+    sys::{descriptor, wait::End},
     text::Line,
     timings::{APP_ENDED, FIRST_INSTRUCTION, Format, Moment, Report, Scale},
 };
-use linux_raw_sys::general as raw;
-use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    process::{self, Signal, WaitId, WaitIdOptions},
-};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::{NAME, options::Options, relay::Terminal};
 
@@ -42,6 +39,7 @@ pub fn run<'a, I>(
         }
     };
     let mut launcher = Launcher::new(plan, words, room);
+    launcher.for_pods();
     if times.is_some() {
         launcher.stamp_into(stamps);
         launcher.before_exec(&report);
@@ -57,7 +55,7 @@ pub fn run<'a, I>(
     } = running?;
     let end = match &terminal {
         Some(master) => Terminal::relay(master.as_fd(), child.pidfd.as_fd()),
-        None => wait(child.pidfd.as_fd()),
+        None => supervise::wait(child.pidfd.as_fd(), child.pid),
     };
     let reaped = fly::sys::arch::cycles();
     if let (Some(times), Some(pipe)) = (&times, pipe) {
@@ -101,40 +99,6 @@ impl Times {
             report.named("end of the pod", scale.nanoseconds(reaped));
         }
         report.end();
-    }
-}
-
-/// Waits for the pod's end by signals: nothing wakes up in between.
-fn wait(pod: BorrowedFd<'_>) -> Option<End> {
-    loop {
-        match signal::wait(signal::SUPERVISED, None) {
-            Some(raw::SIGCHLD) => {
-                if let Some(end) = ended(pod, WaitIdOptions::NOHANG) {
-                    return Some(end);
-                }
-            }
-            Some(signal) => forward(pod, signal),
-            None => {}
-        }
-    }
-}
-
-/// How the pod has ended, if it has.
-pub fn ended(pod: BorrowedFd<'_>, options: WaitIdOptions) -> Option<End> {
-    let status = process::waitid(WaitId::PidFd(pod), WaitIdOptions::EXITED | options).ok()??;
-    let number = |value: Option<i32>| value.and_then(|value| u8::try_from(value).ok());
-    match number(status.exit_status()) {
-        Some(code) => Some(End::Exited(code)),
-        None => number(status.terminating_signal()).map(End::Killed),
-    }
-}
-
-/// Passes a signal on to pid 1, which passes it on to the apps. A stop signal of
-/// the terminal stops this process too, so that the shell gets its prompt.
-pub fn forward(pod: BorrowedFd<'_>, number: u32) {
-    let _ = signal::send_by_descriptor(pod.as_raw_fd(), number);
-    if matches!(number, raw::SIGTSTP | raw::SIGTTIN | raw::SIGTTOU) {
-        let _ = process::kill_process(process::getpid(), Signal::STOP);
     }
 }
 

@@ -24,10 +24,11 @@ tests![
 ];
 
 /// A cgroup of the test's own, removed with it.
-struct Cgroup(PathBuf);
+pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    fn new(parent: &Path) -> Self {
+    /// A new one below `parent`.
+    pub fn new(parent: &Path) -> Self {
         // The test's directory has a name that no other test's has.
         let own = roots::fresh("cgroup");
         let own = own.display().to_string().replace('/', "-");
@@ -36,12 +37,13 @@ impl Cgroup {
         Self(path)
     }
 
-    fn path(&self) -> &str {
+    /// Its directory.
+    pub fn path(&self) -> &str {
         self.0.to_str().expect("UTF-8")
     }
 
     /// Its path below the mount, as /proc/self/cgroup has it.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("/{}", self.0.file_name().expect("a name").display())
     }
 }

@@ -17,10 +17,18 @@ mod exec;
 mod exit_codes;
 mod faults;
 mod fly;
+mod fly_confine;
+mod fly_files;
+mod fly_mapped;
+mod fly_namespaces;
+mod fly_rootless;
+mod fly_status;
+mod fly_volumes;
 mod guest;
 mod hostile_images;
 mod kills;
 mod leaks;
+mod mount_links;
 mod namespaces;
 mod plan;
 mod processes;
@@ -89,6 +97,14 @@ const SUITE: runner::Suite = runner::Suite {
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
         start("fly", fly::TESTS),
+        start("fly_namespaces", fly_namespaces::TESTS),
+        host("fly_status", 60, &[], fly_status::TESTS),
+        start("fly_rootless", fly_rootless::TESTS),
+        start("fly_confine", fly_confine::TESTS),
+        host("fly_mapped", 60, &[], fly_mapped::TESTS),
+        start("fly_files", fly_files::TESTS),
+        start("mount_links", mount_links::TESTS),
+        start("fly_volumes", fly_volumes::TESTS),
         start("command_line", command_line::TESTS),
         start("security", security::TESTS),
         start("hostile_images", hostile_images::TESTS),
@@ -114,6 +130,13 @@ const SUITE: runner::Suite = runner::Suite {
         ("environment::*", Requirement::Busybox),
         ("terminal::*", Requirement::Busybox),
         ("fly::*", Requirement::Busybox),
+        ("fly_namespaces::dies_with_the_parent", Requirement::Busybox),
+        ("fly_namespaces::init_is_pid_one", Requirement::Tini),
+        ("fly_namespaces::init_and_signals", Requirement::Tini),
+        ("fly_namespaces::cve_2019_5736_init", Requirement::Tini),
+        ("fly_namespaces::bad_inits", Requirement::Tini),
+        ("fly_status::cgroup_version_1", Requirement::CgroupV1),
+        ("fly_status::cgroup_version_2", Requirement::CgroupV2),
     ],
     target: concat!(env!("CARGO_TARGET_TMPDIR"), "/.."),
 };

@@ -154,6 +154,11 @@ impl Line<'_> {
     }
 }
 
+/// The last component of a path, which is made one by one.
+fn last(path: &str) -> String {
+    quote(path.rsplit('/').next().unwrap_or_default())
+}
+
 fn quote(text: &str) -> String {
     format!("\"{text}\"")
 }
@@ -200,8 +205,9 @@ fn of_processes(line: &Line<'_>) -> Option<Vec<Call>> {
             .map(|number| call("dup3", &[&format!(", {number}, 0)")]))
             .collect(),
         "init" => vec![call("execveat", &["AT_EMPTY_PATH"])],
+        "cgroupns" => vec![call("unshare", &["CLONE_NEWCGROUP"])],
         // Preparations without a telling call.
-        "supervise" | "tree" | "bind" => Vec::new(),
+        "supervise" | "tree" | "bind" | "status" | "note" | "maps" | "idmap" => Vec::new(),
         _ => return None,
     })
 }
@@ -217,6 +223,16 @@ fn of_files(line: &Line<'_>) -> Option<Vec<Call>> {
         "file" => vec![call("mknodat", &[&name, line.word(1)])],
         "mkdir" => vec![call("mkdirat", &[&name, line.word(1)])],
         "link" => vec![call("symlinkat", &[&name, &line.quoted(2)])],
+        "dir" => vec![call("mkdirat", &[&last(line.word(0)), line.word(1)])],
+        "copy" => vec![call(
+            "openat",
+            &[&last(line.word(0)), "O_EXCL", line.word(1)],
+        )],
+        "symlink" => {
+            let target = line.quoted(2);
+            vec![call("symlinkat", &[&target, &last(line.word(0))])]
+        }
+        "remount" => vec![call("openat2", &[&name, "RESOLVE_IN_ROOT"])],
         "console" => vec![call("move_mount", &["\"console\""])],
         _ => return None,
     })
@@ -229,12 +245,22 @@ fn of_mounts(line: &Line<'_>) -> Option<Vec<Call>> {
         "root" => vec![cover("/")],
         "mount" => vec![call("fsopen", &[&line.quoted(0)])],
         // The layer's tmpfs has to be mounted for the overlay to take it.
-        "overlay" => {
-            let mut calls = vec![cover("/")];
-            for name in ["lower", "upper", "work"] {
+        "overlay" | "layer" => {
+            let kept = line.verb == "layer";
+            let mut calls = Vec::new();
+            if kept {
+                calls.push(call("mkdirat", &[&line.quoted(2)]));
+            }
+            calls.push(cover("/"));
+            calls.push(call("mkdirat", &[&quote("lower")]));
+            calls.push(cover("lower"));
+            calls.push(call("mkdirat", &[&quote("layer")]));
+            if kept {
+                calls.push(cover("layer"));
+            }
+            for name in ["layer/upper", "layer/work"] {
                 calls.push(call("mkdirat", &[&quote(name)]));
             }
-            calls.push(cover("lower"));
             calls.push(call("fsopen", &["\"overlay\""]));
             calls
         }
@@ -275,6 +301,11 @@ fn of_an_app(line: &Line<'_>) -> Option<Vec<Call>> {
         "nnp" => vec![call("prctl", &["PR_SET_NO_NEW_PRIVS, 1"])],
         "unblock" => vec![call("rt_sigprocmask", &["SIG_SETMASK, []"])],
         "chdir" => vec![call("openat2", &[&line.quoted(0)])],
+        // Of a static program: it has no interpreter to be looked at.
+        "exec" if line.word(1) == "guarded" => vec![
+            call("openat2", &[&line.quoted(0), "RESOLVE_NO_MAGICLINKS"]),
+            call("execve", &[&line.quoted(0)]),
+        ],
         "exec" => vec![call("execve", &[&line.quoted(0)])],
         _ => return None,
     })
@@ -314,12 +345,20 @@ fn compare(plan: Run, program_name: &str, start: &[String]) {
     strace.code(0);
     let done = done(&folder);
     let mut expected_calls = Vec::new();
+    let mut covered = false;
     let forks = output.stdout.lines().any(|line| line.starts_with("clone"));
     for line in output.stdout.lines() {
         let mut calls = expected(line);
         if forks && line.starts_with("app") {
             calls.push(call("clone", &["CLONE_VFORK"]));
         }
+        // With the root mounted over /, a path of the host is walked so that it
+        // can't lead into the root.
+        if covered && line.starts_with("tree") {
+            let path = line.split_whitespace().nth(1).unwrap_or_default();
+            calls.push(call("openat2", &[&quote(path), "RESOLVE_NO_SYMLINKS"]));
+        }
+        covered |= line.starts_with("root");
         expected_calls.extend(calls.into_iter().map(|call| (line.to_owned(), call)));
     }
     for index in 0..expected_calls.len().max(done.len()) {

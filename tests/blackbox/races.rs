@@ -9,11 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kickstage_tests::{TestResult, command::program, compare, roots, tests};
+use kickstage_tests::{TestResult, command::program, compare, fault::failing, roots, sys, tests};
 
 tests![
     cve_2021_30465_target_on_a_shared_volume,
-    cve_2021_30465_mount_points_of_the_root
+    cve_2021_30465_mount_points_of_the_root,
+    cve_2024_45310_fly_on_a_shared_volume,
+    cve_2024_45310_fly_without_openat2,
+    cve_2024_45310_fly_mount_points_of_the_root,
 ];
 
 /// Starts that race; KICKSTAGE_STARTS changes it.
@@ -52,18 +55,26 @@ const PATIENCE: Duration = Duration::from_secs(75);
 
 /// Runs `count` starts, some of which must work.
 fn race(count: usize, arguments: &[&str]) {
-    let stage0 = program("stage0");
-    let end = Instant::now() + PATIENCE;
+    race_of("stage0", count, PATIENCE, arguments, &[]);
+}
+
+/// The same of one of our programs, where `missing` calls are missing.
+fn race_of(name: &str, count: usize, patience: Duration, arguments: &[&str], missing: &[i64]) {
+    let path = program(name);
+    let end = Instant::now() + patience;
     let starts = (0..count).take_while(|_| Instant::now() < end);
     let worked = starts.filter(|_| {
-        let status = Command::new(&stage0)
+        let mut command = Command::new(&path);
+        command
             .args(arguments)
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .expect("stage0");
+            .stderr(Stdio::null());
+        if !missing.is_empty() {
+            sys::before_exec(&mut command, failing(missing, libc::ENOSYS));
+        }
+        let status = command.status().expect("one of ours");
         match status.code() {
             Some(0) => true,
             Some(254) => false,
@@ -124,6 +135,83 @@ fn cve_2021_30465_mount_points_of_the_root() -> TestResult {
         let path = root.to_str().expect("UTF-8");
         let words = ["run", "--rootfs", path, "--", "/bin/probe", "exit", "0"];
         race(starts() / 10, &words);
+        drop(attacker);
+        assert_eq!(compare::tree(&decoy), before, "the host was written");
+    }
+    Ok(())
+}
+
+/// fly mounts and makes things on a volume that somebody else swaps: each of
+/// its ways to walk, to make and to mount.
+fn race_on_a_shared_volume(count: usize, missing: &[i64]) {
+    let (root, shared, extra) = (
+        roots::probe(),
+        roots::directory("shared"),
+        roots::directory("extra"),
+    );
+    let decoy = roots::directory("decoy");
+    fs::create_dir(decoy.join("there")).expect("a directory");
+    let before = compare::tree(&decoy);
+    fs::create_dir(shared.join("a")).expect("a directory");
+    fs::create_dir(shared.join("a/there")).expect("a directory");
+    symlink(&decoy, shared.join("b")).expect("a link");
+    let attacker = Attacker::start(&shared.join("a"), &shared.join("b"));
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (root, shared, source) = (text(&root), text(&shared), text(&extra));
+    let ways: [&[&str]; 6] = [
+        &["--bind", &source, "/data/a/new"],
+        &["--tmpfs", "/data/a/there"],
+        &["--dir", "/data/a/made/deep"],
+        &["--symlink", "target", "/data/a/link"],
+        &["--file", "0", "/data/a/file"],
+        &[
+            "--remount-ro",
+            "/data",
+            "--ro-bind",
+            &source,
+            "/data/b/there",
+        ],
+    ];
+    for way in ways {
+        // Nothing of ours is in the way of a file that must be new.
+        let _ = fs::remove_file(Path::new(&shared).join("a/file"));
+        let mut words = vec!["--bind", &shared, "/data"];
+        words.extend(way);
+        words.extend([root.as_str(), "--", "/bin/probe", "exit", "0"]);
+        let patience = PATIENCE / 6;
+        race_of("fly", count / ways.len(), patience, &words, missing);
+    }
+    drop(attacker);
+    assert_eq!(compare::tree(&decoy), before, "the host was written");
+    assert!(compare::names(&extra).is_empty());
+}
+
+fn cve_2024_45310_fly_on_a_shared_volume() -> TestResult {
+    race_on_a_shared_volume(starts() * 8 / 10, &[]);
+    Ok(())
+}
+
+fn cve_2024_45310_fly_without_openat2() -> TestResult {
+    race_on_a_shared_volume(starts() / 10, &[libc::SYS_openat2]);
+    Ok(())
+}
+
+fn cve_2024_45310_fly_mount_points_of_the_root() -> TestResult {
+    for name in ["proc", "dev"] {
+        let root = roots::probe();
+        let decoy = roots::directory("decoy");
+        fs::write(decoy.join("null"), "decoy").expect("a file");
+        let before = compare::tree(&decoy);
+        symlink(&decoy, root.join("other")).expect("a link");
+        let attacker = Attacker::start(&root.join(name), &root.join("other"));
+        let path = root.to_str().expect("UTF-8");
+        let (option, place) = (format!("--{name}"), format!("/{name}"));
+        for words in [
+            &[path, "--", "/bin/probe", "exit", "0"][..],
+            &[&option, &place, path, "--", "/bin/probe", "exit", "0"],
+        ] {
+            race_of("fly", starts() / 40, PATIENCE / 2, words, &[]);
+        }
         drop(attacker);
         assert_eq!(compare::tree(&decoy), before, "the host was written");
     }

@@ -56,7 +56,7 @@ fn first(test: &Test) -> i32 {
     sys::die_with_parent().expect("prctl");
     sys::unshare(libc::CLONE_NEWNS).expect("a mount namespace");
     sys::make_mounts("/", libc::MS_PRIVATE).expect("private mounts");
-    sys::mount("proc", "/proc", "proc").expect("a /proc of the namespace");
+    sys::mount("proc", "/proc", "proc", "").expect("a /proc of the namespace");
     sys::make_mounts("/", libc::MS_SHARED).expect("shared mounts");
     let mounts = compare::mounts();
     let pid = match sys::fork() {

@@ -17,6 +17,8 @@ pub enum Requirement {
     Guest,
     /// strace(1).
     Strace,
+    /// Debian's package tini: a small init, linked statically and not.
+    Tini,
     /// `dev.tty.legacy_tiocsti = 1`: the kernel still has TIOCSTI.
     Tiocsti,
 }
@@ -35,6 +37,7 @@ impl Requirement {
             Self::CgroupV2 => cgroup_v2().is_some(),
             Self::Guest => crate::guest::possible(),
             Self::Strace => in_path("strace"),
+            Self::Tini => in_path("tini-static") && in_path("tini"),
             Self::Tiocsti => std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti")
                 // Before Linux 6.2 there was no switch, and the call worked.
                 .map_or(true, |text| text.trim() == "1"),
@@ -76,6 +79,7 @@ impl fmt::Display for Requirement {
             Self::CgroupV1 => "cgroup v1 hierarchies of memory and pids",
             Self::CgroupV2 => "a cgroup v2 hierarchy",
             Self::Guest => "a guest (apt-get install qemu-system-x86 busybox-static xz-utils)",
+            Self::Tini => "tini (apt-get install tini)",
             Self::Strace => "strace (apt-get install strace)",
             Self::Tiocsti => "TIOCSTI (sysctl dev.tty.legacy_tiocsti=1)",
         })

@@ -162,12 +162,12 @@ fn mount_call(
     .map(drop)
 }
 
-/// Mounts a new file system.
+/// Mounts a new file system, with its own options in `data`.
 ///
 /// # Errors
 /// As mount(2).
-pub fn mount(source: &str, target: &str, kind: &str) -> io::Result<()> {
-    mount_call(source, target, kind, 0, "")
+pub fn mount(source: &str, target: &str, kind: &str, data: &str) -> io::Result<()> {
+    mount_call(source, target, kind, 0, data)
 }
 
 /// Mounts a tmpfs with options such as `size=4k`.

@@ -21,20 +21,42 @@ pub unsafe fn root(path: *const u8) -> Fd {
     root
 }
 
+const QUIET: u32 = NOSUID | NODEV | NOEXEC;
+
 /// /proc and /sys, with what the default plan makes read-only and hides.
 #[inline(always)]
 pub fn kernel(root: Fd, dev: Fd) {
-    let quiet = NOSUID | NODEV | NOEXEC;
-    let proc = sys::create(sys::fsopen(c"proc"), quiet);
+    let proc = sys::create(sys::fsopen(c"proc"), QUIET);
     sys::attach(proc, root, c"proc");
-    let sysfs = sys::create(sys::fsopen(c"sysfs"), quiet | RDONLY);
-    sys::attach(sysfs, root, c"sys");
+    let sysfs = sysfs(root);
     for name in [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"] {
         let clone = sys::open_tree_attr(proc, name, raw::AT_RECURSIVE, RDONLY);
         if clone >= 0 {
             sys::attach(clone, proc, name);
         }
     }
+    hide(proc, sysfs, dev);
+}
+
+/// The host's /proc, read-only, and /sys, with what is hidden of them.
+#[inline(always)]
+pub fn kernel_of_host(root: Fd, dev: Fd) {
+    let proc = sys::open_tree_attr(sys::HERE, c"/proc", raw::AT_RECURSIVE, QUIET | RDONLY);
+    sys::attach(proc, root, c"proc");
+    let sysfs = sysfs(root);
+    hide(proc, sysfs, dev);
+}
+
+#[inline(always)]
+fn sysfs(root: Fd) -> Fd {
+    let sysfs = sys::create(sys::fsopen(c"sysfs"), QUIET | RDONLY);
+    sys::attach(sysfs, root, c"sys");
+    sysfs
+}
+
+/// Covers what tells about the host.
+#[inline(always)]
+fn hide(proc: Fd, sysfs: Fd, dev: Fd) {
     // Names that are missing on most kernels come first: a clone that is left
     // over at the end would cost a grace period when it is closed.
     let files = [

@@ -5,11 +5,14 @@
 
 use core::ffi::CStr;
 
+use rustix::fd::AsFd;
+
 use fly::{
-    error::{ALL_TEXTS, Error, FAILURE, What},
-    launch::{Launcher, ROOM},
+    error::{ALL_TEXTS, Advice, Error, FAILURE, What},
+    launch::{Launcher, ROOM, Running, Status},
     options::{self, Options, Request},
     plan::{Builder, MAX_BYTES, MAX_STRINGS},
+    supervise,
     sys::{
         descriptor,
         entry::{Start, Strings},
@@ -31,19 +34,22 @@ fn main(start: Start) -> i32 {
         Ok(Request::Start(options)) => run(&options, start.environment, start.bytes, start.words),
         Err(error) => Err(error),
     };
-    if let Err(error) = done {
-        error.print("fly", ALL_TEXTS);
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            error.print("fly", ALL_TEXTS);
+            FAILURE
+        }
     }
-    FAILURE
 }
 
-/// Returns only if it failed.
+/// Returns if it failed, or when a program that is supervised has ended.
 fn run<I>(
     options: &Options<'static, I>,
     environment: Strings,
     bytes: &'static mut [u8],
     words: &mut [usize],
-) -> Result<(), Error<'static>>
+) -> Result<i32, Error<'static>>
 where
     I: Iterator<Item = &'static CStr> + Clone,
 {
@@ -53,7 +59,29 @@ where
     let plan = plan
         .finish()
         .map_err(|problem| Error::new(What::CheckPlan, c"", problem.reason))?;
-    Launcher::new(plan, words, room).launch().map(drop)
+    let mut launcher = Launcher::new(plan, words, room);
+    match launcher.launch() {
+        Ok(running) => Ok(supervise(&running, &launcher.status())),
+        Err(error) if error.advises(Advice::NeedsRoot) && options.needs_root() => {
+            Err(error.advice(Advice::NeedsRootOrUser))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for the program; returns its exit code.
+#[cold]
+#[inline(never)]
+fn supervise(running: &Running, status: &Status) -> i32 {
+    let child = &running.child;
+    status.started(child.pid);
+    match supervise::wait(child.pidfd.as_fd(), child.pid) {
+        Some(end) => {
+            status.ended(end);
+            end.code()
+        }
+        None => FAILURE,
+    }
 }
 
 fn print(text: &str) -> i32 {

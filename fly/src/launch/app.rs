@@ -11,7 +11,7 @@ use rustix::{
     thread::{self, CapabilitySet, CapabilitySets},
 };
 
-use super::{explain, path::Path};
+use super::{explain, guard, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     plan::{List, Record, Step, match_step},
@@ -47,7 +47,11 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
                 .map_err(|errno| explain::credentials(What::SetUser, errno))
         },
         Capabilities { keep } => capabilities(keep),
-        Exec { arguments, strings } => Err(program(arguments, strings, words)),
+        Exec {
+            flags,
+            arguments,
+            strings,
+        } => Err(program(flags & Step::GUARD != 0, arguments, strings, words)),
         // A policy: pid 1 reads it, nothing is done.
         Stop { signal, deadline } => {
             let _ = (signal, deadline);
@@ -150,27 +154,46 @@ fn capabilities<'p>(keep: u64) -> Result<(), Error<'p>> {
     .map_err(|errno| explain::credentials(What::SetCapabilities, errno))
 }
 
-/// Becomes the program.
+/// The arguments and the environment of `strings`, which begin with a path, as
+/// exec takes them; `None` if `words` is too small.
 #[inline(never)]
-fn program<'p>(arguments: u64, strings: List<'p>, words: &mut [usize]) -> Error<'p> {
-    let name = strings.first();
+pub(super) fn pointers<'a>(
+    arguments: u64,
+    strings: List<'a>,
+    words: &'a mut [usize],
+) -> Option<(Pointers<'a>, Pointers<'a>)> {
     let mut texts = strings.iter();
     // The path.
     let _ = texts.next();
     let count = usize::try_from(arguments).unwrap_or(usize::MAX);
-    let lists = Pointers::write(words, &mut texts.by_ref().take(count))
-        .and_then(|(list, room)| Some((list, Pointers::write(room, &mut texts.clone())?.0)));
-    let Some((list, variables)) = lists else {
+    let (list, room) = Pointers::write(words, &mut texts.by_ref().take(count))?;
+    Some((list, Pointers::write(room, &mut texts)?.0))
+}
+
+/// Becomes the program.
+#[inline(never)]
+fn program<'p>(guarded: bool, arguments: u64, strings: List<'p>, words: &mut [usize]) -> Error<'p> {
+    let name = strings.first();
+    let Some((list, variables)) = pointers(arguments, strings, words) else {
         return Error::new(What::Exec, name, Why::TooManyStrings);
     };
     if holds(name.to_bytes(), b'/') {
-        return explain::exec(name, name, exec::execve(name, list, variables));
+        return explain::exec(name, name, execute(guarded, name, list, variables));
     }
     let mut path = DEFAULT_PATH;
-    for variable in texts {
+    let count = usize::try_from(arguments).unwrap_or(usize::MAX);
+    for variable in strings.iter().skip(1).skip(count) {
         path = variable.to_bytes().strip_prefix(b"PATH=").unwrap_or(path);
     }
-    search(name, path, list, variables)
+    search(guarded, name, path, list, variables)
+}
+
+/// Executes `file`; returns why it could not.
+fn execute(guarded: bool, file: &CStr, list: Pointers<'_>, variables: Pointers<'_>) -> Errno {
+    if guarded && let Err(errno) = guard::refuse_magic_links(file) {
+        return errno;
+    }
+    exec::execve(file, list, variables)
 }
 
 /// The variable that says where programs are looked for, if nobody has set it.
@@ -183,6 +206,7 @@ const DEFAULT_PATH: &[u8] = DEFAULT_PATH_VARIABLE.to_bytes().split_at(b"PATH=".l
 /// goes on.
 #[inline(never)]
 fn search<'p>(
+    guarded: bool,
     name: &'p CStr,
     path: &[u8],
     list: Pointers<'_>,
@@ -198,7 +222,7 @@ fn search<'p>(
             continue;
         }
         let candidate = candidate.as_c_str();
-        match exec::execve(candidate, list, variables) {
+        match execute(guarded, candidate, list, variables) {
             Errno::NOENT if !explain::exists(candidate) => {}
             Errno::NOTDIR => {}
             Errno::ACCESS => refused = true,

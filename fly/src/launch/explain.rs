@@ -41,7 +41,9 @@ pub(super) fn host_path(path: &CStr, errno: Errno) -> Error<'_> {
     const ADVICES: &Advices = &[
         (Errno::NOTDIR, Advice::MustBeDirectory),
         (Errno::PERM, Advice::NeedsRoot),
+        (Errno::ACCESS, Advice::MayNotEnter),
         (Errno::MFILE, Advice::RaiseOpenFiles),
+        (Errno::NOENT, Advice::MissingOnHost),
     ];
     error(What::Open, path, errno, ADVICES)
 }
@@ -62,18 +64,64 @@ fn kind_of(status: Result<Stat, Errno>) -> Result<FileType, Errno> {
 #[cold]
 pub(super) fn clone<'p>(namespaces: u64, errno: Errno) -> Error<'p> {
     const USER: u64 = raw::CLONE_NEWUSER as u64;
-    let not_permitted = if namespaces & USER == 0 {
-        Advice::NeedsRoot
+    let (not_permitted, no_space) = if namespaces & USER == 0 {
+        (Advice::NeedsRoot, Advice::NamespaceLimit)
     } else {
-        Advice::NoUserNamespaces
+        user_namespaces_off()
     };
     let advices = [
         (Errno::PERM, not_permitted),
-        (Errno::NOSPC, Advice::NamespaceLimit),
+        (Errno::NOSPC, no_space),
         (Errno::AGAIN, Advice::ProcessLimit),
         (Errno::INVAL, Advice::NoSuchNamespace),
     ];
     error(What::MakeNamespaces, c"", errno, &advices)
+}
+
+/// What EPERM and ENOSPC mean for a user namespace: which switch is off.
+#[cold]
+#[inline(never)]
+fn user_namespaces_off() -> (Advice, Advice) {
+    let is_off = |file: &CStr| first_byte(file) == Some(b'0');
+    let not_permitted = if is_off(c"/proc/sys/kernel/unprivileged_userns_clone") {
+        Advice::UserNamespacesOff
+    } else {
+        Advice::NoUserNamespaces
+    };
+    let no_space = if is_off(c"/proc/sys/user/max_user_namespaces") {
+        Advice::NoneAllowed
+    } else {
+        Advice::NamespaceLimit
+    };
+    (not_permitted, no_space)
+}
+
+/// The maps of a user namespace could not be written; `own` if the process did
+/// that by itself.
+#[cold]
+#[inline(never)]
+pub(super) fn maps<'p>(own: bool, errno: Errno) -> Error<'p> {
+    let restricted = first_byte(c"/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
+    let not_permitted = match (own, restricted) {
+        (true, Some(b'1')) => Advice::AppArmorRestricts,
+        (true, _) => Advice::NoUserNamespaces,
+        (false, _) => Advice::NeedsSetidOutside,
+    };
+    let advices = [
+        (Errno::PERM, not_permitted),
+        (Errno::ACCESS, not_permitted),
+        (Errno::INVAL, Advice::Overlaps),
+        (Errno::NOENT, Advice::NeedsProc),
+    ];
+    error(What::MapIds, c"", errno, &advices)
+}
+
+fn first_byte(file: &CStr) -> Option<u8> {
+    let mut byte = [0];
+    match path::read_at(file, 0, &mut byte) {
+        Ok(1) => byte.first().copied(),
+        _ => None,
+    }
 }
 
 #[cold]
@@ -95,10 +143,42 @@ pub(super) fn overlay(path: &CStr, errno: Errno) -> Error<'_> {
     error(What::Layer, path, errno, ADVICES)
 }
 
-/// The mount point is missing, and could not be made.
+/// `kept` is the directory `directory` of the layer.
 #[cold]
 #[inline(never)]
+pub(super) fn overlay_in<'p>(
+    path: &'p CStr,
+    directory: &'p CStr,
+    kept: BorrowedFd<'_>,
+    errno: Errno,
+) -> Error<'p> {
+    const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+    const ADVICES: &Advices = &[
+        (Errno::ROFS, Advice::LayerMustBeWritable),
+        (Errno::LOOP, Advice::LayerOverlaps),
+        (Errno::BUSY, Advice::LayerBusy),
+    ];
+    if errno == Errno::INVAL
+        && fs::fstatfs(kept).is_ok_and(|status| status.f_type == OVERLAYFS_SUPER_MAGIC)
+    {
+        return Error::new(What::KeepLayer, directory, errno).advice(Advice::NoUpperFileSystem);
+    }
+    match errno {
+        Errno::NODEV | Errno::INVAL => overlay(path, errno),
+        errno => error(What::KeepLayer, directory, errno, ADVICES),
+    }
+}
+
+/// The mount point is missing, and could not be made.
+#[cold]
 pub(super) fn missing_mount_point(path: &CStr, errno: Errno) -> Error<'_> {
+    made(What::MakeMountPoint, path, errno)
+}
+
+/// Something could not be made in the root.
+#[cold]
+#[inline(never)]
+pub(super) fn made(what: What, path: &CStr, errno: Errno) -> Error<'_> {
     const ADVICES: &Advices = &[
         (Errno::ROFS, Advice::MakeBeforehand),
         (Errno::NOSPC, Advice::MakeBeforehand),
@@ -107,8 +187,10 @@ pub(super) fn missing_mount_point(path: &CStr, errno: Errno) -> Error<'_> {
         (Errno::PERM, Advice::MakeBeforehand),
         (Errno::NOENT, Advice::MissingInRoot),
         (Errno::NOTDIR, Advice::ComponentNoDirectory),
+        (Errno::XDEV, Advice::HostDev),
+        (Errno::EXIST, Advice::MustBeNew),
     ];
-    error(What::MakeMountPoint, path, errno, ADVICES)
+    error(what, path, errno, ADVICES)
 }
 
 #[cold]
@@ -119,6 +201,18 @@ pub(super) fn mounted_on(path: &CStr, errno: Errno) -> Error<'_> {
         errno,
         &[(Errno::NOTDIR, Advice::SameKind)],
     )
+}
+
+/// The kernel's EINVAL has many reasons; this one can be seen.
+#[cold]
+pub(super) fn mounted_on_place<'p>(
+    path: &'p CStr,
+    mount: BorrowedFd<'_>,
+    place: BorrowedFd<'_>,
+) -> Error<'p> {
+    let is_directory = |file| kind_of(fs::fstat(file)) == Ok(FileType::Directory);
+    let differ = is_directory(mount) != is_directory(place);
+    mounted_on(path, if differ { Errno::NOTDIR } else { Errno::INVAL })
 }
 
 /// One of our own file systems could not be put in its place.
@@ -166,6 +260,7 @@ pub(super) fn exec<'p>(name: &'p CStr, file: &CStr, errno: Errno) -> Error<'p> {
         (Errno::ACCESS, not_allowed),
         (Errno::NOEXEC, Advice::NotExecutableFormat),
         (Errno::TOOBIG, Advice::TooLarge),
+        (Errno::LOOP, Advice::MagicProgram),
     ];
     error(What::Exec, name, errno, &advices)
 }

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{self, FileType, Mode, OFlags},
+    fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
     mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags},
 };
@@ -12,6 +12,7 @@ use rustix::{
 use super::{Launcher, explain, remount::Pending, walk};
 use crate::{
     error::{Advice, Error, What, Why},
+    lower::DEVPTS_WITHOUT_GROUP,
     plan::{Kind, List, Slot, Step},
     sys,
 };
@@ -29,12 +30,22 @@ impl<'p> Launcher<'p, '_> {
         &mut self,
         into: Slot,
         path: &'p CStr,
-        recursive: bool,
+        flags: u16,
         attributes: u64,
     ) -> Result<(), Error<'p>> {
-        let (tree, pending) = self
-            .clone_mount(None, path, recursive, attributes)
-            .map_err(|errno| explain::host_path(path, errno))?;
+        let recursive = flags & Step::RECURSIVE != 0;
+        let cloned = if self.covered {
+            self.clone_from_below(path, recursive, attributes)
+        } else {
+            self.clone_mount(None, path, recursive, attributes)
+        };
+        let (tree, pending) = match cloned {
+            Err(Errno::NOENT) if flags & Step::OPTIONAL != 0 => {
+                self.take(into);
+                return Ok(());
+            }
+            done => done.map_err(|errno| explain::host_path(path, errno))?,
+        };
         self.put(into, tree);
         self.set_pending(into, pending);
         Ok(())
@@ -62,7 +73,7 @@ impl<'p> Launcher<'p, '_> {
     /// working directory, with `attributes`, or with what of them has to wait
     /// until it is attached.
     #[inline(never)]
-    fn clone_mount(
+    pub(super) fn clone_mount(
         &mut self,
         directory: Option<BorrowedFd<'_>>,
         path: &CStr,
@@ -118,8 +129,14 @@ impl<'p> Launcher<'p, '_> {
         options: List<'p>,
     ) -> Result<(), Error<'p>> {
         let name = options.first();
-        let made = make_file_system(attributes, &mut options.iter())
-            .map_err(|errno| explain::file_system(name, errno))?;
+        let made = match make_file_system(attributes, &mut options.iter()) {
+            // The group tty is not mapped in this user namespace.
+            Err(Errno::INVAL) if name == c"devpts" => {
+                make_file_system(attributes, &mut DEVPTS_WITHOUT_GROUP.into_iter())
+            }
+            done => done,
+        }
+        .map_err(|errno| explain::file_system(name, errno))?;
         self.put(into, made);
         Ok(())
     }
@@ -132,6 +149,7 @@ impl<'p> Launcher<'p, '_> {
             let path = opened.map_or(c"the root file system", |record| record.list.first());
             return Err(explain::root(path, errno));
         }
+        self.covered = true;
         self.settle(slot)
     }
 
@@ -142,6 +160,9 @@ impl<'p> Launcher<'p, '_> {
         flags: u16,
         target: &'p CStr,
     ) -> Result<(), Error<'p>> {
+        if flags & Step::OPTIONAL != 0 && self.get(slot).is_err() {
+            return Ok(());
+        }
         let done = if flags & Step::NO_FOLLOW != 0 {
             self.attach_by_name(slot, under, flags, target)
         } else {
@@ -187,8 +208,7 @@ impl<'p> Launcher<'p, '_> {
         target: &'p CStr,
     ) -> Result<(), Error<'p>> {
         let place = self.find(slot, under, flags, target)?;
-        refuse_kernel_file_systems(place.as_fd(), target)?;
-        self.refuse_root(place.as_fd(), under, target)?;
+        self.check_place(place.as_fd(), under, target)?;
         mount::move_mount(
             self.get(slot)?,
             c"",
@@ -196,21 +216,43 @@ impl<'p> Launcher<'p, '_> {
             c"",
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
         )
-        .map_err(|errno| explain::mounted_on(target, errno))
+        .map_err(|errno| match (errno, self.get(slot)) {
+            (Errno::INVAL, Ok(mount)) => explain::mounted_on_place(target, mount, place.as_fd()),
+            _ => explain::mounted_on(target, errno),
+        })
     }
 
     /// A target may lead back to the root by `..` or a link: what is mounted
-    /// there would not be seen.
-    fn refuse_root(
-        &self,
+    /// there would not be seen. Or into a file system of the kernel.
+    fn check_place(
+        &mut self,
         place: BorrowedFd<'_>,
         under: Slot,
         target: &'p CStr,
     ) -> Result<(), Error<'p>> {
         let failed = |errno| Error::new(What::LookAtMountPoint, target, errno);
-        let place = fs::fstat(place).map_err(failed)?;
-        let root = fs::fstat(self.get(under)?).map_err(failed)?;
-        if (place.st_dev, place.st_ino) == (root.st_dev, root.st_ino) {
+        let status = fs::fstat(place).map_err(failed)?;
+        let known = self.place.filter(|(slot, ..)| *slot == under);
+        let (_, device, inode) = match known {
+            Some(known) => known,
+            None => {
+                let root = fs::fstat(self.get(under)?).map_err(failed)?;
+                (under, root.st_dev, root.st_ino)
+            }
+        };
+        self.place = Some((under, device, inode));
+        // The file system of the root is none of the kernel's.
+        if status.st_dev != device {
+            refuse_kernel_file_systems(place, target)?;
+            return match fs::statat(self.get(under)?, c"dev", AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(dev) if (dev.st_dev, dev.st_ino) == (status.st_dev, status.st_ino) => {
+                    Err(Error::new(What::MountOn, target, Why::CoversDev)
+                        .advice(Advice::AnotherTarget))
+                }
+                _ => Ok(()),
+            };
+        }
+        if status.st_ino == inode {
             return Err(Error::new(What::MountOn, target, Why::IsRoot));
         }
         Ok(())
@@ -241,14 +283,14 @@ impl<'p> Launcher<'p, '_> {
     }
 
     /// What a missing mount point has to be: as what is mounted on it.
-    fn missing(&self, slot: Slot, flags: u16) -> Result<walk::Missing, Error<'p>> {
+    fn missing(&self, slot: Slot, flags: u16) -> Result<walk::Missing<'static>, Error<'p>> {
         if flags & Step::CREATE == 0 {
             return Ok(walk::Missing::Refuse);
         }
         let source = fs::fstat(self.get(slot)?)
             .map_err(|errno| Error::new(What::LookAt, c"a volume", errno))?;
         Ok(match FileType::from_raw_mode(source.st_mode) {
-            FileType::Directory => walk::Missing::Directory,
+            FileType::Directory => walk::Missing::Directory(walk::PARENT),
             _ => walk::Missing::File,
         })
     }
@@ -284,13 +326,17 @@ impl<'p> Launcher<'p, '_> {
         device: u64,
         name: &'p CStr,
     ) -> Result<(), Error<'p>> {
-        fs::mknodat(
+        let made = fs::mknodat(
             self.get(under)?,
             name,
             FileType::CharacterDevice,
             Mode::from_raw_mode(0o666),
             device,
-        )
+        );
+        match made {
+            Err(Errno::PERM) => self.bind_device(under, device, name),
+            done => done,
+        }
         .map_err(|errno| {
             const ADVICES: &explain::Advices = &[(Errno::PERM, Advice::NeedsMknod)];
             explain::error(What::MakeDevice, name, errno, ADVICES)
@@ -427,7 +473,11 @@ pub(super) fn make_tmpfs() -> Result<OwnedFd, Errno> {
 }
 
 /// Mounts at a path below `under` that is ours, such as one of our own procfs.
-fn move_by_path(mount: BorrowedFd<'_>, under: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
+pub(super) fn move_by_path(
+    mount: BorrowedFd<'_>,
+    under: BorrowedFd<'_>,
+    path: &CStr,
+) -> Result<(), Errno> {
     mount::move_mount(
         mount,
         c"",

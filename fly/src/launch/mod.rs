@@ -10,15 +10,23 @@ pub mod app;
 mod created;
 mod explain;
 mod files;
+mod guard;
+mod made;
+mod maps;
 mod path;
 mod process;
 mod remount;
 mod root;
+mod status;
 mod walk;
 
 pub use explain::interpreter;
-pub use process::{PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, supervise};
+pub use process::{
+    PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,
+};
+pub use status::Status;
 
+use linux_raw_sys::general as raw;
 use rustix::{
     fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd},
     io::Errno,
@@ -112,6 +120,9 @@ pub struct Running {
 /// What is called with the stamps before an exec.
 type Report<'s> = &'s dyn Fn(&[usize]);
 
+/// Carries out a step that only pods have.
+type PodStep<'p, 's> = fn(&mut Launcher<'p, 's>, &Record<'p>) -> Result<(), Error<'p>>;
+
 /// Walks a plan.
 #[allow(missing_debug_implementations)]
 pub struct Launcher<'p, 's> {
@@ -127,15 +138,25 @@ pub struct Launcher<'p, 's> {
     /// The cycle counter after each step, if it is asked for.
     stamps: Option<&'s mut [usize]>,
     before_exec: Option<Report<'s>>,
+    /// What [`Launcher::for_pods`] adds: a program without pods is not to hold it.
+    pods: Option<PodStep<'p, 's>>,
     created: Created<'s>,
     fallbacks: Fallbacks,
     /// The writable layer is attached over / below the root to be: it is
     /// unmounted by itself.
     attached: bool,
+    /// Something is mounted over /: `..` of a path leads into it.
+    covered: bool,
+    /// The directory in a slot where mounts are attached: its device and inode.
+    place: Option<(Slot, u64, u64)>,
     /// Where in the sealed file the plan begins.
     plan_offset: u64,
     terminal: Option<Slot>,
     reader: Option<Slot>,
+    /// Whom the end of the program is told.
+    status: Status,
+    /// The helper that writes the maps of a user namespace, until it is collected.
+    mapper: i32,
 }
 
 impl<'p, 's> Launcher<'p, 's> {
@@ -150,12 +171,17 @@ impl<'p, 's> Launcher<'p, 's> {
             words,
             stamps: None,
             before_exec: None,
+            pods: None,
             created: Created::new(room),
             fallbacks: Fallbacks::default(),
             attached: false,
+            covered: false,
+            place: None,
             plan_offset: 0,
             terminal: None,
             reader: None,
+            status: Status::NONE,
+            mapper: 0,
         }
     }
 
@@ -167,6 +193,11 @@ impl<'p, 's> Launcher<'p, 's> {
     /// Calls `report` with the stamps when this process is about to be the app.
     pub fn before_exec(&mut self, report: Report<'s>) {
         self.before_exec = Some(report);
+    }
+
+    /// Makes this launcher one for pods, too: with a pid 1, a terminal, a stage 1.
+    pub fn for_pods(&mut self) {
+        self.pods = Some(Self::pod_step);
     }
 
     /// What was done instead of calls that are missing here.
@@ -246,6 +277,9 @@ impl<'p, 's> Launcher<'p, 's> {
             crate::error::FAILURE
         });
         self.slots = slots;
+        if self.mapper != 0 {
+            self.reap_mapper();
+        }
         let child = child.map_err(|errno| explain::clone(namespaces, errno))?;
         self.fallbacks.clone3 = child.method == clone::Method::Clone;
         self.fallbacks.into_cgroup = wanted.is_some() && !child.in_cgroup;
@@ -267,7 +301,7 @@ impl<'p, 's> Launcher<'p, 's> {
     fn set_pod_up(&mut self, cloned: usize, birth: &clone::Birth) -> Error<'p> {
         let records = self.plan.steps().records();
         for (number, record) in records.enumerate().skip(cloned + 1) {
-            let done = if record.is(Kind::DieWithParent) {
+            let done = if record.is(Kind::DieWithParent) || record.is(Kind::AppDieWithParent) {
                 process::die_with_parent(birth)
             } else {
                 self.step(&record)
@@ -292,7 +326,7 @@ impl<'p, 's> Launcher<'p, 's> {
                 flags,
                 attributes,
                 path,
-            } => self.open_tree(into, path, flags & Step::RECURSIVE != 0, attributes),
+            } => self.open_tree(into, path, flags, attributes),
             AttachRoot { mount } => self.attach_root(mount),
             FileSystem {
                 into,
@@ -306,27 +340,23 @@ impl<'p, 's> Launcher<'p, 's> {
                 target,
             } => self.attach(mount, under, flags, target),
             Chroot { root } => self.chroot(root),
-            _ => self.pod_step(record),
+            _ => match record.kind {
+                12..=15 | 45..=49 => self.namespace_step(record),
+                60..=80 => app::step(record, self.words),
+                _ => self.isolated_step(record),
+            },
         })
     }
 
-    /// What only a pod needs.
-    fn pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
+    /// What an isolated start needs.
+    fn isolated_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
         match_step!(record {
             Supervise {} => {
                 process::supervise();
                 Ok(())
             },
-            Seal { into, path } => self.seal(into, path),
+            Seal { into, flags, path } => self.seal(into, path, flags & Step::ALONE == 0),
             OpenCgroup { into, path } => self.open_directory(into, path),
-            Stamps { reader, writer } => self.stamps_pipe(reader, writer),
-            Terminal {
-                devpts,
-                master,
-                peer,
-            } => self.open_terminal(devpts, master, peer),
-            HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
-            Session { flags } => process::session(flags & Step::NO_TERMINAL != 0),
             Umask { mask } => {
                 process::umask(mask);
                 Ok(())
@@ -336,14 +366,65 @@ impl<'p, 's> Launcher<'p, 's> {
                 layer,
                 attributes,
                 path,
-            } => self.overlay(into, layer, attributes, path),
+            } => self.overlay(into, layer, attributes, path, None),
             Hostname { name } => process::hostname(name),
             Loopback {} => process::loopback(),
             Pivot { root } => self.pivot(root),
+            _ => self.file_step(record),
+        })
+    }
+
+    /// What only a pod needs.
+    fn pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
+        match_step!(record {
+            Stamps { reader, writer } => self.stamps_pipe(reader, writer),
+            Terminal {
+                devpts,
+                master,
+                peer,
+            } => self.open_terminal(devpts, master, peer),
+            HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
+            Session { flags } => process::session(flags & Step::NO_TERMINAL != 0),
             TerminalStdio { peer } => self.terminal_stdio(peer),
             PodBounding { keep } => app::bound(keep),
+            Console { peer, under, name } => self.console(peer, under, name),
             ExecInit { program, stamps } => Err(self.exec_init(program, stamps)),
-            _ => self.file_step(record),
+            _ => app::step(record, self.words),
+        })
+    }
+
+    /// User namespaces and the rest of what only some starts of `fly` need.
+    #[cold]
+    #[inline(never)]
+    fn namespace_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
+        match_step!(record {
+            KeepStatus { descriptor } => self.keep_status(descriptor),
+            UserNamespace { into, users, lines } => self.user_namespace(into, users, lines),
+            MappedTree {
+                into,
+                map,
+                flags,
+                attributes,
+                path,
+            } => self.mapped_tree(into, map, flags, attributes, path),
+            Mapper { into } => self.mapper(into),
+            Maps {
+                mapper,
+                users,
+                lines,
+            } => self.maps(mapper, users, lines),
+            NoteNamespaces { namespaces } => {
+                self.note_namespaces(namespaces);
+                Ok(())
+            },
+            CgroupNamespace {} => process::unshare(raw::CLONE_NEWCGROUP.into()),
+            AppDieWithParent { parent } => process::die_with_known_parent(parent),
+            ExecSealed {
+                program,
+                arguments,
+                strings,
+            } => Err(self.exec_sealed(program, arguments, strings)),
+            _ => Err(out_of_place()),
         })
     }
 
@@ -374,12 +455,48 @@ impl<'p, 's> Launcher<'p, 's> {
                 attributes,
                 name,
             } => self.bind(into, under, attributes, name),
-            Console { peer, under, name } => self.console(peer, under, name),
-            _ => app::step(record, self.words),
+            _ => match (record.kind, self.pods) {
+                (100..=105, _) => self.option_step(record),
+                (_, Some(step)) => step(self, record),
+                (_, None) => app::step(record, self.words),
+            },
+        })
+    }
+
+    /// What options of `fly` make in its root.
+    #[cold]
+    #[inline(never)]
+    fn option_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
+        match_step!(record {
+            CloseOthers { keep } => self.close_others(keep),
+            OverlayIn {
+                into,
+                layer,
+                attributes,
+                path,
+                directory,
+            } => self.overlay(into, layer, attributes, path, Some(directory)),
+            MakeDirectory { under, mode, path } => self.make_directory(under, mode, path),
+            CopyFile {
+                under,
+                mode,
+                descriptor,
+                path,
+            } => self.copy_file(under, mode, descriptor, path),
+            MakeLink {
+                under,
+                path,
+                target,
+            } => self.make_link(under, path, target),
+            Remount { under, path } => self.remount(under, path),
+            _ => Err(out_of_place()),
         })
     }
 
     fn put(&mut self, slot: Slot, descriptor: OwnedFd) {
+        if self.place.is_some_and(|(known, ..)| known == slot) {
+            self.place = None;
+        }
         if let Some(place) = self.slots.get_mut(usize::from(slot.0)) {
             let before = core::mem::replace(place, descriptor.into_raw_fd());
             if before >= 0 {

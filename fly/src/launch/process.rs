@@ -14,7 +14,7 @@ use super::{Launcher, app, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
-    plan::Slot,
+    plan::{List, Slot},
     sys::{
         clone::{Birth, Child},
         descriptor,
@@ -45,10 +45,15 @@ const SEALS: SealFlags = SealFlags::SEAL
 
 impl<'p> Launcher<'p, '_> {
     pub(super) fn close_inherited(&mut self) -> Result<(), Error<'p>> {
-        match descriptor::close_range(3, u32::MAX) {
+        self.close_range(3, u32::MAX)
+    }
+
+    /// Closes the descriptors from `first` to `last`.
+    pub(super) fn close_range(&mut self, first: u32, last: u32) -> Result<(), Error<'p>> {
+        match descriptor::close_range(first, last) {
             Err(Errno::NOSYS | Errno::PERM) => {
                 self.fallbacks.close_range = true;
-                close_one_by_one().map_err(|errno| {
+                close_one_by_one(first, last).map_err(|errno| {
                     Error::new(What::CloseInherited, c"/proc/self/fd", errno)
                         .advice(Advice::NeedsProcToClose)
                 })
@@ -57,18 +62,32 @@ impl<'p> Launcher<'p, '_> {
         }
     }
 
-    pub(super) fn seal(&mut self, into: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
+    /// With `with_plan` for pid 1 of a pod, which finds its plan behind itself.
+    pub(super) fn seal(
+        &mut self,
+        into: Slot,
+        path: &'p CStr,
+        with_plan: bool,
+    ) -> Result<(), Error<'p>> {
         let failed = |errno| Error::new(What::Copy, path, errno);
         // The copy first: it then has the number that pid 1 expects.
-        let (copy, sealable) = match executable_memory() {
+        let name = if with_plan { c"stage1-init" } else { c"init" };
+        let (copy, sealable) = match executable_memory(name) {
             Err(Errno::ACCESS) => {
                 self.fallbacks.memfd = true;
                 (file_on_tmpfs().map_err(failed)?, false)
             }
             done => (done.map_err(failed)?, true),
         };
-        let source = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::new(What::Open, path, errno).advice(Advice::NameStage1))?;
+        let source =
+            fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+                let error = Error::new(What::Open, path, errno);
+                if with_plan {
+                    error.advice(Advice::NameStage1)
+                } else {
+                    error
+                }
+            })?;
         let status = fs::fstat(&source).map_err(failed)?;
         let size = u64::try_from(status.st_size).unwrap_or(0);
         if size == 0 || size > MAX_PROGRAM || status.st_mode & 0o111 == 0 {
@@ -81,9 +100,11 @@ impl<'p> Launcher<'p, '_> {
                 count => left = left.saturating_sub(count),
             }
         }
-        let (header, records) = self.plan.apps_part();
-        write_plan(&copy, &header, records)
-            .map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
+        if with_plan {
+            let (header, records) = self.plan.apps_part();
+            write_plan(&copy, &header, records)
+                .map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
+        }
         self.plan_offset = size;
         let copy = if sealable {
             fs::fcntl_add_seals(&copy, SEALS).map_err(failed)?;
@@ -162,6 +183,31 @@ impl<'p> Launcher<'p, '_> {
             Errno::NOEXEC => Advice::NotForThisMachine,
             _ => Advice::None,
         })
+    }
+
+    /// Becomes a sealed program that starts the app.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn exec_sealed(
+        &mut self,
+        program: Slot,
+        arguments: u64,
+        strings: List<'p>,
+    ) -> Error<'p> {
+        let name = strings.first();
+        let program = match self.get(program) {
+            Ok(program) => program,
+            Err(error) => return error,
+        };
+        let Some((list, variables)) = app::pointers(arguments, strings, self.words) else {
+            return Error::new(What::Exec, name, Why::TooManyStrings);
+        };
+        let errno = exec::execveat(program, list, variables);
+        const ADVICES: &explain::Advices = &[
+            (Errno::NOENT, Advice::StaticInit),
+            (Errno::NOEXEC, Advice::NotForThisMachine),
+        ];
+        explain::error(What::Exec, name, errno, ADVICES)
     }
 
     /// The sealed file becomes descriptor 3, the pipe of the stamps 4, and both
@@ -278,14 +324,11 @@ fn write_plan(file: &OwnedFd, header: &[u8], records: &[u8]) -> Result<(), Errno
     }
 }
 
-fn executable_memory() -> Result<OwnedFd, Errno> {
+fn executable_memory(name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match fs::memfd_create(
-        c"stage1-init",
-        flags | MemfdFlags::from_bits_retain(MFD_EXEC),
-    ) {
+    match fs::memfd_create(name, flags | MemfdFlags::from_bits_retain(MFD_EXEC)) {
         // Before 6.3 there is no such flag, and all memory files may be executed.
-        Err(Errno::INVAL) => fs::memfd_create(c"stage1-init", flags),
+        Err(Errno::INVAL) => fs::memfd_create(name, flags),
         done => done,
     }
 }
@@ -316,7 +359,7 @@ fn reopen_read_only(file: &OwnedFd) -> Result<OwnedFd, Errno> {
 
 #[cold]
 #[inline(never)]
-fn close_one_by_one() -> Result<(), Errno> {
+fn close_one_by_one(first: u32, last: u32) -> Result<(), Errno> {
     let directory = fs::open(
         c"/proc/self/fd",
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -328,8 +371,9 @@ fn close_one_by_one() -> Result<(), Errno> {
     while let Some(entry) = entries.next() {
         let name = entry?;
         let number = crate::text::decimal(name.file_name().to_bytes());
-        match number.and_then(|number| i32::try_from(number).ok()) {
-            Some(number) if number > 2 && number != own => descriptor::close(number)?,
+        let wanted = number.filter(|number| (first.into()..=last.into()).contains(number));
+        match wanted.and_then(|number| i32::try_from(number).ok()) {
+            Some(number) if number != own => descriptor::close(number)?,
             _ => {}
         }
     }
@@ -389,6 +433,27 @@ pub(super) fn die_with_parent<'p>(birth: &Birth) -> Result<(), Error<'p>> {
     } else {
         Err(Error::new(What::Start, c"", Why::LauncherGone))
     }
+}
+
+/// Of a process that was called, whose parent was `parent` when the plan was
+/// made: one that has died before that can't be told, since somebody else is the
+/// parent then.
+#[cold]
+#[inline(never)]
+pub(super) fn die_with_known_parent<'p>(parent: u64) -> Result<(), Error<'p>> {
+    process::set_parent_process_death_signal(Some(process::Signal::KILL))
+        .map_err(|errno| Error::new(What::Watch, c"the parent", errno))?;
+    if parent == parent_pid() {
+        Ok(())
+    } else {
+        Err(Error::new(What::Start, c"", Why::ParentGone))
+    }
+}
+
+/// The pid of this process's parent; 0 if it is outside of the pid namespace.
+#[must_use]
+pub fn parent_pid() -> u64 {
+    u64::from(process::Pid::as_raw(process::getppid()).unsigned_abs())
 }
 
 /// `group` asks for a process group only.

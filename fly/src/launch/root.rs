@@ -3,18 +3,24 @@
 use core::ffi::CStr;
 
 use rustix::{
-    fd::AsFd,
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{self, Mode, OFlags},
     io::Errno,
     mount::{self, MountPropagationFlags, MoveMountFlags, UnmountFlags},
     process,
 };
 
-use super::{Launcher, explain, files};
+use super::{Launcher, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     plan::Slot,
+    text::split,
 };
+
+/// The parts of an overlay on its tmpfs.
+const LOWER: &CStr = c"lower";
+const UPPER: &CStr = c"layer/upper";
+const WORK: &CStr = c"layer/work";
 
 /// Makes all mounts of this mount namespace private: nothing that follows
 /// reaches the host, not even the unmounting of the old root.
@@ -33,85 +39,118 @@ pub(super) fn make_private<'p>() -> Result<(), Error<'p>> {
 }
 
 impl<'p> Launcher<'p, '_> {
-    /// An overlay of `layer` (upper and work directory on a tmpfs) over the
-    /// directory `path`.
+    /// An overlay over the directory `path`, with its upper and its work directory
+    /// on the tmpfs `layer`, or in `directory` of the host, which has them or gets
+    /// them.
     ///
-    /// The lower directory is mounted inside the layer, so that all three are
-    /// named relative to it: no path of the host is escaped into an option, and
-    /// kernels before 6.13, which take no descriptors here, do the same.
+    /// All parts are mounted inside the tmpfs, so that they are named relative to
+    /// it: no path of the host is escaped into an option, and kernels before 6.13,
+    /// which take no descriptors here, do the same.
+    #[inline(never)]
     pub(super) fn overlay(
         &mut self,
         into: Slot,
         layer: Slot,
         attributes: u64,
         path: &'p CStr,
+        directory: Option<&'p CStr>,
     ) -> Result<(), Error<'p>> {
-        // Its parts have to be in this mount namespace.
+        let lower = open_directory(path).map_err(|errno| explain::host_path(path, errno))?;
+        let kept = match directory {
+            Some(directory) => Some(make_and_open(directory)?),
+            None => None,
+        };
+        // They have to be in this mount namespace.
         self.attach_root(layer)?;
         self.attached = true;
-        let lower = fs::open(
-            path,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|errno| explain::host_path(path, errno))?;
+        let Some(base) = self.take(layer) else {
+            return Err(Error::new(What::UseSlot, c"", Errno::BADF));
+        };
+        // What is made in the directory is noted there, in the slot of the layer.
+        let mut kept_at = None;
+        if let (Some((kept, made)), Some(directory)) = (kept, directory) {
+            self.put(layer, kept);
+            kept_at = Some(self.get(layer)?);
+            if made {
+                self.note_parent(layer, directory);
+            }
+        }
         let root = self
-            .layered(layer, lower.as_fd(), attributes)
-            .map_err(|errno| explain::overlay(path, errno))?;
+            .layered(layer, base.as_fd(), lower.as_fd(), kept_at, attributes)
+            .map_err(|errno| match (kept_at, directory) {
+                (Some(kept), Some(directory)) => explain::overlay_in(path, directory, kept, errno),
+                _ => explain::overlay(path, errno),
+            })?;
         self.put(into, root);
         Ok(())
     }
 
     fn layered(
-        &self,
+        &mut self,
         layer: Slot,
-        lower: rustix::fd::BorrowedFd<'_>,
+        base: BorrowedFd<'_>,
+        lower: BorrowedFd<'_>,
+        kept: Option<BorrowedFd<'_>>,
         attributes: u64,
-    ) -> Result<rustix::fd::OwnedFd, Errno> {
-        let layer = self.get(layer).map_err(|_| Errno::BADF)?;
-        let status = fs::fstat(lower)?;
-        for name in [c"lower", c"upper", c"work"] {
-            fs::mkdirat(layer, name, Mode::from_raw_mode(0o755))?;
+    ) -> Result<OwnedFd, Errno> {
+        const MODE: Mode = Mode::from_raw_mode(0o755);
+        for (name, directory) in [(LOWER, Some(lower)), (c"layer", kept)] {
+            fs::mkdirat(base, name, MODE)?;
+            if let Some(directory) = directory {
+                let (tree, _) = self.clone_mount(Some(directory), c"", false, 0)?;
+                files::move_by_path(tree.as_fd(), base, name)?;
+            }
         }
-        // The merged root has the upper directory's owner and mode.
-        fs::chmodat(
-            layer,
-            c"upper",
-            Mode::from_raw_mode(status.st_mode & 0o7777),
-            fs::AtFlags::empty(),
-        )?;
-        fs::chownat(
-            layer,
-            c"upper",
-            Some(rustix::process::Uid::from_raw(status.st_uid)),
-            Some(rustix::process::Gid::from_raw(status.st_gid)),
-            fs::AtFlags::empty(),
-        )?;
-        let tree = mount::open_tree(
-            lower,
-            c"",
-            mount::OpenTreeFlags::OPEN_TREE_CLONE
-                | mount::OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | mount::OpenTreeFlags::AT_EMPTY_PATH,
-        )?;
-        mount::move_mount(
-            &tree,
-            c"",
-            layer,
-            c"lower",
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-        )?;
-        process::fchdir(layer)?;
+        // The kernel makes one more in the work directory.
+        for (name, made) in [
+            (UPPER, &[&b"upper"[..]][..]),
+            (WORK, &[b"work", b"work/work"]),
+        ] {
+            match fs::mkdirat(base, name, MODE) {
+                Err(Errno::EXIST) => continue,
+                done => done?,
+            }
+            if kept.is_some()
+                && !made
+                    .iter()
+                    .all(|path| self.created.note(layer.0, path, false))
+            {
+                return Err(Errno::NOSPC);
+            }
+            if name == UPPER {
+                like(base, name, lower)?;
+            }
+        }
+        // Paths of the host may be relative to where the caller was.
+        let before = open_directory(c".");
+        process::fchdir(base)?;
         let texts = [
             c"overlay",
             c"lowerdir",
-            c"lower",
+            LOWER,
             c"upperdir",
-            c"upper",
+            UPPER,
             c"workdir",
-            c"work",
+            WORK,
         ];
-        files::make_file_system(attributes, &mut texts.into_iter())
+        let made = files::make_file_system(attributes, &mut texts.into_iter());
+        if let Ok(before) = before {
+            let _ = process::fchdir(before);
+        }
+        made
+    }
+
+    /// Notes that `directory`, which `slot` holds, was made: by its name in its
+    /// parent.
+    fn note_parent(&mut self, slot: Slot, directory: &CStr) {
+        let mut parts = split(directory.to_bytes(), b'/').filter(|part| !part.is_empty());
+        let mut name = parts.next().unwrap_or_default();
+        for part in parts {
+            name = part;
+        }
+        if let Ok(path) = Path::of(&[b"../", name]) {
+            let _ = self.created.note(slot.0, path.as_bytes(), false);
+        }
     }
 
     /// Makes `root` the root of all and lets go of the old one: one unmount of
@@ -170,6 +209,38 @@ impl<'p> Launcher<'p, '_> {
         )
         .map_err(|errno| Error::new(What::MountTerminal, name, errno))
     }
+}
+
+fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fs::open(path, flags, Mode::empty())
+}
+
+/// Makes `path` unless it is there, and says whether it did.
+#[cold]
+fn make_and_open(path: &CStr) -> Result<(OwnedFd, bool), Error<'_>> {
+    let made = match fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => false,
+        done => done
+            .map(|()| true)
+            .map_err(|errno| Error::new(What::MakeDirectory, path, errno))?,
+    };
+    let opened = open_directory(path).map_err(|errno| explain::host_path(path, errno))?;
+    Ok((opened, made))
+}
+
+/// The merged root has the upper directory's owner and mode.
+fn like(layer: BorrowedFd<'_>, name: &CStr, lower: BorrowedFd<'_>) -> Result<(), Errno> {
+    let status = fs::fstat(lower)?;
+    let mode = Mode::from_raw_mode(status.st_mode & 0o7777);
+    fs::chmodat(layer, name, mode, fs::AtFlags::empty())?;
+    fs::chownat(
+        layer,
+        name,
+        Some(process::Uid::from_raw(status.st_uid)),
+        Some(process::Gid::from_raw(status.st_gid)),
+        fs::AtFlags::empty(),
+    )
 }
 
 /// A cause that is told apart from the kernel's answer.

@@ -9,7 +9,7 @@ use rustix::{
 };
 
 use super::path::Path;
-use crate::plan::MAX_PATH;
+use crate::{plan::MAX_PATH, text::holds};
 
 /// openat2's EAGAIN (a rename or a mount raced with the walk) is retried this
 /// often, then refused.
@@ -20,15 +20,24 @@ const MAX_LINKS: u32 = 40;
 const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// What to do where a component is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
+#[derive(Clone, Copy, Debug)]
+pub enum Missing<'m> {
     /// ENOENT.
     Refuse,
-    /// Make directories.
-    Directory,
+    /// Make directories, the last one with this mode.
+    Directory(Mode),
     /// Make directories, and an empty file at the end.
     File,
+    /// Make directories, and at the end a file with this mode, which is opened
+    /// for writing: EEXIST if something is there.
+    NewFile(Mode),
+    /// Make directories, and at the end a symbolic link to this target, where the
+    /// walk ends: EEXIST if something else is there.
+    Link(&'m CStr),
 }
+
+/// The mode of directories that are made on the way.
+pub const PARENT: Mode = Mode::from_raw_mode(0o755);
 
 /// Opens `path` inside `root`: `..`, absolute paths and symbolic links stay
 /// below it, magic links of a procfs are refused (openat2(2), Linux 5.6).
@@ -59,7 +68,7 @@ pub fn step_by_step(
     root: BorrowedFd<'_>,
     path: &CStr,
     flags: OFlags,
-    missing: Missing,
+    missing: Missing<'_>,
     made: &mut dyn FnMut(&[u8], bool) -> bool,
 ) -> Result<OwnedFd, Errno> {
     let mut walk = Walk {
@@ -89,7 +98,7 @@ struct Walk<'r, 'm> {
     at: OwnedFd,
     /// How the last component is opened.
     flags: OFlags,
-    missing: Missing,
+    missing: Missing<'m>,
     made: &'m mut dyn FnMut(&[u8], bool) -> bool,
     /// The components that led to where the walk is, without links, each behind
     /// a slash.
@@ -123,8 +132,13 @@ impl Walk<'_, '_> {
         let before = self.done.as_bytes().len();
         self.done.append(&[b"/", name.to_bytes()])?;
         let is_last = self.rest.as_bytes().iter().all(|byte| *byte == b'/');
+        if is_last && matches!(self.missing, Missing::NewFile(_) | Missing::Link(_)) {
+            return self.make_last(name);
+        }
         let next = match open_at(self.at.as_fd(), name, LOOK) {
-            Err(Errno::NOENT) if self.missing != Missing::Refuse => self.make(name, is_last)?,
+            Err(Errno::NOENT) if !matches!(self.missing, Missing::Refuse) => {
+                self.make(name, is_last)?
+            }
             done => done?,
         };
         if FileType::from_raw_mode(fs::fstat(&next)?.st_mode) == FileType::Symlink {
@@ -153,6 +167,9 @@ impl Walk<'_, '_> {
         }
         target.cut(length);
         let target = target.as_bytes();
+        if is_magic(link, target)? {
+            return Err(Errno::LOOP);
+        }
         self.rest.prepend(target)?;
         if target.starts_with(b"/") {
             self.restart()?;
@@ -162,13 +179,66 @@ impl Walk<'_, '_> {
 
     /// Makes `name`, and opens it to look at it.
     fn make(&mut self, name: &CStr, is_last: bool) -> Result<OwnedFd, Errno> {
-        let is_file = is_last && self.missing == Missing::File;
+        self.refuse_host_devices()?;
+        let is_file = is_last && matches!(self.missing, Missing::File);
         if is_file {
             let mode = Mode::from_raw_mode(0o644);
             fs::mknodat(&self.at, name, FileType::RegularFile, mode, 0)?;
         } else {
-            fs::mkdirat(&self.at, name, Mode::from_raw_mode(0o755))?;
+            let mode = match self.missing {
+                Missing::Directory(mode) if is_last => mode,
+                _ => PARENT,
+            };
+            fs::mkdirat(&self.at, name, mode)?;
         }
+        self.note(name, is_file)?;
+        open_at(self.at.as_fd(), name, LOOK)
+    }
+
+    /// Makes the file or the link at the end.
+    fn make_last(&mut self, name: &CStr) -> Result<(), Errno> {
+        self.refuse_host_devices()?;
+        match self.missing {
+            Missing::NewFile(mode) => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+                let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = fs::openat(&self.at, name, flags, mode)?;
+                self.note(name, true)?;
+                self.at = file;
+                Ok(())
+            }
+            Missing::Link(target) => match fs::symlinkat(target, &self.at, name) {
+                Err(Errno::EXIST) if self.is_link(name, target) => Ok(()),
+                done => done.and_then(|()| self.note(name, true)),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `name` is a link to `target` already.
+    fn is_link(&self, name: &CStr, target: &CStr) -> bool {
+        let mut found = Path::new();
+        let length = fs::readlinkat_raw(&self.at, name, found.buffer());
+        length.is_ok_and(|length| found.buffer().get(..length) == Some(target.to_bytes()))
+    }
+
+    /// The host's /dev is seen in many a root, and is the host's own: EXDEV. A
+    /// host whose /dev is a part of another file system has none to be told
+    /// apart.
+    fn refuse_host_devices(&self) -> Result<(), Errno> {
+        let device = |path: &CStr| fs::stat(path).map(|status| status.st_dev);
+        let here = fs::fstat(&self.at)?.st_dev;
+        if device(c"/dev") == Ok(here)
+            && device(c"/") != Ok(here)
+            && fs::fstat(self.root)?.st_dev != here
+        {
+            return Err(Errno::XDEV);
+        }
+        Ok(())
+    }
+
+    /// Tells of what was made; unmakes it if that is not kept.
+    fn note(&mut self, name: &CStr, is_file: bool) -> Result<(), Errno> {
         // Without the slash before the first component.
         let path = self.done.as_bytes().get(1..).unwrap_or_default();
         if !(self.made)(path, is_file) {
@@ -180,8 +250,17 @@ impl Walk<'_, '_> {
             let _ = fs::unlinkat(&self.at, name, flags);
             return Err(Errno::NOSPC);
         }
-        open_at(self.at.as_fd(), name, LOOK)
+        Ok(())
     }
+}
+
+/// Whether a link is a magic one of a procfs (proc(5)), which leads to what it
+/// does not say. What these say is an absolute path or `kind:[number]`; the
+/// others of a procfs hold relative paths.
+fn is_magic(link: BorrowedFd<'_>, target: &[u8]) -> Result<bool, Errno> {
+    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    let plain = target.first().is_some_and(u8::is_ascii_alphanumeric) && !holds(target, b':');
+    Ok(!plain && fs::fstatfs(link)?.f_type == PROC_SUPER_MAGIC)
 }
 
 fn open_root(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {

@@ -4,7 +4,9 @@
 //! last one counts, unless its text says otherwise. [`files`], [`process`] and
 //! [`namespaces`] each read the options of their subject and lower them.
 
+mod confine;
 mod files;
+mod maps;
 mod namespaces;
 mod process;
 
@@ -19,17 +21,55 @@ use crate::{
 /// An option's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
-    // files
+    // files: what is mounted and made in the root, in the order given
+    // (`files::is_in_order`)
     Bind,
+    BindTry,
     ReadOnlyBind,
+    ReadOnlyBindTry,
+    DeviceBind,
+    DeviceBindTry,
     Tmpfs,
+    Proc,
+    Sys,
+    Dev,
+    MessageQueues,
+    Directory,
+    File,
+    Symlink,
+    RemountReadOnly,
+    NoRecurse,
+    Size,
+    Permissions,
+    // files: the root itself
     ReadOnlyRoot,
+    Overlay,
+    Ephemeral,
+    Minimal,
     // process
     SetVariable,
     UnsetVariable,
     ClearVariables,
     WorkingDirectory,
     User,
+    // namespaces: those with a value come first, see `namespaces::Settings`
+    Hostname,
+    Init,
+    Cgroup,
+    Status,
+    UserMap,
+    GroupMap,
+    MapBind,
+    MapRoot,
+    UnshareUser,
+    UnsharePid,
+    UnshareIpc,
+    UnshareNet,
+    UnshareUts,
+    UnshareCgroup,
+    UnshareAll,
+    DieWithParent,
+    Confine,
     // the command itself
     Help,
     Version,
@@ -41,11 +81,47 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--ro-bind", Name::ReadOnlyBind, 2),
     ("--tmpfs", Name::Tmpfs, 1),
     ("--ro", Name::ReadOnlyRoot, 0),
+    ("--bind-try", Name::BindTry, 2),
+    ("--ro-bind-try", Name::ReadOnlyBindTry, 2),
+    ("--dev-bind", Name::DeviceBind, 2),
+    ("--dev-bind-try", Name::DeviceBindTry, 2),
+    ("--no-recurse", Name::NoRecurse, 0),
+    ("--size", Name::Size, 1),
+    ("--perms", Name::Permissions, 1),
+    ("--proc", Name::Proc, 1),
+    ("--sys", Name::Sys, 1),
+    ("--dev", Name::Dev, 1),
+    ("--mqueue", Name::MessageQueues, 1),
+    ("--dir", Name::Directory, 1),
+    ("--file", Name::File, 2),
+    ("--symlink", Name::Symlink, 2),
+    ("--remount-ro", Name::RemountReadOnly, 1),
+    ("--overlay", Name::Overlay, 1),
+    ("--ephemeral", Name::Ephemeral, 0),
+    ("--minimal", Name::Minimal, 0),
     ("--setenv", Name::SetVariable, 2),
     ("--unsetenv", Name::UnsetVariable, 1),
     ("--clearenv", Name::ClearVariables, 0),
     ("--chdir", Name::WorkingDirectory, 1),
     ("--user", Name::User, 1),
+    // namespaces
+    ("--unshare-user", Name::UnshareUser, 0),
+    ("--unshare-pid", Name::UnsharePid, 0),
+    ("--unshare-ipc", Name::UnshareIpc, 0),
+    ("--unshare-net", Name::UnshareNet, 0),
+    ("--unshare-uts", Name::UnshareUts, 0),
+    ("--unshare-cgroup", Name::UnshareCgroup, 0),
+    ("--unshare-all", Name::UnshareAll, 0),
+    ("--hostname", Name::Hostname, 1),
+    ("--init", Name::Init, 1),
+    ("--uid-map", Name::UserMap, 1),
+    ("--gid-map", Name::GroupMap, 1),
+    ("--idmap-root", Name::MapRoot, 0),
+    ("--idmap-bind", Name::MapBind, 2),
+    ("--die-with-parent", Name::DieWithParent, 0),
+    ("--json-status-fd", Name::Status, 1),
+    ("--cgroup", Name::Cgroup, 1),
+    ("--confine", Name::Confine, 0),
     ("--help", Name::Help, 0),
     ("-h", Name::Help, 0),
     ("--version", Name::Version, 0),
@@ -69,9 +145,9 @@ pub struct Options<'a, I> {
     pub rootfs: &'a CStr,
     /// The program and its arguments.
     pub program: I,
-    files: files::Settings,
+    files: files::Settings<'a>,
     process: process::Settings<'a>,
-    namespaces: namespaces::Settings,
+    namespaces: namespaces::Settings<'a>,
 }
 
 /// What the command line asks for.
@@ -192,6 +268,14 @@ impl<'a, I> Options<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
+    /// Whether the program may need rights over mounts that only root has.
+    #[must_use]
+    pub fn needs_root(&self) -> bool {
+        !self
+            .namespaces
+            .unshares(linux_raw_sys::general::CLONE_NEWUSER)
+    }
+
     /// Writes the steps: close what was inherited, namespaces, the root and what
     /// is mounted in it in the order given, the root switch, credentials and
     /// limits, exec.
@@ -203,13 +287,31 @@ where
     where
         E: Iterator<Item = &'a CStr> + Clone,
     {
-        plan.push(Step::CloseInherited {});
+        self.lower_close(plan)?;
         self.lower_namespaces(plan)?;
         self.lower_root(plan)?;
         self.lower_mounts(plan)?;
-        plan.push(Step::Chroot { root: ROOT })
-            .push(Step::App { name: c"app" });
-        self.lower_process(plan)?;
+        let any = self.namespaces.any();
+        let confine = self.namespaces.has(Name::Confine);
+        if any {
+            self.lower_names(plan);
+        }
+        if confine {
+            plan.push(Step::Pivot { root: ROOT });
+        } else {
+            plan.push(Step::Chroot { root: ROOT });
+        }
+        plan.push(Step::App { name: c"app" });
+        if confine {
+            self.lower_confinement_before(plan);
+        }
+        let root = self.lower_process(plan)?;
+        if confine {
+            self.lower_confinement(plan, root);
+        }
+        if any {
+            self.lower_supervision(plan);
+        }
         self.lower_program(plan, environment)
     }
 }

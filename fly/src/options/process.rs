@@ -20,6 +20,11 @@ pub struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
+    /// The value of `--user`.
+    pub(super) fn user(&self) -> Option<&'a CStr> {
+        self.user
+    }
+
     /// Takes the option if it is one of these.
     ///
     /// # Errors
@@ -43,11 +48,18 @@ impl<'a, I> Options<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
-    pub(super) fn lower_process(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
+    /// Returns whether the program is root.
+    pub(super) fn lower_process(&self, plan: &mut Builder<'_>) -> Result<bool, Error<'a>> {
+        let mut root = true;
         if let Some(user) = self.process.user {
             let identity = user::resolve_pair(self.rootfs, user)?;
-            lower::identity(plan, &identity);
-            if identity.user != 0 {
+            if self.namespaces.keeps_groups() {
+                lower::ids(plan, &identity);
+            } else {
+                lower::identity(plan, &identity);
+            }
+            root = identity.user == 0;
+            if !root {
                 // The inheritable set, which setuid(2) leaves (CVE-2022-29162).
                 plan.push(Step::Capabilities { keep: 0 });
             }
@@ -55,7 +67,7 @@ where
         if let Some(path) = self.process.working_directory {
             lower::working_directory(plan, path)?;
         }
-        Ok(())
+        Ok(root)
     }
 
     #[inline(never)]
@@ -68,11 +80,21 @@ where
         E: Iterator<Item = &'a CStr> + Clone,
     {
         let program = self.program.clone();
-        plan.begin_list(Step::Exec {
-            arguments: program.clone().count() as u64,
-            strings: crate::plan::List::EMPTY,
-        });
-        plan.string(program.clone().next().unwrap_or_default());
+        let count = program.clone().count() as u64;
+        if self.namespaces.has(Name::Init) {
+            self.begin_sealed(plan, count);
+        } else {
+            plan.begin_list(Step::Exec {
+                flags: if self.namespaces.has(Name::Confine) {
+                    Step::GUARD
+                } else {
+                    0
+                },
+                arguments: count,
+                strings: crate::plan::List::EMPTY,
+            });
+            plan.string(program.clone().next().unwrap_or_default());
+        }
         for argument in program {
             plan.string(argument);
         }

@@ -86,6 +86,9 @@ const ATTRIBUTES: u64 = (raw::MOUNT_ATTR_RDONLY
     | raw::MOUNT_ATTR_NOEXEC
     | raw::MOUNT_ATTR_STRICTATIME) as u64;
 
+/// The most lines of both maps of a user namespace.
+const MAX_MAP_LINES: u8 = 64;
+
 /// What the steps of a kind must look like.
 #[derive(Clone, Copy)]
 struct Rule {
@@ -113,6 +116,8 @@ enum Number {
     /// A user or group id; the largest number means "unchanged" to the kernel
     /// (setresuid(2)), so it is none.
     Id,
+    /// A descriptor.
+    Descriptor,
 }
 
 /// The form of a step's strings.
@@ -135,6 +140,8 @@ enum Text {
     HostName,
     /// A decimal user or group id.
     Id,
+    /// A line of a map of ids.
+    Map,
 }
 
 impl Rule {
@@ -264,6 +271,24 @@ static RULES: &[Rule] = &[
     Rule::of(Kind::TerminalStdio).slots(USES),
     Rule::of(Kind::PodBounding),
     Rule::of(Kind::ExecInit).slots(USES),
+    Rule::of(Kind::CloseOthers).texts(1, Rule::MANY, Text::Id),
+    Rule::of(Kind::OverlayIn)
+        .slots(FILLS | USES_OTHER)
+        .number(Number::Attributes)
+        .texts(2, 2, Text::Path),
+    Rule::of(Kind::MakeDirectory)
+        .slots(USES)
+        .number(Number::Mode)
+        .text(Text::Path),
+    Rule::of(Kind::CopyFile)
+        .slots(USES)
+        .number(Number::Descriptor)
+        .text(Text::Path),
+    Rule::of(Kind::MakeLink)
+        .slots(USES)
+        .texts(2, 2, Text::Path)
+        .only_first(),
+    Rule::of(Kind::Remount).slots(USES).text(Text::Path),
     Rule::of(Kind::App).text(Text::Name),
     Rule::of(Kind::Stop),
     Rule::of(Kind::AppSession),
@@ -277,6 +302,24 @@ static RULES: &[Rule] = &[
     Rule::of(Kind::NoNewPrivileges),
     Rule::of(Kind::Unblock),
     Rule::of(Kind::Exec)
+        .texts(2, Rule::MANY, Text::Path)
+        .only_first(),
+    // Those that few starts need come last: the table is searched.
+    Rule::of(Kind::KeepStatus).number(Number::Descriptor),
+    Rule::of(Kind::UserNamespace)
+        .slots(FILLS)
+        .texts(2, MAX_MAP_LINES, Text::Map),
+    Rule::of(Kind::MappedTree)
+        .slots(FILLS | USES_OTHER)
+        .number(Number::Attributes)
+        .text(Text::Path),
+    Rule::of(Kind::Mapper).slots(FILLS),
+    Rule::of(Kind::Maps).texts(2, MAX_MAP_LINES, Text::Map),
+    Rule::of(Kind::NoteNamespaces).number(Number::Namespaces),
+    Rule::of(Kind::CgroupNamespace),
+    Rule::of(Kind::AppDieWithParent).number(Number::Id),
+    Rule::of(Kind::ExecSealed)
+        .slots(USES)
         .texts(2, Rule::MANY, Text::Path)
         .only_first(),
 ];
@@ -338,6 +381,7 @@ fn number(number: Number, value: u64) -> Result<(), Reason> {
         Number::Attributes => ATTRIBUTES,
         Number::Mask => 0o777,
         Number::Mode => 0o7777,
+        Number::Descriptor => 0x7fff_ffff,
         Number::Id => return identity(value),
     };
     if value & !bits == 0 {
@@ -366,7 +410,20 @@ fn text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
         Text::Id => decimal(text.to_bytes())
             .ok_or(Reason::Number)
             .and_then(identity),
+        Text::Map => map_line(text.to_bytes()).map(drop).ok_or(Reason::Number),
     }
+}
+
+/// A line INSIDE:OUTSIDE:COUNT of a map of ids (user_namespaces(7)): a range that
+/// is not empty and ends before the largest number, which is no id.
+#[inline(never)]
+pub(crate) fn map_line(line: &[u8]) -> Option<[u64; 3]> {
+    const NO_ID: u64 = 0xffff_ffff;
+    let mut numbers = split(line, b':').map(decimal);
+    let line = [numbers.next()??, numbers.next()??, numbers.next()??];
+    let [inside, outside, count] = line;
+    let end = inside.max(outside).checked_add(count)?;
+    (numbers.next().is_none() && count != 0 && end <= NO_ID).then_some(line)
 }
 
 /// What only one kind has.
@@ -376,7 +433,15 @@ fn special(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
         // The type, and pairs.
         Kind::FileSystem if count.is_multiple_of(2) => Err(Reason::Strings),
         // The path, and at least the program's name.
-        Kind::Exec if record.number == 0 || record.number >= count => Err(Reason::Strings),
+        Kind::Exec | Kind::ExecSealed if record.number == 0 || record.number >= count => {
+            Err(Reason::Strings)
+        }
+        // At least one line of each.
+        Kind::Maps | Kind::UserNamespace if record.number == 0 || record.number >= count => {
+            Err(Reason::Strings)
+        }
+        // The mode.
+        Kind::CopyFile if record.flags > 0o7777 => Err(Reason::Number),
         Kind::Stop if record.flags == 0 || record.flags > 64 => Err(Reason::Number),
         _ => Ok(()),
     }
@@ -466,7 +531,7 @@ impl State {
                 }
                 !core::mem::replace(&mut self.in_app, true)
             }
-            Kind::Exec => core::mem::replace(&mut self.in_app, false),
+            Kind::Exec | Kind::ExecSealed => core::mem::replace(&mut self.in_app, false),
             _ => match phase {
                 Phase::Launch => !self.cloned,
                 Phase::Pod => !self.init,
@@ -501,7 +566,7 @@ impl State {
             self.fill(other)?;
         }
         match rule.kind {
-            Kind::Clone if record.slot != Step::NO_SLOT.0 => self.used(first),
+            Kind::Clone | Kind::Maps if record.slot != Step::NO_SLOT.0 => self.used(first),
             Kind::Terminal => self.fill(record.number),
             Kind::ExecInit if record.number != Step::NO_STAMPS => self.used(record.number),
             Kind::Attach if record.flags & Step::CLOSE != 0 => {

@@ -15,6 +15,7 @@ mod record;
 mod step;
 
 pub use build::Builder;
+pub(crate) use check::map_line;
 pub use check::{Problem, Reason};
 pub use print::print;
 pub use record::{List, Record};

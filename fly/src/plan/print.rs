@@ -28,11 +28,45 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         line.column(COLUMN);
     }
     match *step {
-        Step::Seal { into, path } => {
-            arrow(
-                line.quoted(path.to_bytes()).text(" and the apps' plan"),
-                into,
-            );
+        Step::Seal { into, flags, path } => {
+            line.quoted(path.to_bytes());
+            if flags & Step::ALONE == 0 {
+                line.text(" and the apps' plan");
+            }
+            arrow(line, into);
+        }
+        Step::KeepStatus { descriptor } => {
+            line.text("to descriptor ").number(descriptor);
+        }
+        Step::UserNamespace { into, users, lines } => {
+            maps(line, users, lines);
+            arrow(line, into);
+        }
+        Step::MappedTree {
+            into,
+            map,
+            flags,
+            attributes,
+            path,
+        } => {
+            line.quoted(path.to_bytes());
+            if flags & Step::RECURSIVE != 0 {
+                line.text(" recursive");
+            }
+            attribute_names(line, attributes);
+            slot(line.text(" by "), map);
+            arrow(line, into);
+        }
+        Step::Mapper { into } => arrow(line.text("forked"), into),
+        Step::Maps {
+            mapper,
+            users,
+            lines,
+        } => {
+            maps(line, users, lines);
+            if mapper != Step::NO_SLOT {
+                slot(line.text(" by "), mapper);
+            }
         }
         Step::Stamps { reader, writer } => arrow(slot(line, reader), writer),
         Step::Terminal {
@@ -47,14 +81,19 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         }
         Step::HandOver { path, .. } | Step::WorkingDirectory { path } => quoted(line, path),
         Step::OpenCgroup { into, path } => arrow(line.quoted(path.to_bytes()), into),
-        Step::Unshare { namespaces } => names(line, namespaces),
+        Step::Unshare { namespaces } | Step::NoteNamespaces { namespaces } => {
+            names(line, namespaces);
+        }
         Step::Clone { cgroup, namespaces } => {
             names(line, namespaces);
             if cgroup != Step::NO_SLOT {
                 slot(line.text("in "), cgroup);
             }
         }
-        Step::DieWithParent {} => {
+        Step::AppDieWithParent { parent } if parent != Step::LAUNCHER => {
+            line.text("with the parent ").number(parent);
+        }
+        Step::DieWithParent {} | Step::AppDieWithParent { .. } => {
             line.text("with the launcher");
         }
         Step::Session { flags } => {
@@ -77,6 +116,9 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             line.quoted(path.to_bytes());
             if flags & Step::RECURSIVE != 0 {
                 line.text(" recursive");
+            }
+            if flags & Step::OPTIONAL != 0 {
+                line.text(" if present");
             }
             attribute_names(line, attributes);
             arrow(line, into);
@@ -113,6 +155,9 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             slot(line.text(" of "), under);
             if flags & Step::CREATE != 0 {
                 line.text(" (made if missing)");
+            }
+            if flags & Step::OPTIONAL != 0 {
+                line.text(" if present");
             }
         }
         Step::Directory { under, mode, name } | Step::File { under, mode, name } => {
@@ -171,6 +216,48 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             slot(line, peer).text(" at ").quoted(name.to_bytes());
             slot(line.text(" of "), under);
         }
+        Step::CloseOthers { keep } => {
+            list(line.text("but "), keep);
+        }
+        Step::OverlayIn {
+            into,
+            layer,
+            attributes,
+            path,
+            directory,
+        } => {
+            line.quoted(path.to_bytes()).text(" under ");
+            slot(line.quoted(directory.to_bytes()).text(" by "), layer);
+            attribute_names(line, attributes);
+            arrow(line, into);
+        }
+        Step::MakeDirectory { under, mode, path } => {
+            line.quoted(path.to_bytes()).text(" ").octal(mode);
+            slot(line.text(" in "), under);
+        }
+        Step::CopyFile {
+            under,
+            mode,
+            descriptor,
+            path,
+        } => {
+            line.quoted(path.to_bytes()).text(" ").octal(mode.into());
+            line.text(" from descriptor ").number(descriptor);
+            slot(line.text(" in "), under);
+        }
+        Step::MakeLink {
+            under,
+            path,
+            target,
+        } => {
+            line.quoted(path.to_bytes())
+                .text(" to ")
+                .quoted(target.to_bytes());
+            slot(line.text(" in "), under);
+        }
+        Step::Remount { under, path } => {
+            slot(line.quoted(path.to_bytes()).text(" of "), under).text(" ro");
+        }
         Step::Hostname { name } | Step::App { name } => quoted(line, name),
         Step::Pivot { root } | Step::Chroot { root } => {
             slot(line.text("into "), root);
@@ -213,7 +300,19 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         Step::Group { id } | Step::User { id } => {
             line.number(id);
         }
-        Step::Exec { arguments, strings } => exec(line, arguments, strings),
+        Step::Exec {
+            flags,
+            arguments,
+            strings,
+        } => exec(line, flags, arguments, strings),
+        Step::ExecSealed {
+            program,
+            arguments,
+            strings,
+        } => {
+            slot(line, program).text(" ");
+            exec(line, 0, arguments, strings);
+        }
         _ => {}
     }
 }
@@ -226,6 +325,7 @@ fn is_bare(step: &Step<'_>) -> bool {
             | Step::Supervise {}
             | Step::Private {}
             | Step::Loopback {}
+            | Step::CgroupNamespace {}
             | Step::NoNewPrivileges {}
             | Step::Unblock {}
     )
@@ -241,6 +341,17 @@ fn slot(line: &mut Line, slot: Slot) -> &mut Line {
 
 fn arrow(line: &mut Line, into: Slot) {
     slot(line.text(" -> "), into);
+}
+
+fn maps(line: &mut Line, users: u64, lines: List<'_>) {
+    for (index, text) in (0..).zip(lines.iter()) {
+        line.text(match index {
+            0 => "uids ",
+            index if index == users => ", gids ",
+            _ => ", ",
+        });
+        line.quoted(text.to_bytes());
+    }
 }
 
 fn list(line: &mut Line, list: List<'_>) {
@@ -263,9 +374,13 @@ fn file_system(line: &mut Line, options: List<'_>) {
     }
 }
 
-fn exec(line: &mut Line, arguments: u64, strings: List<'_>) {
+fn exec(line: &mut Line, flags: u16, arguments: u64, strings: List<'_>) {
     let count = usize::try_from(arguments).unwrap_or(usize::MAX);
-    line.quoted(strings.first().to_bytes()).text(" [");
+    line.quoted(strings.first().to_bytes());
+    if flags & Step::GUARD != 0 {
+        line.text(" guarded");
+    }
+    line.text(" [");
     let mut separator = "";
     for argument in strings.iter().skip(1).take(count) {
         line.text(separator)

@@ -196,8 +196,9 @@ steps! {
     Supervise = 2 "supervise" Launch {}
     /// Copies the program at `path` into a sealed memory file; what runs as
     /// pid 1 is then no file of the host (CVE-2019-5736). Behind the program
-    /// follows the apps' part of this plan: one file is cheaper than two.
-    Seal = 3 "seal" Launch { slot into, text path }
+    /// follows the apps' part of this plan: one file is cheaper than two. With
+    /// [`Step::ALONE`] nothing follows.
+    Seal = 3 "seal" Launch { slot into, flags flags, text path }
     /// Makes a pipe through which pid 1 reports its time stamps.
     Stamps = 6 "stamps" Launch { slot reader, other writer }
     /// Makes the pod's devpts file system and opens a terminal of it: its
@@ -215,6 +216,19 @@ steps! {
     Clone = 9 "clone" Launch { slot cgroup, number namespaces }
     /// Moves this process itself into new namespaces (unshare(2)).
     Unshare = 10 "unshare" Launch { number namespaces }
+    /// Keeps the caller's descriptor `descriptor` for the status, by a number that
+    /// nothing that is started inherits; comes before [`Step::CloseInherited`].
+    KeepStatus = 12 "status" Launch { number descriptor }
+    /// Makes a user namespace, for mounts: the first `users` lines map user ids,
+    /// the others group ids, each INSIDE:OUTSIDE:COUNT.
+    UserNamespace = 13 "userns" Launch { slot into, number users, list lines }
+    /// Clones the mount at `path` of the host, detached, as [`Step::OpenTree`]
+    /// does; the ids of its files are mapped as in the user namespace `map`
+    /// (MOUNT_ATTR_IDMAP, Linux 5.12).
+    MappedTree = 14 "idmap" Launch { slot into, other map, flags flags, number attributes, text path }
+    /// Forks a helper that stays outside of the user namespace to be, and writes
+    /// its maps for [`Step::Maps`].
+    Mapper = 15 "mapper" Launch { slot into }
 
     // ---- Pod: files, names and limits -----------------------------------
 
@@ -232,7 +246,8 @@ steps! {
     /// Opens the directory `path` of the host.
     OpenDirectory = 24 "open" Pod { slot into, text path }
     /// Clones the mount at `path` of the host, detached, with the attributes
-    /// `attributes` (MOUNT_ATTR_*); flags: [`Step::RECURSIVE`].
+    /// `attributes` (MOUNT_ATTR_*); flags: [`Step::RECURSIVE`],
+    /// [`Step::OPTIONAL`].
     OpenTree = 25 "tree" Pod { slot into, flags flags, number attributes, text path }
     /// Puts a writable layer over the directory `path` of the host: an overlay
     /// whose upper part is on the tmpfs `layer`, and vanishes with the pod.
@@ -242,7 +257,8 @@ steps! {
     /// Makes a file system: its type, then pairs of option and value.
     FileSystem = 28 "mount" Pod { slot into, number attributes, list options }
     /// Mounts `mount` at `target`, walked inside the directory `under`; flags:
-    /// [`Step::NO_FOLLOW`], [`Step::CREATE`], [`Step::CLOSE`].
+    /// [`Step::NO_FOLLOW`], [`Step::CREATE`], [`Step::CLOSE`],
+    /// [`Step::OPTIONAL`].
     Attach = 29 "attach" Pod { slot mount, other under, flags flags, text target }
     /// Makes a directory with this mode in `under`.
     Directory = 30 "mkdir" Pod { slot under, number mode, text name }
@@ -279,6 +295,36 @@ steps! {
     /// Becomes the sealed program `program`, which has its own file, with the
     /// plan in it, as descriptor 3 and, if there is one, the pipe `stamps` as 4.
     ExecInit = 44 "init" Pod { slot program, number stamps }
+    /// Maps the ids of the new user namespace; lines as in
+    /// [`Step::UserNamespace`]. Without a `mapper` the process writes them itself,
+    /// which takes setgroups(2) away; with one it then becomes the namespace's
+    /// root, or the first user in it.
+    Maps = 45 "maps" Pod { slot mapper, number users, list lines }
+    /// Notes the namespaces `namespaces` that this process is in, for the status.
+    NoteNamespaces = 46 "note" Pod { number namespaces }
+    /// Makes a cgroup namespace whose root is the cgroup that was joined.
+    CgroupNamespace = 47 "cgroupns" Pod {}
+
+    // ---- Pod: what the options of fly make in the root -------------------
+
+    /// Closes all inherited descriptors above 2 but these (decimal numbers),
+    /// each of which a [`Step::CopyFile`] reads and closes.
+    CloseOthers = 100 "close" Launch { list keep }
+    /// Puts a writable layer over the directory `path` of the host: an overlay
+    /// whose upper part stays in the directory `directory` of the host, as
+    /// upper and work, made if missing; `layer` is a tmpfs for its mount points.
+    OverlayIn = 101 "layer" Pod { slot into, other layer, number attributes, text path, second directory }
+    /// Makes a directory with this mode, and its parents, walked inside `under`;
+    /// one that is there stays as it is.
+    MakeDirectory = 102 "dir" Pod { slot under, number mode, text path }
+    /// Copies what the inherited descriptor `descriptor` holds, to its end, into
+    /// a new file with this mode, walked inside `under`, and closes it.
+    CopyFile = 103 "copy" Pod { slot under, flags mode, number descriptor, text path }
+    /// Makes a symbolic link to `target`, walked inside `under`.
+    MakeLink = 104 "symlink" Pod { slot under, text path, second target }
+    /// Makes the mount at `path`, walked inside `under`, read-only, without those
+    /// below it.
+    Remount = 105 "remount" Pod { slot under, text path }
 
     // ---- App: its own process, until it is the program -------------------
 
@@ -310,8 +356,15 @@ steps! {
     /// Unblocks all signals.
     Unblock = 71 "unblock" App {}
     /// Becomes the program. The list is the path (searched in the app's PATH
-    /// if it has no slash), `arguments` arguments, and the environment.
-    Exec = 72 "exec" App { number arguments, list strings }
+    /// if it has no slash), `arguments` arguments, and the environment. With
+    /// [`Step::GUARD`] it is refused if it would be this launcher.
+    Exec = 72 "exec" App { flags flags, number arguments, list strings }
+    /// Dies when the parent dies (PR_SET_PDEATHSIG): behind the credentials, since
+    /// a change of them takes it back. `parent` is the parent's pid as it was when
+    /// the plan was made, or [`Step::LAUNCHER`].
+    AppDieWithParent = 48 "die" App { number parent }
+    /// Becomes the sealed program `program`; the list is as in [`Step::Exec`].
+    ExecSealed = 49 "exec" App { slot program, number arguments, list strings }
 }
 
 impl Step<'_> {
@@ -323,10 +376,20 @@ impl Step<'_> {
     pub const CREATE: u16 = 4;
     /// The mount's slot is closed afterwards.
     pub const CLOSE: u16 = 16;
+    /// A path of the host that does not exist is passed over, with what would
+    /// have been done with it.
+    pub const OPTIONAL: u16 = 128;
     /// Standard input is the app's controlling terminal.
     pub const TERMINAL: u16 = 32;
     /// There is no controlling terminal to be kept from.
     pub const NO_TERMINAL: u16 = 64;
+    /// A sealed copy without a plan.
+    pub const ALONE: u16 = 128;
+    /// The program and its interpreters may not be magic links of a procfs
+    /// (CVE-2019-5736).
+    pub const GUARD: u16 = 256;
+    /// [`Step::AppDieWithParent`] of a process that the launcher made.
+    pub const LAUNCHER: u64 = 0;
     /// No slot at all.
     pub const NO_SLOT: Slot = Slot(u8::MAX);
     /// [`Step::ExecInit`] without a pipe for time stamps.

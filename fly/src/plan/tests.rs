@@ -32,6 +32,7 @@ fn build(arena: &mut [u8]) -> Plan<'_> {
         .push(Step::App { name: c"app" })
         .push(Step::Group { id: 7 })
         .begin_list(Step::Exec {
+            flags: 0,
             arguments: 2,
             strings: List::EMPTY,
         })
@@ -67,6 +68,7 @@ fn what_is_written_is_read() {
         Some(Step::Exec {
             arguments: 2,
             strings,
+            ..
         }) => {
             let texts: Vec<_> = strings.iter().collect();
             assert_eq!(texts, [c"/bin/sh", c"sh", c"-c", c"HOME=/"]);
@@ -240,6 +242,7 @@ fn bounds_hold() {
     let mut builder = Builder::new(&mut arena);
     builder.push(Step::App { name: c"a" });
     builder.begin_list(Step::Exec {
+        flags: 0,
         arguments: 1,
         strings: List::EMPTY,
     });

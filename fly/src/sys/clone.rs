@@ -166,6 +166,36 @@ pub fn vfork_by_pid<F: FnMut(&Birth) -> i32>(body: F) -> Result<u32, Errno> {
     u32::try_from(pid).map_err(|_| Errno::OVERFLOW)
 }
 
+/// Makes a child with a copy of the caller's memory and the namespaces
+/// `namespaces` that runs `body` beside the caller and exits with its value;
+/// returns its pid. For short work: the caller collects it.
+///
+/// # Errors
+/// As clone(2).
+#[cold]
+#[inline(never)]
+pub fn fork<F: FnMut() -> i32>(namespaces: u64, body: F) -> Result<i32, Errno> {
+    extern "C" fn run<F: FnMut() -> i32>(data: *mut c_void) -> i32 {
+        // SAFETY: `fork` passes a pointer to its closure; the child has a copy of
+        // it, at the same address, that nobody else uses.
+        unsafe { (*data.cast::<F>())() }
+    }
+    let mut body = body;
+    let flags = usize::try_from(namespaces).map_err(|_| Errno::INVAL)? | raw::SIGCHLD as usize;
+    // SAFETY: without CLONE_VM the child's stack and closure are copies; it ends
+    // in exit_group and so never returns through the copied frames. The other two
+    // arguments are not looked at without flags that ask for them.
+    let pid = result(unsafe {
+        arch::clone_and_call(
+            raw::__NR_clone,
+            [flags, 0, 0],
+            run::<F>,
+            (&raw mut body).cast(),
+        )
+    })?;
+    i32::try_from(pid).map_err(|_| Errno::OVERFLOW)
+}
+
 /// Where the kernel is to write 0 when this thread dies while others use its
 /// memory (set_tid_address(2)); null for nowhere.
 fn tell_death_to(place: *mut u32) {

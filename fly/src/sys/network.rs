@@ -1,4 +1,4 @@
-//! The loopback interface of a new network namespace.
+//! Sockets: the loopback interface of a new network namespace, and pairs.
 
 use super::{arch, result};
 use linux_raw_sys::{general as raw, ioctl, net};
@@ -55,6 +55,33 @@ pub fn loopback_up() -> Result<(), Errno> {
         )
     })
     .map(drop)
+}
+
+/// Two connected sockets that keep messages apart (socketpair(2),
+/// SOCK_SEQPACKET): reading from one whose other end is closed gives 0.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM.
+#[cold]
+pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let mut numbers = [-1_i32; 2];
+    // SAFETY: the kernel writes two ints.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_socketpair,
+            [
+                net::AF_UNIX as usize,
+                (net::SOCK_SEQPACKET | raw::O_CLOEXEC) as usize,
+                0,
+                numbers.as_mut_ptr().expose_provenance(),
+                0,
+                0,
+            ],
+        )
+    })?;
+    let [one, other] = numbers;
+    // SAFETY: the kernel has just made both descriptors for us.
+    Ok(unsafe { (OwnedFd::from_raw_fd(one), OwnedFd::from_raw_fd(other)) })
 }
 
 /// IFF_UP (netdevice(7)).

@@ -17,13 +17,38 @@ const fn cwd() -> usize {
 /// # Errors
 /// As chdir(2); ELOOP for a magic link.
 pub fn enter(path: &CStr) -> Result<(), Errno> {
+    match open_without_magic_links(path, raw::O_DIRECTORY) {
+        // Before Linux 5.6, or refused by a filter.
+        Err(Errno::NOSYS | Errno::PERM) => enter_and_look(path),
+        Err(errno) => Err(errno),
+        Ok(directory) => {
+            // SAFETY: no pointer.
+            let entered =
+                result(unsafe { arch::syscall(raw::__NR_fchdir, [directory, 0, 0, 0, 0, 0]) });
+            close(directory);
+            entered.map(drop)
+        }
+    }
+}
+
+/// Walks to the file `path` as [`enter`] does.
+///
+/// # Errors
+/// As openat2(2); ELOOP for a magic link; ENOSYS and EPERM where the call is
+/// missing or refused.
+#[cold]
+pub fn walk_to(path: &CStr) -> Result<(), Errno> {
+    open_without_magic_links(path, 0).map(close)
+}
+
+fn open_without_magic_links(path: &CStr, flags: u32) -> Result<usize, Errno> {
     let how = raw::open_how {
-        flags: u64::from(raw::O_PATH | raw::O_DIRECTORY | raw::O_CLOEXEC),
+        flags: u64::from(raw::O_PATH | raw::O_CLOEXEC | flags),
         mode: 0,
         resolve: u64::from(raw::RESOLVE_NO_MAGICLINKS),
     };
     // SAFETY: the path is zero-terminated, the structure has the size given.
-    let opened = result(unsafe {
+    result(unsafe {
         arch::syscall(
             raw::__NR_openat2,
             [
@@ -35,20 +60,12 @@ pub fn enter(path: &CStr) -> Result<(), Errno> {
                 0,
             ],
         )
-    });
-    match opened {
-        // Before Linux 5.6, or refused by a filter.
-        Err(Errno::NOSYS | Errno::PERM) => enter_and_look(path),
-        Err(errno) => Err(errno),
-        Ok(directory) => {
-            // SAFETY: no pointer.
-            let entered =
-                result(unsafe { arch::syscall(raw::__NR_fchdir, [directory, 0, 0, 0, 0, 0]) });
-            if let Ok(number) = i32::try_from(directory) {
-                let _ = descriptor::close(number);
-            }
-            entered.map(drop)
-        }
+    })
+}
+
+fn close(file: usize) {
+    if let Ok(number) = i32::try_from(file) {
+        let _ = descriptor::close(number);
     }
 }
 
@@ -65,6 +82,21 @@ fn enter_and_look(path: &CStr) -> Result<(), Errno> {
             [path.as_ptr().expose_provenance(), 0, 0, 0, 0, 0],
         )
     })?;
+    working_directory(&mut buffer)?;
+    if buffer.first() == Some(&b'/') {
+        Ok(())
+    } else {
+        Err(Errno::LOOP)
+    }
+}
+
+/// Writes the path of the working directory into `buffer`, with its terminator,
+/// and returns the length of both. The path is not absolute where the directory
+/// is outside of the root.
+///
+/// # Errors
+/// As getcwd(2): ERANGE if the buffer is too small, ENOENT if it was removed.
+pub fn working_directory(buffer: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the kernel writes at most the buffer's length.
     result(unsafe {
         arch::syscall(
@@ -78,12 +110,7 @@ fn enter_and_look(path: &CStr) -> Result<(), Errno> {
                 0,
             ],
         )
-    })?;
-    if buffer.first() == Some(&b'/') {
-        Ok(())
-    } else {
-        Err(Errno::LOOP)
-    }
+    })
 }
 
 /// Reads the file `path` from `offset` into `buffer`; returns how much there

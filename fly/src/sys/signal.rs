@@ -17,6 +17,12 @@ impl Set {
     /// All signals.
     pub const ALL: Self = Self(!0);
 
+    /// `signal` alone.
+    #[must_use]
+    pub const fn only(signal: u32) -> Self {
+        Self(bit(signal))
+    }
+
     /// This set without `signal`.
     #[must_use]
     pub const fn without(self, signal: u32) -> Self {
@@ -110,6 +116,34 @@ pub fn wait(set: Set, timeout: Option<u64>) -> Option<u32> {
         )
     });
     signal.ok().and_then(|signal| u32::try_from(signal).ok())
+}
+
+/// Waits for a blocked signal of `set`, for ever; returns it, and whether the
+/// kernel has sent it by itself, as for a key of the terminal. `None` when the
+/// wait was interrupted.
+#[must_use]
+pub fn wait_told(set: Set) -> Option<(u32, bool)> {
+    /// SI_KERNEL (sigaction(2)).
+    const SI_KERNEL: u32 = 0x80;
+    // siginfo_t has 128 bytes; its third number is si_code.
+    let mut info = [0_u32; 32];
+    // SAFETY: the kernel reads the set and writes one siginfo_t.
+    let signal = result(unsafe {
+        arch::syscall(
+            raw::__NR_rt_sigtimedwait,
+            [
+                (&raw const set.0).expose_provenance(),
+                info.as_mut_ptr().expose_provenance(),
+                0,
+                SET_SIZE,
+                0,
+                0,
+            ],
+        )
+    });
+    let [_, _, code, ..] = info;
+    let signal = signal.ok().and_then(|signal| u32::try_from(signal).ok())?;
+    Some((signal, code == SI_KERNEL))
 }
 
 /// A descriptor from which the blocked signals of `set` can be read

@@ -33,8 +33,8 @@ pub unsafe fn syscall(number: u32, arguments: [usize; 6]) -> isize {
 /// value; it never returns through the caller's frames.
 ///
 /// # Safety
-/// As for [`syscall`]; the flags must hold CLONE_VM and CLONE_VFORK, the new
-/// stack must be 0, and `data` must be valid for `child`.
+/// As for [`syscall`]; the flags must hold CLONE_VM and CLONE_VFORK together, or
+/// neither; the new stack must be 0, and `data` must be valid for `child`.
 #[inline(never)]
 pub unsafe fn clone_and_call(
     number: u32,
@@ -49,7 +49,8 @@ pub unsafe fn clone_and_call(
     // nothing there, no red zone either. In the child all registers but rax,
     // rcx and r11 are the caller's: r8 and r9 hold the function and its
     // argument. The child aligns the stack, calls, and ends in exit_group; what
-    // it writes is below the caller's frames, and the caller sleeps meanwhile.
+    // it writes is below the caller's frames, and the caller sleeps meanwhile, or
+    // has memory of its own.
     unsafe {
         asm!(
             "syscall",

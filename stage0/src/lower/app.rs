@@ -124,7 +124,10 @@ where
     where
         P: Iterator<Item = &'a CStr> + Clone,
     {
+        // Without pid 1 the program is executed by stage0, a file of the host.
+        let guarded = !self.options.insecure && self.options.stage1 == Stage1::Fly;
         self.plan.begin_list(Step::Exec {
+            flags: if guarded { Step::GUARD } else { 0 },
             arguments: program.clone().count() as u64,
             strings: List::EMPTY,
         });

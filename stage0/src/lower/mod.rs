@@ -57,7 +57,6 @@ const SOURCE: Slot = Slot(14);
 const RDONLY: u64 = raw::MOUNT_ATTR_RDONLY as u64;
 const NOSUID: u64 = raw::MOUNT_ATTR_NOSUID as u64;
 const NODEV: u64 = raw::MOUNT_ATTR_NODEV as u64;
-const NOEXEC: u64 = raw::MOUNT_ATTR_NOEXEC as u64;
 
 /// Writes the pod's steps.
 ///
@@ -119,6 +118,7 @@ where
     fn launch(&mut self) {
         self.plan.push(Step::Supervise {}).push(Step::Seal {
             into: INIT,
+            flags: 0,
             path: self.host.stage1_init,
         });
         if self.options.timings.is_some() {
@@ -200,9 +200,7 @@ where
             .push(Step::Private {})
             .push(Step::Umask { mask: 0 });
         self.root();
-        self.dev();
-        self.proc_and_sys();
-        self.pts_and_shm();
+        self.kernel_files();
         self.volumes()?;
         self.hostname();
         if self.options.network == Network::None {
@@ -261,11 +259,4 @@ where
         self.plan.push(Step::Chroot { root: ROOT });
         Ok(())
     }
-}
-
-fn names(step: &mut Builder<'_>, names: &[&CStr]) {
-    for name in names {
-        step.string(name);
-    }
-    step.end();
 }
