@@ -4,7 +4,8 @@
 use rustix::io::Errno;
 
 use crate::{
-    launch,
+    launch, packed,
+    packed::Packed,
     plan::Reason,
     sys::thin::Thin,
     text::{Digits, Line, split},
@@ -18,43 +19,44 @@ pub const FAILURE: i32 = 254;
 /// a text a line, since a table of them would be larger than they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Texts {
-    what: &'static str,
-    why: &'static str,
-    advice: &'static str,
+    /// The first of its numbers.
+    from: u8,
+    what: Packed,
+    why: Packed,
+    advice: Packed,
 }
 
-/// How many numbers each of the [`Texts`] has.
-const GROUP: usize = 64;
-
 /// The texts of `stage1-init`.
-pub const INIT_TEXTS: &[Texts] = &[CORE, NO_TEXTS, INIT];
-/// All texts, those of `fly` and `stage0`.
-pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, INIT, PODS];
+pub const INIT_TEXTS: &[Texts] = &[CORE, INIT];
+/// The texts of `fly`.
+pub const FLY_TEXTS: &[Texts] = &[CORE, FLY];
+/// All texts, those of `stage0`.
+pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, INIT, STAGE0];
 
-const NO_TEXTS: Texts = Texts {
-    what: "",
-    why: "",
-    advice: "",
-};
+const NO_TEXT: Packed = Packed(&[]);
 const CORE: Texts = Texts {
+    from: 0,
     what: What::CORE,
     why: Why::CORE,
     advice: Advice::CORE,
 };
 const FLY: Texts = Texts {
+    from: 32,
     what: What::FLY,
     why: Why::FLY,
     advice: Advice::FLY,
 };
 const INIT: Texts = Texts {
+    from: 160,
     what: What::INIT,
     why: Why::INIT,
-    advice: "",
+    advice: NO_TEXT,
 };
-const PODS: Texts = Texts {
-    what: What::PODS,
-    why: Why::PODS,
-    advice: Advice::PODS,
+const STAGE0: Texts = Texts {
+    from: 176,
+    what: What::STAGE0,
+    why: Why::STAGE0,
+    advice: Advice::STAGE0,
 };
 
 /// Declares numbers that stand for texts, so that an error is small, and the
@@ -74,7 +76,11 @@ macro_rules! texts {
         pub enum $name { $($first = $base, $($variant,)*)* }
 
         impl $name {
-            $(const $group: &'static str = concat!($first_text, $("\n", $text,)*);)*
+            $(const $group: Packed = packed!(concat!($first_text, $("\n", $text,)*));)*
+
+            #[cfg(test)]
+            const UNPACKED: &'static [(u8, &'static str)] =
+                &[$(($base, concat!($first_text, $("\n", $text,)*)),)*];
         }
     };
 }
@@ -93,7 +99,7 @@ texts! {
             Read = "read",
             Start = "start",
         }
-        FLY from 64 {
+        FLY from 32 {
             Open = "open",
             LookUpUser = "look up user",
             ReadPasswd = "read /etc/passwd for user",
@@ -126,31 +132,12 @@ texts! {
             CopyFrom = "read the descriptor for",
             WriteFile = "write file",
             KeepLayer = "keep the layer in",
-        }
-        INIT from 128 {
-            Set = "set",
-            StartSession = "start a session",
-            LimitCapabilities = "limit capabilities",
-        }
-        PODS from 192 {
-            ReadCommand = "read command",
-            ReadVolume = "read volume",
-            ReadMount = "read mount",
-            Find = "find",
-            Wait = "wait for",
-            Relay = "relay",
             Layer = "put a writable layer over",
             PivotInto = "pivot into",
             Unmount = "unmount",
-            MountTerminal = "mount the terminal on",
             Copy = "copy",
-            OpenPidfd = "open a pidfd of",
             Watch = "watch",
             MakePipe = "make a pipe",
-            GiveTerminal = "give the terminal to",
-            PassDescriptors = "pass descriptors to",
-            HandOver = "hand over to",
-            Seal = "seal",
             Join = "join",
             SetHostName = "set host name",
             SetUp = "set up",
@@ -162,6 +149,24 @@ texts! {
             MakeReadOnly = "make read-only",
             Bind = "bind",
         }
+        INIT from 160 {
+            Set = "set",
+            StartSession = "start a session",
+            LimitCapabilities = "limit capabilities",
+        }
+        STAGE0 from 176 {
+            ReadCommand = "read command",
+            ReadVolume = "read volume",
+            ReadMount = "read mount",
+            Find = "find",
+            Wait = "wait for",
+            Relay = "relay",
+            MountTerminal = "mount the terminal on",
+            GiveTerminal = "give the terminal to",
+            PassDescriptors = "pass descriptors to",
+            HandOver = "hand over to",
+            Seal = "seal",
+        }
     }
 }
 
@@ -172,7 +177,7 @@ texts! {
             TooManyStrings = "too many arguments and variables",
             Empty = "it is empty",
         }
-        FLY from 64 {
+        FLY from 32 {
             NoRoot = "no root file system is named",
             NoProgramNamed = "no program is named",
             IsRoot = "it is the root itself",
@@ -204,12 +209,16 @@ texts! {
             TwoLayers = "there is --overlay, too",
             MappedLayer = "not with --overlay or --ephemeral",
             NotThere = "there is nothing mounted on it",
+            NotTextOrJson = "its value is text or json",
+            NotAProgram = "not a program",
+            CutShort = "it was cut short",
+            LauncherGone = "the launcher is gone",
         }
-        INIT from 128 {
+        INIT from 160 {
             NoPlan = "STAGE1_PLAN_FD names no plan: it is started by stage0",
             Killed = "it was killed before it was started",
         }
-        PODS from 192 {
+        STAGE0 from 176 {
             NoSuchCommand = "there is no such command",
             NoAssignment = "it is not NAME=VALUE",
             NoRootfs = "--rootfs is missing",
@@ -233,10 +242,6 @@ texts! {
             TooManyEmpty = "too many empty volumes",
             TooManyApps = "too many apps",
             InitKilled = "it was killed",
-            NotTextOrJson = "its value is text or json",
-            NotAProgram = "not a program",
-            CutShort = "it was cut short",
-            LauncherGone = "the launcher is gone",
         }
     }
 }
@@ -260,7 +265,7 @@ texts! {
             MagicLink = "a magic link of /proc can't be the working directory",
             WorkingDirectoryMissing = "the working directory must exist in the root file system",
         }
-        FLY from 64 {
+        FLY from 32 {
             RootIsNoMount = "in a chroot: bind its root over itself before entering it",
             SeeHelp = "see --help",
             AddUser = "use a number, or add the user",
@@ -306,14 +311,14 @@ texts! {
             NoUpperFileSystem = "a layer can't be on an overlay: use a directory elsewhere, or --ephemeral",
             ChooseLayer = "one of --overlay and --ephemeral",
             ReadOnlyRoot = "mount it first; for the root there is --ro",
-        }
-        PODS from 192 {
             NoCgroup = "it must be a cgroup directory that takes processes",
             NoOverlay = "this kernel lacks overlay",
             NoLowerFileSystem = "overlay can't use this file system as its lower one",
-            NameStage1 = "name stage1-init with --stage1, or install it beside stage0",
             NotForThisMachine = "it is no program for this machine",
             NeedsMknod = "needs the capability mknod outside of a user namespace",
+        }
+        STAGE0 from 176 {
+            NameStage1 = "name stage1-init with --stage1, or install it beside stage0",
         }
     }
 }
@@ -406,27 +411,26 @@ impl<'a> Error<'a> {
     pub fn print(&self, program: &str, texts: &[Texts]) {
         let [low, high, what, advice] = self.code.to_le_bytes();
         let cause = u16::from_le_bytes([low, high]);
-        let find = |number: u8, kind: fn(&Texts) -> &'static str| {
-            let number = usize::from(number);
-            let group = texts.get(number / GROUP).map_or("", kind);
-            nth_line(group, number % GROUP)
+        let find = |number: u8, kind: fn(&Texts) -> Packed| {
+            let group = texts.iter().rev().find(|group| group.from <= number);
+            group.map_or(NO_TEXT, |group| nth_line(kind(group), number - group.from))
         };
         let object = self.object.as_c_str();
         let mut line = Line::new(2);
         line.text(program)
             .text(": ")
-            .bytes(find(what, |texts| texts.what));
+            .packed(find(what, |texts| texts.what));
         if !object.is_empty() {
             line.text(" ").quoted(object.to_bytes());
         }
         line.text(": ");
         match cause & Cause::KIND {
             0 => match describe(cause) {
-                b"" => line.text("error ").number(u64::from(cause)),
-                text => line.bytes(text),
+                Packed(b"") => line.text("error ").number(u64::from(cause)),
+                text => line.packed(text),
             },
-            Cause::WHY => line.bytes(find(low, |texts| texts.why)),
-            Cause::REASON => line.bytes(nth_line(Reason::TEXTS, usize::from(low))),
+            Cause::WHY => line.packed(find(low, |texts| texts.why)),
+            Cause::REASON => line.packed(nth_line(REASONS, low)),
             _ => {
                 line.text("its interpreter ");
                 launch::interpreter(object, &mut |name| {
@@ -437,7 +441,7 @@ impl<'a> Error<'a> {
         };
         if advice != 0 {
             line.text(" (")
-                .bytes(find(advice, |texts| texts.advice))
+                .packed(find(advice, |texts| texts.advice))
                 .text(")");
         }
         line.end();
@@ -445,67 +449,80 @@ impl<'a> Error<'a> {
 }
 
 /// The line `number` of `text`, from 0.
-fn nth_line(text: &str, number: usize) -> &[u8] {
-    split(text.as_bytes(), b'\n')
-        .nth(number)
-        .unwrap_or_default()
+fn nth_line(text: Packed, number: u8) -> Packed {
+    let line = split(text.0, b'\n').nth(usize::from(number));
+    Packed(line.unwrap_or_default())
 }
 
 /// What an error number means, in the words of strerror(3); empty for one that
 /// is unknown here.
-fn describe(errno: u16) -> &'static [u8] {
+fn describe(errno: u16) -> Packed {
     let digits = Digits::new(u64::from(errno), 10);
-    for line in split(ERRORS.as_bytes(), b'\n') {
-        if let Some([b' ', text @ ..]) = line.strip_prefix(digits.as_bytes()) {
-            return text;
+    let mut lines = split(ERRORS.0, b'\n');
+    while let (Some(number), Some(text)) = (lines.next(), lines.next()) {
+        if number == digits.as_bytes() {
+            return Packed(text);
         }
     }
-    b""
+    NO_TEXT
 }
 
-/// Numbers as asm-generic/errno.h has them.
-const ERRORS: &str = "\
-1 Operation not permitted\n\
-2 No such file or directory\n\
-3 No such process\n\
-4 Interrupted system call\n\
-5 Input/output error\n\
-6 No such device or address\n\
-7 Argument list too long\n\
-8 Exec format error\n\
-9 Bad file descriptor\n\
-10 No child processes\n\
-11 Resource temporarily unavailable\n\
-12 Cannot allocate memory\n\
-13 Permission denied\n\
-14 Bad address\n\
-16 Device or resource busy\n\
-17 File exists\n\
-18 Invalid cross-device link\n\
-19 No such device\n\
-20 Not a directory\n\
-21 Is a directory\n\
-22 Invalid argument\n\
-23 Too many open files in system\n\
-24 Too many open files\n\
-25 Inappropriate ioctl for device\n\
-26 Text file busy\n\
-27 File too large\n\
-28 No space left on device\n\
-30 Read-only file system\n\
-31 Too many links\n\
-32 Broken pipe\n\
-36 File name too long\n\
-38 Function not implemented\n\
-39 Directory not empty\n\
-40 Too many levels of symbolic links\n\
-80 Accessing a corrupted shared library\n\
-87 Too many users\n\
-95 Operation not supported\n\
-97 Address family not supported by protocol\n\
-116 Stale file handle\n\
-122 Disk quota exceeded\n\
-75 Value too large for defined data type";
+const REASONS: Packed = packed!(Reason::TEXTS);
+
+const ERRORS: Packed = packed!(ERROR_TEXTS);
+
+/// Numbers as asm-generic/errno.h has them, each before its text.
+const ERROR_TEXTS: &str = "\
+1\nOperation not permitted\n\
+2\nNo such file or directory\n\
+3\nNo such process\n\
+4\nInterrupted system call\n\
+5\nInput/output error\n\
+6\nNo such device or address\n\
+7\nArgument list too long\n\
+8\nExec format error\n\
+9\nBad file descriptor\n\
+10\nNo child processes\n\
+11\nResource temporarily unavailable\n\
+12\nCannot allocate memory\n\
+13\nPermission denied\n\
+14\nBad address\n\
+16\nDevice or resource busy\n\
+17\nFile exists\n\
+18\nInvalid cross-device link\n\
+19\nNo such device\n\
+20\nNot a directory\n\
+21\nIs a directory\n\
+22\nInvalid argument\n\
+23\nToo many open files in system\n\
+24\nToo many open files\n\
+25\nInappropriate ioctl for device\n\
+26\nText file busy\n\
+27\nFile too large\n\
+28\nNo space left on device\n\
+30\nRead-only file system\n\
+31\nToo many links\n\
+32\nBroken pipe\n\
+36\nFile name too long\n\
+38\nFunction not implemented\n\
+39\nDirectory not empty\n\
+40\nToo many levels of symbolic links\n\
+80\nAccessing a corrupted shared library\n\
+87\nToo many users\n\
+95\nOperation not supported\n\
+97\nAddress family not supported by protocol\n\
+116\nStale file handle\n\
+122\nDisk quota exceeded\n\
+75\nValue too large for defined data type";
+
+/// All texts as they are written, for the choice of how they are packed.
+#[cfg(test)]
+pub(crate) fn texts_unpacked() -> String {
+    let groups = [What::UNPACKED, Why::UNPACKED, Advice::UNPACKED].concat();
+    let mut all: Vec<&str> = groups.iter().map(|(_, text)| *text).collect();
+    all.extend([Reason::TEXTS, ERROR_TEXTS]);
+    all.join("\n")
+}
 
 #[cfg(test)]
 mod tests {
@@ -518,30 +535,46 @@ mod tests {
 
     #[test]
     fn numbers_lead_to_their_texts() {
-        assert_eq!(describe(2), b"No such file or directory");
-        assert_eq!(describe(1), b"Operation not permitted");
-        assert_eq!(describe(122), b"Disk quota exceeded");
-        assert_eq!(describe(12_345), b"");
+        let packed = |text: &str| packed::pack_to_vec(text);
+        for (errno, text) in [
+            (2, "No such file or directory"),
+            (1, "Operation not permitted"),
+            (122, "Disk quota exceeded"),
+            (12_345, ""),
+        ] {
+            assert_eq!(describe(errno).0, packed(text));
+        }
         for (number, group, text) in [
-            (What::Exec as usize, What::CORE, "exec"),
-            (What::WalkTo as usize, What::FLY, "walk to mount point"),
-            (Why::InitKilled as usize, Why::PODS, "it was killed"),
-            (Advice::None as usize, Advice::CORE, ""),
+            (What::Exec as u8, What::CORE, "exec"),
             (
-                Reason::Path as usize,
-                Reason::TEXTS,
+                What::WalkTo as u8 - FLY.from,
+                What::FLY,
+                "walk to mount point",
+            ),
+            (
+                Why::InitKilled as u8 - STAGE0.from,
+                Why::STAGE0,
+                "it was killed",
+            ),
+            (Advice::None as u8, Advice::CORE, ""),
+            (
+                Reason::Path as u8,
+                REASONS,
                 "a path that is empty, too long or not absolute",
             ),
         ] {
-            assert_eq!(nth_line(group, number % GROUP), text.as_bytes());
+            assert_eq!(nth_line(group, number).0, packed(text));
         }
     }
 
     #[test]
-    fn no_group_has_more_texts_than_numbers() {
-        for texts in ALL_TEXTS {
-            for group in [texts.what, texts.why, texts.advice] {
-                assert!(group.lines().count() <= GROUP);
+    fn groups_keep_apart() {
+        for groups in [What::UNPACKED, Why::UNPACKED, Advice::UNPACKED] {
+            for (from, _) in groups {
+                assert!(ALL_TEXTS.iter().any(|texts| texts.from == *from));
+            }
+            for (group, next) in groups.iter().zip(groups.iter().skip(1)) {
+                assert!(usize::from(group.0) + group.1.lines().count() <= usize::from(next.0));
             }
         }
     }

@@ -12,6 +12,7 @@ pub mod error;
 pub mod launch;
 pub mod lower;
 pub mod options;
+pub mod packed;
 pub mod plan;
 pub mod signal;
 pub mod supervise;

@@ -5,7 +5,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::sys::descriptor;
+use crate::{packed::Packed, sys::descriptor};
 
 /// A decimal number, exactly: digits only, no sign, no leading zero but for
 /// "0" itself, no overflow (CVE-2026-30892: `1` must not be read as root).
@@ -222,6 +222,12 @@ impl Line {
         self.bytes(text.as_bytes())
     }
 
+    /// Adds a packed text.
+    pub fn packed(&mut self, text: Packed) -> &mut Self {
+        text.add_to(self);
+        self
+    }
+
     /// Adds bytes as they are.
     #[inline(never)]
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
@@ -278,7 +284,8 @@ impl Line {
         self
     }
 
-    fn byte(&mut self, byte: u8) {
+    /// Adds a byte.
+    pub fn byte(&mut self, byte: u8) {
         if self.used >= Self::SIZE {
             self.flush();
         }

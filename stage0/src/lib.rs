@@ -17,8 +17,11 @@ use core::ffi::CStr;
 use fly::{
     error::{ALL_TEXTS, Advice, Error, FAILURE, What, Why},
     launch::ROOM,
+    packed,
+    packed::Packed,
     plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS},
-    sys::{descriptor, entry::Start},
+    sys::entry::Start,
+    text::Line,
 };
 
 use rustix::io::Errno;
@@ -35,7 +38,7 @@ pub const BYTES: usize = MAX_BYTES + ROOM;
 /// stamp a step.
 pub const WORDS: usize = MAX_STRINGS + 2 + MAX_STEPS;
 
-const HELP: &str = include_str!("help.txt");
+const HELP: Packed = packed!(include_str!("help.txt"));
 
 /// What the program does. Returns the exit code.
 pub fn main(start: Start) -> i32 {
@@ -51,7 +54,7 @@ pub fn main(start: Start) -> i32 {
         },
         b"help" | b"--help" | b"-h" => print(HELP),
         b"version" | b"--version" | b"-V" => {
-            print(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n"))
+            print(packed!(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n")))
         }
         _ => {
             fail(Error::new(What::ReadCommand, command, Why::NoSuchCommand).advice(Advice::SeeHelp))
@@ -133,8 +136,8 @@ fn fail(error: Error<'_>) -> i32 {
     FAILURE
 }
 
-fn print(text: &str) -> i32 {
-    if descriptor::write_all(1, text.as_bytes()) {
+fn print(text: Packed) -> i32 {
+    if Line::new(1).packed(text).flush() {
         0
     } else {
         FAILURE

@@ -8,20 +8,20 @@ use core::ffi::CStr;
 use rustix::fd::AsFd;
 
 use fly::{
-    error::{ALL_TEXTS, Advice, Error, FAILURE, What},
+    error::{Advice, Error, FAILURE, FLY_TEXTS, What},
     launch::{Launcher, ROOM, Running, Status},
     options::{self, Options, Request},
+    packed,
+    packed::Packed,
     plan::{Builder, MAX_BYTES, MAX_STRINGS},
     supervise,
-    sys::{
-        descriptor,
-        entry::{Start, Strings},
-    },
+    sys::entry::{Start, Strings},
+    text::Line,
 };
 
 fly::entry!(main, bytes = MAX_BYTES + ROOM, words = MAX_STRINGS + 2);
 
-const HELP: &str = include_str!("fly.help");
+const HELP: Packed = packed!(include_str!("fly.help"));
 
 #[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 fn main(start: Start) -> i32 {
@@ -30,14 +30,16 @@ fn main(start: Start) -> i32 {
     let _ = arguments.next();
     let done = match options::parse(arguments) {
         Ok(Request::Help) => return print(HELP),
-        Ok(Request::Version) => return print(concat!("fly ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Request::Version) => {
+            return print(packed!(concat!("fly ", env!("CARGO_PKG_VERSION"), "\n")));
+        }
         Ok(Request::Start(options)) => run(&options, start.environment, start.bytes, start.words),
         Err(error) => Err(error),
     };
     match done {
         Ok(code) => code,
         Err(error) => {
-            error.print("fly", ALL_TEXTS);
+            error.print("fly", FLY_TEXTS);
             FAILURE
         }
     }
@@ -84,8 +86,8 @@ fn supervise(running: &Running, status: &Status) -> i32 {
     }
 }
 
-fn print(text: &str) -> i32 {
-    if descriptor::write_all(1, text.as_bytes()) {
+fn print(text: Packed) -> i32 {
+    if Line::new(1).packed(text).flush() {
         0
     } else {
         FAILURE

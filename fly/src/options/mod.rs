@@ -152,6 +152,7 @@ pub struct Options<'a, I> {
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is no heap to box it on")]
 pub enum Request<'a, I> {
     /// Start a program.
     Start(Options<'a, I>),

@@ -93,17 +93,15 @@ impl<'a> Plan<'a> {
     /// the other part, and stay outside of the pod.
     #[must_use]
     pub fn apps_part(&self) -> ([u8; Header::SIZE], &'a [u8]) {
-        let mut steps = self.steps();
-        loop {
-            let rest = steps.rest;
-            match steps.next() {
-                Some(Step::App { .. }) | None => {
-                    let count = Steps { rest }.count();
-                    return (Header::new(rest.len(), count).to_bytes(), rest);
-                }
-                Some(_) => {}
+        let mut rest = self.steps().rest;
+        while let Some((record, after)) = Record::split(rest) {
+            if record.is(Kind::App) {
+                break;
             }
+            rest = after;
         }
+        let count = Records { rest }.count();
+        (Header::new(rest.len(), count).to_bytes(), rest)
     }
 }
 
