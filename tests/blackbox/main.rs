@@ -19,9 +19,12 @@ mod faults;
 mod fly;
 mod fly_confine;
 mod fly_files;
+mod fly_kernel_files;
+mod fly_layers;
 mod fly_mapped;
 mod fly_namespaces;
 mod fly_rootless;
+mod fly_sources;
 mod fly_status;
 mod fly_volumes;
 mod guest;
@@ -103,6 +106,9 @@ const SUITE: runner::Suite = runner::Suite {
         start("fly_confine", fly_confine::TESTS),
         host("fly_mapped", 60, &[], fly_mapped::TESTS),
         start("fly_files", fly_files::TESTS),
+        start("fly_kernel_files", fly_kernel_files::TESTS),
+        start("fly_layers", fly_layers::TESTS),
+        start("fly_sources", fly_sources::TESTS),
         start("mount_links", mount_links::TESTS),
         start("fly_volumes", fly_volumes::TESTS),
         start("command_line", command_line::TESTS),
