@@ -471,53 +471,13 @@ fn without_newer_calls() -> TestResult {
     let source = roots::directory("source");
     fs::create_dir(source.join("sub")).expect("a directory");
     fs::write(source.join("mark"), "here").expect("a file");
-    let options = [
-        "--ephemeral",
-        "--dir",
-        "/new/a",
-        "--file",
-        "9",
-        "/new/b",
-        "--symlink",
-        "b",
-        "/new/c",
-        "--ro-bind",
-        text(&source),
-        "/data",
-        "--bind",
-        text(&source),
-        "/rw",
-        "--remount-ro",
-        "/rw",
-        "--dev",
-        "/dev",
-        "--bind-try",
-        "/not/there",
-        "/none",
-    ];
-    let script = [
-        "create",
-        "/data/x",
-        ",",
-        "create",
-        "/rw/x",
-        ",",
-        "read",
-        "/new/c",
-        ",",
-        "stat",
-        "/dev/null",
-        ",",
-        "report",
-        "fd",
-        ",",
-        "list",
-        "/new",
-        ",",
-        "open",
-        "/none",
-        "r",
-    ];
+    let source = text(&source);
+    let options = format!(
+        "--ephemeral --dir /new/a --file 9 /new/b --symlink b /new/c --ro-bind {source} /data \
+         --bind {source} /rw --remount-ro /rw --dev /dev --bind-try /not/there /none"
+    );
+    let script = "create /data/x , create /rw/x , read /new/c , stat /dev/null , report fd , \
+                  list /new , open /none r";
     let mut sets: Vec<Vec<i64>> = MODERN.iter().map(|(_, call)| vec![*call]).collect();
     sets.push(sets.concat());
     for calls in sets {
@@ -525,8 +485,8 @@ fn without_newer_calls() -> TestResult {
             let (input, directory) = (source_file(), File::open("/").expect("a directory"));
             let filter = std::sync::Mutex::new(failing(&calls, errno));
             let output = Pod::fly(roots::probe())
-                .options(options)
-                .probe_command(script)
+                .options(options.split(' '))
+                .probe_command(script.split(' '))
                 .hook(move || {
                     sys::duplicate_onto(&input, 9)?;
                     sys::duplicate_onto(&directory, 8)?;

@@ -12,6 +12,7 @@ mod build;
 mod check;
 mod print;
 mod record;
+mod rules;
 mod step;
 
 pub use build::Builder;

@@ -1,0 +1,241 @@
+//! What each kind of step must look like.
+
+use super::step::Kind;
+
+/// The most lines of both maps of a user namespace.
+const MAX_MAP_LINES: u8 = 64;
+
+/// What the steps of a kind must look like.
+#[derive(Clone, Copy)]
+pub(super) struct Rule {
+    pub(super) kind: Kind,
+    /// What is done with the slots: [`Rule::FILLS`] and its kin.
+    pub(super) slots: u8,
+    /// The least and the most strings.
+    pub(super) least: u8,
+    pub(super) most: u8,
+    pub(super) number: Number,
+    pub(super) text: Text,
+    /// Whether the form is that of all strings, or only of the first.
+    pub(super) each: bool,
+}
+
+/// The range of a step's number.
+#[derive(Clone, Copy)]
+pub(super) enum Number {
+    Any,
+    Namespaces,
+    Attributes,
+    /// A file mode creation mask.
+    Mask,
+    Mode,
+    /// A user or group id; the largest number means "unchanged" to the kernel
+    /// (setresuid(2)), so it is none.
+    Id,
+    /// A descriptor.
+    Descriptor,
+}
+
+/// The form of a step's strings.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Text {
+    Any,
+    NotEmpty,
+    /// A path of the host.
+    Path,
+    /// An absolute path.
+    Absolute,
+    /// A path below a directory of our own.
+    Below,
+    /// A name without a slash.
+    Name,
+    /// A name, or "." for the directory itself.
+    NameOrDot,
+    /// [`Text::Name`] if no link is followed, otherwise [`Text::Path`].
+    Target,
+    HostName,
+    /// A decimal user or group id.
+    Id,
+    /// A line of a map of ids.
+    Map,
+}
+
+impl Rule {
+    /// The first slot is filled.
+    pub(super) const FILLS: u8 = 1;
+    /// The second one is.
+    pub(super) const FILLS_OTHER: u8 = 2;
+    /// The first slot must be filled.
+    pub(super) const USES: u8 = 4;
+    /// The second one must be.
+    pub(super) const USES_OTHER: u8 = 8;
+    /// Stands for [`MAX_STRINGS`].
+    pub(super) const MANY: u8 = u8::MAX;
+
+    const fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            slots: 0,
+            least: 0,
+            most: 0,
+            number: Number::Any,
+            text: Text::Any,
+            each: true,
+        }
+    }
+
+    const fn slots(self, slots: u8) -> Self {
+        Self { slots, ..self }
+    }
+
+    const fn number(self, number: Number) -> Self {
+        Self { number, ..self }
+    }
+
+    /// One string.
+    const fn text(self, text: Text) -> Self {
+        self.texts(1, 1, text)
+    }
+
+    const fn texts(self, least: u8, most: u8, text: Text) -> Self {
+        Self {
+            least,
+            most,
+            text,
+            ..self
+        }
+    }
+
+    /// The form is that of the first string only.
+    const fn only_first(self) -> Self {
+        Self {
+            each: false,
+            ..self
+        }
+    }
+}
+
+const FILLS: u8 = Rule::FILLS;
+const USES: u8 = Rule::USES;
+const USES_OTHER: u8 = Rule::USES_OTHER;
+
+/// A rule a kind. What does not fit a table is in `check::special`.
+pub(super) static RULES: &[Rule] = &[
+    Rule::of(Kind::CloseInherited),
+    Rule::of(Kind::Supervise),
+    Rule::of(Kind::Seal).slots(FILLS).text(Text::Path),
+    Rule::of(Kind::OpenCgroup).slots(FILLS).text(Text::Path),
+    Rule::of(Kind::Stamps).slots(FILLS | Rule::FILLS_OTHER),
+    Rule::of(Kind::Terminal).slots(FILLS | Rule::FILLS_OTHER),
+    Rule::of(Kind::HandOver)
+        .texts(2, 2, Text::Path)
+        .only_first(),
+    Rule::of(Kind::Clone).number(Number::Namespaces),
+    Rule::of(Kind::Unshare).number(Number::Namespaces),
+    Rule::of(Kind::DieWithParent),
+    Rule::of(Kind::Session),
+    Rule::of(Kind::Private),
+    Rule::of(Kind::Umask).number(Number::Mask),
+    Rule::of(Kind::OpenDirectory).slots(FILLS).text(Text::Path),
+    Rule::of(Kind::OpenTree)
+        .slots(FILLS)
+        .number(Number::Attributes)
+        .text(Text::Path),
+    Rule::of(Kind::Overlay)
+        .slots(FILLS | USES_OTHER)
+        .number(Number::Attributes)
+        .text(Text::Path),
+    Rule::of(Kind::AttachRoot).slots(USES),
+    Rule::of(Kind::FileSystem)
+        .slots(FILLS)
+        .number(Number::Attributes)
+        .texts(1, 33, Text::NotEmpty)
+        .only_first(),
+    Rule::of(Kind::Attach)
+        .slots(USES | USES_OTHER)
+        .text(Text::Target),
+    Rule::of(Kind::Directory)
+        .slots(USES)
+        .number(Number::Mode)
+        .text(Text::Below),
+    Rule::of(Kind::File)
+        .slots(USES)
+        .number(Number::Mode)
+        .text(Text::Below),
+    Rule::of(Kind::Device).slots(USES).text(Text::Name),
+    Rule::of(Kind::Link)
+        .slots(USES)
+        .texts(2, 2, Text::Name)
+        .only_first(),
+    Rule::of(Kind::Mask)
+        .slots(USES | USES_OTHER)
+        .texts(2, 64, Text::Below),
+    Rule::of(Kind::ReadOnly)
+        .slots(USES)
+        .texts(1, 64, Text::Below),
+    Rule::of(Kind::Bind)
+        .slots(FILLS | USES_OTHER)
+        .number(Number::Attributes)
+        .text(Text::NameOrDot),
+    Rule::of(Kind::Console)
+        .slots(USES | USES_OTHER)
+        .text(Text::Name),
+    Rule::of(Kind::Hostname).text(Text::HostName),
+    Rule::of(Kind::Loopback),
+    Rule::of(Kind::Pivot).slots(USES),
+    Rule::of(Kind::Chroot).slots(USES),
+    Rule::of(Kind::TerminalStdio).slots(USES),
+    Rule::of(Kind::PodBounding),
+    Rule::of(Kind::ExecInit).slots(USES),
+    Rule::of(Kind::CloseOthers).texts(1, Rule::MANY, Text::Id),
+    Rule::of(Kind::OverlayIn)
+        .slots(FILLS | USES_OTHER)
+        .number(Number::Attributes)
+        .texts(2, 2, Text::Path),
+    Rule::of(Kind::MakeDirectory)
+        .slots(USES)
+        .number(Number::Mode)
+        .text(Text::Path),
+    Rule::of(Kind::CopyFile)
+        .slots(USES)
+        .number(Number::Descriptor)
+        .text(Text::Path),
+    Rule::of(Kind::MakeLink)
+        .slots(USES)
+        .texts(2, 2, Text::Path)
+        .only_first(),
+    Rule::of(Kind::Remount).slots(USES).text(Text::Path),
+    Rule::of(Kind::App).text(Text::Name),
+    Rule::of(Kind::Stop),
+    Rule::of(Kind::AppSession),
+    Rule::of(Kind::AppUmask).number(Number::Mask),
+    Rule::of(Kind::WorkingDirectory).text(Text::Absolute),
+    Rule::of(Kind::Groups).texts(0, 64, Text::Id),
+    Rule::of(Kind::Group).number(Number::Id),
+    Rule::of(Kind::Bounding),
+    Rule::of(Kind::User).number(Number::Id),
+    Rule::of(Kind::Capabilities),
+    Rule::of(Kind::NoNewPrivileges),
+    Rule::of(Kind::Unblock),
+    Rule::of(Kind::Exec)
+        .texts(2, Rule::MANY, Text::Path)
+        .only_first(),
+    // Those that few starts need come last: the table is searched.
+    Rule::of(Kind::KeepStatus).number(Number::Descriptor),
+    Rule::of(Kind::UserNamespace)
+        .slots(FILLS)
+        .texts(2, MAX_MAP_LINES, Text::Map),
+    Rule::of(Kind::MappedTree)
+        .slots(FILLS | USES_OTHER)
+        .number(Number::Attributes)
+        .text(Text::Path),
+    Rule::of(Kind::Mapper).slots(FILLS),
+    Rule::of(Kind::Maps).texts(2, MAX_MAP_LINES, Text::Map),
+    Rule::of(Kind::NoteNamespaces).number(Number::Namespaces),
+    Rule::of(Kind::CgroupNamespace),
+    Rule::of(Kind::AppDieWithParent).number(Number::Id),
+    Rule::of(Kind::ExecSealed)
+        .slots(USES)
+        .texts(2, Rule::MANY, Text::Path)
+        .only_first(),
+];
