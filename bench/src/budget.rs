@@ -45,7 +45,7 @@ struct Faster {
     limit: f64,
 }
 
-const AT_MOST: [AtMost; 4] = [
+const AT_MOST: [AtMost; 5] = [
     AtMost {
         case: "fly",
         floors: ["floor-fly", "other-fly"],
@@ -55,6 +55,11 @@ const AT_MOST: [AtMost; 4] = [
         case: "confine",
         floors: ["floor-confine", "other-confine"],
         limit: 1.15,
+    },
+    AtMost {
+        case: "binds",
+        floors: ["floor-binds", "other-binds"],
+        limit: 1.20,
     },
     AtMost {
         case: "bare",
@@ -178,6 +183,9 @@ mod tests {
         });
         let verdicts: Vec<_> = lines.iter().map(|line| line.verdict).collect();
         use Verdict::{Miss, Pass, Unknown};
-        assert_eq!(verdicts, [Miss, Unknown, Pass, Unknown, Pass, Miss]);
+        assert_eq!(
+            verdicts,
+            [Miss, Unknown, Unknown, Pass, Unknown, Pass, Miss]
+        );
     }
 }

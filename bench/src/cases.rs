@@ -62,6 +62,9 @@ const SLOW: usize = 10;
 
 type Words = Vec<OsString>;
 
+/// A launcher without options.
+const NOTHING: &[&str] = &[];
+
 /// Puts a case's command line together; gets the program that was found.
 type Line<'a> = &'a dyn Fn(&Path, &Payload) -> Words;
 
@@ -129,6 +132,7 @@ impl List<'_> {
             "floor-confine",
             &["--confine"],
         );
+        self.binds();
         self.floor("floor-pod", "an isolated start, by hand", "floor-pod");
         let bare = ["run", "--insecure-options=all", "--rootfs"];
         self.product(
@@ -147,6 +151,43 @@ impl List<'_> {
         self.product("default", "stage0 run", "stage0", "floor-default", &default);
     }
 
+    /// A thousand binds. The kernel takes longer for each the more there are.
+    fn binds(&mut self) {
+        let source = self.place.source();
+        let mut words: Words = Vec::new();
+        for target in place::bind_targets() {
+            let target = Path::new("/").join(target).into();
+            words.extend(["--ro-bind".into(), source.clone().into(), target]);
+        }
+        for (name, about, program, role, equals) in [
+            (
+                "floor-binds",
+                "the calls of fly with 1,000 --ro-bind, by hand",
+                "floor-binds",
+                Role::Floor,
+                None,
+            ),
+            (
+                "binds",
+                "fly with 1,000 --ro-bind",
+                "fly",
+                Role::Product,
+                Some("floor-binds"),
+            ),
+        ] {
+            let program = self.binary(program);
+            self.add(Draft {
+                name,
+                about,
+                role,
+                every: SLOW,
+                equals,
+                program,
+                line: &|program, payload| rooted(program, &words, payload),
+            });
+        }
+    }
+
     fn floor(&mut self, name: &str, about: &'static str, program: &str) {
         let program = self.binary(program);
         self.add(Draft {
@@ -156,7 +197,7 @@ impl List<'_> {
             every: 1,
             equals: None,
             program,
-            line: &|program, payload| rooted(program, &[], payload),
+            line: &|program, payload| rooted(program, NOTHING, payload),
         });
     }
 
@@ -196,7 +237,7 @@ impl List<'_> {
                 every: 1,
                 equals: Some(equals),
                 program: Some(path.clone()),
-                line: &|program, payload| rooted(program, &[], payload),
+                line: &|program, payload| rooted(program, NOTHING, payload),
             });
         }
     }
@@ -230,7 +271,7 @@ impl List<'_> {
             "coreutils chroot",
             SLOWER,
             "chroot",
-            &|program, payload| rooted(program, &[], payload),
+            &|program, payload| rooted(program, NOTHING, payload),
         );
     }
 
@@ -294,7 +335,7 @@ impl List<'_> {
             "runc with cgroups",
             SLOW,
             "runc",
-            &|program, payload| run(program, &[], payload),
+            &|program, payload| run(program, NOTHING, payload),
         );
         Ok(())
     }
@@ -379,9 +420,9 @@ fn enter(command: &mut Option<Command>, namespace: File) {
 }
 
 /// `PROGRAM WORDS ROOTFS PAYLOAD`.
-fn rooted(program: &Path, words: &[&str], payload: &Payload) -> Words {
+fn rooted(program: &Path, words: &[impl Clone + Into<OsString>], payload: &Payload) -> Words {
     let mut line: Words = vec![program.into()];
-    line.extend(words.iter().map(Into::into));
+    line.extend(words.iter().cloned().map(Into::into));
     line.push(payload.root.clone().into());
     line.extend(payload.words.iter().map(Into::into));
     line

@@ -61,7 +61,7 @@ impl Place {
             report: payload("report", "probe", &["/probe", "report"]).map_err(made)?,
             folder,
         };
-        for name in ["sys", "state"] {
+        for name in ["sys", "state", "source"] {
             fs::create_dir(place.folder.path.join(name)).map_err(made)?;
         }
         mount("sysfs", &place.sysfs(), "sysfs", libc::MS_RDONLY)
@@ -73,6 +73,12 @@ impl Place {
     #[must_use]
     pub fn sysfs(&self) -> PathBuf {
         self.folder.path.join("sys")
+    }
+
+    /// A directory to bind.
+    #[must_use]
+    pub fn source(&self) -> PathBuf {
+        self.folder.path.join("source")
     }
 
     /// Where launchers keep their state.
@@ -121,10 +127,18 @@ fn fill(root: &Path, program: &Path) -> io::Result<()> {
     for name in ["proc", "sys", "dev"] {
         fs::create_dir(root.join(name))?;
     }
+    for target in bind_targets() {
+        fs::create_dir_all(root.join(target))?;
+    }
     let copy = root.join(program.file_name().unwrap_or_default());
     fs::copy(program, &copy)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
     fs::set_permissions(copy, fs::Permissions::from_mode(0o755))
+}
+
+/// The thousand directories of a root that something may be bound to.
+pub fn bind_targets() -> impl Iterator<Item = PathBuf> {
+    (0..1000).map(|number| Path::new("binds").join(number.to_string()))
 }
 
 fn enter_mount_namespace() -> io::Result<()> {

@@ -143,6 +143,29 @@ pub fn open(directory: Fd, path: &CStr, flags: u32) -> Fd {
     fd(unsafe { call(raw::__NR_openat, [word(directory), text(path), flags, 0]) })
 }
 
+/// openat2(2) of a mount point, which nothing leads out of `root`.
+#[inline(always)]
+#[must_use]
+pub fn open_inside(root: Fd, path: &CStr) -> Fd {
+    let how = raw::open_how {
+        flags: u64::from(raw::O_PATH | raw::O_CLOEXEC),
+        mode: 0,
+        resolve: u64::from(raw::RESOLVE_IN_ROOT | raw::RESOLVE_NO_MAGICLINKS),
+    };
+    // SAFETY: a C string and a structure that live across the call.
+    fd(unsafe {
+        call(
+            raw::__NR_openat2,
+            [
+                word(root),
+                text(path),
+                (&raw const how).addr(),
+                size_of_val(&how),
+            ],
+        )
+    })
+}
+
 /// Opens the program `name` in the folder of `path`, which this program was
 /// called by.
 ///
@@ -301,6 +324,19 @@ pub fn attach(mount: Fd, directory: Fd, path: &CStr) -> bool {
             ],
         )
     }
+}
+
+/// move_mount(2) onto what is open.
+#[inline(always)]
+pub fn attach_at(mount: Fd, place: Fd) {
+    let flags = (raw::MOVE_MOUNT_F_EMPTY_PATH | raw::MOVE_MOUNT_T_EMPTY_PATH) as usize;
+    // SAFETY: C strings that live across the call.
+    unsafe {
+        call(
+            raw::__NR_move_mount,
+            [word(mount), text(c""), word(place), text(c""), flags],
+        )
+    };
 }
 
 /// mknodat(2), a character device that everybody may use.
