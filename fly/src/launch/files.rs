@@ -65,7 +65,7 @@ impl<'p> Launcher<'p, '_> {
             return Ok(());
         }
         pending
-            .settle(self.get(slot)?)
+            .settle(self.get(slot))
             .map_err(|errno| Error::new(What::ChangeMount, c"", errno))
     }
 
@@ -143,7 +143,7 @@ impl<'p> Launcher<'p, '_> {
 
     #[inline(never)]
     pub(super) fn attach_root(&mut self, slot: Slot) -> Result<(), Error<'p>> {
-        if let Err(errno) = attach_over_root(self.get(slot)?) {
+        if let Err(errno) = attach_over_root(self.get(slot)) {
             let mut records = self.plan.steps().records();
             let opened = records.find(|record| record.is(Kind::OpenTree) && record.slot == slot.0);
             let path = opened.map_or(c"the root file system", |record| record.list.first());
@@ -160,7 +160,7 @@ impl<'p> Launcher<'p, '_> {
         flags: u16,
         target: &'p CStr,
     ) -> Result<(), Error<'p>> {
-        if flags & Step::OPTIONAL != 0 && self.get(slot).is_err() {
+        if flags & Step::OPTIONAL != 0 && self.filled(slot).is_none() {
             return Ok(());
         }
         let done = if flags & Step::NO_FOLLOW != 0 {
@@ -185,18 +185,18 @@ impl<'p> Launcher<'p, '_> {
         flags: u16,
         name: &'p CStr,
     ) -> Result<(), Error<'p>> {
-        let first = move_by_path(self.get(slot)?, self.get(under)?, name);
+        let first = move_by_path(self.get(slot), self.get(under), name);
         let Err(errno) = first else { return Ok(()) };
         if errno == Errno::NOENT && flags & Step::CREATE != 0 {
-            fs::mkdirat(self.get(under)?, name, Mode::from_raw_mode(0o755))
+            fs::mkdirat(self.get(under), name, Mode::from_raw_mode(0o755))
                 .map_err(|errno| explain::missing_mount_point(name, errno))?;
             if !self.note(under, name.to_bytes(), false) {
                 return Err(Error::new(What::MakeMountPoint, name, Errno::NOSPC));
             }
-            return move_by_path(self.get(slot)?, self.get(under)?, name)
+            return move_by_path(self.get(slot), self.get(under), name)
                 .map_err(|errno| Error::new(What::MountOn, name, errno));
         }
-        Err(explain::mount_point(self.get(under)?, name, errno))
+        Err(explain::mount_point(self.get(under), name, errno))
     }
 
     #[inline(never)]
@@ -210,14 +210,14 @@ impl<'p> Launcher<'p, '_> {
         let place = self.find(slot, under, flags, target)?;
         self.check_place(place.as_fd(), under, target)?;
         mount::move_mount(
-            self.get(slot)?,
+            self.get(slot),
             c"",
             &place,
             c"",
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
         )
-        .map_err(|errno| match (errno, self.get(slot)) {
-            (Errno::INVAL, Ok(mount)) => explain::mounted_on_place(target, mount, place.as_fd()),
+        .map_err(|errno| match errno {
+            Errno::INVAL => explain::mounted_on_place(target, self.get(slot), place.as_fd()),
             _ => explain::mounted_on(target, errno),
         })
     }
@@ -236,7 +236,7 @@ impl<'p> Launcher<'p, '_> {
         let (_, device, inode) = match known {
             Some(known) => known,
             None => {
-                let root = fs::fstat(self.get(under)?).map_err(failed)?;
+                let root = fs::fstat(self.get(under)).map_err(failed)?;
                 (under, root.st_dev, root.st_ino)
             }
         };
@@ -244,7 +244,7 @@ impl<'p> Launcher<'p, '_> {
         // The file system of the root is none of the kernel's.
         if status.st_dev != device {
             refuse_kernel_file_systems(place, target)?;
-            return match fs::statat(self.get(under)?, c"dev", AtFlags::SYMLINK_NOFOLLOW) {
+            return match fs::statat(self.get(under), c"dev", AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(dev) if (dev.st_dev, dev.st_ino) == (status.st_dev, status.st_ino) => {
                     Err(Error::new(What::MountOn, target, Why::CoversDev)
                         .advice(Advice::AnotherTarget))
@@ -268,14 +268,14 @@ impl<'p> Launcher<'p, '_> {
         target: &'p CStr,
     ) -> Result<OwnedFd, Error<'p>> {
         if !self.fallbacks.openat2 {
-            match walk::open(self.get(under)?, target, OFlags::PATH) {
+            match walk::open(self.get(under), target, OFlags::PATH) {
                 Err(Errno::NOSYS | Errno::PERM) => self.fallbacks.openat2 = true,
                 Err(Errno::NOENT) => {}
                 done => return done.map_err(|errno| Error::new(What::WalkTo, target, errno)),
             }
         }
         let missing = self.missing(slot, flags)?;
-        let root = self.get(under)?;
+        let root = self.get(under);
         let created = &mut self.created;
         let note = &mut |path: &[u8], is_file: bool| created.note(under.0, path, is_file);
         walk::step_by_step(root, target, OFlags::PATH, missing, note)
@@ -287,7 +287,7 @@ impl<'p> Launcher<'p, '_> {
         if flags & Step::CREATE == 0 {
             return Ok(walk::Missing::Refuse);
         }
-        let source = fs::fstat(self.get(slot)?)
+        let source = fs::fstat(self.get(slot))
             .map_err(|errno| Error::new(What::LookAt, c"a volume", errno))?;
         Ok(match FileType::from_raw_mode(source.st_mode) {
             FileType::Directory => walk::Missing::Directory(walk::PARENT),
@@ -305,13 +305,13 @@ impl<'p> Launcher<'p, '_> {
         mode: u64,
         name: &'p CStr,
     ) -> Result<(), Error<'p>> {
-        fs::mkdirat(self.get(under)?, name, mode_of(mode))
+        fs::mkdirat(self.get(under), name, mode_of(mode))
             .map_err(|errno| Error::new(What::MakeDirectory, name, errno))
     }
 
     pub(super) fn file(&mut self, under: Slot, mode: u64, name: &'p CStr) -> Result<(), Error<'p>> {
         fs::mknodat(
-            self.get(under)?,
+            self.get(under),
             name,
             FileType::RegularFile,
             mode_of(mode),
@@ -327,7 +327,7 @@ impl<'p> Launcher<'p, '_> {
         name: &'p CStr,
     ) -> Result<(), Error<'p>> {
         let made = fs::mknodat(
-            self.get(under)?,
+            self.get(under),
             name,
             FileType::CharacterDevice,
             Mode::from_raw_mode(0o666),
@@ -349,7 +349,7 @@ impl<'p> Launcher<'p, '_> {
         name: &'p CStr,
         target: &'p CStr,
     ) -> Result<(), Error<'p>> {
-        fs::symlinkat(target, self.get(under)?, name)
+        fs::symlinkat(target, self.get(under), name)
             .map_err(|errno| Error::new(What::MakeLink, name, errno))
     }
 
@@ -368,7 +368,7 @@ impl<'p> Launcher<'p, '_> {
                 Some(clone) => clone,
                 None => self.clone_slot(covers, cover, false, COVER)?,
             };
-            match move_by_path(mount.as_fd(), self.get(under)?, name) {
+            match move_by_path(mount.as_fd(), self.get(under), name) {
                 Ok(()) => pending.settle(mount.as_fd()),
                 Err(Errno::NOENT) => {
                     clone = Some((mount, pending));
@@ -387,7 +387,7 @@ impl<'p> Launcher<'p, '_> {
                 Err(error) if error.errno() == Some(Errno::NOENT) => continue,
                 done => done?,
             };
-            move_by_path(clone.as_fd(), self.get(under)?, name)
+            move_by_path(clone.as_fd(), self.get(under), name)
                 .and_then(|()| pending.settle(clone.as_fd()))
                 .map_err(|errno| Error::new(What::MakeReadOnly, name, errno))?;
         }
@@ -414,7 +414,7 @@ impl<'p> Launcher<'p, '_> {
         recursive: bool,
         attributes: u64,
     ) -> Result<(OwnedFd, Pending), Error<'p>> {
-        let directory = self.get(slot)?;
+        let directory = self.get(slot);
         self.clone_mount(Some(directory), name, recursive, attributes)
             .map_err(|errno| Error::new(What::Bind, name, errno))
     }

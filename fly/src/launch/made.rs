@@ -52,7 +52,7 @@ impl<'p> Launcher<'p, '_> {
         path: &CStr,
         missing: Missing<'_>,
     ) -> Result<Result<OwnedFd, Errno>, Error<'p>> {
-        let root = self.get(under)?;
+        let root = self.get(under);
         let created = &mut self.created;
         let note = &mut |path: &[u8], is_file: bool| created.note(under.0, path, is_file);
         let mask = process::umask(Mode::empty());
@@ -114,7 +114,7 @@ impl<'p> Launcher<'p, '_> {
 
     /// Makes the mount at `path` read-only, and none of those below it.
     pub(super) fn remount(&mut self, under: Slot, path: &'p CStr) -> Result<(), Error<'p>> {
-        let place = super::walk_inside(self.get(under)?, path, OFlags::PATH)
+        let place = super::walk_inside(self.get(under), path, OFlags::PATH)
             .map_err(|errno| Error::new(What::WalkTo, path, errno))?;
         let read_only = Pending {
             attributes: raw::MOUNT_ATTR_RDONLY,
@@ -185,7 +185,7 @@ impl<'p> Launcher<'p, '_> {
         if fs::fstat(&host)?.st_rdev != device {
             return Err(Errno::PERM);
         }
-        let under = self.get(under).map_err(|_| Errno::BADF)?;
+        let under = self.get(under);
         let mode = Mode::from_raw_mode(0o666);
         fs::mknodat(under, name, FileType::RegularFile, mode, 0)?;
         let attributes = u64::from(raw::MOUNT_ATTR_NOSUID | raw::MOUNT_ATTR_NOEXEC);

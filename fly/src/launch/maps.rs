@@ -69,7 +69,7 @@ impl<'p> Launcher<'p, '_> {
     }
 
     fn ask(&mut self, mapper: Slot) -> Result<(), Errno> {
-        let socket = self.get(mapper).map_err(|_| Errno::BADF)?;
+        let socket = self.get(mapper);
         // Its own pid as the host's /proc has it: getpid(2) may be one of a new
         // pid namespace.
         let mut name = [0; 16];
@@ -134,7 +134,7 @@ impl<'p> Launcher<'p, '_> {
         let tree = mount::open_tree(fs::CWD, path, open)
             .map_err(|errno| explain::host_path(path, errno))?;
         let attributes = u32::try_from(attributes).unwrap_or(0);
-        sys::mount::map_ids(tree.as_fd(), recursive, attributes, self.get(map)?).map_err(
+        sys::mount::map_ids(tree.as_fd(), recursive, attributes, self.get(map)).map_err(
             |errno| {
                 const ADVICES: &explain::Advices = &[
                     (Errno::INVAL, Advice::NoMappedIds),

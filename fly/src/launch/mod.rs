@@ -262,7 +262,7 @@ impl<'p, 's> Launcher<'p, 's> {
         let mut failure = None;
         self.stamp(number);
         let slots = self.slots;
-        let wanted = self.get(cgroup).ok();
+        let wanted = self.filled(cgroup);
         let child = clone::vfork(namespaces, wanted, |birth| {
             let joined = match wanted {
                 Some(cgroup) if !birth.in_cgroup => process::join(cgroup),
@@ -510,12 +510,15 @@ impl<'p, 's> Launcher<'p, 's> {
         descriptor::own(core::mem::replace(place, -1))
     }
 
-    /// What `slot` holds. A checked plan never asks for an empty one.
-    fn get(&self, slot: Slot) -> Result<BorrowedFd<'static>, Error<'p>> {
-        self.slots
-            .get(usize::from(slot.0))
-            .and_then(|number| descriptor::borrow(*number))
-            .ok_or(Error::new(What::UseSlot, c"", Errno::BADF))
+    /// What `slot` holds. Of an empty one, for which a checked plan never asks,
+    /// the call that uses it says that it is a bad descriptor.
+    fn get(&self, slot: Slot) -> BorrowedFd<'static> {
+        self.filled(slot).unwrap_or(descriptor::NONE)
+    }
+
+    fn filled(&self, slot: Slot) -> Option<BorrowedFd<'static>> {
+        let number = self.slots.get(usize::from(slot.0))?;
+        descriptor::borrow(*number)
     }
 
     fn close_all(&mut self) {

@@ -153,7 +153,7 @@ impl<'p> Launcher<'p, '_> {
     }
 
     pub(super) fn terminal_stdio(&mut self, peer: Slot) -> Result<(), Error<'p>> {
-        let terminal = self.get(peer)?;
+        let terminal = self.get(peer);
         (0..3)
             .try_for_each(|number| descriptor::duplicate_onto(terminal, number))
             .map_err(|errno| Error::new(What::GiveTerminal, c"the pod", errno))
@@ -195,10 +195,7 @@ impl<'p> Launcher<'p, '_> {
         strings: List<'p>,
     ) -> Error<'p> {
         let name = strings.first();
-        let program = match self.get(program) {
-            Ok(program) => program,
-            Err(error) => return error,
-        };
+        let program = self.get(program);
         let Some((list, variables)) = app::pointers(arguments, strings, self.words) else {
             return Error::new(What::Exec, name, Why::TooManyStrings);
         };

@@ -70,7 +70,7 @@ impl<'p> Launcher<'p, '_> {
         let mut kept_at = None;
         if let (Some((kept, made)), Some(directory)) = (kept, directory) {
             self.put(layer, kept);
-            kept_at = Some(self.get(layer)?);
+            kept_at = Some(self.get(layer));
             if made {
                 self.note_parent(layer, directory);
             }
@@ -156,7 +156,7 @@ impl<'p> Launcher<'p, '_> {
     /// Makes `root` the root of all and lets go of the old one: one unmount of
     /// the whole tree, since each waits for a grace period of the kernel.
     pub(super) fn pivot(&mut self, root: Slot) -> Result<(), Error<'p>> {
-        let directory = self.get(root)?;
+        let directory = self.get(root);
         process::fchdir(directory)
             .map_err(|errno| Error::new(What::Enter, c"the root file system", errno))?;
         match process::pivot_root(c".", c".") {
@@ -182,7 +182,7 @@ impl<'p> Launcher<'p, '_> {
     }
 
     pub(super) fn chroot(&mut self, root: Slot) -> Result<(), Error<'p>> {
-        let directory = self.get(root)?;
+        let directory = self.get(root);
         process::fchdir(directory)
             .and_then(|()| process::chroot(c"."))
             .map_err(|errno| {
@@ -203,7 +203,7 @@ impl<'p> Launcher<'p, '_> {
         mount::move_mount(
             &clone,
             c"",
-            self.get(under)?,
+            self.get(under),
             name,
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
         )

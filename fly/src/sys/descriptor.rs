@@ -56,6 +56,13 @@ pub fn borrow(number: RawFd) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
+/// A descriptor that is never open: its number is beyond every limit (NR_OPEN is
+/// at most a multiple of a page below it).
+pub const NONE: BorrowedFd<'static> = {
+    // SAFETY: not -1; as for `borrow`, a call answers EBADF.
+    unsafe { BorrowedFd::borrow_raw(RawFd::MAX) }
+};
+
 /// `close_range(first, last, 0)` (Linux 5.9).
 ///
 /// # Errors
