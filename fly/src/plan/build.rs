@@ -51,9 +51,12 @@ impl<'a> Builder<'a> {
     pub fn push(&mut self, step: Step<'_>) -> &mut Self {
         let (record, texts) = step.to_record();
         match texts {
-            Texts::None => self.add(record.head(), record.number, &[]),
-            Texts::One(text) => self.add(record.head(), record.number, &[text]),
-            Texts::Two(first, second) => self.add(record.head(), record.number, &[first, second]),
+            Texts::None => self.add(record.head(), record.number),
+            Texts::One(text) => self.add_text(record.head(), record.number, text),
+            Texts::Two(first, second) => {
+                self.begin(record.head(), record.number);
+                self.string(first).string(second).end()
+            }
             Texts::List(list) => {
                 self.begin(record.head(), record.number);
                 for text in list.iter() {
@@ -65,12 +68,15 @@ impl<'a> Builder<'a> {
     }
 
     #[inline(never)]
-    fn add(&mut self, head: [u8; 8], number: u64, texts: &[&CStr]) -> &mut Self {
+    fn add(&mut self, head: [u8; 8], number: u64) -> &mut Self {
         self.begin(head, number);
-        for text in texts {
-            self.string(text);
-        }
         self.end()
+    }
+
+    #[inline(never)]
+    fn add_text(&mut self, head: [u8; 8], number: u64, text: &CStr) -> &mut Self {
+        self.begin(head, number);
+        self.string(text).end()
     }
 
     /// Begins a step whose last field is a list; its strings follow by
