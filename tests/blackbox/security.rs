@@ -154,6 +154,7 @@ fn cve_2022_29162_inheritable_capabilities() -> TestResult {
             Pod::new(&root),
             Pod::new(&root).flag("--insecure-options=all"),
             Pod::fly(&root).options(["--user", "1000"]),
+            Pod::fly(&root).flag("--confine"),
         ] {
             let command = pod.clone().probe_command(["report", "CapInh", "CapAmb"]);
             let report = command
@@ -226,6 +227,9 @@ fn cve_2026_30892_user_as_number() -> TestResult {
             .probe(["report", "uid", "euid"])
             .report();
         report.is("uid", &user).is("euid", &user);
+        let fly = Pod::fly(&root).options(["--user", &user]);
+        let report = fly.probe(["report", "uid", "euid"]).report();
+        report.is("uid", &user).is("euid", &user);
     }
     Ok(())
 }
@@ -272,6 +276,11 @@ fn cve_2021_43784_overlong() -> TestResult {
             Pod::fly(&root).options(["--setenv", "A", &long]),
             Pod::fly(&root).options(["--setenv", &long, "A"]),
             Pod::fly(&root).options(["--chdir", &long]),
+            Pod::fly(&root).options(["--user", &long]),
+            Pod::fly(&root).options(["--tmpfs", &format!("/{long}")]),
+            Pod::fly(&root).options(["--bind", &format!("/{long}"), "/etc"]),
+            Pod::fly(&root).options(["--symlink", &long, "/link"]),
+            Pod::fly(&root).options(["--unshare-uts", "--hostname", &long]),
             Pod::new(format!("/{long}")),
         ];
         for pod in words {
@@ -341,6 +350,7 @@ fn cve_2023_25809_cgroups() -> TestResult {
     for pod in [
         Pod::new(&root),
         Pod::new(&root).flag("--insecure-options=all"),
+        Pod::fly(&root).flag("--confine"),
     ] {
         pod.probe(script).code(1).lacks(": ok");
     }
