@@ -108,6 +108,7 @@ texts! {
             ReadGroupFile = "read /etc/group for group",
             ReadOption = "read option",
             ReadVariable = "read variable",
+            ReadVariables = "read --env-file",
             ReadMountTarget = "read mount target",
             ReadWorkingDirectory = "read working directory",
             CheckPlan = "plan",
@@ -189,6 +190,7 @@ texts! {
             NoSuchOption = "there is no such option",
             TakesNoValue = "it takes no value",
             NoVariableName = "a name is not empty and holds no =",
+            TooManyVariables = "it has more than 64 KB, or 32767 lines",
             NotAbsolute = "it is not absolute",
             SymbolicLink = "it is a symbolic link in the root file system",
             InKernelFileSystem = "it covers or lies in /proc or /sys of the pod",
@@ -268,6 +270,7 @@ texts! {
         FLY from 32 {
             RootIsNoMount = "in a chroot: bind its root over itself before entering it",
             SeeHelp = "see --help",
+            VariableLine = "a line is NAME=VALUE, NAME or # and a comment; no blanks in NAME, no zero byte, no CR at the end",
             AddUser = "use a number, or add the user",
             AddGroup = "use a number, or add the group",
             MustBeDirectory = "it must be a directory",
@@ -346,6 +349,17 @@ impl Cause {
     const REASON: u16 = 0x3000;
     /// The bits that tell the four apart. Error numbers are below them.
     const KIND: u16 = 0xf000;
+    /// Beside these: a line of a file, whose number follows.
+    const LINE: u16 = 0x8000;
+
+    /// The last line that can be told.
+    pub const MAX_LINE: u16 = Self::LINE - 1;
+
+    /// The line `number` of the object is wrong.
+    #[must_use]
+    pub fn line(number: u16) -> Self {
+        Self(Self::LINE | number)
+    }
 }
 
 impl From<Errno> for Cause {
@@ -425,6 +439,7 @@ impl<'a> Error<'a> {
         }
         line.text(": ");
         match cause & Cause::KIND {
+            Cause::LINE.. => line.text("line ").number(u64::from(cause & !Cause::LINE)),
             0 => match describe(cause) {
                 Packed(b"") => line.text("error ").number(u64::from(cause)),
                 text => line.packed(text),

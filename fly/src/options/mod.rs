@@ -5,6 +5,7 @@
 //! [`namespaces`] each read the options of their subject and lower them.
 
 mod confine;
+mod environment;
 mod files;
 mod maps;
 mod namespaces;
@@ -48,6 +49,7 @@ enum Name {
     Minimal,
     // process
     SetVariable,
+    VariableFile,
     UnsetVariable,
     ClearVariables,
     WorkingDirectory,
@@ -101,6 +103,7 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--minimal", Name::Minimal, 0),
     ("--setenv", Name::SetVariable, 2),
     ("--unsetenv", Name::UnsetVariable, 1),
+    ("--env-file", Name::VariableFile, 1),
     ("--clearenv", Name::ClearVariables, 0),
     ("--chdir", Name::WorkingDirectory, 1),
     ("--user", Name::User, 1),

@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use super::{Choice, Choices, Name, Options};
+use super::{Choice, Name, Options};
 use crate::{
     error::Error,
     lower,
@@ -37,7 +37,7 @@ impl<'a> Settings<'a> {
                 lower::check_variable_name(choice.first)?;
                 self.variables = true;
             }
-            Name::ClearVariables => self.variables = true,
+            Name::ClearVariables | Name::VariableFile => self.variables = true,
             _ => {}
         }
         Ok(())
@@ -108,50 +108,4 @@ where
         plan.end();
         Ok(())
     }
-
-    fn changed_environment<E>(
-        &self,
-        plan: &mut Builder<'_>,
-        environment: E,
-    ) -> Result<(), Error<'a>>
-    where
-        E: Iterator<Item = &'a CStr> + Clone,
-    {
-        if !is_changed(&self.choices, None)? {
-            for variable in environment {
-                if !is_changed(&self.choices, Some(lower::variable_name(variable)))? {
-                    plan.string(variable);
-                }
-            }
-        }
-        let mut choices = self.choices.clone();
-        while let Some(choice) = choices.next()? {
-            let name = choice.first.to_bytes();
-            if choice.name == Name::SetVariable && !is_changed(&choices, Some(name))? {
-                plan.joined(&[name, b"=", choice.second.to_bytes()]);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether one of the options from `choices` on sets, unsets or clears the
-/// variable `name`; without a name, whether one clears all.
-#[inline(never)]
-fn is_changed<'a, I>(choices: &Choices<'a, I>, name: Option<&[u8]>) -> Result<bool, Error<'a>>
-where
-    I: Iterator<Item = &'a CStr> + Clone,
-{
-    let mut choices = choices.clone();
-    while let Some(choice) = choices.next()? {
-        let changed = match choice.name {
-            Name::ClearVariables => true,
-            Name::SetVariable | Name::UnsetVariable => name == Some(choice.first.to_bytes()),
-            _ => false,
-        };
-        if changed {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
