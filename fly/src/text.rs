@@ -44,6 +44,15 @@ impl<'a> Split<'a> {
     }
 }
 
+/// Where among `words`, which blanks part, `word` is, in upper or lower case.
+#[must_use]
+#[inline(never)]
+pub fn position(words: &str, word: &[u8]) -> Option<u64> {
+    (0..)
+        .zip(split(words.as_bytes(), b' '))
+        .find_map(|(index, other)| other.eq_ignore_ascii_case(word).then_some(index))
+}
+
 /// Whether `bytes` holds `byte`; small, where `slice::contains` is fast.
 #[must_use]
 pub fn holds(bytes: &[u8], byte: u8) -> bool {

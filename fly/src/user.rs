@@ -80,13 +80,17 @@ pub fn resolve<'a>(
     )
 }
 
-/// The same for `USER[:GROUP]` in one string.
+/// The same for `USER[:GROUP]` in one string, or for `@PATH`, the owner of a file
+/// below `rootfs`: its user and group, without supplementary ones.
 ///
 /// # Errors
 /// As [`resolve`].
 #[inline(never)]
 pub fn resolve_pair<'a>(rootfs: &'a CStr, pair: &'a CStr) -> Result<Identity, Error<'a>> {
     let bytes = pair.to_bytes();
+    if let [b'@', ..] = bytes {
+        return owner(rootfs, pair);
+    }
     match bytes.iter().position(|byte| *byte == b':') {
         None => resolve_parts(rootfs, pair, bytes, None),
         Some(colon) => {
@@ -97,18 +101,53 @@ pub fn resolve_pair<'a>(rootfs: &'a CStr, pair: &'a CStr) -> Result<Identity, Er
     }
 }
 
+/// The owner of a file of the root; nothing leads out of it.
+#[cold]
+#[inline(never)]
+fn owner<'a>(rootfs: &'a CStr, user: &'a CStr) -> Result<Identity, Error<'a>> {
+    let path = user.to_bytes_with_nul().get(1..).unwrap_or_default();
+    let path = CStr::from_bytes_with_nul(path).unwrap_or_default();
+    let root = open_root(rootfs)?;
+    let status = walk_inside(root.as_fd(), path, OFlags::PATH).and_then(fs::fstat);
+    status
+        .map(|status| Identity::new(status.st_uid, status.st_gid))
+        .map_err(|errno| Error::new(What::LookUpUser, user, errno))
+}
+
+/// Groups by name or number, parted by commas, as supplementary ones.
+///
+/// # Errors
+/// As [`resolve`].
+#[cold]
+#[inline(never)]
+pub fn resolve_groups<'a>(rootfs: &'a CStr, groups: &'a CStr) -> Result<Identity, Error<'a>> {
+    let root = open_root(rootfs)?;
+    let mut identity = Identity::new(0, 0);
+    for group in split(groups.to_bytes(), b',') {
+        if identity.count == MAX_GROUPS {
+            return Err(Error::new(What::LookUpGroup, groups, Why::TooManyGroups));
+        }
+        identity.add_group(resolve_group(root.as_fd(), groups, group)?);
+    }
+    Ok(identity)
+}
+
+fn open_root(rootfs: &CStr) -> Result<OwnedFd, Error<'_>> {
+    fs::open(
+        rootfs,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| Error::new(What::Open, rootfs, errno))
+}
+
 fn resolve_parts<'a>(
     rootfs: &'a CStr,
     object: &'a CStr,
     user: &[u8],
     group: Option<(&'a CStr, &[u8])>,
 ) -> Result<Identity, Error<'a>> {
-    let root = fs::open(
-        rootfs,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|errno| Error::new(What::Open, rootfs, errno))?;
+    let root = open_root(rootfs)?;
     let number = number(user).map_err(|cause| Error::new(What::LookUpUser, object, cause))?;
     let mut found = false;
     let mut name = Short::new(b"");

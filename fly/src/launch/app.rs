@@ -57,7 +57,7 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
             let _ = (signal, deadline);
             Ok(())
         },
-        AppSession { flags } => session(flags & Step::TERMINAL != 0),
+        AppSession { flags } => session(flags),
         AppUmask { mask } => {
             process::umask(Mode::from_raw_mode(u32::try_from(mask).unwrap_or(0o77)));
             Ok(())
@@ -69,7 +69,7 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
             signal::set_mask(signal::Set::EMPTY);
             Ok(())
         },
-        _ => Err(super::out_of_place()),
+        _ => super::limits::step(record),
     })
 }
 
@@ -77,18 +77,17 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
 /// (CVE-2017-5226). pid 1 is in a session without a terminal already: a process
 /// group in it is enough, and setsid would cost 7 µs more (it makes a group of
 /// the scheduler's).
-fn session<'p>(terminal: bool) -> Result<(), Error<'p>> {
-    if !terminal {
-        return process::setpgid(None, None)
-            .map_err(|errno| Error::new(What::StartSession, c"", errno));
-    }
-    process::setsid()
-        .map(drop)
-        .and_then(|()| match descriptor::borrow(0) {
+fn session<'p>(flags: u16) -> Result<(), Error<'p>> {
+    let done = if flags & (Step::TERMINAL | Step::DETACHED) == 0 {
+        process::setpgid(None, None)
+    } else {
+        process::setsid().and_then(|_| match descriptor::borrow(0) {
+            _ if flags & Step::TERMINAL == 0 => Ok(()),
             Some(stdin) => process::ioctl_tiocsctty(stdin),
             None => Err(Errno::BADF),
         })
-        .map_err(|errno| Error::new(What::StartSession, c"", errno))
+    };
+    done.map_err(|errno| Error::new(What::StartSession, c"", errno))
 }
 
 /// Opened without magic links, so that no descriptor of the host's can be

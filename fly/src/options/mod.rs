@@ -7,6 +7,7 @@
 mod confine;
 mod environment;
 mod files;
+mod limits;
 mod maps;
 mod namespaces;
 mod process;
@@ -54,6 +55,20 @@ enum Name {
     ClearVariables,
     WorkingDirectory,
     User,
+    Groups,
+    // process: what few starts have, see `limits`
+    Mask,
+    AddCapabilities,
+    DropCapabilities,
+    KeepCapabilities,
+    NoNewPrivileges,
+    Landlock,
+    Limit,
+    OomScore,
+    Nice,
+    Processors,
+    Scheduling,
+    KeepDescriptor,
     // namespaces: those with a value come first, see `namespaces::Settings`
     Hostname,
     Init,
@@ -71,6 +86,7 @@ enum Name {
     UnshareCgroup,
     UnshareAll,
     DieWithParent,
+    NewSession,
     Confine,
     // the command itself
     Help,
@@ -107,6 +123,19 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--clearenv", Name::ClearVariables, 0),
     ("--chdir", Name::WorkingDirectory, 1),
     ("--user", Name::User, 1),
+    ("--groups", Name::Groups, 1),
+    ("--umask", Name::Mask, 1),
+    ("--cap-add", Name::AddCapabilities, 1),
+    ("--cap-drop", Name::DropCapabilities, 1),
+    ("--cap-keep", Name::KeepCapabilities, 1),
+    ("--no-new-privs", Name::NoNewPrivileges, 0),
+    ("--landlock", Name::Landlock, 1),
+    ("--rlimit", Name::Limit, 1),
+    ("--oom-score-adj", Name::OomScore, 1),
+    ("--nice", Name::Nice, 1),
+    ("--cpu-affinity", Name::Processors, 1),
+    ("--sched", Name::Scheduling, 1),
+    ("--keep-fd", Name::KeepDescriptor, 1),
     // namespaces
     ("--unshare-user", Name::UnshareUser, 0),
     ("--unshare-pid", Name::UnsharePid, 0),
@@ -122,6 +151,7 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--idmap-root", Name::MapRoot, 0),
     ("--idmap-bind", Name::MapBind, 2),
     ("--die-with-parent", Name::DieWithParent, 0),
+    ("--new-session", Name::NewSession, 0),
     ("--json-status-fd", Name::Status, 1),
     ("--cgroup", Name::Cgroup, 1),
     ("--confine", Name::Confine, 0),
@@ -292,6 +322,7 @@ where
         E: Iterator<Item = &'a CStr> + Clone,
     {
         self.lower_close(plan)?;
+        self.lower_oom_score(plan)?;
         self.lower_namespaces(plan)?;
         self.lower_root(plan)?;
         self.lower_mounts(plan)?;
@@ -306,13 +337,9 @@ where
             plan.push(Step::Chroot { root: ROOT });
         }
         plan.push(Step::App { name: c"app" });
-        if confine {
-            self.lower_confinement_before(plan);
-        }
-        let root = self.lower_process(plan)?;
-        if confine {
-            self.lower_confinement(plan, root);
-        }
+        self.lower_limits(plan)?;
+        self.lower_process(plan)?;
+        self.lower_privileges(plan)?;
         if any {
             self.lower_supervision(plan);
         }

@@ -7,7 +7,7 @@ use linux_raw_sys::general as raw;
 use crate::text::{decimal, holds, split};
 
 use super::{
-    MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, VERSION,
+    MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, VERSION, limits,
     record::{Header, List, Record},
     rules::{Number, RULES, Rule, Text},
     step::{Kind, Phase, Step},
@@ -155,7 +155,7 @@ fn number(number: Number, value: u64) -> Result<(), Reason> {
 }
 
 #[inline(never)]
-fn text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
+fn text(kind: Kind, form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
     match form {
         Text::Any => Ok(()),
         Text::NotEmpty if text.is_empty() => Err(Reason::Strings),
@@ -173,6 +173,12 @@ fn text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
         Text::Id => decimal(text.to_bytes())
             .ok_or(Reason::Number)
             .and_then(identity),
+        Text::Limit => limits::parse(kind, text.to_bytes())
+            .map(drop)
+            .ok_or(Reason::Number),
+        Text::Access => access(text)
+            .ok_or(Reason::Path)
+            .and_then(|(_, path)| host_path(path)),
         Text::Map => map_line(text.to_bytes()).map(drop).ok_or(Reason::Number),
     }
 }
@@ -187,6 +193,17 @@ pub(crate) fn map_line(line: &[u8]) -> Option<[u64; 3]> {
     let [inside, outside, count] = line;
     let end = inside.max(outside).checked_add(count)?;
     (numbers.next().is_none() && count != 0 && end <= NO_ID).then_some(line)
+}
+
+/// A rule of [`Step::Landlock`]: whether it allows to write, and its path.
+pub(crate) fn access(rule: &CStr) -> Option<(bool, &CStr)> {
+    let writes = match rule.to_bytes() {
+        [b'r', b'o', b'=', b'/', ..] => false,
+        [b'r', b'w', b'=', b'/', ..] => true,
+        _ => return None,
+    };
+    let path = CStr::from_bytes_with_nul(rule.to_bytes_with_nul().get(3..)?);
+    Some((writes, path.ok()?))
 }
 
 /// What only one kind has.
@@ -267,7 +284,7 @@ impl State {
         strings(rule, record.list)?;
         number(rule.number, record.number)?;
         for string in record.list.iter() {
-            text(rule.text, record, string)?;
+            text(rule.kind, rule.text, record, string)?;
             if !rule.each {
                 break;
             }
