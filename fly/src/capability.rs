@@ -66,14 +66,13 @@ pub fn write(line: &mut Line, set: u64) {
 pub fn parse(names: &[u8]) -> Option<u64> {
     let mut set = 0;
     for name in split(names, b',') {
-        let bare = match name.split_at_checked(4) {
-            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(b"cap_") => rest,
+        let bare = match name {
+            [b'c' | b'C', b'a' | b'A', b'p' | b'P', b'_', rest @ ..] => rest,
             _ => name,
         };
         set |= match position(NAMES, bare) {
             Some(number) => 1 << number,
-            None if name.eq_ignore_ascii_case(b"all") => ALL,
-            None => return None,
+            None => position("all", name).map(|_| ALL)?,
         };
     }
     Some(set)

@@ -44,13 +44,21 @@ impl<'a> Split<'a> {
     }
 }
 
-/// Where among `words`, which blanks part, `word` is, in upper or lower case.
+/// Where among `words`, in lower case and parted by blanks, `word` is, in any case.
 #[must_use]
 #[inline(never)]
 pub fn position(words: &str, word: &[u8]) -> Option<u64> {
-    (0..)
-        .zip(split(words.as_bytes(), b' '))
-        .find_map(|(index, other)| other.eq_ignore_ascii_case(word).then_some(index))
+    let mut index = 0;
+    for other in split(words.as_bytes(), b' ') {
+        let mut letters = other.iter().zip(word);
+        if other.len() == word.len()
+            && letters.all(|(other, byte)| *other == byte.to_ascii_lowercase())
+        {
+            return Some(index);
+        }
+        index += 1;
+    }
+    None
 }
 
 /// Whether `bytes` holds `byte`; small, where `slice::contains` is fast.

@@ -106,7 +106,7 @@ pub fn resolve_pair<'a>(rootfs: &'a CStr, pair: &'a CStr) -> Result<Identity, Er
 #[inline(never)]
 fn owner<'a>(rootfs: &'a CStr, user: &'a CStr) -> Result<Identity, Error<'a>> {
     let path = user.to_bytes_with_nul().get(1..).unwrap_or_default();
-    let path = CStr::from_bytes_with_nul(path).unwrap_or_default();
+    let path = CStr::from_bytes_until_nul(path).unwrap_or_default();
     let root = open_root(rootfs)?;
     let status = walk_inside(root.as_fd(), path, OFlags::PATH).and_then(fs::fstat);
     status
@@ -114,22 +114,28 @@ fn owner<'a>(rootfs: &'a CStr, user: &'a CStr) -> Result<Identity, Error<'a>> {
         .map_err(|errno| Error::new(What::LookUpUser, user, errno))
 }
 
-/// Groups by name or number, parted by commas, as supplementary ones.
+/// Calls `each` for the id of each of the groups, names or numbers, parted by
+/// commas.
 ///
 /// # Errors
-/// As [`resolve`].
+/// Names the groups if one of them is unknown, or if there are too many.
 #[cold]
 #[inline(never)]
-pub fn resolve_groups<'a>(rootfs: &'a CStr, groups: &'a CStr) -> Result<Identity, Error<'a>> {
+pub fn each_group<'a>(
+    rootfs: &'a CStr,
+    groups: &'a CStr,
+    each: &mut dyn FnMut(u32),
+) -> Result<(), Error<'a>> {
     let root = open_root(rootfs)?;
-    let mut identity = Identity::new(0, 0);
+    let mut count = 0;
     for group in split(groups.to_bytes(), b',') {
-        if identity.count == MAX_GROUPS {
+        each(resolve_group(root.as_fd(), groups, group)?);
+        count += 1;
+        if count > MAX_GROUPS {
             return Err(Error::new(What::LookUpGroup, groups, Why::TooManyGroups));
         }
-        identity.add_group(resolve_group(root.as_fd(), groups, group)?);
     }
-    Ok(identity)
+    Ok(())
 }
 
 fn open_root(rootfs: &CStr) -> Result<OwnedFd, Error<'_>> {

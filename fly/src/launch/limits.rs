@@ -6,13 +6,13 @@ use core::ffi::CStr;
 use rustix::{
     fs::{self, Mode, OFlags},
     io::{self, Errno},
-    thread::{self, CapabilitySet, CapabilitySets},
+    thread,
 };
 
-use super::explain;
+use super::{app, explain};
 use crate::{
     error::{Advice, Error, What},
-    plan::{Kind, List, Record, access, limits, match_step},
+    plan::{Kind, List, Record, limits, match_step},
     sys::{
         landlock::Ruleset,
         limits::{Limit, set},
@@ -26,66 +26,50 @@ use crate::{
 #[cold]
 #[inline(never)]
 pub(super) fn step<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
+    const LIMITS: [(Limit, What); 4] = [
+        (Limit::Resource, What::SetLimit),
+        (Limit::Nice, What::SetNice),
+        (Limit::Processors, What::SetProcessors),
+        (Limit::Policy, What::SetPolicy),
+    ];
+    let index = record.kind.wrapping_sub(Kind::Limit as u16);
+    if let Some((limit, what)) = LIMITS.get(usize::from(index)) {
+        return set_limit(record, *limit, *what);
+    }
     match_step!(record {
-        Limit { limit } => set_limit(Kind::Limit, Limit::Resource, What::SetLimit, limit),
-        Nice { value } => set_limit(Kind::Nice, Limit::Nice, What::SetNice, value),
-        Processors { list } => {
-            set_limit(Kind::Processors, Limit::Processors, What::SetProcessors, list)
-        },
-        Scheduling { policy } => {
-            set_limit(Kind::Scheduling, Limit::Policy, What::SetPolicy, policy)
-        },
         KeepCapabilities {} => thread::set_keep_capabilities(true)
             .map_err(|errno| Error::new(What::SetCapabilities, c"", errno)),
-        Ambient { keep } => ambient(keep).map_err(|errno| {
-            const ADVICES: &explain::Advices = &[(Errno::PERM, Advice::NotHeld)];
-            explain::error(What::SetCapabilities, c"", errno, ADVICES)
-        }),
-        Landlock { rules } => restrict(rules),
+        Ambient { keep } => app::capabilities(keep, true),
+        Landlock { writable, paths } => restrict(writable, paths),
         _ => Err(super::out_of_place()),
     })
 }
 
-fn set_limit(kind: Kind, limit: Limit, what: What, text: &CStr) -> Result<(), Error<'_>> {
+fn set_limit<'p>(record: &Record<'p>, limit: Limit, what: What) -> Result<(), Error<'p>> {
     const ADVICES: &explain::Advices = &[
         (Errno::PERM, Advice::NeedsPriority),
         (Errno::ACCESS, Advice::NeedsPriority),
         (Errno::INVAL, Advice::NotPossibleHere),
     ];
+    let text = record.list.first();
     // A checked plan holds no other text.
-    let numbers = limits::parse(kind, text.to_bytes()).ok_or(super::out_of_place())?;
-    set(limit, &numbers).map_err(|errno| explain::error(what, text, errno, ADVICES))
-}
-
-/// A set that survives an exec without root has to be inheritable, and then
-/// ambient (capabilities(7)).
-fn ambient(keep: u64) -> Result<(), Errno> {
-    let set = CapabilitySet::from_bits_retain(keep);
-    let sets = CapabilitySets {
-        effective: set,
-        permitted: set,
-        inheritable: set,
-    };
-    thread::set_capabilities(None, sets)?;
-    for number in 0..64 {
-        if keep & (1 << number) != 0 {
-            let one = CapabilitySet::from_bits_retain(1 << number);
-            thread::configure_capability_in_ambient_set(one, true)?;
-        }
+    match limits::parse(record.kind, text.to_bytes()) {
+        Some(numbers) => set(limit, &numbers),
+        None => Err(Errno::INVAL),
     }
-    Ok(())
+    .map_err(|errno| explain::error(what, text, errno, ADVICES))
 }
 
-fn restrict(rules: List<'_>) -> Result<(), Error<'_>> {
+fn restrict(writable: u64, paths: List<'_>) -> Result<(), Error<'_>> {
     const ADVICES: &explain::Advices = &[
         (Errno::NOSYS, Advice::NoLandlock),
         (Errno::OPNOTSUPP, Advice::NoLandlock),
     ];
     let failed = |errno| explain::error(What::RestrictFiles, c"by landlock", errno, ADVICES);
     let ruleset = Ruleset::new().map_err(failed)?;
-    for (writes, path) in rules.iter().filter_map(access) {
+    for (index, path) in (0..).zip(paths.iter()) {
         ruleset
-            .allow(path, writes)
+            .allow(path, index < writable)
             .map_err(|errno| Error::new(What::AllowFiles, path, errno))?;
     }
     ruleset.restrict().map_err(failed)

@@ -39,7 +39,7 @@ where
             plan.string(variable);
         }
         let mut choices = self.choices.clone();
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.known() {
             let name = choice.first.to_bytes();
             match choice.name {
                 Name::ClearVariables => plan.remove(from, b""),

@@ -8,7 +8,7 @@ use super::{Choice, Name, Options, files};
 use crate::{
     capability,
     error::{Error, What, Why},
-    plan::{Builder, Kind, List, Step, access, limits::parse},
+    plan::{Builder, Kind, List, Step, limits::parse},
     sys::descriptor,
 };
 
@@ -44,9 +44,12 @@ pub(super) fn check<'a>(choice: &Choice<'a>) -> Result<(), Error<'a>> {
             capability::parse(value.to_bytes()).is_some(),
             Why::NoSuchCapability,
         ),
-        Name::Landlock => (access(value).is_some(), Why::NoAccess),
+        Name::Landlock => (
+            matches!(value.to_bytes(), [b'r', b'o' | b'w', b'=', b'/', ..]),
+            Why::NoAccess,
+        ),
         name => match limit_of(name) {
-            Some((kind, why)) => (parse(kind, value.to_bytes()).is_some(), why),
+            Some((kind, why)) => (parse(kind as u16, value.to_bytes()).is_some(), why),
             None => return Ok(()),
         },
     };
@@ -81,9 +84,9 @@ where
     /// preset or all, changed in the order given. A user that is not root begins
     /// with none.
     #[inline(never)]
-    pub(super) fn capabilities(&self, root: bool) -> Result<Option<Sets>, Error<'a>> {
+    pub(super) fn capabilities(&self, root: bool) -> Option<Sets> {
         if !self.changes_capabilities() {
-            return Ok(None);
+            return None;
         }
         let bounding = if self.namespaces.has(Name::Confine) {
             capability::DEFAULT
@@ -95,7 +98,7 @@ where
             held: if root { bounding } else { 0 },
         };
         let mut choices = self.choices.clone();
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.known() {
             // Its value has been checked.
             let named = || capability::parse(choice.first.to_bytes()).unwrap_or(0);
             match choice.name {
@@ -114,53 +117,40 @@ where
                 _ => {}
             }
         }
-        Ok(Some(sets))
+        Some(sets)
     }
 
-    /// By the host's /proc.
-    pub(super) fn lower_oom_score(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
+    pub(super) fn lower_oom_score(&self, plan: &mut Builder<'_>) {
         if self.process.has(Name::OomScore) {
-            self.lower_each(plan, Name::OomScore)?;
+            self.lower_each(plan, Name::OomScore);
         }
-        Ok(())
     }
 
     /// A step for each of these options.
     #[cold]
     #[inline(never)]
-    fn lower_each(&self, plan: &mut Builder<'_>, name: Name) -> Result<(), Error<'a>> {
+    fn lower_each(&self, plan: &mut Builder<'_>, name: Name) {
         let mut choices = self.choices.clone();
-        while let Some(choice) = choices.next()? {
-            let text = choice.first;
-            if choice.name != name {
-                continue;
+        while let Some(choice) = choices.known() {
+            if let (true, Some((kind, _))) = (choice.name == name, limit_of(name)) {
+                plan.push_text(kind, choice.first);
             }
-            match name {
-                Name::Limit => plan.push(Step::Limit { limit: text }),
-                Name::Nice => plan.push(Step::Nice { value: text }),
-                Name::Processors => plan.push(Step::Processors { list: text }),
-                Name::Scheduling => plan.push(Step::Scheduling { policy: text }),
-                Name::OomScore => plan.push(Step::OomScore { adjustment: text }),
-                _ => plan.string(text),
-            };
         }
-        Ok(())
     }
 
     /// What needs the privileges that a change of ids takes away. Resources come
     /// first: some of them allow the others.
-    pub(super) fn lower_limits(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
+    pub(super) fn lower_limits(&self, plan: &mut Builder<'_>) {
         if self.process.any() || self.namespaces.any() {
-            self.lower_some_limits(plan)?;
+            self.lower_some_limits(plan);
         }
-        Ok(())
     }
 
     #[cold]
     #[inline(never)]
-    fn lower_some_limits(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
+    fn lower_some_limits(&self, plan: &mut Builder<'_>) {
         for name in [Name::Limit, Name::Nice, Name::Processors, Name::Scheduling] {
-            self.lower_each(plan, name)?;
+            self.lower_each(plan, name);
         }
         if let Some(mask) = self.process.mask {
             let mask = mask.into();
@@ -177,14 +167,21 @@ where
                 flags: Step::DETACHED,
             });
         }
-        if let Some(Sets { bounding: keep, .. }) = self.capabilities(true)? {
+        if let Some(Sets { bounding: keep, .. }) = self.capabilities(true) {
             plan.push(Step::Bounding { keep });
         }
-        Ok(())
     }
 
     /// What is given up last.
-    pub(super) fn lower_privileges(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
+    pub(super) fn lower_privileges(&self, plan: &mut Builder<'_>) {
+        if self.process.any() || self.namespaces.any() {
+            self.lower_some_privileges(plan);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lower_some_privileges(&self, plan: &mut Builder<'_>) {
         let confine = self.namespaces.has(Name::Confine);
         let landlock = self.process.has(Name::Landlock);
         // Landlock without it is for root only.
@@ -192,14 +189,30 @@ where
             plan.push(Step::NoNewPrivileges {});
         }
         if landlock {
-            plan.begin_list(Step::Landlock { rules: List::EMPTY });
-            self.lower_each(plan, Name::Landlock)?;
-            plan.end();
+            self.lower_landlock(plan);
         }
         if confine {
             self.confine_filter(plan);
         }
-        Ok(())
+    }
+
+    /// The paths that may be written come first.
+    fn lower_landlock(&self, plan: &mut Builder<'_>) {
+        plan.begin_list(Step::Landlock {
+            writable: self.process.writable,
+            paths: List::EMPTY,
+        });
+        for form in [b"rw=", b"ro="] {
+            let mut choices = self.choices.clone();
+            while let Some(choice) = choices.known() {
+                if let (Name::Landlock, Some(path)) =
+                    (choice.name, choice.first.to_bytes().strip_prefix(form))
+                {
+                    plan.joined(&[path]);
+                }
+            }
+        }
+        plan.end();
     }
 
     /// # Errors
@@ -217,7 +230,7 @@ where
             return failed(Why::NotOpen);
         }
         let mut choices = self.choices.clone();
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.known() {
             if matches!(choice.name, Name::File | Name::Status)
                 && files::descriptor(choice.first)? == number
                 && (choice.name == Name::File || number > 2)

@@ -254,6 +254,12 @@ impl<'a, I> Choices<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
+    /// As [`Choices::next`], of a command line that was read without an error.
+    #[inline(never)]
+    fn known(&mut self) -> Option<Choice<'a>> {
+        self.next().ok().flatten()
+    }
+
     #[inline(never)]
     fn next(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
         let Some(word) = self.rest.next() else {
@@ -322,7 +328,7 @@ where
         E: Iterator<Item = &'a CStr> + Clone,
     {
         self.lower_close(plan)?;
-        self.lower_oom_score(plan)?;
+        self.lower_oom_score(plan);
         self.lower_namespaces(plan)?;
         self.lower_root(plan)?;
         self.lower_mounts(plan)?;
@@ -337,9 +343,9 @@ where
             plan.push(Step::Chroot { root: ROOT });
         }
         plan.push(Step::App { name: c"app" });
-        self.lower_limits(plan)?;
+        self.lower_limits(plan);
         self.lower_process(plan)?;
-        self.lower_privileges(plan)?;
+        self.lower_privileges(plan);
         if any {
             self.lower_supervision(plan);
         }

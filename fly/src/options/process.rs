@@ -9,7 +9,8 @@ use super::{
 use crate::{
     error::Error,
     lower,
-    plan::{Builder, Step},
+    plan::{Builder, List, Step},
+    text::Digits,
     user::{self, Identity},
 };
 
@@ -28,6 +29,8 @@ pub struct Settings<'a> {
     given: u32,
     groups: Option<&'a CStr>,
     pub(super) mask: Option<u16>,
+    /// How many paths `--landlock` allows to write.
+    pub(super) writable: u64,
 }
 
 impl<'a> Settings<'a> {
@@ -64,7 +67,12 @@ impl<'a> Settings<'a> {
                 match name {
                     Name::Groups => self.groups = Some(choice.first),
                     Name::Mask => self.mask = Some(limits::mask(choice.first)?),
-                    _ => limits::check(choice)?,
+                    _ => {
+                        limits::check(choice)?;
+                        if choice.first.to_bytes().starts_with(b"rw=") {
+                            self.writable += 1;
+                        }
+                    }
                 }
             }
             _ => {}
@@ -80,14 +88,18 @@ where
     /// Who the program is, and its working directory.
     pub(super) fn lower_process(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
         if let Some(groups) = self.process.groups {
-            lower::groups(plan, user::resolve_groups(self.rootfs, groups)?.groups());
+            plan.begin_list(Step::Groups { ids: List::EMPTY });
+            user::each_group(self.rootfs, groups, &mut |id| {
+                plan.joined(&[Digits::new(u64::from(id), 10).as_bytes()]);
+            })?;
+            plan.end();
         }
         let mut keep = None;
         match self.process.user {
-            None => keep = self.capabilities(true)?,
+            None => keep = self.capabilities(true),
             Some(user) => {
                 let identity = user::resolve_pair(self.rootfs, user)?;
-                let own = self.capabilities(identity.user == 0)?;
+                let own = self.capabilities(identity.user == 0);
                 if identity.user == 0 {
                     keep = own;
                     self.lower_ids(plan, &identity);

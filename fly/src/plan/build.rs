@@ -8,7 +8,7 @@ use super::{
     MAX_BYTES, Plan, Problem, Reason,
     check::at_end,
     record::{Header, List, Record, put},
-    step::{Step, Texts},
+    step::{Kind, Step, Texts},
 };
 
 /// Writes steps, one after the other, into an arena.
@@ -112,6 +112,17 @@ impl<'a> Builder<'a> {
         }
         self.append(&[0]);
         self.counted()
+    }
+
+    /// Adds a step of a kind that has one text.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn push_text(&mut self, kind: Kind, text: &CStr) {
+        let record = Record {
+            kind: kind as u16,
+            ..Record::default()
+        };
+        self.add(record.head(), 0, &[text]);
     }
 
     /// Where the next string of the step that is open begins.

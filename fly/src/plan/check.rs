@@ -155,7 +155,7 @@ fn number(number: Number, value: u64) -> Result<(), Reason> {
 }
 
 #[inline(never)]
-fn text(kind: Kind, form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
+fn text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
     match form {
         Text::Any => Ok(()),
         Text::NotEmpty if text.is_empty() => Err(Reason::Strings),
@@ -173,12 +173,9 @@ fn text(kind: Kind, form: Text, record: &Record<'_>, text: &CStr) -> Result<(), 
         Text::Id => decimal(text.to_bytes())
             .ok_or(Reason::Number)
             .and_then(identity),
-        Text::Limit => limits::parse(kind, text.to_bytes())
+        Text::Limit => limits::parse(record.kind, text.to_bytes())
             .map(drop)
             .ok_or(Reason::Number),
-        Text::Access => access(text)
-            .ok_or(Reason::Path)
-            .and_then(|(_, path)| host_path(path)),
         Text::Map => map_line(text.to_bytes()).map(drop).ok_or(Reason::Number),
     }
 }
@@ -195,17 +192,6 @@ pub(crate) fn map_line(line: &[u8]) -> Option<[u64; 3]> {
     (numbers.next().is_none() && count != 0 && end <= NO_ID).then_some(line)
 }
 
-/// A rule of [`Step::Landlock`]: whether it allows to write, and its path.
-pub(crate) fn access(rule: &CStr) -> Option<(bool, &CStr)> {
-    let writes = match rule.to_bytes() {
-        [b'r', b'o', b'=', b'/', ..] => false,
-        [b'r', b'w', b'=', b'/', ..] => true,
-        _ => return None,
-    };
-    let path = CStr::from_bytes_with_nul(rule.to_bytes_with_nul().get(3..)?);
-    Some((writes, path.ok()?))
-}
-
 /// What only one kind has.
 fn special(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
     let count = record.list.len() as u64;
@@ -220,6 +206,7 @@ fn special(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
         Kind::Maps | Kind::UserNamespace if record.number == 0 || record.number >= count => {
             Err(Reason::Strings)
         }
+        Kind::Landlock if record.number > count => Err(Reason::Number),
         // The mode.
         Kind::CopyFile if record.flags > 0o7777 => Err(Reason::Number),
         Kind::Stop if record.flags == 0 || record.flags > 64 => Err(Reason::Number),
@@ -284,7 +271,7 @@ impl State {
         strings(rule, record.list)?;
         number(rule.number, record.number)?;
         for string in record.list.iter() {
-            text(rule.kind, rule.text, record, string)?;
+            text(rule.text, record, string)?;
             if !rule.each {
                 break;
             }

@@ -18,11 +18,15 @@ const POLICIES: &str = "other fifo rr batch : idle";
 
 /// Reads the text of a step of this kind; `None` if it has another form.
 #[inline(never)]
-pub(crate) fn parse(kind: Kind, text: &[u8]) -> Option<Numbers> {
+pub(crate) fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
+    const LIMIT: u16 = Kind::Limit as u16;
+    const NICE: u16 = Kind::Nice as u16;
+    const PROCESSORS: u16 = Kind::Processors as u16;
+    const SCHEDULING: u16 = Kind::Scheduling as u16;
     let mut numbers = [0; 16];
     let [first, second, third, ..] = &mut numbers;
     match kind {
-        Kind::Limit => {
+        LIMIT => {
             let mut parts = split(text, b'=');
             *first = position(RESOURCES, parts.next()?)?;
             let mut limits = split(parts.next()?, b':');
@@ -34,15 +38,11 @@ pub(crate) fn parse(kind: Kind, text: &[u8]) -> Option<Numbers> {
             let rest = parts.next().or(limits.next());
             (rest.is_none() && second <= third).then_some(numbers)
         }
-        Kind::Nice => {
+        NICE => {
             *first = signed(text, 20, 19)?;
             Some(numbers)
         }
-        Kind::OomScore => {
-            *first = signed(text, 1000, 1000)?;
-            Some(numbers)
-        }
-        Kind::Scheduling => {
+        SCHEDULING => {
             let mut parts = split(text, b':');
             *first = position(POLICIES, parts.next()?)?;
             let real_time = matches!(first, 1 | 2);
@@ -51,7 +51,12 @@ pub(crate) fn parse(kind: Kind, text: &[u8]) -> Option<Numbers> {
             }
             parts.next().is_none().then_some(numbers)
         }
-        _ => processors(text, &mut numbers).then_some(numbers),
+        PROCESSORS => processors(text, &mut numbers).map(|()| numbers),
+        // Of the OOM killer.
+        _ => {
+            *first = signed(text, 1000, 1000)?;
+            Some(numbers)
+        }
     }
 }
 
@@ -76,26 +81,23 @@ fn signed(text: &[u8], least: u64, most: u64) -> Option<u64> {
 }
 
 /// Numbers and ranges, parted by commas.
-fn processors(text: &[u8], bits: &mut Numbers) -> bool {
-    split(text, b',').all(|part| {
-        let mut ends = split(part, b'-').map(decimal);
-        let Some(Some(first)) = ends.next() else {
-            return false;
+fn processors(text: &[u8], bits: &mut Numbers) -> Option<()> {
+    for part in split(text, b',') {
+        let mut ends = split(part, b'-');
+        let mut number = decimal(ends.next()?)?;
+        let last = match ends.next() {
+            Some(last) => decimal(last)?,
+            None => number,
         };
-        let last = ends.next().unwrap_or(Some(first));
-        let Some(last @ ..1024) = last else {
-            return false;
-        };
-        for number in first..=last {
-            if let Some(word) = usize::try_from(number / 64)
-                .ok()
-                .and_then(|at| bits.get_mut(at))
-            {
-                *word |= 1 << (number % 64);
-            }
+        if number > last || ends.next().is_some() {
+            return None;
         }
-        first <= last && ends.next().is_none()
-    })
+        while number <= last {
+            *bits.get_mut(usize::try_from(number / 64).ok()?)? |= 1 << (number % 64);
+            number += 1;
+        }
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -105,11 +107,11 @@ mod tests {
     #[track_caller]
     fn check(kind: Kind, good: &[(&str, &[u64])], bad: &[&str]) {
         for (text, numbers) in good {
-            let found = parse(kind, text.as_bytes()).unwrap_or_else(|| panic!("{text:?}"));
+            let found = parse(kind as u16, text.as_bytes()).unwrap_or_else(|| panic!("{text:?}"));
             assert!(found.starts_with(numbers), "{text:?}: {found:?}");
         }
         for text in bad {
-            assert_eq!(parse(kind, text.as_bytes()), None, "{text:?}");
+            assert_eq!(parse(kind as u16, text.as_bytes()), None, "{text:?}");
         }
     }
 

@@ -17,8 +17,8 @@ mod rules;
 mod step;
 
 pub use build::Builder;
+pub(crate) use check::map_line;
 pub use check::{Problem, Reason};
-pub(crate) use check::{access, map_line};
 pub use print::print;
 pub use record::{List, Record};
 pub(crate) use step::match_step;

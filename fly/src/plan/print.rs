@@ -86,7 +86,9 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         | Step::Processors { list: text }
         | Step::Scheduling { policy: text }
         | Step::OomScore { adjustment: text } => quoted(line, text),
-        Step::Landlock { rules } => list(line, rules),
+        Step::Landlock { writable, paths } => {
+            list(line.number(writable).text(" writable: "), paths);
+        }
         Step::OpenCgroup { into, path } => arrow(line.quoted(path.to_bytes()), into),
         Step::Unshare { namespaces } | Step::NoteNamespaces { namespaces } => {
             names(line, namespaces);

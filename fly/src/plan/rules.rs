@@ -60,8 +60,6 @@ pub(super) enum Text {
     Map,
     /// A limit of the step's kind.
     Limit,
-    /// `ro=` or `rw=` and an absolute path.
-    Access,
 }
 
 impl Rule {
@@ -245,7 +243,7 @@ pub(super) static RULES: &[Rule] = &[
     Rule::of(Kind::OomScore).text(Text::Limit),
     Rule::of(Kind::KeepCapabilities),
     Rule::of(Kind::Ambient),
-    Rule::of(Kind::Landlock).texts(1, Rule::MANY, Text::Access),
+    Rule::of(Kind::Landlock).texts(1, Rule::MANY, Text::Absolute),
     Rule::of(Kind::ExecSealed)
         .slots(USES)
         .texts(2, Rule::MANY, Text::Path)

@@ -374,9 +374,10 @@ steps! {
     /// Sets all sets but the bounding one: only by the inheritable and the ambient
     /// set a user that is not root has capabilities behind an exec.
     Ambient = 86 "ambient" App { number keep }
-    /// Denies all access to files but what each rule allows for its absolute path,
-    /// and below it: `ro=PATH` or `rw=PATH` (landlock(7)).
-    Landlock = 87 "landlock" App { list rules }
+    /// Denies all access to files but at these absolute paths, and below them
+    /// (landlock(7)): the first `writable` ones are for all access, the others to
+    /// read and execute.
+    Landlock = 87 "landlock" App { number writable, list paths }
     /// Adjusts how soon the kernel kills this process when memory runs out
     /// (/proc/pid/oom_score_adj of proc_pid(5)), by the host's /proc.
     OomScore = 89 "oom" Launch { text adjustment }
