@@ -276,7 +276,7 @@ texts! {
             NotMapped = "the id is not mapped in this user namespace",
             IsDirectory = "it is a directory",
             NotExecutable = "it is not executable: chmod +x",
-            NotExecutableHere = "not executable for this user, or on a file system mounted noexec",
+            NotExecutableHere = "not executable for this user, on a file system mounted noexec, or not in --landlock",
             FoundButRefused = "it was found in PATH, but may not be executed",
             NotInPath = "no such program in PATH",
             MagicProgram = "a magic link of /proc can't be the program or its interpreter",
