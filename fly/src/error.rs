@@ -48,7 +48,7 @@ const FLY: Texts = Texts {
 };
 const INIT: Texts = Texts {
     from: 160,
-    what: What::INIT,
+    what: NO_TEXT,
     why: Why::INIT,
     advice: NO_TEXT,
 };
@@ -98,6 +98,15 @@ texts! {
             Carry = "carry out a step in the wrong phase",
             Read = "read",
             Start = "start",
+            Set = "set",
+            StartSession = "start a session",
+            LimitCapabilities = "limit capabilities",
+            SetLimit = "set limit",
+            SetNice = "set nice value",
+            SetProcessors = "run on processors",
+            SetPolicy = "set scheduling policy",
+            RestrictFiles = "restrict files",
+            AllowFiles = "allow files",
         }
         FLY from 32 {
             Open = "open",
@@ -108,6 +117,8 @@ texts! {
             ReadGroupFile = "read /etc/group for group",
             ReadOption = "read option",
             ReadVariable = "read variable",
+            AdjustOom = "adjust the OOM score by",
+            ReadVariables = "read --env-file",
             ReadMountTarget = "read mount target",
             ReadWorkingDirectory = "read working directory",
             CheckPlan = "plan",
@@ -149,11 +160,6 @@ texts! {
             MakeReadOnly = "make read-only",
             Bind = "bind",
         }
-        INIT from 160 {
-            Set = "set",
-            StartSession = "start a session",
-            LimitCapabilities = "limit capabilities",
-        }
         STAGE0 from 176 {
             ReadCommand = "read command",
             ReadVolume = "read volume",
@@ -189,6 +195,18 @@ texts! {
             NoSuchOption = "there is no such option",
             TakesNoValue = "it takes no value",
             NoVariableName = "a name is not empty and holds no =",
+            NoSuchCapability = "there is no such capability",
+            NoMask = "it is no octal mask from 0 to 777",
+            NoLimit = "it is not NAME=SOFT[:HARD], numbers or unlimited, with a name of getrlimit(2)",
+            NoNice = "it is no number from -20 to 19",
+            NoProcessors = "it is no list of processors as 0-3,5",
+            NoPolicy = "it is not other, batch, idle, fifo:N or rr:N, N from 1 to 99",
+            NoAdjustment = "it is no number from -1000 to 1000",
+            NoAccess = "it is not ro=PATH or rw=PATH with an absolute path",
+            TooManyGroups = "there may be 64 of them",
+            UsedTwice = "another option reads or keeps this descriptor",
+            NotOpen = "it is not open",
+            TooManyVariables = "it has more than 64 KB, or 32767 lines",
             NotAbsolute = "it is not absolute",
             SymbolicLink = "it is a symbolic link in the root file system",
             InKernelFileSystem = "it covers or lies in /proc or /sys of the pod",
@@ -258,16 +276,21 @@ texts! {
             NotMapped = "the id is not mapped in this user namespace",
             IsDirectory = "it is a directory",
             NotExecutable = "it is not executable: chmod +x",
-            NotExecutableHere = "not executable for this user, or on a file system mounted noexec",
+            NotExecutableHere = "not executable for this user, on a file system mounted noexec, or not in --landlock",
             FoundButRefused = "it was found in PATH, but may not be executed",
             NotInPath = "no such program in PATH",
             MagicProgram = "a magic link of /proc can't be the program or its interpreter",
             MagicLink = "a magic link of /proc can't be the working directory",
+            NeedsPriority = "needs root outside of a user namespace: sys_resource, for priorities sys_nice",
+            NotPossibleHere = "this machine can't",
+            NotHeld = "the caller does not have one of them",
+            NoLandlock = "this kernel lacks landlock, Linux 5.13, or it is switched off",
             WorkingDirectoryMissing = "the working directory must exist in the root file system",
         }
         FLY from 32 {
             RootIsNoMount = "in a chroot: bind its root over itself before entering it",
             SeeHelp = "see --help",
+            VariableLine = "a line is NAME=VALUE, NAME or # and a comment; no blanks in NAME, no zero byte, no CR at the end",
             AddUser = "use a number, or add the user",
             AddGroup = "use a number, or add the group",
             MustBeDirectory = "it must be a directory",
@@ -346,6 +369,17 @@ impl Cause {
     const REASON: u16 = 0x3000;
     /// The bits that tell the four apart. Error numbers are below them.
     const KIND: u16 = 0xf000;
+    /// Beside these: a line of a file, whose number follows.
+    const LINE: u16 = 0x8000;
+
+    /// The last line that can be told.
+    pub const MAX_LINE: u16 = Self::LINE - 1;
+
+    /// The line `number` of the object is wrong.
+    #[must_use]
+    pub fn line(number: u16) -> Self {
+        Self(Self::LINE | number)
+    }
 }
 
 impl From<Errno> for Cause {
@@ -425,6 +459,7 @@ impl<'a> Error<'a> {
         }
         line.text(": ");
         match cause & Cause::KIND {
+            Cause::LINE.. => line.text("line ").number(u64::from(cause & !Cause::LINE)),
             0 => match describe(cause) {
                 Packed(b"") => line.text("error ").number(u64::from(cause)),
                 text => line.packed(text),

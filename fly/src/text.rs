@@ -44,6 +44,23 @@ impl<'a> Split<'a> {
     }
 }
 
+/// Where among `words`, in lower case and parted by blanks, `word` is, in any case.
+#[must_use]
+#[inline(never)]
+pub fn position(words: &str, word: &[u8]) -> Option<u64> {
+    let mut index = 0;
+    for other in split(words.as_bytes(), b' ') {
+        let mut letters = other.iter().zip(word);
+        if other.len() == word.len()
+            && letters.all(|(other, byte)| *other == byte.to_ascii_lowercase())
+        {
+            return Some(index);
+        }
+        index += 1;
+    }
+    None
+}
+
 /// Whether `bytes` holds `byte`; small, where `slice::contains` is fast.
 #[must_use]
 pub fn holds(bytes: &[u8], byte: u8) -> bool {

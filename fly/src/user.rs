@@ -80,13 +80,17 @@ pub fn resolve<'a>(
     )
 }
 
-/// The same for `USER[:GROUP]` in one string.
+/// The same for `USER[:GROUP]` in one string, or for `@PATH`, the owner of a file
+/// below `rootfs`: its user and group, without supplementary ones.
 ///
 /// # Errors
 /// As [`resolve`].
 #[inline(never)]
 pub fn resolve_pair<'a>(rootfs: &'a CStr, pair: &'a CStr) -> Result<Identity, Error<'a>> {
     let bytes = pair.to_bytes();
+    if let [b'@', ..] = bytes {
+        return owner(rootfs, pair);
+    }
     match bytes.iter().position(|byte| *byte == b':') {
         None => resolve_parts(rootfs, pair, bytes, None),
         Some(colon) => {
@@ -97,18 +101,59 @@ pub fn resolve_pair<'a>(rootfs: &'a CStr, pair: &'a CStr) -> Result<Identity, Er
     }
 }
 
+/// The owner of a file of the root; nothing leads out of it.
+#[cold]
+#[inline(never)]
+fn owner<'a>(rootfs: &'a CStr, user: &'a CStr) -> Result<Identity, Error<'a>> {
+    let path = user.to_bytes_with_nul().get(1..).unwrap_or_default();
+    let path = CStr::from_bytes_until_nul(path).unwrap_or_default();
+    let root = open_root(rootfs)?;
+    let status = walk_inside(root.as_fd(), path, OFlags::PATH).and_then(fs::fstat);
+    status
+        .map(|status| Identity::new(status.st_uid, status.st_gid))
+        .map_err(|errno| Error::new(What::LookUpUser, user, errno))
+}
+
+/// Calls `each` for the id of each of the groups, names or numbers, parted by
+/// commas.
+///
+/// # Errors
+/// Names the groups if one of them is unknown, or if there are too many.
+#[cold]
+#[inline(never)]
+pub fn each_group<'a>(
+    rootfs: &'a CStr,
+    groups: &'a CStr,
+    each: &mut dyn FnMut(u32),
+) -> Result<(), Error<'a>> {
+    let root = open_root(rootfs)?;
+    let mut count = 0;
+    for group in split(groups.to_bytes(), b',') {
+        each(resolve_group(root.as_fd(), groups, group)?);
+        count += 1;
+        if count > MAX_GROUPS {
+            return Err(Error::new(What::LookUpGroup, groups, Why::TooManyGroups));
+        }
+    }
+    Ok(())
+}
+
+fn open_root(rootfs: &CStr) -> Result<OwnedFd, Error<'_>> {
+    fs::open(
+        rootfs,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| Error::new(What::Open, rootfs, errno))
+}
+
 fn resolve_parts<'a>(
     rootfs: &'a CStr,
     object: &'a CStr,
     user: &[u8],
     group: Option<(&'a CStr, &[u8])>,
 ) -> Result<Identity, Error<'a>> {
-    let root = fs::open(
-        rootfs,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|errno| Error::new(What::Open, rootfs, errno))?;
+    let root = open_root(rootfs)?;
     let number = number(user).map_err(|cause| Error::new(What::LookUpUser, object, cause))?;
     let mut found = false;
     let mut name = Short::new(b"");

@@ -297,10 +297,19 @@ for fd in (0, 1, 2):
         except OSError as error: print(error.errno, end=' ')
 print('tried')
 ";
-    // fly is the caller's own process, in its session, as chroot is.
-    for option in ["--tty=false", "--tty=true"] {
+    // fly without an option for it is in the session of its caller, as chroot is.
+    // Whoever has sys_admin may type into every terminal that is open.
+    for (pod, option) in [
+        (Pod::new(&root), "--tty=false"),
+        (Pod::new(&root), "--tty=true"),
+        (
+            Pod::fly(&root).options(["--cap-drop", "sys_admin"]),
+            "--new-session",
+        ),
+        (Pod::fly(&root).options(["--user", "1"]), "--new-session"),
+    ] {
         let terminal = Terminal::new(24, 80);
-        let pod = Pod::new(&root).options(["--ephemeral", option]);
+        let pod = pod.options(["--ephemeral", option]);
         let running = terminal.start(pod.command(["python3", "-c", script]));
         terminal.wait_for("tried");
         running.finish().code(0);

@@ -17,12 +17,17 @@ mod exec;
 mod exit_codes;
 mod faults;
 mod fly;
+mod fly_capabilities;
 mod fly_confine;
+mod fly_environment;
 mod fly_files;
 mod fly_kernel_files;
+mod fly_landlock;
 mod fly_layers;
+mod fly_limits;
 mod fly_mapped;
 mod fly_namespaces;
+mod fly_process;
 mod fly_rootless;
 mod fly_sources;
 mod fly_status;
@@ -105,6 +110,11 @@ const SUITE: runner::Suite = runner::Suite {
         start("fly_rootless", fly_rootless::TESTS),
         start("fly_confine", fly_confine::TESTS),
         host("fly_mapped", 60, &[], fly_mapped::TESTS),
+        start("fly_process", fly_process::TESTS),
+        start("fly_limits", fly_limits::TESTS),
+        start("fly_capabilities", fly_capabilities::TESTS),
+        host("fly_landlock", 60, &[], fly_landlock::TESTS),
+        start("fly_environment", fly_environment::TESTS),
         start("fly_files", fly_files::TESTS),
         start("fly_kernel_files", fly_kernel_files::TESTS),
         start("fly_layers", fly_layers::TESTS),

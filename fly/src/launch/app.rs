@@ -46,7 +46,7 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
             thread::set_thread_res_uid(id, id, id)
                 .map_err(|errno| explain::credentials(What::SetUser, errno))
         },
-        Capabilities { keep } => capabilities(keep),
+        Capabilities { keep } => capabilities(keep, false),
         Exec {
             flags,
             arguments,
@@ -57,7 +57,7 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
             let _ = (signal, deadline);
             Ok(())
         },
-        AppSession { flags } => session(flags & Step::TERMINAL != 0),
+        AppSession { flags } => session(flags),
         AppUmask { mask } => {
             process::umask(Mode::from_raw_mode(u32::try_from(mask).unwrap_or(0o77)));
             Ok(())
@@ -69,7 +69,7 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
             signal::set_mask(signal::Set::EMPTY);
             Ok(())
         },
-        _ => Err(super::out_of_place()),
+        _ => super::limits::step(record),
     })
 }
 
@@ -77,18 +77,17 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
 /// (CVE-2017-5226). pid 1 is in a session without a terminal already: a process
 /// group in it is enough, and setsid would cost 7 µs more (it makes a group of
 /// the scheduler's).
-fn session<'p>(terminal: bool) -> Result<(), Error<'p>> {
-    if !terminal {
-        return process::setpgid(None, None)
-            .map_err(|errno| Error::new(What::StartSession, c"", errno));
-    }
-    process::setsid()
-        .map(drop)
-        .and_then(|()| match descriptor::borrow(0) {
+fn session<'p>(flags: u16) -> Result<(), Error<'p>> {
+    let done = if flags & (Step::TERMINAL | Step::DETACHED) == 0 {
+        process::setpgid(None, None)
+    } else {
+        process::setsid().and_then(|_| match descriptor::borrow(0) {
+            _ if flags & Step::TERMINAL == 0 => Ok(()),
             Some(stdin) => process::ioctl_tiocsctty(stdin),
             None => Err(Errno::BADF),
         })
-        .map_err(|errno| Error::new(What::StartSession, c"", errno))
+    };
+    done.map_err(|errno| Error::new(What::StartSession, c"", errno))
 }
 
 /// Opened without magic links, so that no descriptor of the host's can be
@@ -136,22 +135,45 @@ pub(super) fn bound<'p>(keep: u64) -> Result<(), Error<'p>> {
     Ok(())
 }
 
-/// Permitted and effective become `keep`; inheritable becomes empty, and with
-/// it the ambient set (capabilities(7)).
-fn capabilities<'p>(keep: u64) -> Result<(), Error<'p>> {
+/// Permitted and effective become `keep`; inheritable becomes empty, and with it
+/// the ambient set; or, with `inherit`, both become `keep`, too: only so does a user
+/// that is not root have capabilities behind an exec (capabilities(7)).
+#[inline(never)]
+pub(super) fn capabilities<'p>(keep: u64, inherit: bool) -> Result<(), Error<'p>> {
     let keep = CapabilitySet::from_bits_retain(keep);
     let sets = |keep| CapabilitySets {
         effective: keep,
         permitted: keep,
-        inheritable: CapabilitySet::empty(),
+        inheritable: if inherit {
+            keep
+        } else {
+            CapabilitySet::empty()
+        },
     };
-    match thread::set_capabilities(None, sets(keep)) {
+    let done = match thread::set_capabilities(None, sets(keep)) {
         // Some of them are not held: in a container of somebody else's.
         Err(Errno::PERM) => thread::capabilities(None)
             .and_then(|held| thread::set_capabilities(None, sets(keep & held.permitted))),
         done => done,
+    };
+    if inherit {
+        return done.and_then(|()| raise(keep.bits())).map_err(|errno| {
+            const ADVICES: &explain::Advices = &[(Errno::PERM, Advice::NotHeld)];
+            explain::error(What::SetCapabilities, c"", errno, ADVICES)
+        });
     }
-    .map_err(|errno| explain::credentials(What::SetCapabilities, errno))
+    done.map_err(|errno| explain::credentials(What::SetCapabilities, errno))
+}
+
+/// Makes capabilities ambient; EPERM for one that is not held.
+#[cold]
+fn raise(set: u64) -> Result<(), Errno> {
+    (0..64)
+        .filter(|number| set & (1 << number) != 0)
+        .try_for_each(|number| {
+            let one = CapabilitySet::from_bits_retain(1 << number);
+            thread::configure_capability_in_ambient_set(one, true)
+        })
 }
 
 /// The arguments and the environment of `strings`, which begin with a path, as

@@ -40,8 +40,9 @@ pub(super) fn refuse_magic_links(file: &CStr) -> Result<(), Errno> {
 
 /// Looks at one file; its interpreter's name goes to `name`, or an empty one.
 fn look(file: &CStr, name: &mut [u8; MAX_NAME]) -> Result<(), Errno> {
-    if path::walk_to(file) == Err(Errno::LOOP) {
-        return Err(Errno::LOOP);
+    // Under a low limit of descriptors nothing could be looked at.
+    if let Err(errno @ (Errno::LOOP | Errno::MFILE)) = path::walk_to(file) {
+        return Err(errno);
     }
     *name = [0; MAX_NAME];
     let mut head = [0; 1024];

@@ -11,6 +11,7 @@ mod created;
 mod explain;
 mod files;
 mod guard;
+mod limits;
 mod made;
 mod maps;
 mod path;
@@ -341,8 +342,8 @@ impl<'p, 's> Launcher<'p, 's> {
             } => self.attach(mount, under, flags, target),
             Chroot { root } => self.chroot(root),
             _ => match record.kind {
-                12..=15 | 45..=49 => self.namespace_step(record),
-                60..=80 => app::step(record, self.words),
+                12..=15 | 45..=49 | 89 => self.namespace_step(record),
+                60..=88 => app::step(record, self.words),
                 _ => self.isolated_step(record),
             },
         })
@@ -417,6 +418,7 @@ impl<'p, 's> Launcher<'p, 's> {
                 self.note_namespaces(namespaces);
                 Ok(())
             },
+            OomScore { adjustment } => limits::oom_score(adjustment),
             CgroupNamespace {} => process::unshare(raw::CLONE_NEWCGROUP.into()),
             AppDieWithParent { parent } => process::die_with_known_parent(parent),
             ExecSealed {

@@ -3,16 +3,13 @@
 
 use core::ffi::CStr;
 
-use linux_raw_sys::general as raw;
-use rustix::{fs::Mode, process};
-
 use super::{Name, Options, ROOT};
 use crate::{
-    capability,
     error::{Error, What, Why},
     lower::kernel_files::KernelFiles,
     plan::{Builder, Slot, Step},
 };
+use linux_raw_sys::general as raw;
 
 const DEV: Slot = Slot(6);
 const PROC: Slot = Slot(7);
@@ -88,35 +85,7 @@ where
         files.pts_and_shm(plan, true);
     }
 
-    /// Before the ids change: setpcap goes with root.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn lower_confinement_before(&self, plan: &mut Builder<'_>) {
-        let mask = process::umask(Mode::empty());
-        process::umask(mask);
-        plan.push(Step::AppUmask {
-            mask: u64::from(mask.bits()),
-        })
-        .push(Step::Bounding {
-            keep: capability::DEFAULT,
-        });
-    }
-
-    /// Behind them.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn lower_confinement(&self, plan: &mut Builder<'_>, root: bool) {
-        // The step of a user that is not root has emptied the sets.
-        if root {
-            plan.push(Step::Capabilities {
-                keep: capability::DEFAULT,
-            });
-        }
-        plan.push(Step::NoNewPrivileges {});
-        self.confine_filter(plan);
-    }
-
     /// The default system call filter belongs here.
     #[allow(clippy::unused_self, reason = "a place for the filter's options")]
-    fn confine_filter(&self, _plan: &mut Builder<'_>) {}
+    pub(super) fn confine_filter(&self, _plan: &mut Builder<'_>) {}
 }

@@ -127,7 +127,10 @@ where
 {
     /// Closes what was inherited, but for what is used later.
     pub(super) fn lower_close(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
-        if self.files.copies || self.namespaces.has(Name::Status) {
+        if self.files.copies
+            || self.namespaces.has(Name::Status)
+            || self.process.has(Name::KeepDescriptor)
+        {
             return self.lower_close_others(plan);
         }
         plan.push(Step::CloseInherited {});
@@ -141,8 +144,14 @@ where
         let mut choices = self.choices.clone();
         let mut status = None;
         while let Some(choice) = choices.next()? {
-            if matches!(choice.name, Name::File | Name::Status) {
+            if matches!(
+                choice.name,
+                Name::File | Name::Status | Name::KeepDescriptor
+            ) {
                 let number = descriptor(choice.first)?;
+                if choice.name == Name::KeepDescriptor {
+                    self.check_kept(choice.first, number)?;
+                }
                 plan.joined(&[Digits::new(number, 10).as_bytes()]);
                 if choice.name == Name::Status {
                     status = Some(number);
@@ -304,7 +313,7 @@ impl<'a> Modifiers<'a> {
 }
 
 /// A mode of permissions, with the sticky bit.
-fn octal(text: &CStr) -> Option<u16> {
+pub(super) fn octal(text: &CStr) -> Option<u16> {
     let digits = text.to_bytes();
     if digits.is_empty() || digits.len() > 5 {
         return None;
@@ -331,7 +340,7 @@ fn bytes(text: &[u8]) -> Option<u64> {
 }
 
 /// The number of a descriptor.
-fn descriptor(text: &CStr) -> Result<u64, Error<'_>> {
+pub(super) fn descriptor(text: &CStr) -> Result<u64, Error<'_>> {
     decimal(text.to_bytes())
         .filter(|number| i32::try_from(*number).is_ok())
         .ok_or(Error::new(What::ReadDescriptor, text, Why::NoDescriptor))

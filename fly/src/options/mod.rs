@@ -5,7 +5,9 @@
 //! [`namespaces`] each read the options of their subject and lower them.
 
 mod confine;
+mod environment;
 mod files;
+mod limits;
 mod maps;
 mod namespaces;
 mod process;
@@ -48,10 +50,25 @@ enum Name {
     Minimal,
     // process
     SetVariable,
+    VariableFile,
     UnsetVariable,
     ClearVariables,
     WorkingDirectory,
     User,
+    Groups,
+    // process: what few starts have, see `limits`
+    Mask,
+    AddCapabilities,
+    DropCapabilities,
+    KeepCapabilities,
+    NoNewPrivileges,
+    Landlock,
+    Limit,
+    OomScore,
+    Nice,
+    Processors,
+    Scheduling,
+    KeepDescriptor,
     // namespaces: those with a value come first, see `namespaces::Settings`
     Hostname,
     Init,
@@ -69,6 +86,7 @@ enum Name {
     UnshareCgroup,
     UnshareAll,
     DieWithParent,
+    NewSession,
     Confine,
     // the command itself
     Help,
@@ -101,9 +119,23 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--minimal", Name::Minimal, 0),
     ("--setenv", Name::SetVariable, 2),
     ("--unsetenv", Name::UnsetVariable, 1),
+    ("--env-file", Name::VariableFile, 1),
     ("--clearenv", Name::ClearVariables, 0),
     ("--chdir", Name::WorkingDirectory, 1),
     ("--user", Name::User, 1),
+    ("--groups", Name::Groups, 1),
+    ("--umask", Name::Mask, 1),
+    ("--cap-add", Name::AddCapabilities, 1),
+    ("--cap-drop", Name::DropCapabilities, 1),
+    ("--cap-keep", Name::KeepCapabilities, 1),
+    ("--no-new-privs", Name::NoNewPrivileges, 0),
+    ("--landlock", Name::Landlock, 1),
+    ("--rlimit", Name::Limit, 1),
+    ("--oom-score-adj", Name::OomScore, 1),
+    ("--nice", Name::Nice, 1),
+    ("--cpu-affinity", Name::Processors, 1),
+    ("--sched", Name::Scheduling, 1),
+    ("--keep-fd", Name::KeepDescriptor, 1),
     // namespaces
     ("--unshare-user", Name::UnshareUser, 0),
     ("--unshare-pid", Name::UnsharePid, 0),
@@ -119,6 +151,7 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--idmap-root", Name::MapRoot, 0),
     ("--idmap-bind", Name::MapBind, 2),
     ("--die-with-parent", Name::DieWithParent, 0),
+    ("--new-session", Name::NewSession, 0),
     ("--json-status-fd", Name::Status, 1),
     ("--cgroup", Name::Cgroup, 1),
     ("--confine", Name::Confine, 0),
@@ -221,6 +254,12 @@ impl<'a, I> Choices<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
+    /// As [`Choices::next`], of a command line that was read without an error.
+    #[inline(never)]
+    fn known(&mut self) -> Option<Choice<'a>> {
+        self.next().ok().flatten()
+    }
+
     #[inline(never)]
     fn next(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
         let Some(word) = self.rest.next() else {
@@ -289,6 +328,7 @@ where
         E: Iterator<Item = &'a CStr> + Clone,
     {
         self.lower_close(plan)?;
+        self.lower_oom_score(plan);
         self.lower_namespaces(plan)?;
         self.lower_root(plan)?;
         self.lower_mounts(plan)?;
@@ -303,13 +343,9 @@ where
             plan.push(Step::Chroot { root: ROOT });
         }
         plan.push(Step::App { name: c"app" });
-        if confine {
-            self.lower_confinement_before(plan);
-        }
-        let root = self.lower_process(plan)?;
-        if confine {
-            self.lower_confinement(plan, root);
-        }
+        self.lower_limits(plan);
+        self.lower_process(plan)?;
+        self.lower_privileges(plan);
         if any {
             self.lower_supervision(plan);
         }

@@ -44,6 +44,9 @@ const fn bit(name: Name) -> u32 {
 
 const USER: u32 = bit(Name::UnshareUser) | bit(Name::UnshareAll);
 const PID: u32 = bit(Name::UnsharePid) | bit(Name::UnshareAll);
+/// With these the program is a child, and this process waits for it. A session
+/// needs one, since the leader of a process group can't begin it (setsid(2)).
+const FORKS: u32 = PID | bit(Name::Cgroup) | bit(Name::NewSession);
 const USER_MAP: u32 = bit(Name::UserMap);
 
 /// What the options say of namespaces.
@@ -77,7 +80,7 @@ static NEEDS: [Need; 8] = [
     need(
         Name::Status,
         c"--json-status-fd",
-        PID | bit(Name::Cgroup),
+        FORKS,
         Why::NeedsSupervisor,
     ),
     need(
@@ -181,7 +184,7 @@ impl<'a> Settings<'a> {
 
     /// Whether the program is a child, and this process waits for it.
     fn forks(&self) -> bool {
-        self.given & (PID | bit(Name::Cgroup)) != 0
+        self.given & FORKS != 0
     }
 
     /// Whether there is a new user namespace whose maps the process writes

@@ -2,27 +2,51 @@
 
 use core::ffi::CStr;
 
-use super::{Choice, Choices, Name, Options};
+use super::{
+    Choice, Name, Options,
+    limits::{self, Sets},
+};
 use crate::{
     error::Error,
     lower,
-    plan::{Builder, Step},
-    user,
+    plan::{Builder, List, Step},
+    text::Digits,
+    user::{self, Identity},
 };
 
-/// What the options say of the process; variables are read in their order later.
+/// The first of the options that few starts have.
+const FIRST: u32 = Name::Groups as u32;
+
+/// What the options say of the process; variables, capabilities, limits and rules
+/// are read in their order later.
 #[derive(Clone, Debug, Default)]
 pub struct Settings<'a> {
     working_directory: Option<&'a CStr>,
     user: Option<&'a CStr>,
     /// Whether the environment is changed at all.
     variables: bool,
+    /// Which of the options there are that few starts have, a bit each.
+    given: u32,
+    groups: Option<&'a CStr>,
+    pub(super) mask: Option<u16>,
+    /// How many paths `--landlock` allows to write.
+    pub(super) writable: u64,
 }
 
 impl<'a> Settings<'a> {
     /// The value of `--user`.
     pub(super) fn user(&self) -> Option<&'a CStr> {
         self.user
+    }
+
+    /// Whether one of the options that few starts have was given.
+    pub(super) fn has(&self, name: Name) -> bool {
+        self.given & 1_u32.wrapping_shl((name as u32).wrapping_sub(FIRST)) != 0
+    }
+
+    /// Whether any of them was.
+    pub(super) fn any(&self) -> bool {
+        self.given != 0
     }
 
     /// Takes the option if it is one of these.
@@ -37,7 +61,20 @@ impl<'a> Settings<'a> {
                 lower::check_variable_name(choice.first)?;
                 self.variables = true;
             }
-            Name::ClearVariables => self.variables = true,
+            Name::ClearVariables | Name::VariableFile => self.variables = true,
+            name if (FIRST..=Name::KeepDescriptor as u32).contains(&(name as u32)) => {
+                self.given |= 1_u32.wrapping_shl((name as u32).wrapping_sub(FIRST));
+                match name {
+                    Name::Groups => self.groups = Some(choice.first),
+                    Name::Mask => self.mask = Some(limits::mask(choice.first)?),
+                    _ => {
+                        limits::check(choice)?;
+                        if choice.first.to_bytes().starts_with(b"rw=") {
+                            self.writable += 1;
+                        }
+                    }
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -48,26 +85,57 @@ impl<'a, I> Options<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
-    /// Returns whether the program is root.
-    pub(super) fn lower_process(&self, plan: &mut Builder<'_>) -> Result<bool, Error<'a>> {
-        let mut root = true;
-        if let Some(user) = self.process.user {
-            let identity = user::resolve_pair(self.rootfs, user)?;
-            if self.namespaces.keeps_groups() {
-                lower::ids(plan, &identity);
-            } else {
-                lower::identity(plan, &identity);
-            }
-            root = identity.user == 0;
-            if !root {
-                // The inheritable set, which setuid(2) leaves (CVE-2022-29162).
-                plan.push(Step::Capabilities { keep: 0 });
+    /// Who the program is, and its working directory.
+    pub(super) fn lower_process(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
+        if let Some(groups) = self.process.groups {
+            plan.begin_list(Step::Groups { ids: List::EMPTY });
+            user::each_group(self.rootfs, groups, &mut |id| {
+                plan.joined(&[Digits::new(u64::from(id), 10).as_bytes()]);
+            })?;
+            plan.end();
+        }
+        let mut keep = None;
+        match self.process.user {
+            None => keep = self.capabilities(true),
+            Some(user) => {
+                let identity = user::resolve_pair(self.rootfs, user)?;
+                let own = self.capabilities(identity.user == 0);
+                if identity.user == 0 {
+                    keep = own;
+                    self.lower_ids(plan, &identity);
+                } else {
+                    self.lower_user(plan, &identity, own.map_or(0, |own| own.held));
+                }
             }
         }
         if let Some(path) = self.process.working_directory {
             lower::working_directory(plan, path)?;
         }
-        Ok(root)
+        if let Some(Sets { held: keep, .. }) = keep {
+            plan.push(Step::Capabilities { keep });
+        }
+        Ok(())
+    }
+
+    /// Becomes a user that is not root, who keeps these capabilities.
+    fn lower_user(&self, plan: &mut Builder<'_>, identity: &Identity, keep: u64) {
+        if keep == 0 {
+            self.lower_ids(plan, identity);
+            // The inheritable set, which setuid(2) leaves (CVE-2022-29162).
+            plan.push(Step::Capabilities { keep });
+        } else {
+            plan.push(Step::KeepCapabilities {});
+            self.lower_ids(plan, identity);
+            plan.push(Step::Ambient { keep });
+        }
+    }
+
+    fn lower_ids(&self, plan: &mut Builder<'_>, identity: &Identity) {
+        if self.process.groups.is_some() || self.namespaces.keeps_groups() {
+            lower::ids(plan, identity);
+        } else {
+            lower::identity(plan, identity);
+        }
     }
 
     #[inline(never)]
@@ -108,50 +176,4 @@ where
         plan.end();
         Ok(())
     }
-
-    fn changed_environment<E>(
-        &self,
-        plan: &mut Builder<'_>,
-        environment: E,
-    ) -> Result<(), Error<'a>>
-    where
-        E: Iterator<Item = &'a CStr> + Clone,
-    {
-        if !is_changed(&self.choices, None)? {
-            for variable in environment {
-                if !is_changed(&self.choices, Some(lower::variable_name(variable)))? {
-                    plan.string(variable);
-                }
-            }
-        }
-        let mut choices = self.choices.clone();
-        while let Some(choice) = choices.next()? {
-            let name = choice.first.to_bytes();
-            if choice.name == Name::SetVariable && !is_changed(&choices, Some(name))? {
-                plan.joined(&[name, b"=", choice.second.to_bytes()]);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether one of the options from `choices` on sets, unsets or clears the
-/// variable `name`; without a name, whether one clears all.
-#[inline(never)]
-fn is_changed<'a, I>(choices: &Choices<'a, I>, name: Option<&[u8]>) -> Result<bool, Error<'a>>
-where
-    I: Iterator<Item = &'a CStr> + Clone,
-{
-    let mut choices = choices.clone();
-    while let Some(choice) = choices.next()? {
-        let changed = match choice.name {
-            Name::ClearVariables => true,
-            Name::SetVariable | Name::UnsetVariable => name == Some(choice.first.to_bytes()),
-            _ => false,
-        };
-        if changed {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -2,13 +2,13 @@
 
 use core::ffi::CStr;
 
-use crate::text::holds;
+use crate::text::{holds, split};
 
 use super::{
     MAX_BYTES, Plan, Problem, Reason,
     check::at_end,
     record::{Header, List, Record, put},
-    step::{Step, Texts},
+    step::{Kind, Step, Texts},
 };
 
 /// Writes steps, one after the other, into an arena.
@@ -118,6 +118,54 @@ impl<'a> Builder<'a> {
         }
         self.append(&[0]);
         self.counted()
+    }
+
+    /// Adds a step of a kind that has one text.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn push_text(&mut self, kind: Kind, text: &CStr) {
+        let record = Record {
+            kind: kind as u16,
+            ..Record::default()
+        };
+        self.add_text(record.head(), 0, text);
+    }
+
+    /// Where the next string of the step that is open begins.
+    pub(crate) fn position(&self) -> usize {
+        self.used
+    }
+
+    /// Removes from the step that is open, behind `from`, the variables of this
+    /// name, or, without a name, all strings.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn remove(&mut self, from: usize, name: &[u8]) {
+        let (mut at, mut to) = (from, from);
+        while at < self.used {
+            let rest = self.arena.get(at..self.used).unwrap_or_default();
+            let string = split(rest, 0).next().unwrap_or_default();
+            let end = at + string.len() + 1;
+            if name.is_empty() || split(string, b'=').next() == Some(name) {
+                at = end;
+                if let Some(open) = &mut self.open {
+                    open.strings = open.strings.saturating_sub(1);
+                }
+            }
+            // Nothing moves before something is removed.
+            if at == to {
+                (at, to) = (end, end);
+            }
+            while at < end {
+                if let Some(byte) = self.arena.get(at).copied()
+                    && let Some(place) = self.arena.get_mut(to)
+                {
+                    *place = byte;
+                }
+                (at, to) = (at + 1, to + 1);
+            }
+        }
+        self.used = to;
     }
 
     fn counted(&mut self) -> &mut Self {

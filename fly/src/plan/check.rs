@@ -7,7 +7,7 @@ use linux_raw_sys::general as raw;
 use crate::text::{decimal, holds, split};
 
 use super::{
-    MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, VERSION,
+    MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, VERSION, limits,
     record::{Header, List, Record},
     rules::{Number, RULES, Rule, Text},
     step::{Kind, Phase, Step},
@@ -173,6 +173,9 @@ fn text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
         Text::Id => decimal(text.to_bytes())
             .ok_or(Reason::Number)
             .and_then(identity),
+        Text::Limit => limits::parse(record.kind, text.to_bytes())
+            .map(drop)
+            .ok_or(Reason::Number),
         Text::Map => map_line(text.to_bytes()).map(drop).ok_or(Reason::Number),
     }
 }
@@ -203,6 +206,7 @@ fn special(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
         Kind::Maps | Kind::UserNamespace if record.number == 0 || record.number >= count => {
             Err(Reason::Strings)
         }
+        Kind::Landlock if record.number > count => Err(Reason::Number),
         // The mode.
         Kind::CopyFile if record.flags > 0o7777 => Err(Reason::Number),
         Kind::Stop if record.flags == 0 || record.flags > 64 => Err(Reason::Number),

@@ -10,6 +10,7 @@
 
 mod build;
 mod check;
+pub(crate) mod limits;
 mod print;
 mod record;
 mod rules;

@@ -79,7 +79,16 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             arrow(line, master);
             line.text(" -> #").number(peer);
         }
-        Step::HandOver { path, .. } | Step::WorkingDirectory { path } => quoted(line, path),
+        Step::HandOver { path: text, .. }
+        | Step::WorkingDirectory { path: text }
+        | Step::Limit { limit: text }
+        | Step::Nice { value: text }
+        | Step::Processors { list: text }
+        | Step::Scheduling { policy: text }
+        | Step::OomScore { adjustment: text } => quoted(line, text),
+        Step::Landlock { writable, paths } => {
+            list(line.number(writable).text(" writable: "), paths);
+        }
         Step::OpenCgroup { into, path } => arrow(line.quoted(path.to_bytes()), into),
         Step::Unshare { namespaces } | Step::NoteNamespaces { namespaces } => {
             names(line, namespaces);
@@ -265,7 +274,10 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         Step::TerminalStdio { peer } => {
             slot(line, peer);
         }
-        Step::PodBounding { keep } | Step::Bounding { keep } | Step::Capabilities { keep } => {
+        Step::PodBounding { keep }
+        | Step::Bounding { keep }
+        | Step::Capabilities { keep }
+        | Step::Ambient { keep } => {
             capability::write(line, keep);
         }
         Step::ExecInit { program, stamps } => {
@@ -287,6 +299,8 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
         Step::AppSession { flags } => {
             line.text(if flags & Step::TERMINAL != 0 {
                 "own, with a terminal"
+            } else if flags & Step::DETACHED != 0 {
+                "own"
             } else {
                 "of pid 1, own process group"
             });
@@ -327,6 +341,7 @@ fn is_bare(step: &Step<'_>) -> bool {
             | Step::Loopback {}
             | Step::CgroupNamespace {}
             | Step::NoNewPrivileges {}
+            | Step::KeepCapabilities {}
             | Step::Unblock {}
     )
 }

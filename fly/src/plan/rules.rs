@@ -58,6 +58,8 @@ pub(super) enum Text {
     Id,
     /// A line of a map of ids.
     Map,
+    /// A limit of the step's kind.
+    Limit,
 }
 
 impl Rule {
@@ -234,6 +236,14 @@ pub(super) static RULES: &[Rule] = &[
     Rule::of(Kind::NoteNamespaces).number(Number::Namespaces),
     Rule::of(Kind::CgroupNamespace),
     Rule::of(Kind::AppDieWithParent).number(Number::Id),
+    Rule::of(Kind::Limit).text(Text::Limit),
+    Rule::of(Kind::Nice).text(Text::Limit),
+    Rule::of(Kind::Processors).text(Text::Limit),
+    Rule::of(Kind::Scheduling).text(Text::Limit),
+    Rule::of(Kind::OomScore).text(Text::Limit),
+    Rule::of(Kind::KeepCapabilities),
+    Rule::of(Kind::Ambient),
+    Rule::of(Kind::Landlock).texts(1, Rule::MANY, Text::Absolute),
     Rule::of(Kind::ExecSealed)
         .slots(USES)
         .texts(2, Rule::MANY, Text::Path)

@@ -308,7 +308,7 @@ steps! {
     // ---- Pod: what the options of fly make in the root -------------------
 
     /// Closes all inherited descriptors above 2 but these (decimal numbers),
-    /// each of which a [`Step::CopyFile`] reads and closes.
+    /// each of which a [`Step::CopyFile`] reads and closes, or the program has.
     CloseOthers = 100 "close" Launch { list keep }
     /// Puts a writable layer over the directory `path` of the host: an overlay
     /// whose upper part stays in the directory `directory` of the host, as
@@ -334,7 +334,7 @@ steps! {
     Stop = 61 "stop" App { flags signal, number deadline }
     /// Starts a process group of its own in pid 1's session, which has no
     /// terminal; with [`Step::TERMINAL`] a session of its own whose controlling
-    /// terminal is standard input.
+    /// terminal is standard input; with [`Step::DETACHED`] one without a terminal.
     AppSession = 62 "session" App { flags flags }
     /// Sets the file mode creation mask.
     AppUmask = 63 "umask" App { number mask }
@@ -359,6 +359,28 @@ steps! {
     /// if it has no slash), `arguments` arguments, and the environment. With
     /// [`Step::GUARD`] it is refused if it would be this launcher.
     Exec = 72 "exec" App { flags flags, number arguments, list strings }
+    /// Sets a limit of a resource, NAME=SOFT or NAME=SOFT:HARD (prlimit(2)).
+    Limit = 81 "rlimit" App { text limit }
+    /// Sets the nice value (setpriority(2)).
+    Nice = 82 "nice" App { text value }
+    /// Runs on these processors only (sched_setaffinity(2)).
+    Processors = 83 "cpus" App { text list }
+    /// Sets the scheduling policy, `other`, `batch`, `idle`, `fifo:N` or `rr:N`
+    /// (sched_setscheduler(2)).
+    Scheduling = 84 "sched" App { text policy }
+    /// Leaves the permitted capabilities as they are when the user ids change
+    /// (PR_SET_KEEPCAPS).
+    KeepCapabilities = 85 "keepcaps" App {}
+    /// Sets all sets but the bounding one: only by the inheritable and the ambient
+    /// set a user that is not root has capabilities behind an exec.
+    Ambient = 86 "ambient" App { number keep }
+    /// Denies all access to files but at these absolute paths, and below them
+    /// (landlock(7)): the first `writable` ones are for all access, the others to
+    /// read and execute.
+    Landlock = 87 "landlock" App { number writable, list paths }
+    /// Adjusts how soon the kernel kills this process when memory runs out
+    /// (/proc/pid/oom_score_adj of proc_pid(5)), by the host's /proc.
+    OomScore = 89 "oom" Launch { text adjustment }
     /// Dies when the parent dies (PR_SET_PDEATHSIG): behind the credentials, since
     /// a change of them takes it back. `parent` is the parent's pid as it was when
     /// the plan was made, or [`Step::LAUNCHER`].
@@ -381,6 +403,8 @@ impl Step<'_> {
     pub const OPTIONAL: u16 = 128;
     /// Standard input is the app's controlling terminal.
     pub const TERMINAL: u16 = 32;
+    /// A session without a terminal.
+    pub const DETACHED: u16 = 8;
     /// There is no controlling terminal to be kept from.
     pub const NO_TERMINAL: u16 = 64;
     /// A sealed copy without a plan.

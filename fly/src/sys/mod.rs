@@ -13,6 +13,8 @@ pub mod descriptor;
 pub mod entry;
 pub mod exec;
 pub mod identity;
+pub mod landlock;
+pub mod limits;
 pub mod memory;
 pub mod mount;
 pub mod network;

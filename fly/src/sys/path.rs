@@ -17,15 +17,16 @@ const fn cwd() -> usize {
 /// # Errors
 /// As chdir(2); ELOOP for a magic link.
 pub fn enter(path: &CStr) -> Result<(), Errno> {
-    match open_without_magic_links(path, raw::O_DIRECTORY) {
-        // Before Linux 5.6, or refused by a filter.
-        Err(Errno::NOSYS | Errno::PERM) => enter_and_look(path),
+    match open(path, raw::O_DIRECTORY) {
+        // Before Linux 5.6, or refused by a filter, or no descriptor is left.
+        Err(Errno::NOSYS | Errno::PERM | Errno::MFILE) => enter_and_look(path),
         Err(errno) => Err(errno),
         Ok(directory) => {
+            let number = directory.cast_unsigned() as usize;
             // SAFETY: no pointer.
             let entered =
-                result(unsafe { arch::syscall(raw::__NR_fchdir, [directory, 0, 0, 0, 0, 0]) });
-            close(directory);
+                result(unsafe { arch::syscall(raw::__NR_fchdir, [number, 0, 0, 0, 0, 0]) });
+            let _ = descriptor::close(directory);
             entered.map(drop)
         }
     }
@@ -38,17 +39,23 @@ pub fn enter(path: &CStr) -> Result<(), Errno> {
 /// missing or refused.
 #[cold]
 pub fn walk_to(path: &CStr) -> Result<(), Errno> {
-    open_without_magic_links(path, 0).map(close)
+    open(path, 0).and_then(descriptor::close)
 }
 
-fn open_without_magic_links(path: &CStr, flags: u32) -> Result<usize, Errno> {
+/// Opens `path` as [`enter`] does, with O_PATH and `flags`; nobody else owns the
+/// descriptor.
+///
+/// # Errors
+/// As [`walk_to`].
+#[inline(never)]
+pub fn open(path: &CStr, flags: u32) -> Result<i32, Errno> {
     let how = raw::open_how {
         flags: u64::from(raw::O_PATH | raw::O_CLOEXEC | flags),
         mode: 0,
         resolve: u64::from(raw::RESOLVE_NO_MAGICLINKS),
     };
     // SAFETY: the path is zero-terminated, the structure has the size given.
-    result(unsafe {
+    let number = result(unsafe {
         arch::syscall(
             raw::__NR_openat2,
             [
@@ -60,13 +67,8 @@ fn open_without_magic_links(path: &CStr, flags: u32) -> Result<usize, Errno> {
                 0,
             ],
         )
-    })
-}
-
-fn close(file: usize) {
-    if let Ok(number) = i32::try_from(file) {
-        let _ = descriptor::close(number);
-    }
+    })?;
+    i32::try_from(number).map_err(|_| Errno::BADF)
 }
 
 /// A directory outside of the root has no path in it: getcwd(2) then answers
