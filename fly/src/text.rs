@@ -48,15 +48,13 @@ impl<'a> Split<'a> {
 #[must_use]
 #[inline(never)]
 pub fn position(words: &str, word: &[u8]) -> Option<u64> {
-    let mut index = 0;
-    for other in split(words.as_bytes(), b' ') {
+    for (index, other) in (0..).zip(split(words.as_bytes(), b' ')) {
         let mut letters = other.iter().zip(word);
         if other.len() == word.len()
             && letters.all(|(other, byte)| *other == byte.to_ascii_lowercase())
         {
             return Some(index);
         }
-        index += 1;
     }
     None
 }

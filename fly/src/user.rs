@@ -363,4 +363,60 @@ mod tests {
         }
         remove(&root);
     }
+
+    /// The ids that a pair means, by another reading of it.
+    fn expected(pair: &str) -> Option<(u32, u32)> {
+        let id = |text: &str| {
+            let exact = text.parse::<u32>().ok()?;
+            (exact.to_string() == text && exact != u32::MAX).then_some(exact)
+        };
+        match pair.split_once(':') {
+            None => Some((id(pair)?, 0)),
+            Some((user, group)) => Some((id(user)?, id(group)?)),
+        }
+    }
+
+    /// Exact ids or an error, whatever the string is (CVE-2026-30892).
+    #[test]
+    fn pairs_are_exact_or_refused() {
+        let root = root("pairs", "", "");
+        let named = [
+            "1",
+            "1:",
+            ":1",
+            "+1",
+            "01",
+            "",
+            "4294967295",
+            "4294967294",
+            "4294967296",
+            "1:1:1",
+            "0x1",
+            "18446744073709551616",
+            "18446744073709551617:1",
+            "1 ",
+            " 1",
+            "1:4294967295",
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let random = (0..20_000).map(|_| {
+            let mut next = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                usize::try_from(state >> 33).expect("31 bits")
+            };
+            let length = next() % 12;
+            (0..length)
+                .map(|_| char::from(b"0123456789:1942+- x"[next() % 19]))
+                .collect()
+        });
+        for pair in named.map(str::to_owned).into_iter().chain(random) {
+            let text = CString::new(pair.clone()).unwrap();
+            let found = resolve_pair(&root, &text);
+            let found = found.map(|found| (found.user, found.group)).ok();
+            assert_eq!(found, expected(&pair), "{pair:?}");
+        }
+        remove(&root);
+    }
 }

@@ -167,7 +167,7 @@ where
             plan.string(argument);
         }
         if self.process.variables {
-            self.changed_environment(plan, environment)?;
+            self.changed_environment(plan, &environment)?;
         } else {
             for variable in environment {
                 plan.string(variable);
