@@ -1,0 +1,1 @@
+//! The program fly-seccomp, as fly calls it.
