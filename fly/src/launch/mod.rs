@@ -13,7 +13,7 @@ mod files;
 mod guard;
 mod made;
 mod maps;
-mod path;
+pub(crate) mod path;
 mod process;
 mod remount;
 mod root;

@@ -736,4 +736,3 @@ pub fn name_of(number: u16) -> Option<&'static [u8]> {
     }
     None
 }
-
