@@ -113,10 +113,5 @@ where
             });
         }
         plan.push(Step::NoNewPrivileges {});
-        self.confine_filter(plan);
     }
-
-    /// The default system call filter belongs here.
-    #[allow(clippy::unused_self, reason = "a place for the filter's options")]
-    fn confine_filter(&self, _plan: &mut Builder<'_>) {}
 }

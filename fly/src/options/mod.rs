@@ -9,6 +9,7 @@ mod files;
 mod maps;
 mod namespaces;
 mod process;
+mod seccomp;
 
 use core::ffi::CStr;
 
@@ -52,6 +53,7 @@ enum Name {
     ClearVariables,
     WorkingDirectory,
     User,
+    Seccomp,
     // namespaces: those with a value come first, see `namespaces::Settings`
     Hostname,
     Init,
@@ -104,6 +106,7 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--clearenv", Name::ClearVariables, 0),
     ("--chdir", Name::WorkingDirectory, 1),
     ("--user", Name::User, 1),
+    ("--seccomp", Name::Seccomp, 1),
     // namespaces
     ("--unshare-user", Name::UnshareUser, 0),
     ("--unshare-pid", Name::UnsharePid, 0),
@@ -147,6 +150,7 @@ pub struct Options<'a, I> {
     pub program: I,
     files: files::Settings<'a>,
     process: process::Settings<'a>,
+    seccomp: seccomp::Settings<'a>,
     namespaces: namespaces::Settings<'a>,
 }
 
@@ -183,6 +187,7 @@ where
         program: choices.rest.clone(),
         files: files::Settings::default(),
         process: process::Settings::default(),
+        seccomp: seccomp::Settings::default(),
         namespaces: namespaces::Settings::default(),
     };
     while let Some(choice) = choices.next()? {
@@ -192,6 +197,7 @@ where
             _ => {
                 options.files.take(&choice)?;
                 options.process.take(&choice)?;
+                options.seccomp.take(&choice);
                 options.namespaces.take(&choice)?;
             }
         }
@@ -313,6 +319,7 @@ where
         if any {
             self.lower_supervision(plan);
         }
+        self.lower_filter(plan)?;
         self.lower_program(plan, environment)
     }
 }
