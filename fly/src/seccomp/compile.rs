@@ -319,27 +319,16 @@ impl Program {
         argument: u8,
         otherwise: Label,
     ) -> Label {
-        // Every value at which something may change.
-        let mut values = [0_u64; 2 * MAX_RUN + 1];
-        let mut count = 1;
-        for rule in run {
-            for condition in profile.conditions(rule) {
-                for value in [condition.value, condition.value + 1] {
-                    if let Some(place) = values.get_mut(count) {
-                        *place = value;
-                        count += 1;
-                    }
-                }
-            }
-        }
-        let values = values.get_mut(..count).unwrap_or_default();
-        values.sort_unstable();
+        // Every value at which something may change, from the smallest on.
         let mut ranges = Ranges::new();
-        for value in values {
-            let target = decided(profile, run, *value, otherwise);
-            if *value <= u64::from(u32::MAX) {
-                ranges.add(*value, target);
-            }
+        let mut next = Some(0);
+        while let Some(value) = next {
+            ranges.add(value, decided(profile, run, value, otherwise));
+            let conditions = run.iter().flat_map(|rule| profile.conditions(rule));
+            let values = conditions.flat_map(|condition| [condition.value, condition.value + 1]);
+            next = values
+                .filter(|other| *other > value && *other <= u64::from(u32::MAX))
+                .min();
         }
         let tree = self.tree(None, ranges.as_slice(), None);
         self.load(data::low(argument), tree);
