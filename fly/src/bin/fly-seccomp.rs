@@ -16,6 +16,8 @@ use rustix::{
 use fly::{
     capability,
     error::{FAILURE, describe},
+    packed,
+    packed::Packed,
     seccomp::{
         DEFAULT, MAX_BYTES, action,
         compile::compile,
@@ -34,7 +36,7 @@ use fly::{
 
 fly::entry!(main, bytes = MAX_PROFILE + 1, words = 1);
 
-const HELP: &str = include_str!("fly-seccomp.help");
+const HELP: Packed = packed!(include_str!("fly-seccomp.help"));
 
 /// Why it failed: `step object: cause (advice)`.
 enum Failure {
@@ -69,7 +71,12 @@ fn run(arguments: &mut StringsIter, room: &mut [u8]) -> Result<(), Failure> {
     let command = arguments.next().unwrap_or_default();
     let version = concat!("fly-seccomp ", env!("CARGO_PKG_VERSION"), "\n");
     match command.to_bytes() {
-        b"--help" | b"-h" => write(1, c"standard output", HELP.as_bytes()),
+        b"--help" | b"-h" => {
+            let mut line = Line::new(1);
+            HELP.add_to(&mut line);
+            line.flush();
+            Ok(())
+        }
         b"--version" | b"-V" => write(1, c"standard output", version.as_bytes()),
         b"compile" => compile_profile(&Options::read(arguments)?, room),
         b"explain" => explain(&Options::read(arguments)?, room),
@@ -314,15 +321,23 @@ fn tell_verdict(line: &mut Line, verdict: u32) {
         action::NOTIFY => line.text("told to a listener"),
         action::TRAP => line.text("SIGSYS"),
         action::KILL_THREAD => line.text("the thread is killed"),
-        action::ERRNO => line
-            .text("refused: ")
-            .bytes(describe(value))
-            .text(" (error ")
-            .number(u64::from(value))
-            .text(")"),
+        action::ERRNO => {
+            tell_error(line.text("refused: "), value);
+            line.text(" (error ").number(u64::from(value)).text(")")
+        }
         // What the kernel does not know is this, too.
         _ => line.text("the process is killed"),
     };
+}
+
+/// What the kernel has answered.
+fn tell_error(line: &mut Line, number: u16) {
+    let text = describe(number);
+    if text.0.is_empty() {
+        line.text("error ").number(u64::from(number));
+    } else {
+        text.add_to(line);
+    }
 }
 
 /// A decimal number, or one with 0x.
@@ -387,10 +402,7 @@ fn print_failure(program: &str, failure: &Failure) {
                 .text(" ")
                 .quoted(object.to_bytes())
                 .text(": ");
-            match describe(u16::try_from(number).unwrap_or(0)) {
-                b"" => line.text("error ").number(u64::from(number.unsigned_abs())),
-                text => line.bytes(text),
-            };
+            tell_error(&mut line, u16::try_from(number).unwrap_or(0));
         }
         Failure::Found(step, object, cause, advice) => {
             line.text(step)
