@@ -23,15 +23,14 @@ use fly::{
         compile::compile,
         examine::{Call, Outcome, outcome},
         is_filter,
-        profile::{
-            Context, MAX_PROFILE, Problem, Profile, capability_number, name_of, number_of, version,
-        },
+        profile::{Context, MAX_PROFILE, Problem, Profile},
+        words::{capability_number, name_of, number_of, version},
     },
     sys::{
         descriptor,
         entry::{Start, StringsIter},
     },
-    text::{Line, decimal},
+    text::{Line, Short, decimal, split},
 };
 
 fly::entry!(main, bytes = MAX_PROFILE + 1, words = 1);
@@ -44,8 +43,8 @@ enum Failure {
     System(&'static str, &'static CStr, Errno),
     /// A cause that is found here, and what to do.
     Found(&'static str, &'static CStr, &'static str, &'static str),
-    /// Something in a profile.
-    Profile(&'static CStr, Problem),
+    /// Something in a profile, and the word of it that is meant.
+    Profile(&'static CStr, Problem, Short),
 }
 
 const SEE_HELP: &str = "see --help";
@@ -231,7 +230,7 @@ fn compiled<'b>(options: &Options, text: &[u8], place: &'b mut [u8]) -> Result<&
     let mut profile = Profile::default();
     profile
         .read(text, &options.context())
-        .map_err(|problem| Failure::Profile(options.file, problem))?;
+        .map_err(|problem| Failure::Profile(options.file, problem, word(text, problem.at)))?;
     let program = compile(&profile);
     program
         .and_then(|program| program.write(place))
@@ -241,6 +240,15 @@ fn compiled<'b>(options: &Options, text: &[u8], place: &'b mut [u8]) -> Result<&
             "the filter would have more than 4096 instructions",
             "use fewer rules with arguments",
         ))
+}
+
+/// The string that begins at byte `at` of `text`, if there is one.
+fn word(text: &[u8], at: usize) -> Short {
+    let rest = text.get(at..).unwrap_or_default();
+    match rest.strip_prefix(b"\"") {
+        Some(rest) => Short::new(split(rest, b'"').next().unwrap_or_default()),
+        None => Short::new(b""),
+    }
 }
 
 /// Prints what becomes of a call.
@@ -414,10 +422,13 @@ fn print_failure(program: &str, failure: &Failure) {
                 .text(advice)
                 .text(")");
         }
-        Failure::Profile(path, Problem { at, field, text }) => {
+        Failure::Profile(path, Problem { at, field, text }, word) => {
             line.text("read ").quoted(path.to_bytes()).text(": ");
             if !field.is_empty() {
                 line.text(field).text(": ");
+            }
+            if !word.as_bytes().is_empty() {
+                line.quoted(word.as_bytes()).text(": ");
             }
             line.text(text)
                 .text(" (at byte ")

@@ -13,6 +13,7 @@ pub mod syscalls;
 #[cfg(test)]
 mod tests;
 pub mod tool;
+pub mod words;
 
 pub use default_filter::DEFAULT;
 

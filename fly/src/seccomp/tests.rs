@@ -8,8 +8,9 @@ use super::{
     compile::compile,
     examine::{Call, longest, outcome},
     instructions, is_filter,
-    profile::{Condition, Context, Operator, Problem, Profile, name_of, number_of, version},
+    profile::{Condition, Context, Operator, Problem, Profile},
     syscalls::LAST,
+    words::{name_of, number_of, version},
 };
 use crate::capability;
 
