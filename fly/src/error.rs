@@ -95,6 +95,8 @@ texts! {
             SetGroup = "set group",
             SetGroups = "set supplementary groups",
             SetCapabilities = "set capabilities",
+            LimitCapabilities = "limit capabilities",
+            Set = "set",
             Carry = "carry out a step in the wrong phase",
             Read = "read",
             Start = "start",
@@ -151,9 +153,7 @@ texts! {
             Bind = "bind",
         }
         INIT from 160 {
-            Set = "set",
             StartSession = "start a session",
-            LimitCapabilities = "limit capabilities",
         }
         STAGE0 from 176 {
             ReadCommand = "read command",

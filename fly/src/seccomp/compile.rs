@@ -81,7 +81,8 @@ pub fn compile(profile: &Profile) -> Option<Program> {
 
 /// The ranges of all numbers.
 fn calls(profile: &Profile, ranges: &mut Ranges) {
-    for number in 0..=profile.largest {
+    let end = profile.largest.map_or(0, |largest| largest + 1);
+    for number in 0..end {
         ranges.add(
             u64::from(number),
             if profile.has_conditions(number) {
@@ -98,8 +99,12 @@ fn calls(profile: &Profile, ranges: &mut Ranges) {
         profile.default & action::MASK,
         action::ALLOW | action::LOG | action::TRACE
     );
-    let newer = if permissive { profile.default } else { missing };
-    ranges.add(u64::from(profile.largest) + 1, Target::Return(newer));
+    let newer = if permissive || end == 0 {
+        profile.default
+    } else {
+        missing
+    };
+    ranges.add(u64::from(end), Target::Return(newer));
     ranges.add(u64::from(X32), Target::Return(missing));
 }
 

@@ -148,8 +148,8 @@ pub struct Profile {
     condition_count: u16,
     /// What happens to the other calls.
     pub(super) default: u32,
-    /// The largest number that has a rule.
-    pub(super) largest: u16,
+    /// The largest number that has a rule, if any has.
+    pub(super) largest: Option<u16>,
 }
 
 impl Default for Profile {
@@ -166,7 +166,7 @@ impl Default for Profile {
             conditions: [Condition::NONE; MAX_CONDITIONS],
             condition_count: 0,
             default: 0,
-            largest: 0,
+            largest: None,
         }
     }
 }
@@ -303,7 +303,7 @@ impl Profile {
         action: u32,
         at: usize,
     ) -> Result<(), Problem> {
-        self.largest = self.largest.max(number);
+        self.largest = self.largest.max(Some(number));
         let conditions = self.slice(first, count);
         let mut seen = 0_u8;
         let mut alternatives = false;
