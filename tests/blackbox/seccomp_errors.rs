@@ -43,117 +43,126 @@ fn condition(text: &str) -> String {
     entry(&format!(r#""action":"SCMP_ACT_ALLOW","args":[{{{text}}}]"#))
 }
 
+/// Values of a profile itself.
+const VALUES: &[(&str, &str)] = &[
+    (
+        r#"{"defaultAction":"SCMP_ACT_X"}"#,
+        "defaultAction: SCMP_ACT_X: there is no such action (at byte 17)",
+    ),
+    (
+        r#"{"defaultAction":1}"#,
+        "defaultAction: it is no string (at byte 17)",
+    ),
+    (r#"{"defaultAction":null}"#, "defaultAction: it is missing"),
+    (r#"{}"#, "defaultAction: it is missing"),
+    (
+        r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#,
+        "defaultAction: SCMP_ACT_NOTIFY: SCMP_ACT_NOTIFY needs a listener",
+    ),
+    (
+        r#"{"listenerPath":"/run/x"}"#,
+        "listenerPath: /run/x: there is no listener",
+    ),
+    (
+        r#"{"flags":["SECCOMP_FILTER_FLAG_LOG"]}"#,
+        "flags: SECCOMP_FILTER_FLAG_LOG: ",
+    ),
+    (
+        r#"{"defaultErrnoRet":4096}"#,
+        "defaultErrnoRet: an error's number is at most 4095",
+    ),
+    (
+        r#"{"defaultErrnoRet":-1}"#,
+        "defaultErrnoRet: it is no whole number",
+    ),
+    (
+        r#"{"defaultErrnoRet":1.5}"#,
+        "defaultErrnoRet: it is no whole number",
+    ),
+    (r#"{"defaultErrno":"EX"}"#, "defaultErrno: EX: use errnoRet"),
+    (
+        r#"{"syscalls":{}}"#,
+        "syscalls: it is no array (at byte 12)",
+    ),
+    (
+        r#"{"syscalls":["read"]}"#,
+        "syscalls: read: it is no object (at byte 13)",
+    ),
+    (
+        r#"{"architectures":"x"}"#,
+        "architectures: x: it is no array",
+    ),
+    (
+        r#"{"defaultAction":"SCMP_ACT_LOG","architectures":["SCMP_ARCH_ARM"]}"#,
+        "architectures: SCMP_ARCH_X86_64 is not among them",
+    ),
+    (
+        r#"{"defaultAction":"SCMP_ACT_LOG","archMap":[{"architecture":"SCMP_ARCH_ARM"}]}"#,
+        "architectures: SCMP_ARCH_X86_64 is not among them",
+    ),
+];
+
+/// Of an entry.
+const ENTRIES: &[(&str, &str)] = &[
+    (r#""errnoRet":1"#, "syscalls: it has no action"),
+    (
+        r#""action":"SCMP_ACT_ERRNO","errnoRet":"EPERM""#,
+        "errnoRet: EPERM: it is no whole number",
+    ),
+    (
+        r#""action":"SCMP_ACT_LOG","args":{}"#,
+        "args: it is no array",
+    ),
+    (
+        r#""action":"SCMP_ACT_LOG","includes":[]"#,
+        "includes: it is no object",
+    ),
+    (
+        r#""action":"SCMP_ACT_LOG","includes":{"caps":["CAP_NOTHING"]}"#,
+        "caps: CAP_NOTHING: there is no such capability",
+    ),
+    (
+        r#""action":"SCMP_ACT_LOG","excludes":{"minKernel":"new"}"#,
+        "minKernel: new: it is no version of a kernel",
+    ),
+];
+
+/// Of a condition.
+const CONDITIONS: &[(&str, &str)] = &[
+    (
+        r#""index":6,"value":0,"op":"SCMP_CMP_EQ""#,
+        "index: an argument's index is 0 to 5",
+    ),
+    (
+        r#""index":0,"value":0,"op":"SCMP_CMP_XX""#,
+        "op: SCMP_CMP_XX: there is no such operator",
+    ),
+    (
+        r#""index":0,"value":18446744073709551616,"op":"SCMP_CMP_EQ""#,
+        "value: it is no whole number",
+    ),
+    (
+        r#""index":0,"op":"SCMP_CMP_EQ""#,
+        "args: it has no index, value or op",
+    ),
+    (
+        r#""index":0,"value":1,"valueTwo":2,"op":"SCMP_CMP_MASKED_EQ""#,
+        "args: valueTwo has bits that the mask",
+    ),
+];
+
 fn wrong_values() -> TestResult {
-    for (text, cause) in [
-        (
-            r#"{"defaultAction":"SCMP_ACT_X"}"#,
-            "defaultAction: SCMP_ACT_X: there is no such action (at byte 17)",
-        ),
-        (
-            r#"{"defaultAction":1}"#,
-            "defaultAction: it is no string (at byte 17)",
-        ),
-        (r#"{"defaultAction":null}"#, "defaultAction: it is missing"),
-        (r#"{}"#, "defaultAction: it is missing"),
-        (
-            r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#,
-            "defaultAction: SCMP_ACT_NOTIFY: SCMP_ACT_NOTIFY needs a listener",
-        ),
-        (
-            r#"{"listenerPath":"/run/x"}"#,
-            "listenerPath: /run/x: there is no listener",
-        ),
-        (
-            r#"{"flags":["SECCOMP_FILTER_FLAG_LOG"]}"#,
-            "flags: SECCOMP_FILTER_FLAG_LOG: ",
-        ),
-        (
-            r#"{"defaultErrnoRet":4096}"#,
-            "defaultErrnoRet: an error's number is at most 4095",
-        ),
-        (
-            r#"{"defaultErrnoRet":-1}"#,
-            "defaultErrnoRet: it is no whole number",
-        ),
-        (
-            r#"{"defaultErrnoRet":1.5}"#,
-            "defaultErrnoRet: it is no whole number",
-        ),
-        (r#"{"defaultErrno":"EX"}"#, "defaultErrno: EX: use errnoRet"),
-        (
-            r#"{"syscalls":{}}"#,
-            "syscalls: it is no array (at byte 12)",
-        ),
-        (
-            r#"{"syscalls":["read"]}"#,
-            "syscalls: read: it is no object (at byte 13)",
-        ),
-        (
-            r#"{"architectures":"x"}"#,
-            "architectures: x: it is no array",
-        ),
-        (
-            r#"{"defaultAction":"SCMP_ACT_LOG","architectures":["SCMP_ARCH_ARM"]}"#,
-            "architectures: SCMP_ARCH_X86_64 is not among them",
-        ),
-        (
-            r#"{"defaultAction":"SCMP_ACT_LOG","archMap":[{"architecture":"SCMP_ARCH_ARM"}]}"#,
-            "architectures: SCMP_ARCH_X86_64 is not among them",
-        ),
-    ] {
+    for (text, cause) in VALUES {
         wrong(text, cause);
     }
-    for (text, cause) in [
-        (r#""errnoRet":1"#, "syscalls: it has no action"),
-        (
-            r#""action":"SCMP_ACT_ERRNO","errnoRet":"EPERM""#,
-            "errnoRet: EPERM: it is no whole number",
-        ),
-        (
-            r#""action":"SCMP_ACT_LOG","args":{}"#,
-            "args: it is no array",
-        ),
-        (
-            r#""action":"SCMP_ACT_LOG","includes":[]"#,
-            "includes: it is no object",
-        ),
-        (
-            r#""action":"SCMP_ACT_LOG","includes":{"caps":["CAP_NOTHING"]}"#,
-            "caps: CAP_NOTHING: there is no such capability",
-        ),
-        (
-            r#""action":"SCMP_ACT_LOG","excludes":{"minKernel":"new"}"#,
-            "minKernel: new: it is no version of a kernel",
-        ),
-    ] {
+    for (text, cause) in ENTRIES {
         wrong(entry(text), cause);
     }
     wrong(
         r#"{"syscalls":[{"action":"SCMP_ACT_LOG"}]}"#,
         "syscalls: it has no names (at byte 13)",
     );
-    for (text, cause) in [
-        (
-            r#""index":6,"value":0,"op":"SCMP_CMP_EQ""#,
-            "index: an argument's index is 0 to 5",
-        ),
-        (
-            r#""index":0,"value":0,"op":"SCMP_CMP_XX""#,
-            "op: SCMP_CMP_XX: there is no such operator",
-        ),
-        (
-            r#""index":0,"value":18446744073709551616,"op":"SCMP_CMP_EQ""#,
-            "value: it is no whole number",
-        ),
-        (
-            r#""index":0,"op":"SCMP_CMP_EQ""#,
-            "args: it has no index, value or op",
-        ),
-        (
-            r#""index":0,"value":1,"valueTwo":2,"op":"SCMP_CMP_MASKED_EQ""#,
-            "args: valueTwo has bits that the mask",
-        ),
-    ] {
+    for (text, cause) in CONDITIONS {
         wrong(condition(text), cause);
     }
     Ok(())

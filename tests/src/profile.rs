@@ -52,7 +52,7 @@ impl Profile {
         };
         let largest = profile
             .entries()
-            .flat_map(|entry| names(entry))
+            .flat_map(names)
             .filter_map(|name| profile.numbers.get(name))
             .max();
         profile.largest = largest.copied().unwrap_or(u32::MAX);

@@ -30,7 +30,7 @@ use fly::{
         descriptor,
         entry::{Start, StringsIter},
     },
-    text::{Line, Short, decimal, split},
+    text::{Line, decimal, split},
 };
 
 fly::entry!(main, bytes = MAX_PROFILE + 1, words = 1);
@@ -44,7 +44,7 @@ enum Failure {
     /// A cause that is found here, and what to do.
     Found(&'static str, &'static CStr, &'static str, &'static str),
     /// Something in a profile, and the word of it that is meant.
-    Profile(&'static CStr, Problem, Short),
+    Profile(&'static CStr, Problem, &'static [u8]),
 }
 
 const SEE_HELP: &str = "see --help";
@@ -66,7 +66,7 @@ fn main(start: Start) -> i32 {
     }
 }
 
-fn run(arguments: &mut StringsIter, room: &mut [u8]) -> Result<(), Failure> {
+fn run(arguments: &mut StringsIter, room: &'static mut [u8]) -> Result<(), Failure> {
     let command = arguments.next().unwrap_or_default();
     let version = concat!("fly-seccomp ", env!("CARGO_PKG_VERSION"), "\n");
     match command.to_bytes() {
@@ -208,7 +208,7 @@ fn bounding_set() -> u64 {
 }
 
 /// Writes the filter.
-fn compile_profile(options: &Options, room: &mut [u8]) -> Result<(), Failure> {
+fn compile_profile(options: &Options, room: &'static mut [u8]) -> Result<(), Failure> {
     if let Some(word) = options.words.iter().flatten().next() {
         return too_many(word);
     }
@@ -226,7 +226,11 @@ fn compile_profile(options: &Options, room: &mut [u8]) -> Result<(), Failure> {
 }
 
 #[inline(never)]
-fn compiled<'b>(options: &Options, text: &[u8], place: &'b mut [u8]) -> Result<&'b [u8], Failure> {
+fn compiled<'b>(
+    options: &Options,
+    text: &'static [u8],
+    place: &'b mut [u8],
+) -> Result<&'b [u8], Failure> {
     let mut profile = Profile::default();
     profile
         .read(text, &options.context())
@@ -243,16 +247,16 @@ fn compiled<'b>(options: &Options, text: &[u8], place: &'b mut [u8]) -> Result<&
 }
 
 /// The string that begins at byte `at` of `text`, if there is one.
-fn word(text: &[u8], at: usize) -> Short {
+fn word(text: &[u8], at: usize) -> &[u8] {
     let rest = text.get(at..).unwrap_or_default();
     match rest.strip_prefix(b"\"") {
-        Some(rest) => Short::new(split(rest, b'"').next().unwrap_or_default()),
-        None => Short::new(b""),
+        Some(rest) => split(rest, b'"').next().unwrap_or_default(),
+        None => b"",
     }
 }
 
 /// Prints what becomes of a call.
-fn explain(options: &Options, room: &mut [u8]) -> Result<(), Failure> {
+fn explain(options: &Options, room: &'static mut [u8]) -> Result<(), Failure> {
     let [Some(call), arguments @ ..] = options.words else {
         return Err(Failure::Found(
             "read",
@@ -363,7 +367,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// All of a file.
-fn contents<'b>(path: &'static CStr, room: &'b mut [u8]) -> Result<&'b [u8], Failure> {
+fn contents(path: &'static CStr, room: &'static mut [u8]) -> Result<&'static [u8], Failure> {
     let failed = |errno| Failure::System("read", path, errno);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file: OwnedFd = fs::open(path, flags, Mode::empty()).map_err(failed)?;
@@ -427,8 +431,8 @@ fn print_failure(program: &str, failure: &Failure) {
             if !field.is_empty() {
                 line.text(field).text(": ");
             }
-            if !word.as_bytes().is_empty() {
-                line.quoted(word.as_bytes()).text(": ");
+            if !word.is_empty() {
+                line.quoted(word).text(": ");
             }
             line.text(text)
                 .text(" (at byte ")

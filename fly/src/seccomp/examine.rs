@@ -73,7 +73,7 @@ impl Call {
             return None;
         };
         let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
-        Some(if offset % 8 == 0 {
+        Some(if offset.is_multiple_of(8) {
             u32::from_le_bytes([a, b, c, d])
         } else {
             u32::from_le_bytes([e, f, g, h])

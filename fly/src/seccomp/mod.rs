@@ -154,7 +154,7 @@ pub fn is_filter(filter: &[u8]) -> bool {
     let count = filter.len() / INSTRUCTION;
     let mut left = count;
     let mut last = 0;
-    filter.len() % INSTRUCTION == 0
+    filter.len().is_multiple_of(INSTRUCTION)
         && (1..=MAX_INSTRUCTIONS).contains(&count)
         && instructions(filter).all(|instruction| {
             left -= 1;

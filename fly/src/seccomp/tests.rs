@@ -378,6 +378,56 @@ fn other_architectures_are_killed() {
     }
 }
 
+/// What a rule is limited to, the program's capabilities, the kernel, and whether
+/// the rule applies.
+const LIMITED: &[(&str, u64, (u64, u64), bool)] = &[
+    ("\"includes\":{}", 0, (5, 4), true),
+    (
+        "\"includes\":{\"caps\":[\"CAP_SYS_ADMIN\"]}",
+        1 << 21,
+        (5, 4),
+        true,
+    ),
+    (
+        "\"includes\":{\"caps\":[\"CAP_SYS_ADMIN\"]}",
+        0,
+        (5, 4),
+        false,
+    ),
+    (
+        "\"includes\":{\"caps\":[\"CAP_SYS_ADMIN\",\"CAP_CHOWN\"]}",
+        1 << 21,
+        (5, 4),
+        false,
+    ),
+    (
+        "\"excludes\":{\"caps\":[\"CAP_SYS_ADMIN\",\"CAP_CHOWN\"]}",
+        1 << 21,
+        (5, 4),
+        false,
+    ),
+    (
+        "\"excludes\":{\"caps\":[\"CAP_CHOWN\"]}",
+        1 << 21,
+        (5, 4),
+        true,
+    ),
+    (
+        "\"includes\":{\"arches\":[\"amd64\",\"x32\"]}",
+        0,
+        (5, 4),
+        true,
+    ),
+    ("\"includes\":{\"arches\":[\"arm64\"]}", 0, (5, 4), false),
+    ("\"includes\":{\"arches\":[]}", 0, (5, 4), true),
+    ("\"excludes\":{\"arches\":[\"s390\"]}", 0, (5, 4), true),
+    ("\"excludes\":{\"arches\":[\"amd64\"]}", 0, (5, 4), false),
+    ("\"includes\":{\"minKernel\":\"4.8\"}", 0, (5, 4), true),
+    ("\"includes\":{\"minKernel\":\"5.10\"}", 0, (5, 4), false),
+    ("\"includes\":{\"minKernel\":null}", 0, (5, 4), true),
+    ("\"includes\":null,\"excludes\":null", 0, (5, 4), true),
+];
+
 #[test]
 fn what_a_rule_is_for() {
     let mut profile = Box::<Profile>::default();
@@ -393,55 +443,8 @@ fn what_a_rule_is_for() {
         profile.read(text.as_bytes(), &context).expect("a profile");
         verdict(&bytes_of(&profile), 165, [0; 6]) == action::ALLOW
     };
-    let admin = 1 << 21;
-    for (limits, capabilities, kernel, allowed) in [
-        ("\"includes\":{}", 0, (5, 4), true),
-        (
-            "\"includes\":{\"caps\":[\"CAP_SYS_ADMIN\"]}",
-            admin,
-            (5, 4),
-            true,
-        ),
-        (
-            "\"includes\":{\"caps\":[\"CAP_SYS_ADMIN\"]}",
-            0,
-            (5, 4),
-            false,
-        ),
-        (
-            "\"includes\":{\"caps\":[\"CAP_SYS_ADMIN\",\"CAP_CHOWN\"]}",
-            admin,
-            (5, 4),
-            false,
-        ),
-        (
-            "\"excludes\":{\"caps\":[\"CAP_SYS_ADMIN\",\"CAP_CHOWN\"]}",
-            admin,
-            (5, 4),
-            false,
-        ),
-        (
-            "\"excludes\":{\"caps\":[\"CAP_CHOWN\"]}",
-            admin,
-            (5, 4),
-            true,
-        ),
-        (
-            "\"includes\":{\"arches\":[\"amd64\",\"x32\"]}",
-            0,
-            (5, 4),
-            true,
-        ),
-        ("\"includes\":{\"arches\":[\"arm64\"]}", 0, (5, 4), false),
-        ("\"includes\":{\"arches\":[]}", 0, (5, 4), true),
-        ("\"excludes\":{\"arches\":[\"s390\"]}", 0, (5, 4), true),
-        ("\"excludes\":{\"arches\":[\"amd64\"]}", 0, (5, 4), false),
-        ("\"includes\":{\"minKernel\":\"4.8\"}", 0, (5, 4), true),
-        ("\"includes\":{\"minKernel\":\"5.10\"}", 0, (5, 4), false),
-        ("\"includes\":{\"minKernel\":null}", 0, (5, 4), true),
-        ("\"includes\":null,\"excludes\":null", 0, (5, 4), true),
-    ] {
-        assert_eq!(with(limits, capabilities, kernel), allowed, "{limits}");
+    for (limits, capabilities, kernel, allowed) in LIMITED {
+        assert_eq!(with(limits, *capabilities, *kernel), *allowed, "{limits}");
     }
 }
 

@@ -198,10 +198,7 @@ pub(super) fn limits_reversed(
 
 /// Whether the program can have the capability `name`, CAP_CHOWN and so on.
 fn holds(name: &Text<'_>, context: &Context) -> Result<bool, Problem> {
-    let number = name
-        .raw
-        .strip_prefix(b"CAP_")
-        .and_then(|name| capability_number(name));
+    let number = name.raw.strip_prefix(b"CAP_").and_then(capability_number);
     match number {
         Some(number) => Ok(context.capabilities & (1 << number) != 0),
         None => problem(name.at, "there is no such capability"),
