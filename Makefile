@@ -11,7 +11,7 @@ ARGS ?=
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 RELEASE := $(TARGET)/release
 MAN := $(TARGET)/man
-MAN_PAGES := $(MAN)/fly.1 $(MAN)/stage0.1 $(MAN)/stage1-init.8
+MAN_PAGES := $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(MAN)/stage1-init.8
 export KICKSTAGE_BIN := $(RELEASE)
 
 .DEFAULT_GOAL := help
@@ -56,11 +56,12 @@ install: ## Installs programs, man pages, documents below DESTDIR and PREFIX
 	@scripts/setup.sh install
 	@$(MAKE) --no-print-directory programs man
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin libexec/kickstage share/man/man1 share/man/man8 share/doc/kickstage/docs)
-	install -m 755 $(RELEASE)/fly $(RELEASE)/stage0 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(RELEASE)/fly $(RELEASE)/fly-seccomp $(RELEASE)/stage0 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/libexec/kickstage
-	install -m 644 $(MAN)/fly.1 $(MAN)/stage0.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(MAN)/stage1-init.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 644 README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT $(DESTDIR)$(PREFIX)/share/doc/kickstage
+	install -m 644 fly/src/seccomp/default.json $(DESTDIR)$(PREFIX)/share/doc/kickstage/seccomp-default.json
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/kickstage/docs
 
 clean: ## Removes target/

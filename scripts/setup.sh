@@ -61,6 +61,10 @@ missing_packages() {
         [[ $1 == all || " $targets " == *" $1 "* ]] || continue
         command -v "$program" >/dev/null || printf '%s\n' "$package"
     done
+    # The table of system calls is compared with the kernel's headers.
+    if [[ $1 =~ ^(lint|all)$ ]]; then
+        compgen -G '/usr/include/*/asm/unistd_64.h' >/dev/null || [[ -e /usr/include/asm/unistd_64.h ]] || echo linux-libc-dev
+    fi
     # Another package's busybox may be linked dynamically: no use in an empty
     # root. A program's interpreter is named in its first page.
     if [[ $1 =~ ^(test|bench|all)$ ]] && command -v busybox >/dev/null; then

@@ -143,6 +143,7 @@ texts! {
             CopyFrom = "read the descriptor for",
             WriteFile = "write file",
             KeepLayer = "keep the layer in",
+            ReadFilter = "read the system call filter",
             Layer = "put a writable layer over",
             PivotInto = "pivot into",
             Unmount = "unmount",
@@ -227,6 +228,7 @@ texts! {
             TwoLayers = "there is --overlay, too",
             MappedLayer = "not with --overlay or --ephemeral",
             NotThere = "there is nothing mounted on it",
+            NoFilter = "it is neither a profile nor a filter of 1 to 4096 instructions",
             NotTextOrJson = "its value is text or json",
             NotAProgram = "not a program",
             CutShort = "it was cut short",
@@ -334,6 +336,7 @@ texts! {
             NoUpperFileSystem = "a layer can't be on an overlay: use a directory elsewhere, or --ephemeral",
             ChooseLayer = "one of --overlay and --ephemeral",
             ReadOnlyRoot = "mount it first; for the root there is --ro",
+            InstallSeccomp = "install it beside fly, or compile the profile elsewhere",
             NoCgroup = "it must be a cgroup directory that takes processes",
             NoOverlay = "this kernel lacks overlay",
             NoLowerFileSystem = "overlay can't use this file system as its lower one",
@@ -365,9 +368,11 @@ impl Cause {
     /// The program is there, but the interpreter that it names is not; it is
     /// read again when the error is printed.
     pub const INTERPRETER: Self = Self(0x1000);
+    /// Somebody else has told it already.
+    const TOLD: Self = Self(0x4000);
     const WHY: u16 = 0x2000;
     const REASON: u16 = 0x3000;
-    /// The bits that tell the four apart. Error numbers are below them.
+    /// The bits that tell the kinds apart. Error numbers are below them.
     const KIND: u16 = 0xf000;
     /// Beside these: a line of a file, whose number follows.
     const LINE: u16 = 0x8000;
@@ -414,6 +419,12 @@ impl<'a> Error<'a> {
         }
     }
 
+    /// An error that another program has printed.
+    #[must_use]
+    pub fn told() -> Self {
+        Self::new(What::Carry, c"", Cause::TOLD)
+    }
+
     /// The same error with what the user can do, in place of other advice.
     #[must_use]
     #[inline]
@@ -445,6 +456,9 @@ impl<'a> Error<'a> {
     pub fn print(&self, program: &str, texts: &[Texts]) {
         let [low, high, what, advice] = self.code.to_le_bytes();
         let cause = u16::from_le_bytes([low, high]);
+        if cause == Cause::TOLD.0 {
+            return;
+        }
         let find = |number: u8, kind: fn(&Texts) -> Packed| {
             let group = texts.iter().rev().find(|group| group.from <= number);
             group.map_or(NO_TEXT, |group| nth_line(kind(group), number - group.from))
@@ -491,7 +505,8 @@ fn nth_line(text: Packed, number: u8) -> Packed {
 
 /// What an error number means, in the words of strerror(3); empty for one that
 /// is unknown here.
-fn describe(errno: u16) -> Packed {
+#[must_use]
+pub fn describe(errno: u16) -> Packed {
     let digits = Digits::new(u64::from(errno), 10);
     let mut lines = split(ERRORS.0, b'\n');
     while let (Some(number), Some(text)) = (lines.next(), lines.next()) {

@@ -9,11 +9,13 @@
 
 pub mod capability;
 pub mod error;
+pub mod json;
 pub mod launch;
 pub mod lower;
 pub mod options;
 pub mod packed;
 pub mod plan;
+pub mod seccomp;
 pub mod signal;
 pub mod supervise;
 pub mod text;

@@ -42,6 +42,9 @@ mod plan;
 mod processes;
 mod races;
 mod root;
+mod seccomp;
+mod seccomp_errors;
+mod seccomp_profiles;
 mod security;
 mod signals;
 mod stage1;
@@ -119,6 +122,9 @@ const SUITE: runner::Suite = runner::Suite {
         start("fly_kernel_files", fly_kernel_files::TESTS),
         start("fly_layers", fly_layers::TESTS),
         start("fly_sources", fly_sources::TESTS),
+        start("seccomp", seccomp::TESTS),
+        start("seccomp_errors", seccomp_errors::TESTS),
+        host("seccomp_profiles", 60, &[], seccomp_profiles::TESTS),
         start("mount_links", mount_links::TESTS),
         start("fly_volumes", fly_volumes::TESTS),
         start("command_line", command_line::TESTS),

@@ -205,7 +205,7 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
 }
 
 /// The programs under test.
-const PROGRAM_NAMES: [&str; 4] = ["fly", "stage1-init", "stage0", "probe"];
+const PROGRAM_NAMES: [&str; 5] = ["fly", "fly-seccomp", "stage1-init", "stage0", "probe"];
 
 /// Copies the programs to where every user can reach them: a checkout may lie in
 /// a directory that only its owner may enter, and some tests start them as

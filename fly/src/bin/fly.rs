@@ -14,6 +14,7 @@ use fly::{
     packed,
     packed::Packed,
     plan::{Builder, MAX_BYTES, MAX_STRINGS},
+    seccomp::tool,
     supervise,
     sys::entry::{Start, Strings},
     text::Line,
@@ -28,6 +29,12 @@ fn main(start: Start) -> i32 {
     let mut arguments = start.arguments.iter();
     // The program's own name.
     let _ = arguments.next();
+    let mut rest = arguments.clone();
+    if rest.next() == Some(c"seccomp") {
+        let error = tool::run(&mut rest, &mut start.environment.iter(), start.words);
+        error.print("fly", FLY_TEXTS);
+        return FAILURE;
+    }
     let done = match options::parse(arguments) {
         Ok(Request::Help) => return print(HELP),
         Ok(Request::Version) => {

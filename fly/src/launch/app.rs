@@ -18,7 +18,7 @@ use crate::{
     sys::{
         descriptor,
         exec::{self, Pointers},
-        path, signal,
+        path, seccomp, signal,
     },
     text::{decimal, holds, split},
 };
@@ -65,6 +65,8 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
         Bounding { keep } => bound(keep),
         NoNewPrivileges {} => thread::set_no_new_privs(true)
             .map_err(|errno| Error::new(What::Set, c"no-new-privileges", errno)),
+        Seccomp { filter } => seccomp::load(filter)
+            .map_err(|errno| Error::new(What::Set, c"a system call filter", errno)),
         Unblock {} => {
             signal::set_mask(signal::Set::EMPTY);
             Ok(())

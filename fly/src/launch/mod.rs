@@ -14,7 +14,7 @@ mod guard;
 mod limits;
 mod made;
 mod maps;
-mod path;
+pub(crate) mod path;
 mod process;
 mod remount;
 mod root;

@@ -141,7 +141,7 @@ where
     /// What needs the privileges that a change of ids takes away. Resources come
     /// first: some of them allow the others.
     pub(super) fn lower_limits(&self, plan: &mut Builder<'_>) {
-        if self.process.any() || self.namespaces.any() {
+        if self.process.any() || self.namespaces.any() || self.seccomp.is_given() {
             self.lower_some_limits(plan);
         }
     }
@@ -184,15 +184,14 @@ where
     fn lower_some_privileges(&self, plan: &mut Builder<'_>) {
         let confine = self.namespaces.has(Name::Confine);
         let landlock = self.process.has(Name::Landlock);
-        // Landlock without it is for root only.
-        if confine || landlock || self.process.has(Name::NoNewPrivileges) {
+        // Landlock and a filter are for root only without it, and a set-user-ID
+        // program would run under a filter that it does not expect.
+        let filter = self.seccomp.name(confine).is_some();
+        if confine || landlock || filter || self.process.has(Name::NoNewPrivileges) {
             plan.push(Step::NoNewPrivileges {});
         }
         if landlock {
             self.lower_landlock(plan);
-        }
-        if confine {
-            self.confine_filter(plan);
         }
     }
 

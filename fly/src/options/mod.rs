@@ -11,6 +11,7 @@ mod limits;
 mod maps;
 mod namespaces;
 mod process;
+mod seccomp;
 
 use core::ffi::CStr;
 
@@ -69,6 +70,7 @@ enum Name {
     Processors,
     Scheduling,
     KeepDescriptor,
+    Seccomp,
     // namespaces: those with a value come first, see `namespaces::Settings`
     Hostname,
     Init,
@@ -136,6 +138,7 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--cpu-affinity", Name::Processors, 1),
     ("--sched", Name::Scheduling, 1),
     ("--keep-fd", Name::KeepDescriptor, 1),
+    ("--seccomp", Name::Seccomp, 1),
     // namespaces
     ("--unshare-user", Name::UnshareUser, 0),
     ("--unshare-pid", Name::UnsharePid, 0),
@@ -180,6 +183,7 @@ pub struct Options<'a, I> {
     pub program: I,
     files: files::Settings<'a>,
     process: process::Settings<'a>,
+    seccomp: seccomp::Settings<'a>,
     namespaces: namespaces::Settings<'a>,
 }
 
@@ -216,6 +220,7 @@ where
         program: choices.rest.clone(),
         files: files::Settings::default(),
         process: process::Settings::default(),
+        seccomp: seccomp::Settings::default(),
         namespaces: namespaces::Settings::default(),
     };
     while let Some(choice) = choices.next()? {
@@ -225,6 +230,7 @@ where
             _ => {
                 options.files.take(&choice)?;
                 options.process.take(&choice)?;
+                options.seccomp.take(&choice);
                 options.namespaces.take(&choice)?;
             }
         }
@@ -349,6 +355,7 @@ where
         if any {
             self.lower_supervision(plan);
         }
+        self.lower_filter(plan)?;
         self.lower_program(plan, environment)
     }
 }

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use linux_raw_sys::general as raw;
 
 use super::{Plan, Slot, Step, record::List};
-use crate::{capability, signal, text::Line};
+use crate::{capability, seccomp, signal, text::Line};
 
 /// Where the details of a line begin.
 const COLUMN: usize = 14;
@@ -304,6 +304,10 @@ pub fn write(step: &Step<'_>, line: &mut Line) {
             } else {
                 "of pid 1, own process group"
             });
+        }
+        Step::Seccomp { filter } => {
+            let count = filter.len() / seccomp::INSTRUCTION;
+            line.number(count as u64).text(" instructions");
         }
         Step::Groups { ids } => {
             if ids.is_empty() {

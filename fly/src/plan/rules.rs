@@ -218,6 +218,7 @@ pub(super) static RULES: &[Rule] = &[
     Rule::of(Kind::User).number(Number::Id),
     Rule::of(Kind::Capabilities),
     Rule::of(Kind::NoNewPrivileges),
+    Rule::of(Kind::Seccomp),
     Rule::of(Kind::Unblock),
     Rule::of(Kind::Exec)
         .texts(2, Rule::MANY, Text::Path)

@@ -124,6 +124,8 @@ pub(super) enum Texts<'a> {
     One(&'a CStr),
     Two(&'a CStr, &'a CStr),
     List(List<'a>),
+    /// No strings at all.
+    Bytes(&'a [u8]),
 }
 
 macro_rules! place_type {
@@ -134,6 +136,7 @@ macro_rules! place_type {
     ($life:lifetime text) => { &$life CStr };
     ($life:lifetime second) => { &$life CStr };
     ($life:lifetime list) => { List<$life> };
+    ($life:lifetime bytes) => { &$life [u8] };
 }
 
 macro_rules! place_get {
@@ -157,6 +160,9 @@ macro_rules! place_get {
     };
     ($record:ident list) => {
         $record.list
+    };
+    ($record:ident bytes) => {
+        $record.list.as_bytes()
     };
 }
 
@@ -183,6 +189,9 @@ macro_rules! place_put {
     };
     ($record:ident $texts:ident list $value:ident) => {
         $texts = Texts::List($value)
+    };
+    ($record:ident $texts:ident bytes $value:ident) => {
+        $texts = Texts::Bytes($value)
     };
 }
 
@@ -353,6 +362,9 @@ steps! {
     Capabilities = 69 "capabilities" App { number keep }
     /// Gives up new privileges by exec (PR_SET_NO_NEW_PRIVS).
     NoNewPrivileges = 70 "nnp" App {}
+    /// Loads a system call filter (seccomp(2)), the instructions as the kernel takes
+    /// them: behind all else, since it may forbid what other steps do.
+    Seccomp = 80 "seccomp" App { bytes filter }
     /// Unblocks all signals.
     Unblock = 71 "unblock" App {}
     /// Becomes the program. The list is the path (searched in the app's PATH
