@@ -76,7 +76,7 @@ pub fn resolve<'a>(
         rootfs,
         user,
         user.to_bytes(),
-        group.map(|group| (group, group.to_bytes())),
+        group.map_or(Group::OfUser, |group| Group::Named(group, group.to_bytes())),
     )
 }
 
@@ -88,30 +88,17 @@ pub fn resolve<'a>(
 #[inline(never)]
 pub fn resolve_pair<'a>(rootfs: &'a CStr, pair: &'a CStr) -> Result<Identity, Error<'a>> {
     let bytes = pair.to_bytes();
-    if let [b'@', ..] = bytes {
-        return owner(rootfs, pair);
+    if bytes.starts_with(b"@") {
+        return resolve_parts(rootfs, pair, bytes, Group::OfOwner);
     }
     match bytes.iter().position(|byte| *byte == b':') {
-        None => resolve_parts(rootfs, pair, bytes, None),
+        None => resolve_parts(rootfs, pair, bytes, Group::OfUser),
         Some(colon) => {
             let (user, rest) = bytes.split_at_checked(colon).unwrap_or((bytes, b""));
             let group = rest.get(1..).unwrap_or_default();
-            resolve_parts(rootfs, pair, user, Some((pair, group)))
+            resolve_parts(rootfs, pair, user, Group::Named(pair, group))
         }
     }
-}
-
-/// The owner of a file of the root; nothing leads out of it.
-#[cold]
-#[inline(never)]
-fn owner<'a>(rootfs: &'a CStr, user: &'a CStr) -> Result<Identity, Error<'a>> {
-    let path = user.to_bytes_with_nul().get(1..).unwrap_or_default();
-    let path = CStr::from_bytes_until_nul(path).unwrap_or_default();
-    let root = open_root(rootfs)?;
-    let status = walk_inside(root.as_fd(), path, OFlags::PATH).and_then(fs::fstat);
-    status
-        .map(|status| Identity::new(status.st_uid, status.st_gid))
-        .map_err(|errno| Error::new(What::LookUpUser, user, errno))
 }
 
 /// Calls `each` for the id of each of the groups, names or numbers, parted by
@@ -138,6 +125,16 @@ pub fn each_group<'a>(
     Ok(())
 }
 
+/// The owner and the group of the file that `@PATH` names; nothing leads out of
+/// the root.
+#[cold]
+fn owner(root: BorrowedFd<'_>, user: &CStr) -> Result<(u32, u32), Errno> {
+    let path = user.to_bytes_with_nul().get(1..).unwrap_or_default();
+    let path = CStr::from_bytes_until_nul(path).unwrap_or_default();
+    let status = fs::fstat(walk_inside(root, path, OFlags::PATH)?)?;
+    Ok((status.st_uid, status.st_gid))
+}
+
 fn open_root(rootfs: &CStr) -> Result<OwnedFd, Error<'_>> {
     fs::open(
         rootfs,
@@ -147,13 +144,28 @@ fn open_root(rootfs: &CStr) -> Result<OwnedFd, Error<'_>> {
     .map_err(|errno| Error::new(What::Open, rootfs, errno))
 }
 
+/// Which group a user is to have.
+enum Group<'a, 'g> {
+    /// The user's own, with those that list the user.
+    OfUser,
+    /// One by name or number; errors name the first.
+    Named(&'a CStr, &'g [u8]),
+    /// That of a file, whose owner is the user: `@PATH`.
+    OfOwner,
+}
+
 fn resolve_parts<'a>(
     rootfs: &'a CStr,
     object: &'a CStr,
     user: &[u8],
-    group: Option<(&'a CStr, &[u8])>,
+    group: Group<'a, '_>,
 ) -> Result<Identity, Error<'a>> {
     let root = open_root(rootfs)?;
+    if let Group::OfOwner = group {
+        let (user, group) = owner(root.as_fd(), object)
+            .map_err(|errno| Error::new(What::LookUpUser, object, errno))?;
+        return Ok(Identity::new(user, group));
+    }
     let number = number(user).map_err(|cause| Error::new(What::LookUpUser, object, cause))?;
     let mut found = false;
     let mut name = Short::new(b"");
@@ -183,8 +195,10 @@ fn resolve_parts<'a>(
         return Err(Error::new(What::LookUpUser, object, Why::NoSuchUser).advice(Advice::AddUser));
     }
     match group {
-        Some((object, group)) => identity.group = resolve_group(root.as_fd(), object, group)?,
-        None => add_groups(root.as_fd(), name.as_bytes(), &mut identity)
+        Group::Named(object, group) => {
+            identity.group = resolve_group(root.as_fd(), object, group)?;
+        }
+        _ => add_groups(root.as_fd(), name.as_bytes(), &mut identity)
             .map_err(|errno| Error::new(What::ReadGroups, object, errno))?,
     }
     Ok(identity)

@@ -201,13 +201,13 @@ where
             writable: self.process.writable,
             paths: List::EMPTY,
         });
-        for form in [b"rw=", b"ro="] {
+        for second in [b'w', b'o'] {
             let mut choices = self.choices.clone();
             while let Some(choice) = choices.known() {
-                if let (Name::Landlock, Some(path)) =
-                    (choice.name, choice.first.to_bytes().strip_prefix(form))
-                {
-                    plan.joined(&[path]);
+                let rule = choice.first.to_bytes();
+                if choice.name == Name::Landlock && rule.get(1) == Some(&second) {
+                    // Behind `rw=` and `ro=`.
+                    plan.joined(&[rule.get(3..).unwrap_or_default()]);
                 }
             }
         }
