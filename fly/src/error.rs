@@ -4,7 +4,9 @@
 use rustix::io::Errno;
 
 use crate::{
-    launch, packed,
+    launch,
+    near::nearest,
+    packed,
     packed::Packed,
     plan::Reason,
     sys::thin::Thin,
@@ -396,19 +398,45 @@ impl<'a> Error<'a> {
         self.code >> 24 == advice as u32
     }
 
+    /// Whether this is what was being done.
+    #[must_use]
+    pub fn is_about(&self, what: What) -> bool {
+        (self.code >> 16) & 0xff == what as u32
+    }
+
+    /// The cause.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let [low, high, ..] = self.code.to_le_bytes();
+        Cause(u16::from_le_bytes([low, high]))
+    }
+
     /// The kernel's answer, if that is the cause.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
-        let [low, high, ..] = self.code.to_le_bytes();
-        let cause = u16::from_le_bytes([low, high]);
+        let Cause(cause) = self.cause();
         (cause & Cause::KIND == 0).then(|| Errno::from_raw_os_error(i32::from(cause)))
     }
 
     /// Writes `program: step object: cause (advice)` to standard error; `texts`
     /// are the program's.
+    pub fn print(&self, program: &str, texts: &[Texts]) {
+        self.print_near(program, texts, None);
+    }
+
+    /// The same; if it names an option or a command that does not exist, with the
+    /// one of `names` (one a line) that was probably meant.
+    #[cold]
+    pub fn print_suggesting(&self, program: &str, texts: &[Texts], names: &str) {
+        let cause = self.cause();
+        let is_unknown = cause == Why::NoSuchOption.into() || cause == Why::NoSuchCommand.into();
+        let near = nearest(self.object.as_c_str().to_bytes(), names).filter(|_| is_unknown);
+        self.print_near(program, texts, near);
+    }
+
     #[cold]
     #[inline(never)]
-    pub fn print(&self, program: &str, texts: &[Texts]) {
+    fn print_near(&self, program: &str, texts: &[Texts], near: Option<&[u8]>) {
         let [low, high, what, advice] = self.code.to_le_bytes();
         let cause = u16::from_le_bytes([low, high]);
         let find = |number: u8, kind: fn(&Texts) -> Packed| {
@@ -440,9 +468,11 @@ impl<'a> Error<'a> {
             }
         };
         if advice != 0 {
-            line.text(" (")
-                .packed(find(advice, |texts| texts.advice))
-                .text(")");
+            line.text(" (");
+            if let Some(name) = near {
+                line.text("did you mean ").bytes(name).text("? ");
+            }
+            line.packed(find(advice, |texts| texts.advice)).text(")");
         }
         line.end();
     }

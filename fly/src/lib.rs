@@ -11,6 +11,7 @@ pub mod capability;
 pub mod error;
 pub mod launch;
 pub mod lower;
+pub mod near;
 pub mod options;
 pub mod packed;
 pub mod plan;

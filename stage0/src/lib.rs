@@ -40,6 +40,9 @@ pub const WORDS: usize = MAX_STRINGS + 2 + MAX_STEPS;
 
 const HELP: Packed = packed!(include_str!("help.txt"));
 
+/// The commands, one a line.
+const COMMANDS: &str = "run\nplan\nhelp\nversion";
+
 /// What the program does. Returns the exit code.
 pub fn main(start: Start) -> i32 {
     let mut arguments = start.arguments.iter();
@@ -132,7 +135,11 @@ where
 }
 
 fn fail(error: Error<'_>) -> i32 {
-    error.print(NAME, ALL_TEXTS);
+    let names = match error.is_about(What::ReadCommand) {
+        true => COMMANDS,
+        false => options::NAMES,
+    };
+    error.print_suggesting(NAME, ALL_TEXTS, names);
     FAILURE
 }
 

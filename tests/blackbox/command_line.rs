@@ -23,6 +23,7 @@ tests![
     nothing_on_stderr,
     unprivileged,
     control_characters,
+    did_you_mean,
 ];
 
 fn help() -> TestResult {
@@ -400,5 +401,34 @@ fn control_characters() -> TestResult {
         "{:?}",
         output.stderr
     );
+    Ok(())
+}
+
+/// A misspelt option or command is answered with the one that was meant.
+fn did_you_mean() -> TestResult {
+    for (program, words, meant) in [
+        ("fly", &["--bnid", "/a", "/b"][..], "did you mean --bind?"),
+        ("fly", &["--unshare-nte"], "did you mean --unshare-net?"),
+        (
+            "fly",
+            &["--ro_bind=/etc", "/etc"],
+            "did you mean --ro-bind?",
+        ),
+        ("fly", &["--versio"], "did you mean --version?"),
+        ("stage0", &["rum"], "did you mean run?"),
+        ("stage0", &["run", "--rootf", "/"], "did you mean --rootfs?"),
+        ("stage0", &["plan", "--tempfs=/t"], "did you mean --tmpfs?"),
+    ] {
+        Run::ours(program)
+            .args(words)
+            .output()
+            .refused(&[meant, "see --help"]);
+    }
+    let long = format!("--{}", "x".repeat(5000));
+    for word in ["--xyz", "-x", long.as_str()] {
+        let output = Run::ours("fly").arg(word).output();
+        output.refused(&["no such option", "see --help"]);
+        assert!(!output.stderr.contains("mean"), "{}", output.everything());
+    }
     Ok(())
 }

@@ -39,7 +39,7 @@ fn main(start: Start) -> i32 {
     match done {
         Ok(code) => code,
         Err(error) => {
-            error.print("fly", FLY_TEXTS);
+            error.print_suggesting("fly", FLY_TEXTS, options::NAMES);
             FAILURE
         }
     }

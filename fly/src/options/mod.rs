@@ -16,6 +16,7 @@ use crate::{
     error::{Advice, Error, What, Why},
     lower,
     plan::{Builder, Slot, Step},
+    text::split,
 };
 
 /// An option's name.
@@ -75,8 +76,18 @@ enum Name {
     Version,
 }
 
-/// The options, and how many values each takes.
-static OPTIONS: &[(&str, Name, u8)] = &[
+/// Declares the options: their texts a line each in one string, since a table of
+/// them would be larger than they are, and what they are.
+macro_rules! options {
+    (($first:literal, $name:expr, $count:literal), $(($text:literal, $names:expr, $counts:literal),)*) => {
+        /// The names of all options, one a line.
+        pub const NAMES: &str = concat!($first, $("\n", $text),*);
+        /// What each is, and how many values it takes.
+        static OPTIONS: &[(Name, u8)] = &[($name, $count), $(($names, $counts)),*];
+    };
+}
+
+options! {
     ("--bind", Name::Bind, 2),
     ("--ro-bind", Name::ReadOnlyBind, 2),
     ("--tmpfs", Name::Tmpfs, 1),
@@ -126,7 +137,7 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("-h", Name::Help, 0),
     ("--version", Name::Version, 0),
     ("-V", Name::Version, 0),
-];
+}
 
 /// One option of the command line, with its values.
 #[derive(Clone, Copy, Debug)]
@@ -237,8 +248,8 @@ where
         }
         let failed = |why: Why| Err(Error::new(What::ReadOption, word, why).advice(USAGE));
         let (name, mut value) = lower::split_option(word);
-        let Some((_, name, count)) = OPTIONS.iter().find(|(text, ..)| text.as_bytes() == name)
-        else {
+        let texts = split(NAMES.as_bytes(), b'\n');
+        let Some((_, (name, count))) = texts.zip(OPTIONS).find(|(text, _)| *text == name) else {
             return failed(Why::NoSuchOption);
         };
         let mut values = [c""; 2];
