@@ -10,7 +10,7 @@ use crate::{
     packed::Packed,
     plan::Reason,
     sys::thin::Thin,
-    text::{Digits, Line, split},
+    text::{Line, numbered, split},
 };
 use core::ffi::CStr;
 
@@ -487,14 +487,7 @@ fn nth_line(text: Packed, number: u8) -> Packed {
 /// What an error number means, in the words of strerror(3); empty for one that
 /// is unknown here.
 fn describe(errno: u16) -> Packed {
-    let digits = Digits::new(u64::from(errno), 10);
-    let mut lines = split(ERRORS.0, b'\n');
-    while let (Some(number), Some(text)) = (lines.next(), lines.next()) {
-        if number == digits.as_bytes() {
-            return Packed(text);
-        }
-    }
-    NO_TEXT
+    numbered(ERRORS, errno)
 }
 
 const REASONS: Packed = packed!(Reason::TEXTS);

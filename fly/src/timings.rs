@@ -8,7 +8,7 @@ use core::ffi::CStr;
 
 use crate::{
     error::{Error, What, Why},
-    plan::{Plan, Step},
+    plan::{Plan, Record, print},
     sys::{arch, time},
     text::Line,
 };
@@ -129,10 +129,9 @@ impl Report {
     }
 
     /// A step of the plan that ended at `end` nanoseconds.
-    pub fn step(&mut self, step: &Step<'_>, end: u64) {
+    pub fn step(&mut self, step: &Record<'_>, end: u64) {
         self.begin();
-        self.line.text(step.kind().verb());
-        if let Some(object) = object(step) {
+        if let Some(object) = print::verb(step, &mut self.line) {
             self.line.text(" ");
             match self.format {
                 Format::Text => self.line.quoted(object.to_bytes()),
@@ -144,7 +143,7 @@ impl Report {
 
     /// All steps of `plan` that have a stamp.
     pub fn steps(&mut self, plan: &Plan<'_>, stamps: &[usize], scale: &Scale) {
-        for (step, stamp) in plan.steps().zip(stamps) {
+        for (step, stamp) in plan.steps().records().zip(stamps) {
             if *stamp != 0 {
                 self.step(&step, scale.nanoseconds(*stamp as u64));
             }
@@ -194,23 +193,6 @@ impl Report {
                 .text(" us"),
         };
         self.line.end();
-    }
-}
-
-/// What a step is about, where its verb alone would not tell.
-fn object<'a>(step: &Step<'a>) -> Option<&'a CStr> {
-    match *step {
-        Step::FileSystem { options, .. } => Some(options.first()),
-        Step::Attach { target, .. } => Some(target),
-        Step::OpenTree { path, .. }
-        | Step::OpenDirectory { path, .. }
-        | Step::Seal { path, .. } => Some(path),
-        Step::Device { name, .. }
-        | Step::Link { name, .. }
-        | Step::Directory { name, .. }
-        | Step::File { name, .. }
-        | Step::Bind { name, .. } => Some(name),
-        _ => None,
     }
 }
 

@@ -125,7 +125,11 @@ where
         .finish()
         .map_err(|problem| Error::new(What::CheckPlan, c"", problem.reason))?;
     if print_only {
-        return Ok(if plan::print(&plan, 1) { 0 } else { FAILURE });
+        return Ok(if plan::print::print(&plan, 1) {
+            0
+        } else {
+            FAILURE
+        });
     }
     let caller = options
         .timings

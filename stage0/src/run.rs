@@ -3,7 +3,7 @@
 use fly::{
     error::{Error, FAILURE, What, Why},
     launch::{Fallbacks, Launcher, Running},
-    plan::{MAX_STRINGS, Plan, Step},
+    plan::{Kind, MAX_STRINGS, Plan},
     supervise,
     sys::{descriptor, wait::End},
     text::Line,
@@ -106,7 +106,8 @@ impl Times {
 fn inside(report: &mut Report, plan: &Plan<'_>, pipe: &OwnedFd, scale: &Scale) {
     let before = plan
         .steps()
-        .take_while(|step| !matches!(step, Step::App { .. }))
+        .records()
+        .take_while(|step| !step.is(Kind::App))
         .count();
     let mut record = [0; 16];
     while matches!(descriptor::read(pipe.as_raw_fd(), &mut record), Ok(16)) {
@@ -120,7 +121,7 @@ fn inside(report: &mut Report, plan: &Plan<'_>, pipe: &OwnedFd, scale: &Scale) {
             APP_ENDED => report.named("run of the app", end),
             tag => {
                 let index = usize::try_from(tag).unwrap_or(usize::MAX);
-                if let Some(step) = plan.steps().nth(before.saturating_add(index)) {
+                if let Some(step) = plan.steps().records().nth(before.saturating_add(index)) {
                     report.step(&step, end);
                 }
             }

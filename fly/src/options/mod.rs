@@ -72,6 +72,9 @@ enum Name {
     DieWithParent,
     Confine,
     // the command itself
+    Plan,
+    Timings,
+    Debug,
     Help,
     Version,
 }
@@ -133,6 +136,9 @@ options! {
     ("--json-status-fd", Name::Status, 1),
     ("--cgroup", Name::Cgroup, 1),
     ("--confine", Name::Confine, 0),
+    ("--plan", Name::Plan, 0),
+    ("--timings", Name::Timings, 0),
+    ("--debug", Name::Debug, 0),
     ("--help", Name::Help, 0),
     ("-h", Name::Help, 0),
     ("--version", Name::Version, 0),

@@ -10,7 +10,7 @@
 
 mod build;
 mod check;
-mod print;
+pub mod print;
 mod record;
 mod rules;
 mod step;
@@ -18,7 +18,6 @@ mod step;
 pub use build::Builder;
 pub(crate) use check::map_line;
 pub use check::{Problem, Reason};
-pub use print::print;
 pub use record::{List, Record};
 pub(crate) use step::match_step;
 pub use step::{Kind, Phase, Slot, Step};
