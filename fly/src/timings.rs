@@ -29,15 +29,15 @@ pub enum Format {
 }
 
 impl Format {
-    /// Reads the value of `--timings`, if it has one.
+    /// Reads the value of `--timings`, which is empty if it has none.
     ///
     /// # Errors
     /// A value other than `text` and `json`.
-    pub fn parse<'a>(value: Option<&CStr>, word: &'a CStr) -> Result<Self, Error<'a>> {
-        match value.map(CStr::to_bytes) {
-            None | Some(b"text") => Ok(Self::Text),
-            Some(b"json") => Ok(Self::Json),
-            Some(_) => Err(Error::new(What::ReadOption, word, Why::NotTextOrJson)),
+    pub fn parse<'a>(value: &CStr, word: &'a CStr) -> Result<Self, Error<'a>> {
+        match value.to_bytes() {
+            b"" | b"text" => Ok(Self::Text),
+            b"json" => Ok(Self::Json),
+            _ => Err(Error::new(What::ReadOption, word, Why::NotTextOrJson)),
         }
     }
 }
@@ -85,6 +85,44 @@ impl Scale {
     }
 }
 
+/// What a report needs of the time before the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    program: &'static str,
+    format: Format,
+    from: Moment,
+    cycles: u64,
+    caller: Option<u64>,
+}
+
+impl Times {
+    /// For `program`, whose first instruction was at `cycles` of the counter.
+    /// `caller` is the caller's stamp, if it passed one.
+    #[must_use]
+    pub fn new(program: &'static str, format: Format, cycles: u64, caller: Option<u64>) -> Self {
+        Self {
+            program,
+            format,
+            from: Moment::now(),
+            cycles,
+            caller,
+        }
+    }
+
+    /// Writes the report; `more` adds what is known behind the steps. Apart, as
+    /// the line's buffer would cost a page fault on each start.
+    #[cold]
+    #[inline(never)]
+    pub fn report(&self, plan: &Plan<'_>, stamps: &[usize], more: &dyn Fn(&mut Report, &Scale)) {
+        let scale = Scale::new(self.from, Moment::now());
+        let start = scale.nanoseconds(self.cycles);
+        let mut report = Report::new(self.format, self.program, start, self.caller);
+        report.steps(plan, stamps, &scale);
+        more(&mut report, &scale);
+        report.end();
+    }
+}
+
 /// One line or object at a time.
 #[derive(Debug)]
 pub struct Report {
@@ -99,7 +137,7 @@ impl Report {
     /// Begins a report for `program` at `start` nanoseconds. `caller` is the
     /// caller's clone, if it passed a stamp.
     #[must_use]
-    pub fn new(format: Format, program: &str, start: u64, caller: Option<u64>) -> Self {
+    fn new(format: Format, program: &str, start: u64, caller: Option<u64>) -> Self {
         let mut report = Self {
             format,
             line: Line::new(2),
@@ -142,7 +180,7 @@ impl Report {
     }
 
     /// All steps of `plan` that have a stamp.
-    pub fn steps(&mut self, plan: &Plan<'_>, stamps: &[usize], scale: &Scale) {
+    fn steps(&mut self, plan: &Plan<'_>, stamps: &[usize], scale: &Scale) {
         for (step, stamp) in plan.steps().records().zip(stamps) {
             if *stamp != 0 {
                 self.step(&step, scale.nanoseconds(*stamp as u64));
@@ -180,7 +218,7 @@ impl Report {
 
     /// Ends the report: the total from the first instruction, or from the
     /// caller's clone.
-    pub fn end(mut self) {
+    fn end(mut self) {
         let total = self.last.saturating_sub(self.first);
         match self.format {
             Format::Json => self.line.text("],\"total_us\":").micros(total).text("}"),

@@ -273,7 +273,7 @@ where
             b"--readonly-rootfs" => Choice::ReadOnlyRoot(switch(value.take(), word)?),
             b"--ephemeral" => Choice::Ephemeral(switch(value.take(), word)?),
             b"--tty" | b"-t" => Choice::Terminal(switch(value.take(), word)?),
-            b"--timings" => Choice::Timings(Format::parse(value.take(), word)?),
+            b"--timings" => Choice::Timings(Format::parse(value.take().unwrap_or_default(), word)?),
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,
             _ => return Err(failed(Why::NoSuchOption)),

@@ -36,6 +36,7 @@ use crate::{
     error::{Error, What},
     plan::{Kind, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
     sys::{arch, clone, descriptor},
+    text::Line,
 };
 
 use created::Created;
@@ -68,6 +69,15 @@ pub struct Fallbacks {
 }
 
 impl Fallbacks {
+    /// Tells on standard error, as `program`, what was done instead.
+    #[cold]
+    #[inline(never)]
+    pub fn tell(self, program: &str) {
+        for text in self.texts() {
+            Line::new(2).text(program).text(": ").text(text).end();
+        }
+    }
+
     /// Each fallback that was taken, in words.
     pub fn texts(self) -> impl Iterator<Item = &'static str> {
         [
@@ -117,8 +127,8 @@ pub struct Running {
     pub stamps: Option<OwnedFd>,
 }
 
-/// What is called with the stamps before an exec.
-type Report<'s> = &'s dyn Fn(&[usize]);
+/// What is called with the stamps and the fallbacks before an exec.
+type Report<'s> = &'s dyn Fn(&[usize], Fallbacks);
 
 /// Carries out a step that only pods have.
 type PodStep<'p, 's> = fn(&mut Launcher<'p, 's>, &Record<'p>) -> Result<(), Error<'p>>;
@@ -190,7 +200,7 @@ impl<'p, 's> Launcher<'p, 's> {
         self.stamps = Some(stamps);
     }
 
-    /// Calls `report` with the stamps when this process is about to be the app.
+    /// Calls `report` with the stamps and the fallbacks when this process is about to be the app.
     pub fn before_exec(&mut self, report: Report<'s>) {
         self.before_exec = Some(report);
     }
@@ -226,7 +236,7 @@ impl<'p, 's> Launcher<'p, 's> {
                 return self.clone_pod(number, Slot(record.slot), record.number);
             }
             if let (true, Some(report)) = (record.is(Kind::Exec), self.before_exec) {
-                report(self.stamps());
+                report(self.stamps(), self.fallbacks);
             }
             let done = self.step(&record);
             self.stamp(number);

@@ -17,6 +17,7 @@ use crate::{
     lower,
     plan::{Builder, Slot, Step},
     text::split,
+    timings::Format,
 };
 
 /// An option's name.
@@ -82,13 +83,16 @@ enum Name {
 /// Declares the options: their texts a line each in one string, since a table of
 /// them would be larger than they are, and what they are.
 macro_rules! options {
-    (($first:literal, $name:expr, $count:literal), $(($text:literal, $names:expr, $counts:literal),)*) => {
+    (($first:literal, $name:expr, $count:tt), $(($text:literal, $names:expr, $counts:tt),)*) => {
         /// The names of all options, one a line.
         pub const NAMES: &str = concat!($first, $("\n", $text),*);
         /// What each is, and how many values it takes.
         static OPTIONS: &[(Name, u8)] = &[($name, $count), $(($names, $counts)),*];
     };
 }
+
+/// In place of a count: a value only behind `=`.
+const OPTIONAL: u8 = 4;
 
 options! {
     ("--bind", Name::Bind, 2),
@@ -137,7 +141,7 @@ options! {
     ("--cgroup", Name::Cgroup, 1),
     ("--confine", Name::Confine, 0),
     ("--plan", Name::Plan, 0),
-    ("--timings", Name::Timings, 0),
+    ("--timings", Name::Timings, OPTIONAL),
     ("--debug", Name::Debug, 0),
     ("--help", Name::Help, 0),
     ("-h", Name::Help, 0),
@@ -162,12 +166,22 @@ pub struct Options<'a, I> {
     pub rootfs: &'a CStr,
     /// The program and its arguments.
     pub program: I,
+    /// `--plan`: the plan is printed, nothing is started.
+    pub plan: bool,
+    /// `--timings`
+    pub timings: Option<Format>,
+    /// `--debug`
+    pub debug: bool,
     files: files::Settings<'a>,
     process: process::Settings<'a>,
     namespaces: namespaces::Settings<'a>,
 }
 
 /// What the command line asks for.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of it, on the stack"
+)]
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is no heap to box it on")]
 pub enum Request<'a, I> {
@@ -198,6 +212,9 @@ where
         choices: choices.clone(),
         rootfs: c"",
         program: choices.rest.clone(),
+        plan: false,
+        timings: None,
+        debug: false,
         files: files::Settings::default(),
         process: process::Settings::default(),
         namespaces: namespaces::Settings::default(),
@@ -206,6 +223,9 @@ where
         match choice.name {
             Name::Help => return Ok(Request::Help),
             Name::Version => return Ok(Request::Version),
+            Name::Plan => options.plan = true,
+            Name::Debug => options.debug = true,
+            Name::Timings => options.timings = Some(Format::parse(choice.first, c"--timings")?),
             _ => {
                 options.files.take(&choice)?;
                 options.process.take(&choice)?;
@@ -259,7 +279,11 @@ where
             return failed(Why::NoSuchOption);
         };
         let mut values = [c""; 2];
-        for place in values.iter_mut().take(usize::from(*count)) {
+        let count = match *count {
+            OPTIONAL => u8::from(value.is_some()),
+            count => count,
+        };
+        for place in values.iter_mut().take(usize::from(count)) {
             match value.take().or_else(|| self.rest.next()) {
                 Some(value) => *place = value,
                 None => return failed(Why::NoValue),
