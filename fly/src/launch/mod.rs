@@ -36,7 +36,7 @@ use crate::{
     error::{Error, What},
     plan::{Kind, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
     sys::{arch, clone, descriptor},
-    text::Line,
+    text::{Line, split},
 };
 
 use created::Created;
@@ -69,50 +69,36 @@ pub struct Fallbacks {
 }
 
 impl Fallbacks {
+    /// What each fallback means, in the order of [`Fallbacks::tell`].
+    const TEXTS: &'static str = "\
+        open_tree_attr: not available, used open_tree and mount_setattr\n\
+        mount_setattr: not available, used mount to change each mount\n\
+        close_range: not available, closed descriptors one by one\n\
+        openat2: not available, walked paths component by component\n\
+        clone3: not available, used clone\n\
+        clone3: can't start in this cgroup, joined it afterwards\n\
+        memfd_create: executable memory files are refused, used a file on a tmpfs\n\
+        pivot_root: not possible from an initramfs, used chroot";
+
     /// Tells on standard error, as `program`, what was done instead.
     #[cold]
     #[inline(never)]
     pub fn tell(self, program: &str) {
-        for text in self.texts() {
-            Line::new(2).text(program).text(": ").text(text).end();
+        let taken = [
+            self.open_tree_attr,
+            self.mount_setattr,
+            self.close_range,
+            self.openat2,
+            self.clone3,
+            self.into_cgroup,
+            self.memfd,
+            self.pivot_root,
+        ];
+        for (taken, text) in taken.iter().zip(split(Self::TEXTS.as_bytes(), b'\n')) {
+            if *taken {
+                Line::new(2).text(program).text(": ").bytes(text).end();
+            }
         }
-    }
-
-    /// Each fallback that was taken, in words.
-    pub fn texts(self) -> impl Iterator<Item = &'static str> {
-        [
-            (
-                self.open_tree_attr,
-                "open_tree_attr: not available, used open_tree and mount_setattr",
-            ),
-            (
-                self.mount_setattr,
-                "mount_setattr: not available, used mount to change each mount",
-            ),
-            (
-                self.close_range,
-                "close_range: not available, closed descriptors one by one",
-            ),
-            (
-                self.openat2,
-                "openat2: not available, walked paths component by component",
-            ),
-            (self.clone3, "clone3: not available, used clone"),
-            (
-                self.into_cgroup,
-                "clone3: can't start in this cgroup, joined it afterwards",
-            ),
-            (
-                self.memfd,
-                "memfd_create: executable memory files are refused, used a file on a tmpfs",
-            ),
-            (
-                self.pivot_root,
-                "pivot_root: not possible from an initramfs, used chroot",
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(taken, text)| taken.then_some(text))
     }
 }
 

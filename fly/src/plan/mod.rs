@@ -75,13 +75,13 @@ impl<'a> Plan<'a> {
     /// [`Step::Exec`].
     #[must_use]
     pub fn app(&self, index: usize) -> Option<Steps<'a>> {
+        let mut records = self.steps().records();
         let mut seen = 0;
-        let mut steps = self.steps();
         loop {
-            let before = steps.clone();
-            if let Step::App { .. } = steps.next()? {
+            let rest = records.rest;
+            if records.next()?.is(Kind::App) {
                 if seen == index {
-                    return Some(before);
+                    return Some(Steps { rest });
                 }
                 seen += 1;
             }

@@ -2,8 +2,6 @@
 
 use core::ffi::CStr;
 
-use linux_raw_sys::general as raw;
-
 use super::{Kind, Plan, Record, Step, record::List};
 use crate::{
     capability, packed,
@@ -111,7 +109,7 @@ fn field(step: &Record<'_>, letter: u8, line: &mut Line) {
             line
         }
         b'S' => match signal::name(step.flags.into()) {
-            Some(name) => line.text(name),
+            Some(name) => line.bytes(name),
             None => line.number(step.flags.into()),
         },
         _ => line,
@@ -174,31 +172,21 @@ fn exec<'l>(line: &'l mut Line, arguments: u64, strings: List<'_>) -> &'l mut Li
     line
 }
 
-/// The names of flags: the bit that is looked at, and what is written for it.
-type Names = [(u32, &'static str)];
+/// The names of flags: each behind the number of its bit, as a byte.
+type Names = [u8];
 
-const NAMESPACES: &Names = &[
-    (raw::CLONE_NEWUSER, "user "),
-    (raw::CLONE_NEWPID, "pid "),
-    (raw::CLONE_NEWNS, "mount "),
-    (raw::CLONE_NEWIPC, "ipc "),
-    (raw::CLONE_NEWUTS, "uts "),
-    (raw::CLONE_NEWNET, "net "),
-    (raw::CLONE_NEWCGROUP, "cgroup "),
-];
-
-const ATTRIBUTES: &Names = &[
-    (raw::MOUNT_ATTR_RDONLY, " ro"),
-    (raw::MOUNT_ATTR_NOSUID, " nosuid"),
-    (raw::MOUNT_ATTR_NODEV, " nodev"),
-    (raw::MOUNT_ATTR_NOEXEC, " noexec"),
-    (raw::MOUNT_ATTR_STRICTATIME, " strictatime"),
-];
+/// CLONE_NEW*, sched.h.
+const NAMESPACES: &Names = b"\x1cuser \x1dpid \x11mount \x1bipc \x1auts \x1enet \x19cgroup ";
+/// MOUNT_ATTR_*, linux/mount.h.
+const ATTRIBUTES: &Names = b"\x00 ro\x01 nosuid\x02 nodev\x03 noexec\x05 strictatime";
 
 fn names<'l>(line: &'l mut Line, names: &Names, flags: u64) -> &'l mut Line {
-    for (flag, name) in names {
-        if flags & u64::from(*flag) != 0 {
-            line.text(name);
+    let mut shown = false;
+    for byte in names {
+        if *byte < b' ' {
+            shown = flags >> byte & 1 != 0;
+        } else if shown {
+            line.bytes(&[*byte]);
         }
     }
     line
