@@ -151,6 +151,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut all = crate::error::texts_unpacked().into_bytes();
         all.extend(crate::plan::Kind::TEXTS.as_bytes());
+        all.extend(crate::launch::Fallbacks::TEXTS.as_bytes());
         for help in ["src/bin/fly.help", "../stage0/src/help.txt"] {
             all.extend(fs::read(folder.join(help)).expect("a help text"));
         }

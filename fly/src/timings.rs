@@ -74,14 +74,19 @@ impl Scale {
         Self { from, to }
     }
 
-    /// CLOCK_MONOTONIC in nanoseconds when the counter read `cycles`.
+    /// CLOCK_MONOTONIC in nanoseconds when the counter read `cycles`. In 64 bits:
+    /// right for a day, and without a division of 128 bits, which is a function of
+    /// its own.
     #[must_use]
     pub fn nanoseconds(&self, cycles: u64) -> u64 {
-        let span = i128::from(self.to.nanoseconds) - i128::from(self.from.nanoseconds);
-        let ticks = i128::from(self.to.cycles) - i128::from(self.from.cycles);
-        let since = i128::from(cycles) - i128::from(self.from.cycles);
-        let offset = (since * span).checked_div(ticks).unwrap_or(0);
-        u64::try_from(i128::from(self.from.nanoseconds) + offset).unwrap_or(0)
+        const FRACTION: u32 = 16;
+        let span = self.to.nanoseconds.wrapping_sub(self.from.nanoseconds);
+        let ticks = self.to.cycles.wrapping_sub(self.from.cycles);
+        let each = (span << FRACTION).checked_div(ticks).unwrap_or(0);
+        // Negative before `from`.
+        let since = cycles.wrapping_sub(self.from.cycles).cast_signed();
+        let offset = since.saturating_mul(each.cast_signed()) >> FRACTION;
+        self.from.nanoseconds.saturating_add_signed(offset)
     }
 }
 
@@ -246,4 +251,36 @@ fn json<'l>(line: &'l mut Line, bytes: &[u8]) -> &'l mut Line {
         };
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cycles_become_nanoseconds() {
+        let moment = |cycles, nanoseconds| Moment {
+            cycles,
+            nanoseconds,
+        };
+        // 3 GHz for a second.
+        let scale = Scale::new(
+            moment(6_000_000_000, 1_000_000_000),
+            moment(9_000_000_000, 2_000_000_000),
+        );
+        for (cycles, nanoseconds) in [
+            (6_000_000_000, 1_000_000_000),
+            (9_000_000_000, 2_000_000_000),
+            (7_500_000_000, 1_500_000_000),
+            // Before the first moment: a millisecond.
+            (5_997_000_000, 999_000_000),
+        ] {
+            let found = scale.nanoseconds(cycles);
+            let error = found.abs_diff(nanoseconds);
+            assert!(error <= 50_000, "{cycles}: {found}, not {nanoseconds}");
+        }
+        // No time between them.
+        let scale = Scale::new(moment(5, 7), moment(5, 7));
+        assert_eq!(scale.nanoseconds(1000), 7);
+    }
 }

@@ -34,6 +34,8 @@ use rustix::{
 
 use crate::{
     error::{Error, What},
+    packed,
+    packed::Packed,
     plan::{Kind, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
     sys::{arch, clone, descriptor},
     text::{Line, split},
@@ -70,7 +72,7 @@ pub struct Fallbacks {
 
 impl Fallbacks {
     /// What each fallback means, in the order of [`Fallbacks::tell`].
-    const TEXTS: &'static str = "\
+    pub(crate) const TEXTS: &'static str = "\
         open_tree_attr: not available, used open_tree and mount_setattr\n\
         mount_setattr: not available, used mount to change each mount\n\
         close_range: not available, closed descriptors one by one\n\
@@ -94,9 +96,11 @@ impl Fallbacks {
             self.memfd,
             self.pivot_root,
         ];
-        for (taken, text) in taken.iter().zip(split(Self::TEXTS.as_bytes(), b'\n')) {
+        let Packed(texts) = packed!(Fallbacks::TEXTS);
+        for (taken, text) in taken.iter().zip(split(texts, b'\n')) {
             if *taken {
-                Line::new(2).text(program).text(": ").bytes(text).end();
+                let mut line = Line::new(2);
+                line.text(program).text(": ").packed(Packed(text)).end();
             }
         }
     }
