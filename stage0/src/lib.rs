@@ -40,9 +40,6 @@ pub const WORDS: usize = MAX_STRINGS + 2 + MAX_STEPS;
 
 const HELP: Packed = packed!(include_str!("help.txt"));
 
-/// The commands, one a line.
-const COMMANDS: &str = "run\nplan\nhelp\nversion";
-
 /// What the program does. Returns the exit code.
 pub fn main(start: Start) -> i32 {
     let mut arguments = start.arguments.iter();
@@ -139,11 +136,7 @@ where
 }
 
 fn fail(error: Error<'_>) -> i32 {
-    let names = match error.is_about(What::ReadCommand) {
-        true => COMMANDS,
-        false => options::NAMES,
-    };
-    error.print_suggesting(NAME, ALL_TEXTS, names);
+    error.print_suggesting(NAME, ALL_TEXTS, options::NAMES);
     FAILURE
 }
 

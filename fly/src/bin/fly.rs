@@ -53,6 +53,7 @@ fn main(start: Start) -> i32 {
 }
 
 /// Returns if it failed, or when a program that is supervised has ended.
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 fn run<I>(options: &Options<'static, I>, start: Start) -> Result<i32, Error<'static>>
 where
     I: Iterator<Item = &'static CStr> + Clone,

@@ -178,10 +178,6 @@ pub struct Options<'a, I> {
 }
 
 /// What the command line asks for.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is one of it, on the stack"
-)]
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is no heap to box it on")]
 pub enum Request<'a, I> {
