@@ -4,7 +4,6 @@
 use rustix::io::Errno;
 
 use crate::{
-    launch,
     near::nearest,
     packed,
     packed::Packed,
@@ -12,7 +11,10 @@ use crate::{
     sys::thin::Thin,
     text::{Line, numbered, split},
 };
-use core::ffi::CStr;
+use core::{
+    ffi::CStr,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+};
 
 /// Exit code for failures of our own.
 pub const FAILURE: i32 = 254;
@@ -178,6 +180,8 @@ texts! {
         CORE from 0 {
             TooManyStrings = "too many arguments and variables",
             Empty = "it is empty",
+            Interpreter = "its interpreter % is missing or can't be executed",
+            OtherMachine = "it is a program for %, not for this x86_64",
         }
         FLY from 32 {
             NoRoot = "no root file system is named",
@@ -260,7 +264,8 @@ texts! {
             NotMapped = "the id is not mapped in this user namespace",
             IsDirectory = "it is a directory",
             NotExecutable = "it is not executable: chmod +x",
-            NotExecutableHere = "not executable for this user, or on a file system mounted noexec",
+            NotExecutableHere = "this user may not execute it, or not enter a directory on the way",
+            MountedNoexec = "it is on a file system mounted noexec",
             FoundButRefused = "it was found in PATH, but may not be executed",
             NotInPath = "no such program in PATH",
             MagicProgram = "a magic link of /proc can't be the program or its interpreter",
@@ -335,18 +340,14 @@ pub struct Error<'a> {
     object: Thin<'a>,
 }
 
-/// Why a step failed: the kernel's answer, a [`Why`], a [`Reason`], or
-/// [`Cause::INTERPRETER`].
+/// Why a step failed: the kernel's answer, a [`Why`], or a [`Reason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause(u16);
 
 impl Cause {
-    /// The program is there, but the interpreter that it names is not; it is
-    /// read again when the error is printed.
-    pub const INTERPRETER: Self = Self(0x1000);
     const WHY: u16 = 0x2000;
     const REASON: u16 = 0x3000;
-    /// The bits that tell the four apart. Error numbers are below them.
+    /// The bits that tell them apart. Error numbers are below them.
     const KIND: u16 = 0xf000;
 }
 
@@ -451,15 +452,17 @@ impl<'a> Error<'a> {
                 Packed(b"") => line.text("error ").number(u64::from(cause)),
                 text => line.packed(text),
             },
-            Cause::WHY => line.packed(find(low, |texts| texts.why)),
-            Cause::REASON => line.packed(nth_line(REASONS, low)),
-            _ => {
-                line.text("its interpreter ");
-                launch::interpreter(object, &mut |name| {
-                    line.quoted(name);
+            Cause::WHY => {
+                find(low, |texts| texts.why).each(&mut |byte| {
+                    if byte == b'%' {
+                        add_kept(&mut line);
+                    } else {
+                        line.byte(byte);
+                    }
                 });
-                line.text(" is missing or can't be executed")
+                &mut line
             }
+            _ => line.packed(nth_line(REASONS, low)),
         };
         if advice != 0 {
             line.text(" (");
@@ -469,6 +472,28 @@ impl<'a> Error<'a> {
             line.packed(find(advice, |texts| texts.advice)).text(")");
         }
         line.end();
+    }
+}
+
+/// A name that a [`Why`] with a `%` has in its place; one, since the first error
+/// ends a start. Here, as an error is to be small and may outlive what was read.
+static KEPT: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
+
+/// Keeps `name` for the text of the error that is made next.
+#[cold]
+#[inline(never)]
+pub(crate) fn keep(name: &[u8]) {
+    for (place, byte) in KEPT.iter().zip(name.iter().chain([&0])) {
+        place.store(*byte, Relaxed);
+    }
+}
+
+fn add_kept(line: &mut Line) {
+    for place in &KEPT {
+        match place.load(Relaxed) {
+            0 => break,
+            byte => _ = line.quoted(&[byte]),
+        }
     }
 }
 

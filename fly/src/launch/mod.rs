@@ -8,6 +8,7 @@
 
 pub mod app;
 mod created;
+mod elf;
 mod explain;
 mod files;
 mod guard;
@@ -20,7 +21,6 @@ mod root;
 mod status;
 mod walk;
 
-pub use explain::interpreter;
 pub use process::{
     PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,
 };
