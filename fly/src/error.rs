@@ -215,6 +215,8 @@ texts! {
             TwoLayers = "there is --overlay, too",
             MappedLayer = "not with --overlay or --ephemeral",
             NotThere = "there is nothing mounted on it",
+            Library = "its library % is in no directory of the loader: not in its RUNPATH, LD_LIBRARY_PATH, or the usual ones",
+            Complete = "nothing is missing",
             NotTextOrJson = "its value is text or json",
             NotAProgram = "not a program",
             CutShort = "it was cut short",

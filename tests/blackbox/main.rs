@@ -17,6 +17,7 @@ mod exec;
 mod exit_codes;
 mod faults;
 mod fly;
+mod fly_check;
 mod fly_confine;
 mod fly_files;
 mod fly_kernel_files;
@@ -100,6 +101,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
         start("fly", fly::TESTS),
+        start("fly_check", fly_check::TESTS),
         start("fly_namespaces", fly_namespaces::TESTS),
         host("fly_status", 60, &[], fly_status::TESTS),
         start("fly_rootless", fly_rootless::TESTS),

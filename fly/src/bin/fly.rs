@@ -8,7 +8,7 @@ use core::{cell::Cell, ffi::CStr};
 use rustix::fd::AsFd;
 
 use fly::{
-    error::{Advice, Error, FAILURE, FLY_TEXTS, What},
+    error::{Advice, Error, FAILURE, FLY_TEXTS, What, Why},
     launch::{Fallbacks, Launcher, ROOM, Running, Status},
     options::{self, Options, Request},
     packed,
@@ -101,6 +101,7 @@ where
     tell(launcher.stamps(), launcher.fallbacks());
     match done {
         Ok(running) => Ok(supervise(&running, &launcher.status())),
+        Err(error) if error.cause() == Why::Complete.into() => Ok(0),
         Err(error) if error.advises(Advice::NeedsRoot) && options.needs_root() => {
             Err(error.advice(Advice::NeedsRootOrUser))
         }

@@ -236,8 +236,9 @@ pub(super) fn credentials<'p>(step: What, errno: Errno) -> Error<'p> {
 
 /// Whether there is a file at all: exec's ENOENT may mean its interpreter.
 #[cold]
+#[inline(never)]
 pub(super) fn exists(path: &CStr) -> bool {
-    fs::access(path, fs::Access::EXISTS).is_ok()
+    fs::accessat(fs::CWD, path, fs::Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
 /// `name` is what the user asked for, `file` what was tried.
@@ -284,7 +285,7 @@ const NOEXEC: i64 = 8;
 /// executed; it is kept for the text.
 #[cold]
 #[inline(never)]
-fn missing_interpreter(file: &CStr) -> Option<Why> {
+pub(super) fn missing_interpreter(file: &CStr) -> Option<Why> {
     let mut name = [0; elf::MAX_NAME];
     elf::interpreter(file, &mut name).ok()?;
     for _ in 0..guard::DEPTH {

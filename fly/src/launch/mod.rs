@@ -12,6 +12,7 @@ mod elf;
 mod explain;
 mod files;
 mod guard;
+mod library;
 mod made;
 mod maps;
 mod path;
@@ -341,7 +342,7 @@ impl<'p, 's> Launcher<'p, 's> {
             } => self.attach(mount, under, flags, target),
             Chroot { root } => self.chroot(root),
             _ => match record.kind {
-                12..=15 | 45..=49 => self.namespace_step(record),
+                12..=15 | 45..=50 => self.namespace_step(record),
                 60..=80 => app::step(record, self.words),
                 _ => self.isolated_step(record),
             },
@@ -418,6 +419,7 @@ impl<'p, 's> Launcher<'p, 's> {
                 Ok(())
             },
             CgroupNamespace {} => process::unshare(raw::CLONE_NEWCGROUP.into()),
+            Check { arguments, strings } => Err(library::check(arguments, strings)),
             AppDieWithParent { parent } => process::die_with_known_parent(parent),
             ExecSealed {
                 program,

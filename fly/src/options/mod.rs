@@ -74,6 +74,7 @@ enum Name {
     Confine,
     // the command itself
     Plan,
+    Check,
     Timings,
     Debug,
     Help,
@@ -141,6 +142,7 @@ options! {
     ("--cgroup", Name::Cgroup, 1),
     ("--confine", Name::Confine, 0),
     ("--plan", Name::Plan, 0),
+    ("--check", Name::Check, 0),
     ("--timings", Name::Timings, OPTIONAL),
     ("--debug", Name::Debug, 0),
     ("--help", Name::Help, 0),
@@ -168,6 +170,8 @@ pub struct Options<'a, I> {
     pub program: I,
     /// `--plan`: the plan is printed, nothing is started.
     pub plan: bool,
+    /// `--check`: the program is looked at, and not started.
+    pub check: bool,
     /// `--timings`
     pub timings: Option<Format>,
     /// `--debug`
@@ -209,6 +213,7 @@ where
         rootfs: c"",
         program: choices.rest.clone(),
         plan: false,
+        check: false,
         timings: None,
         debug: false,
         files: files::Settings::default(),
@@ -220,6 +225,7 @@ where
             Name::Help => return Ok(Request::Help),
             Name::Version => return Ok(Request::Version),
             Name::Plan => options.plan = true,
+            Name::Check => options.check = true,
             Name::Debug => options.debug = true,
             Name::Timings => options.timings = Some(Format::parse(choice.first, c"--timings")?),
             _ => {

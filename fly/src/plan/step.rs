@@ -364,6 +364,9 @@ steps! {
     AppDieWithParent = 48 "die with the [nparent %n|launcher]" App { number parent }
     /// Becomes the sealed program `program`; the list is as in [`Step::Exec`].
     ExecSealed = 49 "exec %s %t %e" App { slot program, number arguments, list strings }
+    /// Says whether [`Step::Exec`] of this list could start the program, and its
+    /// libraries are there; in its place.
+    Check = 50 "check %t %e" App { number arguments, list strings }
 }
 
 impl Step<'_> {
