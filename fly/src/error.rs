@@ -217,6 +217,7 @@ texts! {
             NotThere = "there is nothing mounted on it",
             Library = "its library % is in no directory of the loader: not in its RUNPATH, LD_LIBRARY_PATH, or the usual ones",
             Complete = "nothing is missing",
+            NoShell = "its value is bash, zsh or fish",
             NotTextOrJson = "its value is text or json",
             NotAProgram = "not a program",
             CutShort = "it was cut short",

@@ -152,6 +152,7 @@ mod tests {
         let mut all = crate::error::texts_unpacked().into_bytes();
         all.extend(crate::plan::Kind::TEXTS.as_bytes());
         all.extend(crate::launch::Fallbacks::TEXTS.as_bytes());
+        all.extend(crate::options::completion::BASH.as_bytes());
         for help in ["src/bin/fly.help", "../stage0/src/help.txt"] {
             all.extend(fs::read(folder.join(help)).expect("a help text"));
         }

@@ -9,6 +9,7 @@ mod bad_roots;
 mod calls;
 mod cgroup;
 mod command_line;
+mod completion;
 mod confinement;
 mod debian;
 mod devices;
@@ -85,6 +86,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
+        host("completion", 60, &[], completion::TESTS),
         start("exit_codes", exit_codes::TESTS),
         start("exec", exec::TESTS),
         start("stdio", stdio::TESTS),
@@ -127,6 +129,8 @@ const SUITE: runner::Suite = runner::Suite {
             Requirement::Tiocsti,
         ),
         ("plan::*", Requirement::Strace),
+        ("completion::in_zsh", Requirement::Zsh),
+        ("completion::in_fish", Requirement::Fish),
         ("cgroup::version_1", Requirement::CgroupV1),
         ("cgroup::limit_of_processes", Requirement::CgroupV1),
         ("cgroup::version_2", Requirement::CgroupV2),

@@ -10,7 +10,7 @@ use rustix::fd::AsFd;
 use fly::{
     error::{Advice, Error, FAILURE, FLY_TEXTS, What, Why},
     launch::{Fallbacks, Launcher, ROOM, Running, Status},
-    options::{self, Options, Request},
+    options::{self, Options, Request, completion},
     packed,
     packed::Packed,
     plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS},
@@ -39,6 +39,9 @@ fn main(start: Start) -> i32 {
         Ok(Request::Help) => return print(HELP),
         Ok(Request::Version) => {
             return print(packed!(concat!("fly ", env!("CARGO_PKG_VERSION"), "\n")));
+        }
+        Ok(Request::Completion(shell)) => {
+            completion::complete(shell).map(|written| if written { 0 } else { FAILURE })
         }
         Ok(Request::Start(options)) => run(&options, start),
         Err(error) => Err(error),

@@ -4,6 +4,7 @@
 //! last one counts, unless its text says otherwise. [`files`], [`process`] and
 //! [`namespaces`] each read the options of their subject and lower them.
 
+pub mod completion;
 mod confine;
 mod files;
 mod maps;
@@ -73,6 +74,7 @@ enum Name {
     DieWithParent,
     Confine,
     // the command itself
+    Completion,
     Plan,
     Check,
     Timings,
@@ -142,6 +144,7 @@ options! {
     ("--cgroup", Name::Cgroup, 1),
     ("--confine", Name::Confine, 0),
     ("--plan", Name::Plan, 0),
+    ("--completion", Name::Completion, 1),
     ("--check", Name::Check, 0),
     ("--timings", Name::Timings, OPTIONAL),
     ("--debug", Name::Debug, 0),
@@ -191,6 +194,8 @@ pub enum Request<'a, I> {
     Help,
     /// Show the version.
     Version,
+    /// Write the completion for a shell.
+    Completion(&'a CStr),
 }
 
 const USAGE: Advice = Advice::SeeHelp;
@@ -224,6 +229,7 @@ where
         match choice.name {
             Name::Help => return Ok(Request::Help),
             Name::Version => return Ok(Request::Version),
+            Name::Completion => return Ok(Request::Completion(choice.first)),
             Name::Plan => options.plan = true,
             Name::Check => options.check = true,
             Name::Debug => options.debug = true,
