@@ -2,7 +2,7 @@
 //! program, and are read seldom.
 //!
 //! A byte from 128 on stands for a pair of bytes, each of which may stand for a
-//! pair itself (byte pair encoding). [`PAIRS`] is chosen for the texts that there
+//! pair itself (byte pair encoding). `PAIRS` is chosen for the texts that there
 //! are, by a test that also finds when it has become a bad choice. Packing is
 //! done by the compiler; digits and ends of lines stay as they are, so that a
 //! packed text is still made of lines.

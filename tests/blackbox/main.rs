@@ -33,6 +33,7 @@ mod guest;
 mod hostile_images;
 mod kills;
 mod leaks;
+mod library;
 mod mount_links;
 mod namespaces;
 mod plan;
@@ -86,6 +87,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
+        host("library", 60, &[], library::TESTS),
         host("completion", 60, &[], completion::TESTS),
         start("exit_codes", exit_codes::TESTS),
         start("exec", exec::TESTS),

@@ -5,8 +5,6 @@
 
 use core::{cell::Cell, ffi::CStr};
 
-use rustix::fd::AsFd;
-
 use fly::{
     error::{Advice, Error, FAILURE, FLY_TEXTS, What, Why},
     launch::{Fallbacks, Launcher, ROOM, Running, Status},
@@ -14,7 +12,6 @@ use fly::{
     packed,
     packed::Packed,
     plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS},
-    supervise,
     sys::{arch, entry::Start},
     text::Line,
     timings::Times,
@@ -116,9 +113,8 @@ where
 #[cold]
 #[inline(never)]
 fn supervise(running: &Running, status: &Status) -> i32 {
-    let child = &running.child;
-    status.started(child.pid);
-    match supervise::wait(child.pidfd.as_fd(), child.pid) {
+    status.started(running.child.pid);
+    match running.wait() {
         Some(end) => {
             status.ended(end);
             end.code()

@@ -29,7 +29,7 @@ pub use status::Status;
 
 use linux_raw_sys::general as raw;
 use rustix::{
-    fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd},
+    fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd},
     io::Errno,
 };
 
@@ -38,7 +38,8 @@ use crate::{
     packed,
     packed::Packed,
     plan::{Kind, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
-    sys::{arch, clone, descriptor},
+    supervise,
+    sys::{arch, clone, descriptor, wait::End},
     text::{Line, split},
 };
 
@@ -116,6 +117,16 @@ pub struct Running {
     pub terminal: Option<OwnedFd>,
     /// Where pid 1 reports its time stamps, if it was asked to.
     pub stamps: Option<OwnedFd>,
+}
+
+impl Running {
+    /// Waits for the end of its first process, and passes signals on meanwhile,
+    /// which a plan with [`Step::Supervise`] has blocked for that. `None` if the
+    /// end can't be told.
+    #[must_use]
+    pub fn wait(&self) -> Option<End> {
+        supervise::wait(self.child.pidfd.as_fd(), self.child.pid)
+    }
 }
 
 /// What is called with the stamps and the fallbacks before an exec.

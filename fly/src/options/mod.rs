@@ -1,8 +1,8 @@
 //! The command line of `fly`, and what it lowers to.
 //!
 //! Options that concern mounts are applied in the order given; of the others the
-//! last one counts, unless its text says otherwise. [`files`], [`process`] and
-//! [`namespaces`] each read the options of their subject and lower them.
+//! last one counts, unless its text says otherwise. `files`, `process` and
+//! `namespaces` each read the options of their subject and lower them.
 
 pub mod completion;
 mod confine;

@@ -43,7 +43,7 @@ pub fn verb<'a>(step: &Record<'a>, line: &mut Line) -> Option<&'a CStr> {
 
 /// Adds the step's words to `line`, without ending it: the text of its kind, in
 /// which `%` and a letter stand for what a place of the record holds (see
-/// [`field`]), and `[`, a condition (see [`holds`]), `YES|NO]` for one of two texts.
+/// `field`), and `[`, a condition (see `holds`), `YES|NO]` for one of two texts.
 #[inline(never)]
 pub fn write(step: &Record<'_>, line: &mut Line) {
     const VERB: u8 = 0;
