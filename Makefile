@@ -74,6 +74,7 @@ programs:
 
 build: programs
 	@$(CARGO) build --quiet --release -p probe
+	@$(CARGO) build --quiet --release -p fly --examples
 
 floors:
 	@$(CARGO) build --quiet --release -p floor

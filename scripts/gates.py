@@ -257,7 +257,7 @@ def options_documented(program, help_text, page):
 
 def plan_documented(source, page):
     """The steps of fly/src/plan/step.rs are those in the tables of docs/plan.md."""
-    steps = set(re.findall(r'^    [A-Z]\w* = \d+ "([a-z0-9]+)" [A-Z]\w* \{', source, re.M))
+    steps = set(re.findall(r'^    [A-Z]\w* = \d+ "([a-z0-9]+)[ "].*? [A-Z]\w* \{', source, re.M))
     listed = {verb for row in re.findall(r"^\| (`[^|]*) \|", page, re.M) for verb in re.findall(r"`([a-z0-9]+)`", row)}
     if not steps:
         return ["no step was found in the source"]

@@ -140,7 +140,7 @@ def document_samples(folder):
         yield f"options {text!r}", lambda bad, text=text: gates.options_documented(
             "fly", text if bad else "  --bind SRC DST  --help\n --version a-b --", page
         )
-    steps = '    Close = 1 "close" Launch {}\n    Exec = 72 "exec" App { number x }\n'
+    steps = '    Close = 1 "close" Launch {}\n    Exec = 72 "exec %t[8 guarded|]" App { number x }\n'
     for text in ("| `close` | x |\n", "| `close`, `exec` | x |\n| `none` | x |\n"):
         yield f"plan {text!r}", lambda bad, text=text: gates.plan_documented(
             steps, text if bad else "| step | does |\n| `close`, `exec` | `x` |\n"

@@ -18,6 +18,8 @@ needs=(
     "man man-db lint"                         # they must render without a warning
     "shellcheck shellcheck lint"
     "strace strace test"                      # the plan against the calls really made
+    "zsh zsh test"                            # it completes words of fly
+    "fish fish test"
     "busybox busybox-static test bench"       # a small real root file system
     "mmdebstrap mmdebstrap test"              # a real Debian root
     "qemu-system-x86_64 qemu-system-x86 test" # the same starts under another kernel

@@ -4,13 +4,17 @@
 use rustix::io::Errno;
 
 use crate::{
-    launch, packed,
+    near::nearest,
+    packed,
     packed::Packed,
     plan::Reason,
     sys::thin::Thin,
-    text::{Digits, Line, split},
+    text::{Line, numbered, split},
 };
-use core::ffi::CStr;
+use core::{
+    ffi::CStr,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+};
 
 /// Exit code for failures of our own.
 pub const FAILURE: i32 = 254;
@@ -183,6 +187,8 @@ texts! {
         CORE from 0 {
             TooManyStrings = "too many arguments and variables",
             Empty = "it is empty",
+            Interpreter = "its interpreter % is missing or can't be executed",
+            OtherMachine = "it is a program for %, not for this x86_64",
         }
         FLY from 32 {
             NoRoot = "no root file system is named",
@@ -229,6 +235,9 @@ texts! {
             MappedLayer = "not with --overlay or --ephemeral",
             NotThere = "there is nothing mounted on it",
             NoFilter = "it is neither a profile nor a filter of 1 to 4096 instructions",
+            Library = "its library % is in no directory of the loader: not in its RUNPATH, LD_LIBRARY_PATH, or the usual ones",
+            Complete = "nothing is missing",
+            NoShell = "its value is bash, zsh or fish",
             NotTextOrJson = "its value is text or json",
             NotAProgram = "not a program",
             CutShort = "it was cut short",
@@ -278,7 +287,8 @@ texts! {
             NotMapped = "the id is not mapped in this user namespace",
             IsDirectory = "it is a directory",
             NotExecutable = "it is not executable: chmod +x",
-            NotExecutableHere = "not executable for this user, on a file system mounted noexec, or not in --landlock",
+            NotExecutableHere = "this user may not execute it, may not enter a directory on the way, or not by --landlock",
+            MountedNoexec = "it is on a file system mounted noexec",
             FoundButRefused = "it was found in PATH, but may not be executed",
             NotInPath = "no such program in PATH",
             MagicProgram = "a magic link of /proc can't be the program or its interpreter",
@@ -359,15 +369,11 @@ pub struct Error<'a> {
     object: Thin<'a>,
 }
 
-/// Why a step failed: the kernel's answer, a [`Why`], a [`Reason`], or
-/// [`Cause::INTERPRETER`].
+/// Why a step failed: the kernel's answer, a [`Why`], or a [`Reason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause(u16);
 
 impl Cause {
-    /// The program is there, but the interpreter that it names is not; it is
-    /// read again when the error is printed.
-    pub const INTERPRETER: Self = Self(0x1000);
     /// Somebody else has told it already.
     const TOLD: Self = Self(0x4000);
     const WHY: u16 = 0x2000;
@@ -441,19 +447,39 @@ impl<'a> Error<'a> {
         self.code >> 24 == advice as u32
     }
 
+    /// The cause.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let [low, high, ..] = self.code.to_le_bytes();
+        Cause(u16::from_le_bytes([low, high]))
+    }
+
     /// The kernel's answer, if that is the cause.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
-        let [low, high, ..] = self.code.to_le_bytes();
-        let cause = u16::from_le_bytes([low, high]);
+        let Cause(cause) = self.cause();
         (cause & Cause::KIND == 0).then(|| Errno::from_raw_os_error(i32::from(cause)))
     }
 
     /// Writes `program: step object: cause (advice)` to standard error; `texts`
     /// are the program's.
+    pub fn print(&self, program: &str, texts: &[Texts]) {
+        self.print_near(program, texts, None);
+    }
+
+    /// The same; if it names an option or a command that does not exist, with the
+    /// one of `names` (one a line) that was probably meant.
+    #[cold]
+    pub fn print_suggesting(&self, program: &str, texts: &[Texts], names: &str) {
+        let cause = self.cause();
+        let is_unknown = cause == Why::NoSuchOption.into() || cause == Why::NoSuchCommand.into();
+        let near = nearest(self.object.as_c_str().to_bytes(), names).filter(|_| is_unknown);
+        self.print_near(program, texts, near);
+    }
+
     #[cold]
     #[inline(never)]
-    pub fn print(&self, program: &str, texts: &[Texts]) {
+    fn print_near(&self, program: &str, texts: &[Texts], near: Option<&[u8]>) {
         let [low, high, what, advice] = self.code.to_le_bytes();
         let cause = u16::from_le_bytes([low, high]);
         if cause == Cause::TOLD.0 {
@@ -478,22 +504,48 @@ impl<'a> Error<'a> {
                 Packed(b"") => line.text("error ").number(u64::from(cause)),
                 text => line.packed(text),
             },
-            Cause::WHY => line.packed(find(low, |texts| texts.why)),
-            Cause::REASON => line.packed(nth_line(REASONS, low)),
-            _ => {
-                line.text("its interpreter ");
-                launch::interpreter(object, &mut |name| {
-                    line.quoted(name);
+            Cause::WHY => {
+                find(low, |texts| texts.why).each(&mut |byte| {
+                    if byte == b'%' {
+                        add_kept(&mut line);
+                    } else {
+                        line.byte(byte);
+                    }
                 });
-                line.text(" is missing or can't be executed")
+                &mut line
             }
+            _ => line.packed(nth_line(REASONS, low)),
         };
         if advice != 0 {
-            line.text(" (")
-                .packed(find(advice, |texts| texts.advice))
-                .text(")");
+            line.text(" (");
+            if let Some(name) = near {
+                line.text("did you mean ").bytes(name).text("? ");
+            }
+            line.packed(find(advice, |texts| texts.advice)).text(")");
         }
         line.end();
+    }
+}
+
+/// A name that a [`Why`] with a `%` has in its place; one, since the first error
+/// ends a start. Here, as an error is to be small and may outlive what was read.
+static KEPT: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
+
+/// Keeps `name` for the text of the error that is made next.
+#[cold]
+#[inline(never)]
+pub(crate) fn keep(name: &[u8]) {
+    for (place, byte) in KEPT.iter().zip(name.iter().chain([&0])) {
+        place.store(*byte, Relaxed);
+    }
+}
+
+fn add_kept(line: &mut Line) {
+    for place in &KEPT {
+        match place.load(Relaxed) {
+            0 => break,
+            byte => _ = line.quoted(&[byte]),
+        }
     }
 }
 
@@ -507,14 +559,7 @@ fn nth_line(text: Packed, number: u8) -> Packed {
 /// is unknown here.
 #[must_use]
 pub fn describe(errno: u16) -> Packed {
-    let digits = Digits::new(u64::from(errno), 10);
-    let mut lines = split(ERRORS.0, b'\n');
-    while let (Some(number), Some(text)) = (lines.next(), lines.next()) {
-        if number == digits.as_bytes() {
-            return Packed(text);
-        }
-    }
-    NO_TEXT
+    numbered(ERRORS, errno)
 }
 
 const REASONS: Packed = packed!(Reason::TEXTS);

@@ -1,15 +1,30 @@
 //! Names of signals (signal(7)).
 
-/// Name by number, from 1; without the SIG prefix.
-const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
+use crate::text::split;
+
+/// Names by number, one a line, from 1; without the SIG prefix.
+const NAMES: &str = "\
+HUP\nINT\nQUIT\nILL\nTRAP\nABRT\nBUS\nFPE\nKILL\nUSR1\nSEGV\nUSR2\nPIPE\nALRM\n\
+TERM\nSTKFLT\nCHLD\nCONT\nSTOP\nTSTP\nTTIN\nTTOU\nURG\nXCPU\nXFSZ\nVTALRM\nPROF\n\
+WINCH\nIO\nPWR\nSYS";
 
 /// The name of a signal; real-time signals have none.
 #[must_use]
-pub fn name(signal: u32) -> Option<&'static str> {
+pub fn name(signal: u32) -> Option<&'static [u8]> {
     let index = usize::try_from(signal).ok()?.checked_sub(1)?;
-    NAMES.get(index).copied()
+    split(NAMES.as_bytes(), b'\n').nth(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_by_number() {
+        assert_eq!(name(0), None);
+        assert_eq!(name(1), Some(&b"HUP"[..]));
+        assert_eq!(name(15), Some(&b"TERM"[..]));
+        assert_eq!(name(31), Some(&b"SYS"[..]));
+        assert_eq!(name(32), None);
+    }
 }

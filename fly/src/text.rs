@@ -91,6 +91,21 @@ impl<'a> Iterator for Split<'a> {
     }
 }
 
+/// What `number` stands for in `text`, which is a line with a number and a line for
+/// it in turn; empty if it is none of them.
+#[must_use]
+#[inline(never)]
+pub fn numbered(text: Packed, number: u16) -> Packed {
+    let digits = Digits::new(u64::from(number), 10);
+    let mut lines = split(text.0, b'\n');
+    while let (Some(number), Some(text)) = (lines.next(), lines.next()) {
+        if number == digits.as_bytes() {
+            return Packed(text);
+        }
+    }
+    Packed(&[])
+}
+
 /// Calls `each` for every line of a file, the last one even if it does not end.
 /// A line longer than `buffer` is passed over: then it returns false.
 ///

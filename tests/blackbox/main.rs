@@ -9,6 +9,7 @@ mod bad_roots;
 mod calls;
 mod cgroup;
 mod command_line;
+mod completion;
 mod confinement;
 mod debian;
 mod devices;
@@ -18,6 +19,7 @@ mod exit_codes;
 mod faults;
 mod fly;
 mod fly_capabilities;
+mod fly_check;
 mod fly_confine;
 mod fly_environment;
 mod fly_files;
@@ -36,6 +38,7 @@ mod guest;
 mod hostile_images;
 mod kills;
 mod leaks;
+mod library;
 mod mount_links;
 mod namespaces;
 mod plan;
@@ -92,6 +95,8 @@ const SUITE: runner::Suite = runner::Suite {
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
+        host("library", 60, &[], library::TESTS),
+        host("completion", 60, &[], completion::TESTS),
         start("exit_codes", exit_codes::TESTS),
         start("exec", exec::TESTS),
         start("stdio", stdio::TESTS),
@@ -108,6 +113,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
         start("fly", fly::TESTS),
+        start("fly_check", fly_check::TESTS),
         start("fly_namespaces", fly_namespaces::TESTS),
         host("fly_status", 60, &[], fly_status::TESTS),
         start("fly_rootless", fly_rootless::TESTS),
@@ -141,6 +147,8 @@ const SUITE: runner::Suite = runner::Suite {
             Requirement::Tiocsti,
         ),
         ("plan::*", Requirement::Strace),
+        ("completion::in_zsh", Requirement::Zsh),
+        ("completion::in_fish", Requirement::Fish),
         ("cgroup::version_1", Requirement::CgroupV1),
         ("cgroup::limit_of_processes", Requirement::CgroupV1),
         ("cgroup::version_2", Requirement::CgroupV2),

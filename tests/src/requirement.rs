@@ -15,12 +15,16 @@ pub enum Requirement {
     CgroupV2,
     /// QEMU, and a guest kernel or apt-get to fetch one.
     Guest,
+    /// fish(1).
+    Fish,
     /// strace(1).
     Strace,
     /// Debian's package tini: a small init, linked statically and not.
     Tini,
     /// `dev.tty.legacy_tiocsti = 1`: the kernel still has TIOCSTI.
     Tiocsti,
+    /// zsh(1).
+    Zsh,
 }
 
 impl Requirement {
@@ -36,6 +40,8 @@ impl Requirement {
             }
             Self::CgroupV2 => cgroup_v2().is_some(),
             Self::Guest => crate::guest::possible(),
+            Self::Fish => in_path("fish"),
+            Self::Zsh => in_path("zsh"),
             Self::Strace => in_path("strace"),
             Self::Tini => in_path("tini-static") && in_path("tini"),
             Self::Tiocsti => std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti")
@@ -80,6 +86,8 @@ impl fmt::Display for Requirement {
             Self::CgroupV2 => "a cgroup v2 hierarchy",
             Self::Guest => "a guest (apt-get install qemu-system-x86 busybox-static xz-utils)",
             Self::Tini => "tini (apt-get install tini)",
+            Self::Fish => "fish (apt-get install fish)",
+            Self::Zsh => "zsh (apt-get install zsh)",
             Self::Strace => "strace (apt-get install strace)",
             Self::Tiocsti => "TIOCSTI (sysctl dev.tty.legacy_tiocsti=1)",
         })

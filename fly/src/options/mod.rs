@@ -1,9 +1,10 @@
 //! The command line of `fly`, and what it lowers to.
 //!
 //! Options that concern mounts are applied in the order given; of the others the
-//! last one counts, unless its text says otherwise. [`files`], [`process`] and
-//! [`namespaces`] each read the options of their subject and lower them.
+//! last one counts, unless its text says otherwise. `files`, `process` and
+//! `namespaces` each read the options of their subject and lower them.
 
+pub mod completion;
 mod confine;
 mod environment;
 mod files;
@@ -19,6 +20,8 @@ use crate::{
     error::{Advice, Error, What, Why},
     lower,
     plan::{Builder, Slot, Step},
+    text::split,
+    timings::Format,
 };
 
 /// An option's name.
@@ -91,12 +94,30 @@ enum Name {
     NewSession,
     Confine,
     // the command itself
+    Completion,
+    Plan,
+    Check,
+    Timings,
+    Debug,
     Help,
     Version,
 }
 
-/// The options, and how many values each takes.
-static OPTIONS: &[(&str, Name, u8)] = &[
+/// Declares the options: their texts a line each in one string, since a table of
+/// them would be larger than they are, and what they are.
+macro_rules! options {
+    (($first:literal, $name:expr, $count:tt), $(($text:literal, $names:expr, $counts:tt),)*) => {
+        /// The names of all options, one a line.
+        pub const NAMES: &str = concat!($first, $("\n", $text),*);
+        /// What each is, and how many values it takes.
+        static OPTIONS: &[(Name, u8)] = &[($name, $count), $(($names, $counts)),*];
+    };
+}
+
+/// In place of a count: a value only behind `=`.
+const OPTIONAL: u8 = 4;
+
+options! {
     ("--bind", Name::Bind, 2),
     ("--ro-bind", Name::ReadOnlyBind, 2),
     ("--tmpfs", Name::Tmpfs, 1),
@@ -158,11 +179,16 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--json-status-fd", Name::Status, 1),
     ("--cgroup", Name::Cgroup, 1),
     ("--confine", Name::Confine, 0),
+    ("--plan", Name::Plan, 0),
+    ("--completion", Name::Completion, 1),
+    ("--check", Name::Check, 0),
+    ("--timings", Name::Timings, OPTIONAL),
+    ("--debug", Name::Debug, 0),
     ("--help", Name::Help, 0),
     ("-h", Name::Help, 0),
     ("--version", Name::Version, 0),
     ("-V", Name::Version, 0),
-];
+}
 
 /// One option of the command line, with its values.
 #[derive(Clone, Copy, Debug)]
@@ -181,6 +207,14 @@ pub struct Options<'a, I> {
     pub rootfs: &'a CStr,
     /// The program and its arguments.
     pub program: I,
+    /// `--plan`: the plan is printed, nothing is started.
+    pub plan: bool,
+    /// `--check`: the program is looked at, and not started.
+    pub check: bool,
+    /// `--timings`
+    pub timings: Option<Format>,
+    /// `--debug`
+    pub debug: bool,
     files: files::Settings<'a>,
     process: process::Settings<'a>,
     seccomp: seccomp::Settings<'a>,
@@ -197,6 +231,8 @@ pub enum Request<'a, I> {
     Help,
     /// Show the version.
     Version,
+    /// Write the completion for a shell.
+    Completion(&'a CStr),
 }
 
 const USAGE: Advice = Advice::SeeHelp;
@@ -218,6 +254,10 @@ where
         choices: choices.clone(),
         rootfs: c"",
         program: choices.rest.clone(),
+        plan: false,
+        check: false,
+        timings: None,
+        debug: false,
         files: files::Settings::default(),
         process: process::Settings::default(),
         seccomp: seccomp::Settings::default(),
@@ -227,6 +267,11 @@ where
         match choice.name {
             Name::Help => return Ok(Request::Help),
             Name::Version => return Ok(Request::Version),
+            Name::Completion => return Ok(Request::Completion(choice.first)),
+            Name::Plan => options.plan = true,
+            Name::Check => options.check = true,
+            Name::Debug => options.debug = true,
+            Name::Timings => options.timings = Some(Format::parse(choice.first, c"--timings")?),
             _ => {
                 options.files.take(&choice)?;
                 options.process.take(&choice)?;
@@ -282,12 +327,16 @@ where
         }
         let failed = |why: Why| Err(Error::new(What::ReadOption, word, why).advice(USAGE));
         let (name, mut value) = lower::split_option(word);
-        let Some((_, name, count)) = OPTIONS.iter().find(|(text, ..)| text.as_bytes() == name)
-        else {
+        let texts = split(NAMES.as_bytes(), b'\n');
+        let Some((_, (name, count))) = texts.zip(OPTIONS).find(|(text, _)| *text == name) else {
             return failed(Why::NoSuchOption);
         };
         let mut values = [c""; 2];
-        for place in values.iter_mut().take(usize::from(*count)) {
+        let count = match *count {
+            OPTIONAL => u8::from(value.is_some()),
+            count => count,
+        };
+        for place in values.iter_mut().take(usize::from(count)) {
             match value.take().or_else(|| self.rest.next()) {
                 Some(value) => *place = value,
                 None => return failed(Why::NoValue),

@@ -214,7 +214,9 @@ fn special(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
         // The type, and pairs.
         Kind::FileSystem if count.is_multiple_of(2) => Err(Reason::Strings),
         // The path, and at least the program's name.
-        Kind::Exec | Kind::ExecSealed if record.number == 0 || record.number >= count => {
+        Kind::Exec | Kind::ExecSealed | Kind::Check
+            if record.number == 0 || record.number >= count =>
+        {
             Err(Reason::Strings)
         }
         // At least one line of each.
@@ -316,7 +318,9 @@ impl State {
                 }
                 !core::mem::replace(&mut self.in_app, true)
             }
-            Kind::Exec | Kind::ExecSealed => core::mem::replace(&mut self.in_app, false),
+            Kind::Exec | Kind::ExecSealed | Kind::Check => {
+                core::mem::replace(&mut self.in_app, false)
+            }
             _ => match phase {
                 Phase::Launch => !self.cloned,
                 Phase::Pod => !self.init,

@@ -249,4 +249,7 @@ pub(super) static RULES: &[Rule] = &[
         .slots(USES)
         .texts(2, Rule::MANY, Text::Path)
         .only_first(),
+    Rule::of(Kind::Check)
+        .texts(2, Rule::MANY, Text::Path)
+        .only_first(),
 ];
