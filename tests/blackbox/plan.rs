@@ -61,6 +61,7 @@ const TELLING: &[&str] = &[
     "openat2",
     "pipe2",
     "pivot_root",
+    "seccomp",
     "setgroups",
     "sethostname",
     "setpgid",
@@ -308,6 +309,13 @@ fn of_an_app(line: &Line<'_>) -> Option<Vec<Call>> {
         "group" => vec![call("setresgid", &[line.word(0)])],
         "user" => vec![call("setresuid", &[line.word(0)])],
         "capabilities" => vec![call("capset", &["inheritable=0"])],
+        "seccomp" => vec![call(
+            "seccomp",
+            &[
+                "SECCOMP_SET_MODE_FILTER, 0",
+                &format!("len={}", line.word(0)),
+            ],
+        )],
         "nnp" => vec![call("prctl", &["PR_SET_NO_NEW_PRIVS, 1"])],
         "unblock" => vec![call("rt_sigprocmask", &["SIG_SETMASK, []"])],
         "chdir" => vec![call("openat2", &[&line.quoted(0)])],

@@ -460,7 +460,7 @@ fn compile_command() -> TestResult {
     let nowhere = run.args(["--output", "/nowhere/x"]).output();
     nowhere.refused(&["fly-seccomp: write /nowhere/x: No such file or directory"]);
     Run::ours("fly-seccomp")
-        .args(["compile", "/dev/stdin"])
+        .args(["compile", "/proc/self/fd/0"])
         .input(EXAMPLE)
         .output()
         .code(0);

@@ -18,7 +18,7 @@ tests![
     default_profile_with_capabilities,
     profile_of_podman,
     profile_of_docker,
-    what_the_default_is_for,
+    cve_2022_0492_default,
     one_filter_for_all,
 ];
 
@@ -222,7 +222,7 @@ const NEEDED: &[&str] = &[
 ];
 
 /// By name, whatever the profile says.
-fn what_the_default_is_for() -> TestResult {
+fn cve_2022_0492_default() -> TestResult {
     let numbers = numbers();
     let filter = of_pod(&Pod::fly(roots::probe()).flag("--confine"));
     for (names, expected) in [(REFUSED, 1), (NEEDED, ALLOWED)] {
