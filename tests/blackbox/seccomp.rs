@@ -183,6 +183,11 @@ fn profiles_depend_on_capabilities() -> TestResult {
         .flag("--confine")
         .probe(["mkdir", "/tmp/y"])
         .code(0);
+    is_example(&with(&profile).options(["--confine", "--cap-add", "sys_admin"]));
+    with(&profile)
+        .options(["--cap-drop", "sys_admin"])
+        .probe(["mkdir", "/tmp/z"])
+        .code(0);
     Ok(())
 }
 

@@ -179,6 +179,9 @@ fn capabilities(name: &'static CStr) -> Result<u64, Failure> {
         b"none" => return Ok(0),
         _ => {}
     }
+    if let Some(set) = decimal(bytes) {
+        return Ok(set);
+    }
     let short = bytes
         .strip_prefix(b"CAP_")
         .or_else(|| bytes.strip_prefix(b"cap_"));

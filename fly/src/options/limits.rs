@@ -15,7 +15,7 @@ use crate::{
 /// The capabilities of the program.
 #[derive(Clone, Copy)]
 pub(super) struct Sets {
-    bounding: u64,
+    pub(super) bounding: u64,
     /// What it has.
     pub(super) held: u64,
 }

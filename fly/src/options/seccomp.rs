@@ -51,7 +51,9 @@ where
             plan.push(Step::Seccomp { filter: DEFAULT });
             return Ok(());
         }
-        tool::read(filter, confine, &mut |filter| {
+        // Some rules of profiles depend on what the program can have.
+        let keep = self.capabilities(true).map(|sets| sets.bounding);
+        tool::read(filter, keep, &mut |filter| {
             plan.push(Step::Seccomp { filter });
         })
     }

@@ -18,6 +18,7 @@ use crate::{
         clone, descriptor,
         exec::{Pointers, execve},
     },
+    text::{Digits, copy},
 };
 
 /// Becomes fly-seccomp with these arguments; returns only if it could not.
@@ -29,25 +30,31 @@ pub fn run(
     words: &'static mut [usize],
 ) -> Error<'static> {
     let mut arguments = core::iter::once(c"fly-seccomp").chain(arguments);
-    let errno = find().map_or_else(
-        |errno| errno,
-        |program| {
-            let lists = Pointers::write(words, &mut arguments);
-            let Some((arguments, rest)) = lists else {
-                return Errno::TOOBIG;
-            };
-            match Pointers::write(rest, environment) {
-                Some((environment, _)) => execve(program.as_c_str(), arguments, environment),
-                None => Errno::TOOBIG,
-            }
-        },
-    );
-    missing(errno)
+    missing(match find() {
+        Ok(program) => execute(&program, &mut arguments, environment, words),
+        Err(errno) => errno,
+    })
+}
+
+/// Becomes `program`; returns only if it could not.
+#[inline(never)]
+fn execute<'a>(
+    program: &Path,
+    arguments: &mut dyn Iterator<Item = &'a CStr>,
+    environment: &mut dyn Iterator<Item = &'a CStr>,
+    words: &'a mut [usize],
+) -> Errno {
+    if let Some((arguments, rest)) = Pointers::write(words, arguments)
+        && let Some((environment, _)) = Pointers::write(rest, environment)
+    {
+        return execve(program.as_c_str(), arguments, environment);
+    }
+    Errno::TOOBIG
 }
 
 /// Calls `take` with the filter of the file `path`: a filter, or a profile, which
-/// is compiled. With `confine` it is for a program with the default capabilities,
-/// otherwise for one with those that this process can have.
+/// is compiled, for a program with the capabilities `keep`, or with those that this
+/// process can have.
 ///
 /// # Errors
 /// The file can't be read, or is neither.
@@ -55,7 +62,7 @@ pub fn run(
 #[inline(never)]
 pub fn read<'a>(
     path: &'a CStr,
-    confine: bool,
+    keep: Option<u64>,
     take: &mut dyn FnMut(&[u8]),
 ) -> Result<(), Error<'a>> {
     let failed = |errno| Error::new(What::ReadFilter, path, errno);
@@ -66,7 +73,7 @@ pub fn read<'a>(
     let mut filter = contents(&file, &mut bytes).map_err(failed)?;
     // An instruction's code is below 256, its second byte zero: no text has that.
     if !matches!(filter, [_, 0, ..] | []) {
-        let output = compile(path, confine)?;
+        let output = compile(path, keep)?;
         filter = contents(&output, &mut bytes).map_err(failed)?;
         if filter.is_empty() {
             return Err(Error::told());
@@ -92,27 +99,28 @@ fn contents<'b>(file: &OwnedFd, bytes: &'b mut [u8]) -> Result<&'b [u8], Errno> 
 }
 
 /// The output of `fly-seccomp compile PATH`; empty if it failed, and has said so.
-fn compile<'a>(path: &'a CStr, confine: bool) -> Result<OwnedFd, Error<'a>> {
+fn compile<'a>(path: &'a CStr, keep: Option<u64>) -> Result<OwnedFd, Error<'a>> {
     let program = find().map_err(missing)?;
     let output = fs::memfd_create(c"filter", MemfdFlags::CLOEXEC).map_err(missing)?;
-    let mut words = [0; 8];
-    let capabilities: &[&CStr] = if confine {
-        &[c"--cap", c"default"]
-    } else {
-        &[]
-    };
-    // Its errors begin with the name by which it was called.
-    let mut arguments = [c"fly", c"compile", path]
-        .into_iter()
-        .chain(capabilities.iter().copied());
-    let (arguments, rest) =
-        Pointers::write(&mut words, &mut arguments).ok_or_else(|| missing(Errno::TOOBIG))?;
-    let (environment, _) =
-        Pointers::write(rest, &mut core::iter::empty()).ok_or_else(|| missing(Errno::TOOBIG))?;
+    let mut number = [0; 24];
+    let digits = Digits::new(keep.unwrap_or(0), 10);
+    copy(&mut number, digits.as_bytes());
+    let number = CStr::from_bytes_until_nul(&number).unwrap_or_default();
+    let count = if keep.is_some() { 5 } else { 3 };
     let mut failure = None;
     let pid = clone::vfork_by_pid(|_| {
+        let mut words = [0; 8];
+        // Its errors begin with the name by which it was called.
+        let mut arguments = [c"fly", c"compile", path, c"--cap", number]
+            .into_iter()
+            .take(count);
         failure = Some(match descriptor::duplicate_onto(output.as_fd(), 1) {
-            Ok(()) => execve(program.as_c_str(), arguments, environment),
+            Ok(()) => execute(
+                &program,
+                &mut arguments,
+                &mut core::iter::empty(),
+                &mut words,
+            ),
             Err(errno) => errno,
         });
         1
