@@ -141,7 +141,7 @@ where
     /// What needs the privileges that a change of ids takes away. Resources come
     /// first: some of them allow the others.
     pub(super) fn lower_limits(&self, plan: &mut Builder<'_>) {
-        if self.process.any() || self.namespaces.any() || self.seccomp.is_given() {
+        if self.process.any() || self.namespaces.any() {
             self.lower_some_limits(plan);
         }
     }
@@ -174,7 +174,7 @@ where
 
     /// What is given up last.
     pub(super) fn lower_privileges(&self, plan: &mut Builder<'_>) {
-        if self.process.any() || self.namespaces.any() {
+        if self.process.any() || self.namespaces.any() || self.seccomp.is_given() {
             self.lower_some_privileges(plan);
         }
     }
