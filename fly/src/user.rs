@@ -145,6 +145,7 @@ fn open_root(rootfs: &CStr) -> Result<OwnedFd, Error<'_>> {
 }
 
 /// Which group a user is to have.
+#[derive(Clone, Copy)]
 enum Group<'a, 'g> {
     /// The user's own, with those that list the user.
     OfUser,
