@@ -227,7 +227,7 @@ texts! {
             NeedsMaps = "it needs --uid-map and --gid-map",
             NeedsPidNamespace = "it needs --unshare-pid",
             NeedsUtsNamespace = "it needs --unshare-uts",
-            NeedsSupervisor = "nobody would tell the end: it needs --unshare-pid or --cgroup",
+            NeedsSupervisor = "nobody would tell the end: it needs --unshare-pid, --new-session or --cgroup",
             NoDescriptor = "it is no number of a descriptor",
             TooManyMapped = "there may be 12 of them",
             ParentGone = "its parent is gone",
