@@ -8,7 +8,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 total=${1:-60}
-targets=(arguments users plan program)
+targets=(arguments environment users plan program seccomp)
 machine=x86_64-unknown-linux-gnu
 build=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
@@ -33,14 +33,16 @@ RUSTFLAGS=$(tr -s '\n ' ' ' <<<"$flags") cargo +nightly build --quiet --release 
 TMPDIR=$(mktemp -d -p /dev/shm) && export TMPDIR || exit 1
 trap 'rm -rf "$TMPDIR"' EXIT
 programs=$build/$machine/release
+mkdir -p fuzz/corpus/seccomp
 "$programs/plans" fuzz/seeds/arguments fuzz/seeds/plan || exit 1
+cp fly/src/seccomp/default.json fuzz/corpus/seccomp/ || exit 1
 passed=0 failed=0
 for target in "${targets[@]}"; do
     mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
     log=$(mktemp)
     # One that hangs is a finding, too.
     if timeout -s KILL $((total + 60)) "$programs/$target" -max_total_time=$((total / ${#targets[@]})) \
-        -timeout=10 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 \
+        -timeout=10 -rss_limit_mb=2048 -max_len=32768 -print_final_stats=1 \
         -artifact_prefix="fuzz/artifacts/$target/" "fuzz/corpus/$target" "fuzz/seeds/$target" >"$log" 2>&1; then
         passed=$((passed + 1))
         echo "ok    fuzz::$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") runs"
