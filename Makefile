@@ -7,6 +7,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # Options for kickstage-bench, or a filter for the black-box tests.
 ARGS ?=
+# What make fuzz may take.
+FUZZ_SECONDS ?= 3600
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 RELEASE := $(TARGET)/release
@@ -15,7 +17,7 @@ MAN_PAGES := $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(MAN)/stage1-ini
 export KICKSTAGE_BIN := $(RELEASE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench bench-plan lint lint-selftest build programs floors man install clean
+.PHONY: help setup run test fuzz bench bench-plan lint lint-selftest build programs floors man install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +41,9 @@ bench: ## Measures starts against the floor and other launchers (root)
 	@scripts/setup.sh bench
 	@$(MAKE) --no-print-directory build floors
 	$(CARGO) run --quiet --release -p kickstage-bench -- $(ARGS)
+
+fuzz: ## Runs the fuzz targets for FUZZ_SECONDS in total (nightly)
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 bench-plan: ## Measures building, writing and checking of plans (Criterion)
 	@scripts/setup.sh run

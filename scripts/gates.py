@@ -168,7 +168,7 @@ def lints_inherited(files):
     for name, path in files.items():
         if os.path.basename(name) == "Cargo.toml":
             manifest = tomllib.loads(text_of(path))
-            if "package" in manifest and not manifest.get("lints", {}).get("workspace"):
+            if "package" in manifest and "workspace" not in manifest and not manifest.get("lints", {}).get("workspace"):
                 found.append(f"{name} lacks [lints] workspace = true")
     return found
 

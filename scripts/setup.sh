@@ -13,6 +13,7 @@ minor=88 # Rust 1.88: edition 2024, naked functions. Cargo.toml says the same.
 needs=(
     "cc gcc run test bench lint install"      # rustc links with it
     "git git lint"                            # the gates look at tracked files
+    "g++ g++ test"                            # libFuzzer is built with it
     "python3 python3 run lint"                 # the demonstration, the gates
     "lowdown lowdown lint install"            # man pages from docs/
     "man man-db lint"                         # they must render without a warning

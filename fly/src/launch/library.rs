@@ -52,9 +52,13 @@ pub(super) fn check<'p>(arguments: u64, strings: List<'p>) -> Error<'p> {
     found.map_or(error, |why| Error::new(What::Exec, strings.first(), why))
 }
 
+/// What the program at `file` lacks: [`Why::Complete`] if that is nothing. Where
+/// libraries are looked for begins with `directories`, as in `LD_LIBRARY_PATH`.
+///
 /// # Errors
 /// As execve(2).
-fn look(file: &CStr, directories: &[u8]) -> Result<Why, Errno> {
+#[cold]
+pub fn look(file: &CStr, directories: &[u8]) -> Result<Why, Errno> {
     if FileType::from_raw_mode(fs::stat(file)?.st_mode) != FileType::RegularFile {
         return Err(Errno::ACCESS);
     }
