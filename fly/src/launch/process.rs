@@ -14,7 +14,7 @@ use super::{Launcher, app, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
-    plan::{List, Slot},
+    plan::{List, Plan, Slot},
     sys::{
         clone::{Birth, Child},
         descriptor,
@@ -100,9 +100,8 @@ impl<'p> Launcher<'p, '_> {
                 count => left = left.saturating_sub(count),
             }
         }
-        if with_plan {
-            let (header, records) = self.plan.apps_part();
-            write_plan(&copy, &header, records)
+        if let (true, Some(pods)) = (with_plan, &self.pods) {
+            (pods.write_plan)(&self.plan, &copy)
                 .map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
         }
         self.plan_offset = size;
@@ -309,6 +308,12 @@ fn sealed_plan(header: &[u8], records: &[u8]) -> Result<OwnedFd, Errno> {
     write_plan(&file, header, records)?;
     fs::fcntl_add_seals(&file, SEALS)?;
     Ok(file)
+}
+
+/// Writes the part of the plan that concerns pid 1.
+pub(super) fn write_apps(plan: &Plan<'_>, file: &OwnedFd) -> Result<(), Errno> {
+    let (header, records) = plan.apps_part();
+    write_plan(file, &header, records)
 }
 
 fn write_plan(file: &OwnedFd, header: &[u8], records: &[u8]) -> Result<(), Errno> {

@@ -38,7 +38,7 @@ where
 {
     for name in [Name::UserMap, Name::GroupMap] {
         let mut choices = choices.clone();
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.known() {
             if choice.name == name {
                 plan.string(choice.first);
             }
