@@ -382,6 +382,18 @@ fn close_one_by_one(first: u32, last: u32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// What callers are known to ignore.
+static IGNORED: [u32; 7] = [
+    raw::SIGHUP,
+    raw::SIGINT,
+    raw::SIGQUIT,
+    raw::SIGPIPE,
+    raw::SIGTERM,
+    raw::SIGXFSZ,
+    // glibc's first internal one, which GNU make leaves ignored.
+    32,
+];
+
 /// Blocks all signals but those of a crash, and takes back what callers are
 /// known to ignore: an ignored signal would stay ignored in every app (Python
 /// leaves SIGPIPE and SIGXFSZ so, nohup SIGHUP, a shell SIGINT and SIGQUIT of
@@ -389,17 +401,8 @@ fn close_one_by_one(first: u32, last: u32) -> Result<(), Errno> {
 /// be collected.
 pub fn supervise() {
     block_signals();
-    for ignored in [
-        raw::SIGHUP,
-        raw::SIGINT,
-        raw::SIGQUIT,
-        raw::SIGPIPE,
-        raw::SIGTERM,
-        raw::SIGXFSZ,
-        // glibc's first internal one, which GNU make leaves ignored.
-        32,
-    ] {
-        signal::set_default(ignored);
+    for ignored in &IGNORED {
+        signal::set_default(*ignored);
     }
 }
 
