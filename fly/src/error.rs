@@ -48,9 +48,9 @@ const FLY: Texts = Texts {
 };
 const INIT: Texts = Texts {
     from: 160,
-    what: NO_TEXT,
+    what: What::INIT,
     why: Why::INIT,
-    advice: NO_TEXT,
+    advice: Advice::INIT,
 };
 const STAGE0: Texts = Texts {
     from: 176,
@@ -160,6 +160,11 @@ texts! {
             MakeReadOnly = "make read-only",
             Bind = "bind",
         }
+        INIT from 160 {
+            ReadArgument = "read option",
+            ReadValue = "read value",
+            Begin = "run",
+        }
         STAGE0 from 176 {
             ReadCommand = "read command",
             ReadVolume = "read volume",
@@ -233,8 +238,15 @@ texts! {
             LauncherGone = "the launcher is gone",
         }
         INIT from 160 {
-            NoPlan = "STAGE1_PLAN_FD names no plan: it is started by stage0",
             Killed = "it was killed before it was started",
+            UnknownArgument = "there is no such option",
+            ValueMissing = "its value is missing",
+            ValueNotTaken = "it takes no value",
+            NoSignal = "it is no signal",
+            NoExitCode = "it is no exit code from 0 to 255",
+            NotMilliseconds = "it is no number of milliseconds",
+            NotWhom = "it is child, group or all",
+            NoProgram = "no program is named",
         }
         STAGE0 from 176 {
             NoSuchCommand = "there is no such command",
@@ -339,6 +351,9 @@ texts! {
             NoLowerFileSystem = "overlay can't use this file system as its lower one",
             NotForThisMachine = "it is no program for this machine",
             NeedsMknod = "needs the capability mknod outside of a user namespace",
+        }
+        INIT from 160 {
+            LookAtHelp = "see --help",
         }
         STAGE0 from 176 {
             NameStage1 = "name stage1-init with --stage1, or install it beside stage0",
@@ -487,6 +502,12 @@ impl<'a> Error<'a> {
 fn nth_line(text: Packed, number: u8) -> Packed {
     let line = split(text.0, b'\n').nth(usize::from(number));
     Packed(line.unwrap_or_default())
+}
+
+/// What the kernel's answer means, in the words of strerror(3).
+#[must_use]
+pub fn words(errno: Errno) -> Packed {
+    describe(Cause::from(errno).0)
 }
 
 /// What an error number means, in the words of strerror(3); empty for one that

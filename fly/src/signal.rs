@@ -7,6 +7,19 @@ const NAMES: [&str; 31] = [
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
+/// The number of the signal that `name` names, without the SIG prefix.
+#[must_use]
+pub fn number(name: &[u8]) -> Option<u32> {
+    let mut number = 0;
+    for other in NAMES {
+        number += 1;
+        if other.as_bytes() == name {
+            return Some(number);
+        }
+    }
+    None
+}
+
 /// The name of a signal; real-time signals have none.
 #[must_use]
 pub fn name(signal: u32) -> Option<&'static str> {

@@ -20,6 +20,7 @@ pub mod mount;
 pub mod network;
 pub mod path;
 pub mod signal;
+pub mod terminal;
 pub mod thin;
 pub mod time;
 pub mod wait;

@@ -1,0 +1,310 @@
+//! The loop: collect what has ended, then sleep until the next signal. No
+//! descriptor is involved, and nothing wakes it up in between.
+
+use fly::{
+    error::What,
+    packed,
+    sys::{
+        descriptor,
+        entry::Start,
+        signal, time,
+        wait::{self, Change, End},
+    },
+    text::Line,
+};
+use linux_raw_sys::general as raw;
+use rustix::{
+    io::Errno,
+    process::{self, Signal},
+};
+
+use super::{
+    below,
+    config::{Config, Last, Place, STOPS, Whom},
+    memory::{self, Memory},
+    start::{self, Room},
+    voice::{self, Event},
+};
+
+const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
+/// How long after SIGKILL those are killed that a dying process still started.
+const AGAIN: u64 = 20 * NANOSECONDS_PER_MILLISECOND;
+
+/// Runs the program; returns the exit code.
+#[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
+pub fn run(config: &Config, start: Start) -> i32 {
+    let mask = signal::replace_mask(config.signals);
+    // A caller may have left it ignored, and then there is nothing to collect.
+    signal::set_default(raw::SIGCHLD);
+    let is_first = process::getpid() == process::Pid::INIT;
+    prepare(config, is_first);
+    let mut init = Init {
+        config,
+        is_first,
+        pid: 0,
+        code: None,
+        hand_off: 0,
+        stop_sent: false,
+        kill_at: None,
+        memory: None,
+    };
+    if !config.pause {
+        if config.place == Place::Session && start::give_up_terminal(config) {
+            init.hand_off = bit(raw::SIGHUP) | bit(raw::SIGCONT);
+        }
+        let mut room = Room {
+            bytes: start.bytes,
+            words: start.words,
+        };
+        match start::start(config, &start.environment, mask, &mut room) {
+            Ok((pid, failure)) => {
+                init.pid = pid;
+                voice::tell(config, Event::Started, pid, 0);
+                if let Some(errno) = failure {
+                    voice::tell_failure(config, What::Exec, errno);
+                }
+            }
+            Err(errno) => {
+                voice::tell_failure(config, What::Start, errno);
+                return config.failures.other;
+            }
+        }
+    }
+    if config.lets_go {
+        // Old kernels lack it: then they stay open.
+        let _ = descriptor::close_range(3, u32::MAX);
+    }
+    if config.leaves_directory {
+        let _ = process::chdir(c"/");
+    }
+    if config.tells_memory {
+        init.memory = memory::look();
+    }
+    init.supervise()
+}
+
+fn prepare(config: &Config, is_first: bool) {
+    let death = i32::try_from(config.parent_death).ok();
+    if let Some(signal) = death.and_then(Signal::from_named_raw) {
+        let _ = process::set_parent_process_death_signal(Some(signal));
+    }
+    // pid 1 is the reaper of its namespace anyway.
+    if config.subreaper && !is_first {
+        let _ = process::set_child_subreaper(Some(process::getpid()));
+    }
+    if config.warns && !is_first && process::child_subreaper() == Ok(None) {
+        // The end is what tini's tests look for.
+        voice::note(
+            config,
+            packed!(
+                "warning: no pid 1 and no subreaper (-s, TINI_SUBREAPER): zombie reaping won't work"
+            ),
+            0,
+        );
+    }
+}
+
+const fn bit(signal: u32) -> u64 {
+    1_u64.wrapping_shl(signal)
+}
+
+/// What is known while it runs.
+struct Init<'c> {
+    config: &'c Config,
+    is_first: bool,
+    /// The program's; 0 in a pause.
+    pid: u32,
+    /// Its exit code, once it has ended.
+    code: Option<i32>,
+    /// The signals whose first one comes of giving the terminal up.
+    hand_off: u64,
+    /// Whether a stop signal was passed on, and no SIGCONT since.
+    stop_sent: bool,
+    /// When all that is left is killed, in nanoseconds of CLOCK_MONOTONIC.
+    kill_at: Option<u64>,
+    memory: Option<Memory>,
+}
+
+impl Init<'_> {
+    fn supervise(mut self) -> i32 {
+        loop {
+            let left = self.kill_at.map(|at| at.saturating_sub(time::monotonic()));
+            if left == Some(0) {
+                self.send(Whom::All, raw::SIGKILL);
+                self.kill_at = Some(time::monotonic().saturating_add(AGAIN));
+                continue;
+            }
+            match signal::wait(self.config.signals, left) {
+                None => {}
+                Some(raw::SIGCHLD) => {
+                    if let Some(code) = self.collect() {
+                        return code;
+                    }
+                }
+                Some(raw::SIGINT | raw::SIGTERM) if self.config.pause => return 0,
+                Some(_) if self.config.pause => {}
+                Some(number) => self.receive(number),
+            }
+        }
+    }
+
+    /// Collects all that has ended, as one SIGCHLD may stand for many; returns the
+    /// exit code when there is nothing left to do.
+    fn collect(&mut self) -> Option<i32> {
+        voice::tell(self.config, Event::Received, raw::SIGCHLD, 0);
+        let alone = loop {
+            match wait::changed(self.config.follows) {
+                Ok(Some((pid, Change::Ended(end)))) => self.ended(pid, end),
+                Ok(Some((pid, Change::Stopped(by)))) => self.stopped(pid, by),
+                Ok(None) => break false,
+                Err(errno) => break errno == Errno::CHILD,
+            }
+        };
+        let code = self.code?;
+        match self.config.last {
+            Last::Leave => return Some(code),
+            Last::Terminate => {
+                self.pass(raw::SIGTERM);
+                voice::tell(self.config, Event::Leaving, code.unsigned_abs(), 0);
+                return Some(code);
+            }
+            _ if alone => return Some(code),
+            Last::Stop(milliseconds) if self.kill_at.is_none() => {
+                let time = milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND);
+                self.kill_at = Some(time::monotonic().saturating_add(time));
+                self.send(Whom::All, raw::SIGTERM);
+                // Those that are stopped would not see it.
+                self.send(Whom::All, raw::SIGCONT);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn ended(&mut self, pid: u32, end: End) {
+        let is_program = pid == self.pid && self.code.is_none();
+        voice::tell_end(self.config, pid, end, is_program);
+        if !is_program {
+            if self.config.tells_reaped {
+                // The beginning is what tini's tests look for.
+                voice::note(
+                    self.config,
+                    packed!("Reaped zombie process with pid=0"),
+                    pid,
+                );
+            }
+            return;
+        }
+        let code = end.code();
+        let place = usize::try_from(code).ok();
+        let as_other = place.and_then(|code| self.config.codes.get(code));
+        self.code = Some(as_other.map_or(code, |code| i32::from(*code)));
+        if end == End::Killed(9) {
+            self.tell_memory();
+        }
+    }
+
+    /// Whether the program was killed for want of memory, in one line.
+    #[cold]
+    fn tell_memory(&self) {
+        let mut line = Line::new(2);
+        let name = self.config.program.get(0).unwrap_or_default();
+        line.text(self.config.name)
+            .text(": run ")
+            .quoted(name.to_bytes())
+            .text(": out of memory");
+        if memory::verdict(self.memory, &mut line) {
+            line.end();
+        }
+    }
+
+    /// The terminal has stopped the program: so that the shell gets its prompt,
+    /// this process stops, too. One that kill(1) has stopped is its caller's affair,
+    /// who will not know of us.
+    fn stopped(&mut self, pid: u32, by: u8) {
+        let by_terminal = STOPS.contains(&u32::from(by));
+        if pid == self.pid
+            && by_terminal
+            && (self.stop_sent || start::hand_terminal(Place::IfForeground, 0, 0))
+        {
+            suspend();
+        }
+    }
+
+    fn receive(&mut self, number: u32) {
+        voice::tell(self.config, Event::Received, number, 0);
+        if self.hand_off & bit(number) != 0 {
+            self.hand_off &= !bit(number);
+            voice::tell(self.config, Event::HandOff, number, 0);
+            return;
+        }
+        if self.config.follows {
+            match number {
+                raw::SIGCONT => self.resume(),
+                _ if STOPS.contains(&number) => self.stop_sent = true,
+                _ => {}
+            }
+        }
+        self.pass(number);
+        if self.config.suspends && STOPS.contains(&number) {
+            voice::tell(self.config, Event::Suspending, 0, 0);
+            suspend();
+        }
+    }
+
+    /// Passes a signal on, as the rules have it.
+    fn pass(&mut self, number: u32) {
+        let place = usize::try_from(number).ok();
+        let other = place.and_then(|place| self.config.passed_as.get(place));
+        let other = u32::from(other.copied().unwrap_or(0));
+        if other != number {
+            voice::tell(self.config, Event::Rewritten, number, other);
+        }
+        if other == 0 {
+            voice::tell(self.config, Event::Dropped, number, 0);
+            return;
+        }
+        // When the program has ended, all others are still waited for.
+        let whom = match (self.code, self.config.last) {
+            (Some(_), Last::Wait | Last::Stop(_)) => Whom::All,
+            _ => self.config.whom,
+        };
+        self.send(whom, other);
+        voice::tell(self.config, Event::Passed, other, 0);
+    }
+
+    /// The shell has given us the terminal again: the program had it, and all of
+    /// its group was stopped.
+    fn resume(&mut self) {
+        self.stop_sent = false;
+        let pid = i32::try_from(self.pid).unwrap_or(0);
+        start::hand_terminal(Place::IfForeground, start::group(), pid);
+        self.send(Whom::Group, raw::SIGCONT);
+    }
+
+    fn send(&self, whom: Whom, number: u32) {
+        let pid = i32::try_from(self.pid).unwrap_or(0);
+        // 0 and -1 are more than they seem.
+        if pid < 2 {
+            return;
+        }
+        match whom {
+            Whom::Child if self.code.is_none() => {
+                let _ = signal::send(pid, number);
+            }
+            Whom::All if self.is_first => {
+                let _ = signal::send(-1, number);
+            }
+            Whom::All if below::send(number) => {}
+            Whom::Child => {}
+            Whom::Group | Whom::All => {
+                let _ = signal::send(-pid, number);
+            }
+        }
+    }
+}
+
+/// Stops this process until SIGCONT; pid 1 can't be stopped from inside.
+fn suspend() {
+    let _ = process::kill_process(process::getpid(), Signal::STOP);
+}
