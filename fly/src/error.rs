@@ -506,8 +506,8 @@ fn nth_line(text: Packed, number: u8) -> Packed {
 
 /// What the kernel's answer means, in the words of strerror(3).
 #[must_use]
-pub fn words(errno: Errno) -> Packed {
-    describe(Cause::from(errno).0)
+pub fn words(errno: u32) -> Packed {
+    describe(u16::try_from(errno).unwrap_or(0))
 }
 
 /// What an error number means, in the words of strerror(3); empty for one that

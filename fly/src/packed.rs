@@ -41,15 +41,18 @@ impl Packed {
     }
 }
 
-/// No deeper than there are pairs, since each is made of earlier ones.
 fn add(bytes: &[u8], line: &mut Line) {
     for byte in bytes {
-        match PAIRS.get(usize::from(byte.wrapping_sub(FIRST))) {
-            Some(pair) if *byte >= FIRST => add(pair, line),
-            _ => {
-                line.byte(*byte);
-            }
-        }
+        add_byte(*byte, line);
+    }
+}
+
+/// Adds what one byte of a packed text stands for: no deeper than there are
+/// pairs, since each is made of earlier ones.
+pub fn add_byte(byte: u8, line: &mut Line) {
+    match PAIRS.get(usize::from(byte.wrapping_sub(FIRST))) {
+        Some(pair) if byte >= FIRST => add(pair, line),
+        _ => line.byte(byte),
     }
 }
 
@@ -145,6 +148,15 @@ mod tests {
         let mut all = crate::error::texts_unpacked().into_bytes();
         for help in ["src/bin/fly.help", "../stage0/src/help.txt"] {
             all.extend(fs::read(folder.join(help)).expect("a help text"));
+        }
+        let mut texts: Vec<_> = fs::read_dir(folder.join("../stage1-init/src/container"))
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_none_or(|kind| kind != "rs"))
+            .collect();
+        texts.sort();
+        for text in texts {
+            all.extend(fs::read(text).expect("a text"));
         }
         all
     }

@@ -1,11 +1,7 @@
 //! What an init does, whatever it is called: all four programs and our own
 //! options come down to this.
 
-use fly::{
-    packed::Packed,
-    sys::{entry::Strings, signal::Set},
-    text::Line,
-};
+use fly::sys::{entry::Strings, signal::Set};
 use linux_raw_sys::general as raw;
 
 /// Who gets the signals that come.
@@ -56,6 +52,17 @@ pub struct Failures {
     pub other: i32,
 }
 
+impl Failures {
+    /// The same for all.
+    pub fn all(code: i32) -> Self {
+        Self {
+            missing: code,
+            refused: code,
+            other: code,
+        }
+    }
+}
+
 /// All of it.
 #[derive(Debug)]
 pub struct Config {
@@ -72,16 +79,17 @@ pub struct Config {
     pub pause: bool,
     /// The signals that are blocked, and waited for.
     pub signals: Set,
-    /// As what each signal is passed on, by number; 0: it is not.
-    pub passed_as: [u8; 65],
+    /// As what each signal is passed on, by number: the difference, so that nothing
+    /// needs to be written where there is none.
+    passed_as: [u8; 65],
     pub whom: Whom,
     pub place: Place,
     /// Whether a stop signal of the terminal stops this process too.
     pub suspends: bool,
     /// Whether this process stops when the terminal stops the program.
     pub follows: bool,
-    /// As what each exit code of the program leaves.
-    pub codes: [u8; 256],
+    /// As what each exit code of the program leaves: the difference.
+    codes: [u8; 256],
     pub failures: Failures,
     pub last: Last,
     pub subreaper: bool,
@@ -105,6 +113,7 @@ pub struct Config {
 
 impl Config {
     /// What all have in common: every signal goes to the program as it came.
+    #[inline(never)]
     pub fn new(name: &'static str, program: Strings) -> Self {
         Self {
             name,
@@ -114,17 +123,13 @@ impl Config {
             program,
             pause: false,
             signals: Set::ALL,
-            passed_as: identity(),
+            passed_as: [0; 65],
             whom: Whom::Child,
             place: Place::Ours,
             suspends: false,
             follows: false,
-            codes: identity(),
-            failures: Failures {
-                missing: 1,
-                refused: 1,
-                other: 1,
-            },
+            codes: [0; 256],
+            failures: Failures::all(1),
             last: Last::Leave,
             subreaper: false,
             warns: false,
@@ -139,19 +144,22 @@ impl Config {
 
     /// `signal` is passed on as `other`; 0: not at all.
     pub fn rewrite(&mut self, signal: u32, other: u8) {
-        if let Some(place) = place(&mut self.passed_as, signal) {
-            *place = other;
-        }
+        map(&mut self.passed_as, signal, other);
+    }
+
+    /// As what `signal` is passed on; 0: not at all.
+    pub fn passed_as(&self, signal: u32) -> u32 {
+        mapped(&self.passed_as, signal)
     }
 
     /// The program's `code` leaves as `other`; false if there is no such code.
     pub fn remap(&mut self, code: u32, other: u8) -> bool {
-        let place = place(&mut self.codes, code);
-        let is_code = place.is_some();
-        if let Some(place) = place {
-            *place = other;
-        }
-        is_code
+        map(&mut self.codes, code, other)
+    }
+
+    /// As what the program's `code` leaves.
+    pub fn leaves_as(&self, code: u32) -> u32 {
+        mapped(&self.codes, code)
     }
 
     /// Signals that the processor raises for the program's own fault stay as they
@@ -172,8 +180,7 @@ impl Config {
     /// terminal's stop signals have no effect (setpgid(2)), but SIGSTOP has.
     pub fn stop_for_good(&mut self) {
         for signal in STOPS {
-            let as_it_came = self.passed_as.get(signal as usize).copied();
-            if as_it_came.map(u32::from) == Some(signal) {
+            if self.passed_as(signal) == signal {
                 self.rewrite(signal, raw::SIGSTOP.to_le_bytes()[0]);
             }
         }
@@ -183,22 +190,21 @@ impl Config {
 /// The stop signals of a terminal.
 pub const STOPS: [u32; 3] = [raw::SIGTSTP, raw::SIGTTIN, raw::SIGTTOU];
 
-fn identity<const N: usize>() -> [u8; N] {
-    let mut table = [0; N];
-    let mut next = 0_u8;
-    for place in &mut table {
-        *place = next;
-        next = next.wrapping_add(1);
+#[inline(never)]
+fn map(table: &mut [u8], from: u32, to: u8) -> bool {
+    let place = usize::try_from(from)
+        .ok()
+        .and_then(|from| table.get_mut(from));
+    let is_there = place.is_some();
+    if let Some(place) = place {
+        *place = to.wrapping_sub(from.to_le_bytes()[0]);
     }
-    table
+    is_there
 }
 
-fn place(table: &mut [u8], index: u32) -> Option<&mut u8> {
-    table.get_mut(usize::try_from(index).ok()?)
-}
-
-/// Prints `text` to descriptor `to`.
-#[cold]
-pub fn print(to: i32, text: Packed) {
-    Line::new(to).packed(text).flush();
+#[inline(never)]
+fn mapped(table: &[u8], from: u32) -> u32 {
+    let place = usize::try_from(from).ok().and_then(|from| table.get(from));
+    let low = from.to_le_bytes()[0];
+    place.map_or(from, |difference| low.wrapping_add(*difference).into())
 }

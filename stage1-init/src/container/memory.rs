@@ -3,9 +3,12 @@
 use core::ffi::CStr;
 
 use fly::{
+    packed,
     sys::descriptor,
-    text::{Digits, Line, decimal, split},
+    text::{Digits, decimal, split},
 };
+
+use super::{config::Config, voice::note};
 
 /// A text that is put together, cut at its end.
 pub struct Text<const N: usize> {
@@ -64,19 +67,13 @@ pub fn look() -> Option<Memory> {
         // HIERARCHY:CONTROLLERS:PATH; version 2 has no controllers here.
         let mut fields = split(line, b':');
         let _ = fields.next();
-        let controllers = fields.next();
-        let path = fields.rest();
-        let files: [&[u8]; 3] = match controllers {
-            Some(b"") => [b"/sys/fs/cgroup", b"/memory.events", b"/memory.max"],
-            Some(b"memory") => [
-                b"/sys/fs/cgroup/memory",
-                b"/memory.oom_control",
-                b"/memory.limit_in_bytes",
-            ],
+        let is_version_2 = match fields.next() {
+            Some(b"") => true,
+            Some(b"memory") => false,
             _ => continue,
         };
-        for path in [path, b""] {
-            if let found @ Some(_) = look_at(files, path) {
+        for path in [fields.rest(), b""] {
+            if let found @ Some(_) = look_at(is_version_2, path) {
                 return found;
             }
         }
@@ -84,31 +81,47 @@ pub fn look() -> Option<Memory> {
     None
 }
 
-fn look_at([root, events, limit]: [&[u8]; 3], path: &[u8]) -> Option<Memory> {
-    let mut buffer = [0; 512];
-    let mut read = |file: &[u8], key: &[u8]| {
-        let mut name = Text::<512>::new();
-        name.add(root).add(path).add(file);
-        let text = descriptor::read_file(name.as_c_str(), &mut buffer);
-        split(text, b'\n').find_map(|line| decimal(line.strip_prefix(key)?))
+#[inline(never)]
+fn look_at(is_version_2: bool, path: &[u8]) -> Option<Memory> {
+    let (root, events, limit): (&[u8], &[u8], &[u8]) = if is_version_2 {
+        (b"", b"/memory.events", b"/memory.max")
+    } else {
+        (
+            b"/memory",
+            b"/memory.oom_control",
+            b"/memory.limit_in_bytes",
+        )
     };
     Some(Memory {
-        kills: read(events, b"oom_kill ")?,
-        limit: read(limit, b""),
+        kills: read(&[root, path, events], b"oom_kill ")?,
+        limit: read(&[root, path, limit], b""),
     })
 }
 
-/// Adds what is known of a death by SIGKILL to `line`; false if memory was not
-/// its reason.
-#[cold]
-pub fn verdict(before: Option<Memory>, line: &mut Line) -> bool {
-    let (Some(before), Some(now)) = (before, look()) else {
-        return false;
-    };
-    if let Some(limit) = now.limit {
-        line.text(" (raise the limit of its cgroup, ")
-            .number(limit)
-            .text(" bytes)");
+/// The number behind `key` in a file below /sys/fs/cgroup.
+#[inline(never)]
+fn read(name: &[&[u8]], key: &[u8]) -> Option<u64> {
+    let mut path = Text::<512>::new();
+    path.add(b"/sys/fs/cgroup");
+    for part in name {
+        path.add(part);
     }
-    now.kills > before.kills
+    let mut buffer = [0; 512];
+    let text = descriptor::read_file(path.as_c_str(), &mut buffer);
+    split(text, b'\n').find_map(|line| decimal(line.strip_prefix(key)?))
+}
+
+/// Says it, in one line, if the program was killed for want of memory.
+#[cold]
+pub fn tell(config: &Config, before: Option<Memory>) {
+    if let (Some(before), Some(now)) = (before, look())
+        && now.kills > before.kills
+    {
+        let text = match now.limit {
+            Some(_) => packed!("run ^: out of memory (raise the limit of its cgroup, { MiB)"),
+            None => packed!("run ^: out of memory"),
+        };
+        let limit = now.limit.unwrap_or(0) >> 20;
+        note(config, text, u32::try_from(limit).unwrap_or(0), 0);
+    }
 }

@@ -6,27 +6,22 @@
 //! and all run by the same loop.
 
 mod below;
-mod catatonit;
 mod config;
-mod dumb_init;
 mod memory;
+mod modes;
 mod options;
-mod own;
 mod run;
 mod start;
-mod tini;
+mod text;
 mod voice;
 
 use core::ffi::CStr;
 
-use fly::{
-    error::{Error, INIT_TEXTS, What, Why},
-    sys::entry::Start,
-    text::decimal,
-};
+use fly::sys::entry::Start;
 
 use crate::NAME;
 use config::Config;
+use modes::Reader;
 
 /// Whose place it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +34,8 @@ pub enum Role {
     Catatonit,
     /// Kubernetes' pause.
     Pause,
+    /// Nobody's: all that they do, and more.
+    Own,
 }
 
 const NAMES: [(&str, Role); 6] = [
@@ -54,6 +51,7 @@ const NAMES: [(&str, Role); 6] = [
 /// files have more behind it: `tini-static`, `dumb-init_1.2.5_x86_64`,
 /// `catatonit.x86_64`.
 #[must_use]
+#[inline(never)]
 pub fn role(called: &CStr) -> Option<(&'static str, Role)> {
     let base = base(called);
     NAMES
@@ -76,40 +74,21 @@ fn base(path: &CStr) -> &[u8] {
 }
 
 /// Runs the program that the arguments name; returns the exit code.
+#[inline(never)]
 pub fn run(role: Option<(&'static str, Role)>, start: Start) -> i32 {
     let mut arguments = start.arguments.iter();
     let called = arguments.next().unwrap_or_default();
-    let environment = &start.environment;
-    let name = role.map_or(NAME, |(name, _)| name);
+    let (name, role) = role.unwrap_or((NAME, Role::Own));
     let mut config = Config::new(name, arguments.rest());
-    let done = match role.map(|(_, role)| role) {
-        None => own::configure(arguments, &mut config),
-        Some(Role::Tini) => tini::configure(name, called, arguments, environment, &mut config),
-        Some(Role::DumbInit) => dumb_init::configure(called, arguments, environment, &mut config),
-        Some(Role::Catatonit) => catatonit::configure(name, called, arguments, &mut config),
-        Some(Role::Pause) => {
-            catatonit::pause(&mut config);
-            Ok(())
-        }
+    let mut reader = Reader {
+        name,
+        role,
+        called,
+        config: &mut config,
+        session: role == Role::DumbInit,
     };
-    match done {
+    match reader.read(arguments, &start.environment) {
         Ok(()) => run::run(&config, start),
         Err(code) => code,
     }
-}
-
-/// A signal by number, or by name with or without SIG.
-fn signal(text: &[u8]) -> Option<u32> {
-    if let Some(number) = decimal(text) {
-        return u32::try_from(number)
-            .ok()
-            .filter(|number| (1..=64).contains(number));
-    }
-    fly::signal::number(text.strip_prefix(b"SIG").unwrap_or(text))
-}
-
-#[cold]
-fn bad_value(name: &'static str, value: &'static CStr, why: Why) -> i32 {
-    Error::new(What::ReadValue, value, why).print(name, INIT_TEXTS);
-    1
 }

@@ -4,9 +4,8 @@
 use core::ffi::CStr;
 
 use fly::{
-    packed,
     sys::entry::{Strings, StringsIter},
-    text::{Line, split},
+    text::split,
 };
 
 /// What is wrong with an option.
@@ -29,11 +28,9 @@ pub struct Problem {
     /// The argument that it is in.
     pub argument: &'static CStr,
     /// Its letter; 0 for one that was called by its name.
-    letter: u8,
+    pub letter: u8,
     /// As much of its name as was given; all of it, where it is known.
-    name: &'static [u8],
-    /// The options that there are.
-    table: &'static str,
+    pub name: &'static [u8],
 }
 
 /// Walks the arguments.
@@ -119,7 +116,6 @@ impl Parser {
             argument: self.argument,
             letter,
             name,
-            table: self.table,
         }))
     }
 
@@ -160,54 +156,6 @@ impl Parser {
 fn without(text: &'static CStr, count: usize) -> &'static CStr {
     let bytes = text.to_bytes_with_nul().get(count..).unwrap_or_default();
     CStr::from_bytes_until_nul(bytes).unwrap_or_default()
-}
-
-impl Problem {
-    /// Says it in the words of getopt(3), which programs that call the originals
-    /// compare.
-    #[cold]
-    #[inline(never)]
-    pub fn print(&self, called: &CStr) {
-        let letter = [self.letter];
-        let (before, object, after): (_, &[u8], _) = match (self.wrong, self.letter) {
-            (Wrong::Unknown, 0) => (
-                packed!("unrecognized option '"),
-                self.argument.to_bytes(),
-                packed!("'"),
-            ),
-            (Wrong::NoValue, 1..) => (
-                packed!("option requires an argument -- '"),
-                &letter,
-                packed!("'"),
-            ),
-            (_, 1..) => (packed!("invalid option -- '"), &letter, packed!("'")),
-            (wrong, 0) => (
-                packed!("option '--"),
-                self.name,
-                match wrong {
-                    Wrong::Ambiguous => packed!("' is ambiguous; possibilities:"),
-                    Wrong::Value => packed!("' doesn't allow an argument"),
-                    _ => packed!("' requires an argument"),
-                },
-            ),
-        };
-        let mut line = Line::new(2);
-        line.bytes(called.to_bytes())
-            .text(": ")
-            .packed(before)
-            .bytes(object)
-            .packed(after);
-        if self.wrong == Wrong::Ambiguous {
-            for row in split(self.table.as_bytes(), b'\n') {
-                if let [_, _, whole @ ..] = row
-                    && whole.starts_with(self.name)
-                {
-                    line.text(" '--").bytes(whole).text("'");
-                }
-            }
-        }
-        line.end();
-    }
 }
 
 /// The number that `text` begins with, as strtol(3) finds it, and what follows;

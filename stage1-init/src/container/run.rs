@@ -10,7 +10,6 @@ use fly::{
         signal, time,
         wait::{self, Change, End},
     },
-    text::Line,
 };
 use linux_raw_sys::general as raw;
 use rustix::{
@@ -22,7 +21,7 @@ use super::{
     below,
     config::{Config, Last, Place, STOPS, Whom},
     memory::{self, Memory},
-    start::{self, Room},
+    start,
     voice::{self, Event},
 };
 
@@ -32,6 +31,7 @@ const AGAIN: u64 = 20 * NANOSECONDS_PER_MILLISECOND;
 
 /// Runs the program; returns the exit code.
 #[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
+#[inline(never)]
 pub fn run(config: &Config, start: Start) -> i32 {
     let mask = signal::replace_mask(config.signals);
     // A caller may have left it ignored, and then there is nothing to collect.
@@ -52,11 +52,7 @@ pub fn run(config: &Config, start: Start) -> i32 {
         if config.place == Place::Session && start::give_up_terminal(config) {
             init.hand_off = bit(raw::SIGHUP) | bit(raw::SIGCONT);
         }
-        let mut room = Room {
-            bytes: start.bytes,
-            words: start.words,
-        };
-        match start::start(config, &start.environment, mask, &mut room) {
+        match start::start(config, &start.environment, mask, start.words) {
             Ok((pid, failure)) => {
                 init.pid = pid;
                 voice::tell(config, Event::Started, pid, 0);
@@ -83,6 +79,7 @@ pub fn run(config: &Config, start: Start) -> i32 {
     init.supervise()
 }
 
+#[inline(never)]
 fn prepare(config: &Config, is_first: bool) {
     let death = i32::try_from(config.parent_death).ok();
     if let Some(signal) = death.and_then(Signal::from_named_raw) {
@@ -92,13 +89,12 @@ fn prepare(config: &Config, is_first: bool) {
     if config.subreaper && !is_first {
         let _ = process::set_child_subreaper(Some(process::getpid()));
     }
-    if config.warns && !is_first && process::child_subreaper() == Ok(None) {
+    if config.warns && config.verbosity > 0 && !is_first && process::child_subreaper() == Ok(None) {
         // The end is what tini's tests look for.
         voice::note(
             config,
-            packed!(
-                "warning: no pid 1 and no subreaper (-s, TINI_SUBREAPER): zombie reaping won't work"
-            ),
+            packed!("warning: no subreaper (-s makes it one): zombie reaping won't work"),
+            0,
             0,
         );
     }
@@ -115,7 +111,7 @@ struct Init<'c> {
     /// The program's; 0 in a pause.
     pid: u32,
     /// Its exit code, once it has ended.
-    code: Option<i32>,
+    code: Option<u32>,
     /// The signals whose first one comes of giving the terminal up.
     hand_off: u64,
     /// Whether a stop signal was passed on, and no SIGCONT since.
@@ -126,6 +122,7 @@ struct Init<'c> {
 }
 
 impl Init<'_> {
+    #[inline(never)]
     fn supervise(mut self) -> i32 {
         loop {
             let left = self.kill_at.map(|at| at.saturating_sub(time::monotonic()));
@@ -138,7 +135,7 @@ impl Init<'_> {
                 None => {}
                 Some(raw::SIGCHLD) => {
                     if let Some(code) = self.collect() {
-                        return code;
+                        return code.cast_signed();
                     }
                 }
                 Some(raw::SIGINT | raw::SIGTERM) if self.config.pause => return 0,
@@ -150,7 +147,8 @@ impl Init<'_> {
 
     /// Collects all that has ended, as one SIGCHLD may stand for many; returns the
     /// exit code when there is nothing left to do.
-    fn collect(&mut self) -> Option<i32> {
+    #[inline(never)]
+    fn collect(&mut self) -> Option<u32> {
         voice::tell(self.config, Event::Received, raw::SIGCHLD, 0);
         let alone = loop {
             match wait::changed(self.config.follows) {
@@ -165,7 +163,7 @@ impl Init<'_> {
             Last::Leave => return Some(code),
             Last::Terminate => {
                 self.pass(raw::SIGTERM);
-                voice::tell(self.config, Event::Leaving, code.unsigned_abs(), 0);
+                voice::tell(self.config, Event::Leaving, code, 0);
                 return Some(code);
             }
             _ if alone => return Some(code),
@@ -181,46 +179,32 @@ impl Init<'_> {
         None
     }
 
+    #[inline(never)]
     fn ended(&mut self, pid: u32, end: End) {
         let is_program = pid == self.pid && self.code.is_none();
         voice::tell_end(self.config, pid, end, is_program);
         if !is_program {
-            if self.config.tells_reaped {
+            if self.config.tells_reaped && self.config.verbosity > 0 {
                 // The beginning is what tini's tests look for.
                 voice::note(
                     self.config,
-                    packed!("Reaped zombie process with pid=0"),
+                    packed!("Reaped zombie process with pid={"),
                     pid,
+                    0,
                 );
             }
             return;
         }
-        let code = end.code();
-        let place = usize::try_from(code).ok();
-        let as_other = place.and_then(|code| self.config.codes.get(code));
-        self.code = Some(as_other.map_or(code, |code| i32::from(*code)));
+        self.code = Some(self.config.leaves_as(end.code().unsigned_abs()));
         if end == End::Killed(9) {
-            self.tell_memory();
-        }
-    }
-
-    /// Whether the program was killed for want of memory, in one line.
-    #[cold]
-    fn tell_memory(&self) {
-        let mut line = Line::new(2);
-        let name = self.config.program.get(0).unwrap_or_default();
-        line.text(self.config.name)
-            .text(": run ")
-            .quoted(name.to_bytes())
-            .text(": out of memory");
-        if memory::verdict(self.memory, &mut line) {
-            line.end();
+            memory::tell(self.config, self.memory);
         }
     }
 
     /// The terminal has stopped the program: so that the shell gets its prompt,
     /// this process stops, too. One that kill(1) has stopped is its caller's affair,
     /// who will not know of us.
+    #[inline(never)]
     fn stopped(&mut self, pid: u32, by: u8) {
         let by_terminal = STOPS.contains(&u32::from(by));
         if pid == self.pid
@@ -231,6 +215,7 @@ impl Init<'_> {
         }
     }
 
+    #[inline(never)]
     fn receive(&mut self, number: u32) {
         voice::tell(self.config, Event::Received, number, 0);
         if self.hand_off & bit(number) != 0 {
@@ -254,9 +239,7 @@ impl Init<'_> {
 
     /// Passes a signal on, as the rules have it.
     fn pass(&mut self, number: u32) {
-        let place = usize::try_from(number).ok();
-        let other = place.and_then(|place| self.config.passed_as.get(place));
-        let other = u32::from(other.copied().unwrap_or(0));
+        let other = self.config.passed_as(number);
         if other != number {
             voice::tell(self.config, Event::Rewritten, number, other);
         }
@@ -282,6 +265,7 @@ impl Init<'_> {
         self.send(Whom::Group, raw::SIGCONT);
     }
 
+    #[inline(never)]
     fn send(&self, whom: Whom, number: u32) {
         let pid = i32::try_from(self.pid).unwrap_or(0);
         // 0 and -1 are more than they seem.

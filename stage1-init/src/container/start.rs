@@ -22,21 +22,19 @@ use super::{
     voice::{self, Event},
 };
 
-/// Scratch memory, which costs nothing until it is touched.
-pub struct Room<'r> {
-    pub bytes: &'r mut [u8],
-    pub words: &'r mut [usize],
-}
+/// The longest path that a program is found by in PATH, and a zero.
+const LONGEST: usize = 1024;
 
 /// Starts the program; returns its pid, and the kernel's answer if exec has
 /// failed: then the process has ended with the exit code for that.
 ///
 /// `mask` is the mask of signals that we were called with.
+#[inline(never)]
 pub fn start(
     config: &Config,
     environment: &Strings,
     mask: Set,
-    room: &mut Room<'_>,
+    words: &mut [usize],
 ) -> Result<(u32, Option<Errno>), Errno> {
     let own = process::getpid();
     let mut failure = None;
@@ -48,7 +46,7 @@ pub fn start(
             }
         }
         signal::set_mask(mask);
-        let errno = become_program(config, environment, own, room);
+        let errno = become_program(config, environment, own, words);
         failure = Some(errno);
         match errno {
             Errno::NOENT => config.failures.missing,
@@ -61,6 +59,7 @@ pub fn start(
 
 /// Gives the terminal up, so that the program's session can have it; tells
 /// whether that sends SIGHUP and SIGCONT here.
+#[inline(never)]
 pub fn give_up_terminal(config: &Config) -> bool {
     let leads = process::getsid(None) == Ok(process::getpid());
     let event = match terminal::give_up(0) {
@@ -81,6 +80,7 @@ fn code(errno: Errno) -> u32 {
 
 /// In the child: its session or group, and the terminal. What fails is no reason
 /// not to run the program.
+#[inline(never)]
 fn take_place(config: &Config) {
     match config.place {
         Place::Ours => {}
@@ -133,7 +133,8 @@ fn listens(config: &Config, environment: &Strings, own: Pid) -> bool {
 }
 
 /// Replaces the child; returns why it could not.
-fn become_program(config: &Config, environment: &Strings, own: Pid, room: &mut Room<'_>) -> Errno {
+#[inline(never)]
+fn become_program(config: &Config, environment: &Strings, own: Pid, words: &mut [usize]) -> Errno {
     let mut listen = Text::<32>::new();
     let listens = listens(config, environment, own);
     if listens {
@@ -141,7 +142,7 @@ fn become_program(config: &Config, environment: &Strings, own: Pid, room: &mut R
         listen.add(b"LISTEN_PID=").number(pid.into());
     }
     let listen = listen.as_c_str();
-    let mut words = &mut *room.words;
+    let mut words = words;
     let mut variables = environment.pointers();
     if listens {
         let mut list = environment.iter().map(|variable| {
@@ -160,7 +161,7 @@ fn become_program(config: &Config, environment: &Strings, own: Pid, room: &mut R
         program: config.program,
         variables,
     };
-    call.search(environment, room.bytes, words)
+    call.search(environment, words)
 }
 
 /// The same, for an array that lives shorter.
@@ -177,7 +178,8 @@ struct Call<'a> {
 impl Call<'_> {
     /// As execvp(3): a program that may not be executed is remembered, the search
     /// goes on.
-    fn search(&self, environment: &Strings, bytes: &mut [u8], words: &mut [usize]) -> Errno {
+    #[inline(never)]
+    fn search(&self, environment: &Strings, words: &mut [usize]) -> Errno {
         let name = self.program.get(0).unwrap_or_default();
         if name.is_empty() {
             return Errno::NOENT;
@@ -186,22 +188,16 @@ impl Call<'_> {
             return self.execute(name, words);
         }
         let path = environment.value("PATH").unwrap_or(b"/bin:/usr/bin");
-        let mut few = [0; 256];
         let mut answer = Errno::NOENT;
         for folder in split(path, b':') {
             // An empty folder is the working directory.
             let folder = if folder.is_empty() { b"." } else { folder };
-            // Most are short: they are on the stack, which is there already, and
-            // cost no page fault.
-            let length = folder.len() + name.count_bytes() + 2;
-            let place = if length <= few.len() {
-                &mut few[..]
-            } else {
-                &mut *bytes
-            };
-            let Some(candidate) = join(place, folder, name) else {
+            let mut candidate = Text::<LONGEST>::new();
+            candidate.add(folder).add(b"/").add(name.to_bytes());
+            let candidate = candidate.as_c_str();
+            if candidate.count_bytes() == LONGEST - 1 {
                 continue;
-            };
+            }
             match self.execute(candidate, words) {
                 Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {}
                 Errno::ACCESS => answer = Errno::ACCESS,
@@ -224,15 +220,4 @@ impl Call<'_> {
             None => Errno::TOOBIG,
         }
     }
-}
-
-/// `folder/name`, if there is room for it.
-fn join<'p>(place: &'p mut [u8], folder: &[u8], name: &CStr) -> Option<&'p CStr> {
-    let bytes = folder.iter().chain(b"/").chain(name.to_bytes_with_nul());
-    let mut used = 0;
-    for byte in bytes {
-        *place.get_mut(used)? = *byte;
-        used += 1;
-    }
-    CStr::from_bytes_until_nul(place.get(..used)?).ok()
 }
