@@ -34,6 +34,10 @@ mod fly_status;
 mod fly_volumes;
 mod guest;
 mod hostile_images;
+mod init_catatonit;
+mod init_dumb_init;
+mod init_own;
+mod init_tini;
 mod kills;
 mod leaks;
 mod mount_links;
@@ -121,6 +125,10 @@ const SUITE: runner::Suite = runner::Suite {
         start("fly_sources", fly_sources::TESTS),
         start("mount_links", mount_links::TESTS),
         start("fly_volumes", fly_volumes::TESTS),
+        host("init_tini", 60, &[], init_tini::TESTS),
+        host("init_dumb_init", 60, &[], init_dumb_init::TESTS),
+        host("init_catatonit", 60, &[], init_catatonit::TESTS),
+        host("init_own", 120, &[], init_own::TESTS),
         start("command_line", command_line::TESTS),
         start("security", security::TESTS),
         start("hostile_images", hostile_images::TESTS),
@@ -151,6 +159,10 @@ const SUITE: runner::Suite = runner::Suite {
         ("fly_namespaces::init_and_signals", Requirement::Tini),
         ("fly_namespaces::cve_2019_5736_init", Requirement::Tini),
         ("fly_namespaces::bad_inits", Requirement::Tini),
+        ("init_tini::as_the_real_one", Requirement::Tini),
+        ("init_dumb_init::as_the_real_one", Requirement::DumbInit),
+        ("init_catatonit::as_the_real_one", Requirement::Catatonit),
+        ("init_own::out_of_memory", Requirement::CgroupV1),
         ("fly_status::cgroup_version_1", Requirement::CgroupV1),
         ("fly_status::cgroup_version_2", Requirement::CgroupV2),
     ],

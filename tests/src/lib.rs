@@ -9,6 +9,7 @@ pub mod command;
 pub mod compare;
 pub mod fault;
 pub mod guest;
+pub mod init;
 pub mod isolate;
 pub mod pod;
 pub mod report;

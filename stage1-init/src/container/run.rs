@@ -223,13 +223,11 @@ impl Init<'_> {
             voice::tell(self.config, Event::HandOff, number, 0);
             return;
         }
-        if self.config.follows {
-            match number {
-                raw::SIGCONT => self.resume(),
-                _ if STOPS.contains(&number) => self.stop_sent = true,
-                _ => {}
-            }
+        if self.config.follows && number == raw::SIGCONT {
+            self.resume();
+            return;
         }
+        self.stop_sent |= STOPS.contains(&number);
         self.pass(number);
         if self.config.suspends && STOPS.contains(&number) {
             voice::tell(self.config, Event::Suspending, 0, 0);

@@ -1,0 +1,3 @@
+//! x
+use kickstage_tests::tests;
+tests![];
