@@ -29,7 +29,7 @@ fn table(role: Role) -> &'static str {
         Role::Own => {
             "c single-child\ne:remap\nf:forward\ng \nh help\nl license\nL \np:parent-death\n\
              P pause\nr:rewrite\ns subreaper\nv verbose\nV version\nw warn-reaped\n\
-             !wait-all\n%:deadline\n&session"
+             ! wait-all\n%:deadline\n& session"
         }
     }
 }

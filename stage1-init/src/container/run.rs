@@ -231,7 +231,11 @@ impl Init<'_> {
         self.pass(number);
         if self.config.suspends && STOPS.contains(&number) {
             voice::tell(self.config, Event::Suspending, 0, 0);
-            suspend();
+            // pid 1 can't be stopped from inside, but a SIGCONT that has already
+            // come would be lost (SIGSTOP takes it back).
+            if !self.is_first {
+                suspend();
+            }
         }
     }
 
@@ -286,7 +290,7 @@ impl Init<'_> {
     }
 }
 
-/// Stops this process until SIGCONT; pid 1 can't be stopped from inside.
+/// Stops this process until SIGCONT.
 fn suspend() {
     let _ = process::kill_process(process::getpid(), Signal::STOP);
 }

@@ -45,7 +45,8 @@ pub fn start(
                 signal::set_default(number);
             }
         }
-        signal::set_mask(mask);
+        // And none stays blocked that its caller had blocked.
+        signal::set_mask(if config.resets { Set::EMPTY } else { mask });
         let errno = become_program(config, environment, own, words);
         failure = Some(errno);
         match errno {
