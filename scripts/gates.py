@@ -332,8 +332,7 @@ def gates(root, binaries, man):
     yield "links", lambda: links(files)
     step = text_of(files["fly/src/plan/step.rs"])
     yield "plan", lambda: plan_documented(step, text_of(files["docs/plan.md"]))
-    # stage1-init takes no options: what it does is in its plan.
-    for name in ("fly", "stage0"):
+    for name in PRODUCTS:
         page = text_of(files[f"docs/{name}.md"])
         yield f"options of {name}", lambda name=name, page=page: options_documented(name, help_of(binaries, name), page)
     for path in sorted(pathlib.Path(man).glob("*.[1-8]")):

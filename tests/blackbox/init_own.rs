@@ -397,8 +397,11 @@ fn stops_the_rest() -> TestResult {
             let output = leaving(process, options, "catch TERM , echo done").output();
             output.code(5);
             assert_eq!(
-                output.stdout.matches("SIGTERM\ndone").count(),
-                2,
+                (
+                    output.stdout.matches("SIGTERM").count(),
+                    output.stdout.matches("done").count()
+                ),
+                (2, 2),
                 "{}",
                 output.everything()
             );
