@@ -201,75 +201,50 @@ impl Reader<'_> {
 
     fn option(&mut self, letter: u8, value: &'static CStr) -> Result<(), i32> {
         let config = &mut *self.config;
-        let text = value.to_bytes();
-        let done = match letter {
+        match letter {
             b'c' => {
                 config.whom = Whom::Child;
                 self.session = false;
-                return Ok(());
             }
-            b'g' => {
-                config.whom = Whom::Group;
-                return Ok(());
-            }
-            b's' => {
-                config.subreaper = true;
-                return Ok(());
-            }
-            b'v' => {
-                config.verbosity = config.verbosity.saturating_add(1);
-                return Ok(());
-            }
-            b'w' => {
-                config.tells_reaped = true;
-                return Ok(());
-            }
-            b'P' => {
-                config.pause = true;
-                return Ok(());
-            }
-            b'&' => {
-                self.session = true;
-                return Ok(());
-            }
+            b'g' => config.whom = Whom::Group,
+            b's' => config.subreaper = true,
+            b'v' => config.verbosity = config.verbosity.saturating_add(1),
+            b'w' => config.tells_reaped = true,
+            b'P' => config.pause = true,
+            b'&' => self.session = true,
             b'!' => {
                 if config.last == Last::Leave {
                     config.last = Last::Wait;
                 }
-                return Ok(());
             }
-            b'f' => {
-                config.whom = match text {
-                    b"child" => Whom::Child,
-                    b"group" => Whom::Group,
-                    b"all" => Whom::All,
-                    _ => return Err(self.refuse(What::ReadValue, value, Why::NotWhom)),
-                };
-                return Ok(());
-            }
-            b'%' => {
-                let Some(time) = decimal(text) else {
-                    return Err(self.refuse(What::ReadValue, value, Why::NotMilliseconds));
-                };
-                config.last = Last::Stop(time);
-                return Ok(());
-            }
-            b'e' => remap(text, self.role, config).ok_or(Why::NoExitCode),
-            b'r' => rewrite(text, self.role, config).ok_or(Why::NoSignal),
-            b'p' => death(text, self.role, config).ok_or(Why::NoSignal),
+            b'f' | b'%' | b'e' | b'r' | b'p' => return self.value(letter, value),
             letter => {
                 self.tell(letter);
                 return Err(0);
             }
-        };
-        match done {
-            Ok(()) => Ok(()),
-            Err(_) if self.role == Role::DumbInit => {
-                self.write(2, packed!(include_str!("dumb-init.rewrite")), b"");
-                Err(1)
-            }
-            Err(why) => Err(self.refuse(What::ReadValue, value, why)),
         }
+        Ok(())
+    }
+
+    /// An option with a value.
+    fn value(&mut self, letter: u8, value: &'static CStr) -> Result<(), i32> {
+        let config = &mut *self.config;
+        let text = value.to_bytes();
+        let (done, why) = match letter {
+            b'f' => (whom(text, config), Why::NotWhom),
+            b'%' => (deadline(text, config), Why::NotMilliseconds),
+            b'e' => (remap(text, self.role, config), Why::NoExitCode),
+            b'r' => (rewrite(text, self.role, config), Why::NoSignal),
+            _ => (death(text, self.role, config), Why::NoSignal),
+        };
+        if done.is_some() {
+            return Ok(());
+        }
+        if self.role == Role::DumbInit {
+            self.write(2, packed!(include_str!("dumb-init.rewrite")), b"");
+            return Err(1);
+        }
+        Err(self.refuse(What::ReadValue, value, why))
     }
 
     /// tini 0.19, and docker-init.
@@ -359,6 +334,21 @@ impl Reader<'_> {
 
 const HELP_OF_TINI: Packed = packed!(include_str!("tini.help"));
 const USAGE_OF_CATATONIT: Packed = packed!(include_str!("catatonit.usage"));
+
+fn whom(text: &[u8], config: &mut Config) -> Option<()> {
+    config.whom = match text {
+        b"child" => Whom::Child,
+        b"group" => Whom::Group,
+        b"all" => Whom::All,
+        _ => return None,
+    };
+    Some(())
+}
+
+fn deadline(text: &[u8], config: &mut Config) -> Option<()> {
+    config.last = Last::Stop(decimal(text)?);
+    Some(())
+}
 
 /// `CODE`, which leaves as 0; our own form has `CODE=CODE`, too.
 #[inline(never)]
