@@ -7,15 +7,17 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # Options for kickstage-bench, or a filter for the black-box tests.
 ARGS ?=
+# What make fuzz may take.
+FUZZ_SECONDS ?= 3600
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 RELEASE := $(TARGET)/release
 MAN := $(TARGET)/man
-MAN_PAGES := $(MAN)/fly.1 $(MAN)/stage0.1 $(MAN)/stage1-init.8
+MAN_PAGES := $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(MAN)/stage1-init.8
 export KICKSTAGE_BIN := $(RELEASE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench bench-plan lint lint-selftest build programs floors man install clean
+.PHONY: help setup run test fuzz bench bench-plan lint lint-selftest build programs floors man install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +42,9 @@ bench: ## Measures starts against the floor and other launchers (root)
 	@$(MAKE) --no-print-directory build floors
 	$(CARGO) run --quiet --release -p kickstage-bench -- $(ARGS)
 
+fuzz: ## Runs the fuzz targets for FUZZ_SECONDS in total (nightly)
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
 bench-plan: ## Measures building, writing and checking of plans (Criterion)
 	@scripts/setup.sh run
 	$(CARGO) bench --quiet -p kickstage-bench --bench plan -- $(ARGS)
@@ -56,11 +61,12 @@ install: ## Installs programs, man pages, documents below DESTDIR and PREFIX
 	@scripts/setup.sh install
 	@$(MAKE) --no-print-directory programs man
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin libexec/kickstage share/man/man1 share/man/man8 share/doc/kickstage/docs)
-	install -m 755 $(RELEASE)/fly $(RELEASE)/stage0 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(RELEASE)/fly $(RELEASE)/fly-seccomp $(RELEASE)/stage0 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/libexec/kickstage
-	install -m 644 $(MAN)/fly.1 $(MAN)/stage0.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(MAN)/stage1-init.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 644 README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT $(DESTDIR)$(PREFIX)/share/doc/kickstage
+	install -m 644 fly/src/seccomp/default.json $(DESTDIR)$(PREFIX)/share/doc/kickstage/seccomp-default.json
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/kickstage/docs
 
 clean: ## Removes target/
@@ -73,6 +79,7 @@ programs:
 
 build: programs
 	@$(CARGO) build --quiet --release -p probe
+	@$(CARGO) build --quiet --release -p fly --examples
 
 floors:
 	@$(CARGO) build --quiet --release -p floor

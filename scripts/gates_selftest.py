@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 import gates
+import syscalls
 from rust_text import code_of
 
 
@@ -121,13 +122,25 @@ def dependency_samples():
     )
 
 
+def table_samples():
+    bindings = "pub const __NR_read: u32 = 0;\npub const __NR_write: u32 = 1;\npub const __NR_clone3: u32 = 435;\n"
+    header = "#define __NR_read 0\n#define __NR_clone3 435\n"
+    good = syscalls.table(syscalls.of_bindings(bindings))
+    yield "syscalls, another table", lambda bad: syscalls.findings(bindings, header, good + ("//" if bad else ""))
+    yield "syscalls, no bindings", lambda bad: syscalls.findings("" if bad else bindings, "", good)
+    for line in ("#define __NR_write 2\n", "#define __NR_open 2\n"):
+        yield f"syscalls {line!r}", lambda bad, line=line: syscalls.findings(bindings, header + (line if bad else ""), good)
+    newer = header + "#define __NR_newest 999\n"
+    yield "syscalls, newer headers", lambda bad: syscalls.findings(bindings, newer, "" if bad else good)
+
+
 def document_samples(folder):
     page = "- `--bind SRC DST`: as `--ro`, but\n- `--help`, `--version`: text\n"
     for text in ("--bind --help --version --new", "--bind --help", ""):
         yield f"options {text!r}", lambda bad, text=text: gates.options_documented(
             "fly", text if bad else "  --bind SRC DST  --help\n --version a-b --", page
         )
-    steps = '    Close = 1 "close" Launch {}\n    Exec = 72 "exec" App { number x }\n'
+    steps = '    Close = 1 "close" Launch {}\n    Exec = 72 "exec %t[8 guarded|]" App { number x }\n'
     for text in ("| `close` | x |\n", "| `close`, `exec` | x |\n| `none` | x |\n"):
         yield f"plan {text!r}", lambda bad, text=text: gates.plan_documented(
             steps, text if bad else "| step | does |\n| `close`, `exec` | `x` |\n"
@@ -143,7 +156,7 @@ def main():
     assert code_of("a /* x */ 'b' \"c\nd\" r#\"e\"# 'f f").split() == ["a", "'f", "f"], "rust_text"
     wrong = count = 0
     with tempfile.TemporaryDirectory() as folder:
-        samples = [*program_samples(), *source_samples(folder), *dependency_samples(), *document_samples(folder)]
+        samples = [*program_samples(), *source_samples(folder), *dependency_samples(), *table_samples(), *document_samples(folder)]
         for name, sample in samples:
             count += 1
             if found := sample(False):

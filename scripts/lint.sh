@@ -17,6 +17,8 @@ check() {
 
 check fmt "$cargo" fmt --all --check
 check clippy "$cargo" clippy --quiet --keep-going --workspace --all-targets -- -D warnings -D clippy::too_many_lines
+check docs env RUSTDOCFLAGS="-D warnings" "$cargo" doc --quiet --no-deps -p fly -p stage1-init -p stage0
+check library "$cargo" check --quiet -p fly --lib --no-default-features
 check shellcheck shellcheck .ci/run scripts/*.sh
 check selftest python3 -B scripts/gates_selftest.py
 check gates python3 -B scripts/gates.py --binaries "$binaries" --man "$man"

@@ -13,11 +13,14 @@ minor=88 # Rust 1.88: edition 2024, naked functions. Cargo.toml says the same.
 needs=(
     "cc gcc run test bench lint install"      # rustc links with it
     "git git lint"                            # the gates look at tracked files
+    "g++ g++ test"                            # libFuzzer is built with it
     "python3 python3 run lint"                 # the demonstration, the gates
     "lowdown lowdown lint install"            # man pages from docs/
     "man man-db lint"                         # they must render without a warning
     "shellcheck shellcheck lint"
     "strace strace test"                      # the plan against the calls really made
+    "zsh zsh test"                            # it completes words of fly
+    "fish fish test"
     "busybox busybox-static test bench"       # a small real root file system
     "mmdebstrap mmdebstrap test"              # a real Debian root
     "qemu-system-x86_64 qemu-system-x86 test" # the same starts under another kernel
@@ -63,6 +66,10 @@ missing_packages() {
         [[ $1 == all || " $targets " == *" $1 "* ]] || continue
         command -v "$program" >/dev/null || printf '%s\n' "$package"
     done
+    # The table of system calls is compared with the kernel's headers.
+    if [[ $1 =~ ^(lint|all)$ ]]; then
+        compgen -G '/usr/include/*/asm/unistd_64.h' >/dev/null || [[ -e /usr/include/asm/unistd_64.h ]] || echo linux-libc-dev
+    fi
     # Another package's busybox may be linked dynamically: no use in an empty
     # root. A program's interpreter is named in its first page.
     if [[ $1 =~ ^(test|bench|all)$ ]] && command -v busybox >/dev/null; then

@@ -34,6 +34,7 @@ if (($# == 0)); then
     # The black-box package needs no_std programs beside it, not a unit test build.
     counted "$cargo" test --quiet --workspace --exclude kickstage-tests
     counted "$cargo" test --quiet -p kickstage-tests --lib
+    counted scripts/fuzz.sh 60
 fi
 counted "$cargo" test --quiet -p kickstage-tests --test blackbox -- "$@"
 echo

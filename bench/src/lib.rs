@@ -1,7 +1,7 @@
 //! The start-up harness: what a launcher costs, against the floor.
 //!
 //! Measuring ([`measure`]), statistics ([`statistics`]), the proof that both
-//! sides of a comparison do the same work ([`equal`]), the budget ([`budget`])
+//! sides of a comparison do the same work ([`equal`]), the budget ([`budget`]), the filter ([`filter`])
 //! and the two outputs ([`table`], [`json`]) know nothing of each other;
 //! [`run`] joins them.
 
@@ -9,6 +9,7 @@ pub mod budget;
 pub mod bundle;
 pub mod cases;
 pub mod equal;
+pub mod filter;
 pub mod json;
 pub mod machine;
 pub mod measure;

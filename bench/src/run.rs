@@ -13,6 +13,7 @@ use crate::{
     budget::{self, Verdict},
     cases::{self, Case, Role},
     equal::{self, View},
+    filter,
     json::Value,
     machine::Machine,
     measure::{Command, Spawner},
@@ -51,7 +52,9 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let proof = prove(&mut cases, &place, &mut spawner)?;
     table::head(&machine, options.rounds);
     let (samples, failures) = measure(options, &cases, &place, &mut spawner)?;
-    let judged = judge(options, &cases, &samples);
+    let mut judged = judge(options, &cases, &samples);
+    let filter = filter::lines().map_err(|error| format!("load the filter: {error}"))?;
+    judged.extend(filter);
     print(&cases, &samples, &failures, &judged, &proof);
     let steps = if options.steps {
         steps::table(&cases, &place, &mut spawner)?

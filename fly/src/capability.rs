@@ -42,18 +42,19 @@ pub const INIT: u64 = bit(5) | bit(6) | bit(7) | bit(8) | bit(18);
 
 /// Adds the names of `set` to `line`.
 pub fn write(line: &mut Line, set: u64) {
-    let mut separator = "";
     if set == 0 {
         line.text("none");
     }
+    let mut names = split(NAMES.as_bytes(), b' ');
+    let mut separator = "";
     for number in 0..64_u64 {
+        let name = names.next();
         if set & (1 << number) == 0 {
             continue;
         }
         line.text(separator);
         separator = " ";
-        let name = usize::try_from(number).ok();
-        match name.and_then(|number| split(NAMES.as_bytes(), b' ').nth(number)) {
+        match name {
             Some(name) => line.bytes(name),
             None => line.number(number),
         };

@@ -4,13 +4,21 @@
 use rustix::io::Errno;
 
 use crate::{
-    launch, packed,
+    near::nearest,
+    packed,
     packed::Packed,
     plan::Reason,
     sys::thin::Thin,
-    text::{Digits, Line, split},
+    text::{Line, split},
 };
-use core::ffi::CStr;
+use core::{
+    ffi::CStr,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+};
+
+mod numbers;
+
+pub use numbers::describe;
 
 /// Exit code for failures of our own.
 pub const FAILURE: i32 = 254;
@@ -143,6 +151,7 @@ texts! {
             CopyFrom = "read the descriptor for",
             WriteFile = "write file",
             KeepLayer = "keep the layer in",
+            ReadFilter = "read the system call filter",
             Layer = "put a writable layer over",
             PivotInto = "pivot into",
             Unmount = "unmount",
@@ -187,6 +196,8 @@ texts! {
         CORE from 0 {
             TooManyStrings = "too many arguments and variables",
             Empty = "it is empty",
+            Interpreter = "its interpreter % is missing or can't be executed",
+            OtherMachine = "it is a program for %, not for this x86_64",
         }
         FLY from 32 {
             NoRoot = "no root file system is named",
@@ -221,7 +232,7 @@ texts! {
             NeedsMaps = "it needs --uid-map and --gid-map",
             NeedsPidNamespace = "it needs --unshare-pid",
             NeedsUtsNamespace = "it needs --unshare-uts",
-            NeedsSupervisor = "nobody would tell the end: it needs --unshare-pid or --cgroup",
+            NeedsSupervisor = "nobody would tell the end: it needs --unshare-pid, --new-session or --cgroup",
             NoDescriptor = "it is no number of a descriptor",
             TooManyMapped = "there may be 12 of them",
             ParentGone = "its parent is gone",
@@ -232,6 +243,10 @@ texts! {
             TwoLayers = "there is --overlay, too",
             MappedLayer = "not with --overlay or --ephemeral",
             NotThere = "there is nothing mounted on it",
+            NoFilter = "it is neither a profile nor a filter of 1 to 4096 instructions",
+            Library = "its library % is in no directory of the loader: not in its RUNPATH, LD_LIBRARY_PATH, or the usual ones",
+            Complete = "nothing is missing",
+            NoShell = "its value is bash, zsh or fish",
             NotTextOrJson = "its value is text or json",
             NotAProgram = "not a program",
             CutShort = "it was cut short",
@@ -288,7 +303,8 @@ texts! {
             NotMapped = "the id is not mapped in this user namespace",
             IsDirectory = "it is a directory",
             NotExecutable = "it is not executable: chmod +x",
-            NotExecutableHere = "not executable for this user, on a file system mounted noexec, or not in --landlock",
+            NotExecutableHere = "this user may not execute it, may not enter a directory on the way, or not by --landlock",
+            MountedNoexec = "it is on a file system mounted noexec",
             FoundButRefused = "it was found in PATH, but may not be executed",
             NotInPath = "no such program in PATH",
             MagicProgram = "a magic link of /proc can't be the program or its interpreter",
@@ -346,6 +362,7 @@ texts! {
             NoUpperFileSystem = "a layer can't be on an overlay: use a directory elsewhere, or --ephemeral",
             ChooseLayer = "one of --overlay and --ephemeral",
             ReadOnlyRoot = "mount it first; for the root there is --ro",
+            InstallSeccomp = "install it beside fly, or compile the profile elsewhere",
             NoCgroup = "it must be a cgroup directory that takes processes",
             NoOverlay = "this kernel lacks overlay",
             NoLowerFileSystem = "overlay can't use this file system as its lower one",
@@ -371,18 +388,16 @@ pub struct Error<'a> {
     object: Thin<'a>,
 }
 
-/// Why a step failed: the kernel's answer, a [`Why`], a [`Reason`], or
-/// [`Cause::INTERPRETER`].
+/// Why a step failed: the kernel's answer, a [`Why`], or a [`Reason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause(u16);
 
 impl Cause {
-    /// The program is there, but the interpreter that it names is not; it is
-    /// read again when the error is printed.
-    pub const INTERPRETER: Self = Self(0x1000);
+    /// Somebody else has told it already.
+    const TOLD: Self = Self(0x4000);
     const WHY: u16 = 0x2000;
     const REASON: u16 = 0x3000;
-    /// The bits that tell the four apart. Error numbers are below them.
+    /// The bits that tell the kinds apart. Error numbers are below them.
     const KIND: u16 = 0xf000;
     /// Beside these: a line of a file, whose number follows.
     const LINE: u16 = 0x8000;
@@ -429,6 +444,12 @@ impl<'a> Error<'a> {
         }
     }
 
+    /// An error that another program has printed.
+    #[must_use]
+    pub fn told() -> Self {
+        Self::new(What::Carry, c"", Cause::TOLD)
+    }
+
     /// The same error with what the user can do, in place of other advice.
     #[must_use]
     #[inline]
@@ -445,21 +466,44 @@ impl<'a> Error<'a> {
         self.code >> 24 == advice as u32
     }
 
+    /// The cause.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let [low, high, ..] = self.code.to_le_bytes();
+        Cause(u16::from_le_bytes([low, high]))
+    }
+
     /// The kernel's answer, if that is the cause.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
-        let [low, high, ..] = self.code.to_le_bytes();
-        let cause = u16::from_le_bytes([low, high]);
+        let Cause(cause) = self.cause();
         (cause & Cause::KIND == 0).then(|| Errno::from_raw_os_error(i32::from(cause)))
     }
 
     /// Writes `program: step object: cause (advice)` to standard error; `texts`
     /// are the program's.
+    pub fn print(&self, program: &str, texts: &[Texts]) {
+        self.print_near(program, texts, None);
+    }
+
+    /// The same; if it names an option or a command that does not exist, with the
+    /// one of `names` (one a line) that was probably meant.
+    #[cold]
+    pub fn print_suggesting(&self, program: &str, texts: &[Texts], names: &str) {
+        let cause = self.cause();
+        let is_unknown = cause == Why::NoSuchOption.into() || cause == Why::NoSuchCommand.into();
+        let near = nearest(self.object.as_c_str().to_bytes(), names).filter(|_| is_unknown);
+        self.print_near(program, texts, near);
+    }
+
     #[cold]
     #[inline(never)]
-    pub fn print(&self, program: &str, texts: &[Texts]) {
+    fn print_near(&self, program: &str, texts: &[Texts], near: Option<&[u8]>) {
         let [low, high, what, advice] = self.code.to_le_bytes();
         let cause = u16::from_le_bytes([low, high]);
+        if cause == Cause::TOLD.0 {
+            return;
+        }
         let find = |number: u8, kind: fn(&Texts) -> Packed| {
             let group = texts.iter().rev().find(|group| group.from <= number);
             group.map_or(NO_TEXT, |group| nth_line(kind(group), number - group.from))
@@ -479,22 +523,48 @@ impl<'a> Error<'a> {
                 Packed(b"") => line.text("error ").number(u64::from(cause)),
                 text => line.packed(text),
             },
-            Cause::WHY => line.packed(find(low, |texts| texts.why)),
-            Cause::REASON => line.packed(nth_line(REASONS, low)),
-            _ => {
-                line.text("its interpreter ");
-                launch::interpreter(object, &mut |name| {
-                    line.quoted(name);
+            Cause::WHY => {
+                find(low, |texts| texts.why).each(&mut |byte| {
+                    if byte == b'%' {
+                        add_kept(&mut line);
+                    } else {
+                        line.byte(byte);
+                    }
                 });
-                line.text(" is missing or can't be executed")
+                &mut line
             }
+            _ => line.packed(nth_line(REASONS, low)),
         };
         if advice != 0 {
-            line.text(" (")
-                .packed(find(advice, |texts| texts.advice))
-                .text(")");
+            line.text(" (");
+            if let Some(name) = near {
+                line.text("did you mean ").bytes(name).text("? ");
+            }
+            line.packed(find(advice, |texts| texts.advice)).text(")");
         }
         line.end();
+    }
+}
+
+/// A name that a [`Why`] with a `%` has in its place; one, since the first error
+/// ends a start. Here, as an error is to be small and may outlive what was read.
+static KEPT: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
+
+/// Keeps `name` for the text of the error that is made next.
+#[cold]
+#[inline(never)]
+pub(crate) fn keep(name: &[u8]) {
+    for (place, byte) in KEPT.iter().zip(name.iter().chain([&0])) {
+        place.store(*byte, Relaxed);
+    }
+}
+
+fn add_kept(line: &mut Line) {
+    for place in &KEPT {
+        match place.load(Relaxed) {
+            0 => break,
+            byte => _ = line.quoted(&[byte]),
+        }
     }
 }
 
@@ -504,134 +574,16 @@ fn nth_line(text: Packed, number: u8) -> Packed {
     Packed(line.unwrap_or_default())
 }
 
-/// What the kernel's answer means, in the words of strerror(3).
-#[must_use]
-pub fn words(errno: u32) -> Packed {
-    describe(u16::try_from(errno).unwrap_or(0))
-}
-
-/// What an error number means, in the words of strerror(3); empty for one that
-/// is unknown here.
-fn describe(errno: u16) -> Packed {
-    let digits = Digits::new(u64::from(errno), 10);
-    let mut lines = split(ERRORS.0, b'\n');
-    while let (Some(number), Some(text)) = (lines.next(), lines.next()) {
-        if number == digits.as_bytes() {
-            return Packed(text);
-        }
-    }
-    NO_TEXT
-}
-
 const REASONS: Packed = packed!(Reason::TEXTS);
-
-const ERRORS: Packed = packed!(ERROR_TEXTS);
-
-/// Numbers as asm-generic/errno.h has them, each before its text.
-const ERROR_TEXTS: &str = "\
-1\nOperation not permitted\n\
-2\nNo such file or directory\n\
-3\nNo such process\n\
-4\nInterrupted system call\n\
-5\nInput/output error\n\
-6\nNo such device or address\n\
-7\nArgument list too long\n\
-8\nExec format error\n\
-9\nBad file descriptor\n\
-10\nNo child processes\n\
-11\nResource temporarily unavailable\n\
-12\nCannot allocate memory\n\
-13\nPermission denied\n\
-14\nBad address\n\
-16\nDevice or resource busy\n\
-17\nFile exists\n\
-18\nInvalid cross-device link\n\
-19\nNo such device\n\
-20\nNot a directory\n\
-21\nIs a directory\n\
-22\nInvalid argument\n\
-23\nToo many open files in system\n\
-24\nToo many open files\n\
-25\nInappropriate ioctl for device\n\
-26\nText file busy\n\
-27\nFile too large\n\
-28\nNo space left on device\n\
-30\nRead-only file system\n\
-31\nToo many links\n\
-32\nBroken pipe\n\
-36\nFile name too long\n\
-38\nFunction not implemented\n\
-39\nDirectory not empty\n\
-40\nToo many levels of symbolic links\n\
-80\nAccessing a corrupted shared library\n\
-87\nToo many users\n\
-95\nOperation not supported\n\
-97\nAddress family not supported by protocol\n\
-116\nStale file handle\n\
-122\nDisk quota exceeded\n\
-75\nValue too large for defined data type";
 
 /// All texts as they are written, for the choice of how they are packed.
 #[cfg(test)]
 pub(crate) fn texts_unpacked() -> String {
     let groups = [What::UNPACKED, Why::UNPACKED, Advice::UNPACKED].concat();
     let mut all: Vec<&str> = groups.iter().map(|(_, text)| *text).collect();
-    all.extend([Reason::TEXTS, ERROR_TEXTS]);
+    all.extend([Reason::TEXTS, numbers::ERROR_TEXTS]);
     all.join("\n")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_fits_two_registers() {
-        assert_eq!(size_of::<Result<(), Error<'_>>>(), 16);
-    }
-
-    #[test]
-    fn numbers_lead_to_their_texts() {
-        let packed = |text: &str| packed::pack_to_vec(text);
-        for (errno, text) in [
-            (2, "No such file or directory"),
-            (1, "Operation not permitted"),
-            (122, "Disk quota exceeded"),
-            (12_345, ""),
-        ] {
-            assert_eq!(describe(errno).0, packed(text));
-        }
-        for (number, group, text) in [
-            (What::Exec as u8, What::CORE, "exec"),
-            (
-                What::WalkTo as u8 - FLY.from,
-                What::FLY,
-                "walk to mount point",
-            ),
-            (
-                Why::InitKilled as u8 - STAGE0.from,
-                Why::STAGE0,
-                "it was killed",
-            ),
-            (Advice::None as u8, Advice::CORE, ""),
-            (
-                Reason::Path as u8,
-                REASONS,
-                "a path that is empty, too long or not absolute",
-            ),
-        ] {
-            assert_eq!(nth_line(group, number).0, packed(text));
-        }
-    }
-
-    #[test]
-    fn groups_keep_apart() {
-        for groups in [What::UNPACKED, Why::UNPACKED, Advice::UNPACKED] {
-            for (from, _) in groups {
-                assert!(ALL_TEXTS.iter().any(|texts| texts.from == *from));
-            }
-            for (group, next) in groups.iter().zip(groups.iter().skip(1)) {
-                assert!(usize::from(group.0) + group.1.lines().count() <= usize::from(next.0));
-            }
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //! program, and are read seldom.
 //!
 //! A byte from 128 on stands for a pair of bytes, each of which may stand for a
-//! pair itself (byte pair encoding). [`PAIRS`] is chosen for the texts that there
+//! pair itself (byte pair encoding). `PAIRS` is chosen for the texts that there
 //! are, by a test that also finds when it has become a bad choice. Packing is
 //! done by the compiler; digits and ends of lines stay as they are, so that a
 //! packed text is still made of lines.
@@ -37,22 +37,26 @@ impl Packed {
     #[cold]
     #[inline(never)]
     pub fn add_to(self, line: &mut Line) {
-        add(self.0, line);
+        self.each(&mut |byte| {
+            line.byte(byte);
+        });
+    }
+
+    /// Calls `each` with every byte of the text.
+    #[cold]
+    pub fn each(self, each: &mut dyn FnMut(u8)) {
+        unpack(self.0, each);
     }
 }
 
-fn add(bytes: &[u8], line: &mut Line) {
+/// No deeper than there are pairs, since each is made of earlier ones.
+#[inline(never)]
+fn unpack(bytes: &[u8], each: &mut dyn FnMut(u8)) {
     for byte in bytes {
-        add_byte(*byte, line);
-    }
-}
-
-/// Adds what one byte of a packed text stands for: no deeper than there are
-/// pairs, since each is made of earlier ones.
-pub fn add_byte(byte: u8, line: &mut Line) {
-    match PAIRS.get(usize::from(byte.wrapping_sub(FIRST))) {
-        Some(pair) if byte >= FIRST => add(pair, line),
-        _ => line.byte(byte),
+        match PAIRS.get(usize::from(byte.wrapping_sub(FIRST))) {
+            Some(pair) if *byte >= FIRST => unpack(pair, each),
+            _ => each(*byte),
+        }
     }
 }
 
@@ -146,6 +150,9 @@ mod tests {
     fn texts() -> Vec<u8> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut all = crate::error::texts_unpacked().into_bytes();
+        all.extend(crate::plan::Kind::TEXTS.as_bytes());
+        all.extend(crate::launch::Fallbacks::TEXTS.as_bytes());
+        all.extend(crate::options::completion::BASH.as_bytes());
         for help in ["src/bin/fly.help", "../stage0/src/help.txt"] {
             all.extend(fs::read(folder.join(help)).expect("a help text"));
         }
@@ -233,18 +240,10 @@ mod tests {
 
     #[test]
     fn a_packed_text_is_the_same() {
-        fn unpack(bytes: &[u8], into: &mut Vec<u8>) {
-            for byte in bytes {
-                match byte.checked_sub(FIRST) {
-                    Some(pair) => unpack(&PAIRS[usize::from(pair)], into),
-                    None => into.push(*byte),
-                }
-            }
-        }
         let text = texts();
         let packed = pack_to_vec(std::str::from_utf8(&text).expect("ASCII"));
         let mut unpacked = Vec::new();
-        unpack(&packed, &mut unpacked);
+        unpack(&packed, &mut |byte| unpacked.push(byte));
         assert_eq!(unpacked, text);
     }
 

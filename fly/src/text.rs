@@ -48,15 +48,13 @@ impl<'a> Split<'a> {
 #[must_use]
 #[inline(never)]
 pub fn position(words: &str, word: &[u8]) -> Option<u64> {
-    let mut index = 0;
-    for other in split(words.as_bytes(), b' ') {
+    for (index, other) in (0..).zip(split(words.as_bytes(), b' ')) {
         let mut letters = other.iter().zip(word);
         if other.len() == word.len()
             && letters.all(|(other, byte)| *other == byte.to_ascii_lowercase())
         {
             return Some(index);
         }
-        index += 1;
     }
     None
 }
@@ -91,6 +89,21 @@ impl<'a> Iterator for Split<'a> {
         self.rest = None;
         Some(bytes)
     }
+}
+
+/// What `number` stands for in `text`, which is a line with a number and a line for
+/// it in turn; empty if it is none of them.
+#[must_use]
+#[inline(never)]
+pub fn numbered(text: Packed, number: u16) -> Packed {
+    let digits = Digits::new(u64::from(number), 10);
+    let mut lines = split(text.0, b'\n');
+    while let (Some(number), Some(text)) = (lines.next(), lines.next()) {
+        if number == digits.as_bytes() {
+            return Packed(text);
+        }
+    }
+    Packed(&[])
 }
 
 /// Calls `each` for every line of a file, the last one even if it does not end.

@@ -8,7 +8,7 @@ use core::ffi::CStr;
 
 use crate::{
     error::{Error, What, Why},
-    plan::{Plan, Step},
+    plan::{Plan, Record, print},
     sys::{arch, time},
     text::Line,
 };
@@ -29,15 +29,15 @@ pub enum Format {
 }
 
 impl Format {
-    /// Reads the value of `--timings`, if it has one.
+    /// Reads the value of `--timings`, which is empty if it has none.
     ///
     /// # Errors
     /// A value other than `text` and `json`.
-    pub fn parse<'a>(value: Option<&CStr>, word: &'a CStr) -> Result<Self, Error<'a>> {
-        match value.map(CStr::to_bytes) {
-            None | Some(b"text") => Ok(Self::Text),
-            Some(b"json") => Ok(Self::Json),
-            Some(_) => Err(Error::new(What::ReadOption, word, Why::NotTextOrJson)),
+    pub fn parse<'a>(value: &CStr, word: &'a CStr) -> Result<Self, Error<'a>> {
+        match value.to_bytes() {
+            b"" | b"text" => Ok(Self::Text),
+            b"json" => Ok(Self::Json),
+            _ => Err(Error::new(What::ReadOption, word, Why::NotTextOrJson)),
         }
     }
 }
@@ -74,14 +74,57 @@ impl Scale {
         Self { from, to }
     }
 
-    /// CLOCK_MONOTONIC in nanoseconds when the counter read `cycles`.
+    /// CLOCK_MONOTONIC in nanoseconds when the counter read `cycles`. In 64 bits:
+    /// right for a day, and without a division of 128 bits, which is a function of
+    /// its own.
     #[must_use]
     pub fn nanoseconds(&self, cycles: u64) -> u64 {
-        let span = i128::from(self.to.nanoseconds) - i128::from(self.from.nanoseconds);
-        let ticks = i128::from(self.to.cycles) - i128::from(self.from.cycles);
-        let since = i128::from(cycles) - i128::from(self.from.cycles);
-        let offset = (since * span).checked_div(ticks).unwrap_or(0);
-        u64::try_from(i128::from(self.from.nanoseconds) + offset).unwrap_or(0)
+        const FRACTION: u32 = 16;
+        let span = self.to.nanoseconds.wrapping_sub(self.from.nanoseconds);
+        let ticks = self.to.cycles.wrapping_sub(self.from.cycles);
+        let each = (span << FRACTION).checked_div(ticks).unwrap_or(0);
+        // Negative before `from`.
+        let since = cycles.wrapping_sub(self.from.cycles).cast_signed();
+        let offset = since.saturating_mul(each.cast_signed()) >> FRACTION;
+        self.from.nanoseconds.saturating_add_signed(offset)
+    }
+}
+
+/// What a report needs of the time before the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    program: &'static str,
+    format: Format,
+    from: Moment,
+    cycles: u64,
+    caller: Option<u64>,
+}
+
+impl Times {
+    /// For `program`, whose first instruction was at `cycles` of the counter.
+    /// `caller` is the caller's stamp, if it passed one.
+    #[must_use]
+    pub fn new(program: &'static str, format: Format, cycles: u64, caller: Option<u64>) -> Self {
+        Self {
+            program,
+            format,
+            from: Moment::now(),
+            cycles,
+            caller,
+        }
+    }
+
+    /// Writes the report; `more` adds what is known behind the steps. Apart, as
+    /// the line's buffer would cost a page fault on each start.
+    #[cold]
+    #[inline(never)]
+    pub fn report(&self, plan: &Plan<'_>, stamps: &[usize], more: &dyn Fn(&mut Report, &Scale)) {
+        let scale = Scale::new(self.from, Moment::now());
+        let start = scale.nanoseconds(self.cycles);
+        let mut report = Report::new(self.format, self.program, start, self.caller);
+        report.steps(plan, stamps, &scale);
+        more(&mut report, &scale);
+        report.end();
     }
 }
 
@@ -99,7 +142,7 @@ impl Report {
     /// Begins a report for `program` at `start` nanoseconds. `caller` is the
     /// caller's clone, if it passed a stamp.
     #[must_use]
-    pub fn new(format: Format, program: &str, start: u64, caller: Option<u64>) -> Self {
+    fn new(format: Format, program: &str, start: u64, caller: Option<u64>) -> Self {
         let mut report = Self {
             format,
             line: Line::new(2),
@@ -129,10 +172,9 @@ impl Report {
     }
 
     /// A step of the plan that ended at `end` nanoseconds.
-    pub fn step(&mut self, step: &Step<'_>, end: u64) {
+    pub fn step(&mut self, step: &Record<'_>, end: u64) {
         self.begin();
-        self.line.text(step.kind().verb());
-        if let Some(object) = object(step) {
+        if let Some(object) = print::verb(step, &mut self.line) {
             self.line.text(" ");
             match self.format {
                 Format::Text => self.line.quoted(object.to_bytes()),
@@ -143,8 +185,8 @@ impl Report {
     }
 
     /// All steps of `plan` that have a stamp.
-    pub fn steps(&mut self, plan: &Plan<'_>, stamps: &[usize], scale: &Scale) {
-        for (step, stamp) in plan.steps().zip(stamps) {
+    fn steps(&mut self, plan: &Plan<'_>, stamps: &[usize], scale: &Scale) {
+        for (step, stamp) in plan.steps().records().zip(stamps) {
             if *stamp != 0 {
                 self.step(&step, scale.nanoseconds(*stamp as u64));
             }
@@ -181,7 +223,7 @@ impl Report {
 
     /// Ends the report: the total from the first instruction, or from the
     /// caller's clone.
-    pub fn end(mut self) {
+    fn end(mut self) {
         let total = self.last.saturating_sub(self.first);
         match self.format {
             Format::Json => self.line.text("],\"total_us\":").micros(total).text("}"),
@@ -197,23 +239,6 @@ impl Report {
     }
 }
 
-/// What a step is about, where its verb alone would not tell.
-fn object<'a>(step: &Step<'a>) -> Option<&'a CStr> {
-    match *step {
-        Step::FileSystem { options, .. } => Some(options.first()),
-        Step::Attach { target, .. } => Some(target),
-        Step::OpenTree { path, .. }
-        | Step::OpenDirectory { path, .. }
-        | Step::Seal { path, .. } => Some(path),
-        Step::Device { name, .. }
-        | Step::Link { name, .. }
-        | Step::Directory { name, .. }
-        | Step::File { name, .. }
-        | Step::Bind { name, .. } => Some(name),
-        _ => None,
-    }
-}
-
 /// A string's bytes as JSON has them; what is no ASCII text becomes `?`, since
 /// a path need not be UTF-8.
 fn json<'l>(line: &'l mut Line, bytes: &[u8]) -> &'l mut Line {
@@ -226,4 +251,36 @@ fn json<'l>(line: &'l mut Line, bytes: &[u8]) -> &'l mut Line {
         };
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cycles_become_nanoseconds() {
+        let moment = |cycles, nanoseconds| Moment {
+            cycles,
+            nanoseconds,
+        };
+        // 3 GHz for a second.
+        let scale = Scale::new(
+            moment(6_000_000_000, 1_000_000_000),
+            moment(9_000_000_000, 2_000_000_000),
+        );
+        for (cycles, nanoseconds) in [
+            (6_000_000_000, 1_000_000_000),
+            (9_000_000_000, 2_000_000_000),
+            (7_500_000_000, 1_500_000_000),
+            // Before the first moment: a millisecond.
+            (5_997_000_000, 999_000_000),
+        ] {
+            let found = scale.nanoseconds(cycles);
+            let error = found.abs_diff(nanoseconds);
+            assert!(error <= 50_000, "{cycles}: {found}, not {nanoseconds}");
+        }
+        // No time between them.
+        let scale = Scale::new(moment(5, 7), moment(5, 7));
+        assert_eq!(scale.nanoseconds(1000), 7);
+    }
 }

@@ -76,7 +76,7 @@ pub fn resolve<'a>(
         rootfs,
         user,
         user.to_bytes(),
-        group.map(|group| (group, group.to_bytes())),
+        group.map_or(Group::OfUser, |group| Group::Named(group, group.to_bytes())),
     )
 }
 
@@ -88,30 +88,17 @@ pub fn resolve<'a>(
 #[inline(never)]
 pub fn resolve_pair<'a>(rootfs: &'a CStr, pair: &'a CStr) -> Result<Identity, Error<'a>> {
     let bytes = pair.to_bytes();
-    if let [b'@', ..] = bytes {
-        return owner(rootfs, pair);
+    if bytes.starts_with(b"@") {
+        return resolve_parts(rootfs, pair, bytes, Group::OfOwner);
     }
     match bytes.iter().position(|byte| *byte == b':') {
-        None => resolve_parts(rootfs, pair, bytes, None),
+        None => resolve_parts(rootfs, pair, bytes, Group::OfUser),
         Some(colon) => {
             let (user, rest) = bytes.split_at_checked(colon).unwrap_or((bytes, b""));
             let group = rest.get(1..).unwrap_or_default();
-            resolve_parts(rootfs, pair, user, Some((pair, group)))
+            resolve_parts(rootfs, pair, user, Group::Named(pair, group))
         }
     }
-}
-
-/// The owner of a file of the root; nothing leads out of it.
-#[cold]
-#[inline(never)]
-fn owner<'a>(rootfs: &'a CStr, user: &'a CStr) -> Result<Identity, Error<'a>> {
-    let path = user.to_bytes_with_nul().get(1..).unwrap_or_default();
-    let path = CStr::from_bytes_until_nul(path).unwrap_or_default();
-    let root = open_root(rootfs)?;
-    let status = walk_inside(root.as_fd(), path, OFlags::PATH).and_then(fs::fstat);
-    status
-        .map(|status| Identity::new(status.st_uid, status.st_gid))
-        .map_err(|errno| Error::new(What::LookUpUser, user, errno))
 }
 
 /// Calls `each` for the id of each of the groups, names or numbers, parted by
@@ -138,6 +125,16 @@ pub fn each_group<'a>(
     Ok(())
 }
 
+/// The owner and the group of the file that `@PATH` names; nothing leads out of
+/// the root.
+#[cold]
+fn owner(root: BorrowedFd<'_>, user: &CStr) -> Result<(u32, u32), Errno> {
+    let path = user.to_bytes_with_nul().get(1..).unwrap_or_default();
+    let path = CStr::from_bytes_until_nul(path).unwrap_or_default();
+    let status = fs::fstat(walk_inside(root, path, OFlags::PATH)?)?;
+    Ok((status.st_uid, status.st_gid))
+}
+
 fn open_root(rootfs: &CStr) -> Result<OwnedFd, Error<'_>> {
     fs::open(
         rootfs,
@@ -147,13 +144,29 @@ fn open_root(rootfs: &CStr) -> Result<OwnedFd, Error<'_>> {
     .map_err(|errno| Error::new(What::Open, rootfs, errno))
 }
 
+/// Which group a user is to have.
+#[derive(Clone, Copy)]
+enum Group<'a, 'g> {
+    /// The user's own, with those that list the user.
+    OfUser,
+    /// One by name or number; errors name the first.
+    Named(&'a CStr, &'g [u8]),
+    /// That of a file, whose owner is the user: `@PATH`.
+    OfOwner,
+}
+
 fn resolve_parts<'a>(
     rootfs: &'a CStr,
     object: &'a CStr,
     user: &[u8],
-    group: Option<(&'a CStr, &[u8])>,
+    group: Group<'a, '_>,
 ) -> Result<Identity, Error<'a>> {
     let root = open_root(rootfs)?;
+    if let Group::OfOwner = group {
+        let (user, group) = owner(root.as_fd(), object)
+            .map_err(|errno| Error::new(What::LookUpUser, object, errno))?;
+        return Ok(Identity::new(user, group));
+    }
     let number = number(user).map_err(|cause| Error::new(What::LookUpUser, object, cause))?;
     let mut found = false;
     let mut name = Short::new(b"");
@@ -183,8 +196,10 @@ fn resolve_parts<'a>(
         return Err(Error::new(What::LookUpUser, object, Why::NoSuchUser).advice(Advice::AddUser));
     }
     match group {
-        Some((object, group)) => identity.group = resolve_group(root.as_fd(), object, group)?,
-        None => add_groups(root.as_fd(), name.as_bytes(), &mut identity)
+        Group::Named(object, group) => {
+            identity.group = resolve_group(root.as_fd(), object, group)?;
+        }
+        _ => add_groups(root.as_fd(), name.as_bytes(), &mut identity)
             .map_err(|errno| Error::new(What::ReadGroups, object, errno))?,
     }
     Ok(identity)
@@ -360,6 +375,62 @@ mod tests {
             c"4294967295",
         ] {
             assert!(resolve_pair(&root, bad).is_err(), "{bad:?}");
+        }
+        remove(&root);
+    }
+
+    /// The ids that a pair means, by another reading of it.
+    fn expected(pair: &str) -> Option<(u32, u32)> {
+        let id = |text: &str| {
+            let exact = text.parse::<u32>().ok()?;
+            (exact.to_string() == text && exact != u32::MAX).then_some(exact)
+        };
+        match pair.split_once(':') {
+            None => Some((id(pair)?, 0)),
+            Some((user, group)) => Some((id(user)?, id(group)?)),
+        }
+    }
+
+    /// Exact ids or an error, whatever the string is (CVE-2026-30892).
+    #[test]
+    fn pairs_are_exact_or_refused() {
+        let root = root("pairs", "", "");
+        let named = [
+            "1",
+            "1:",
+            ":1",
+            "+1",
+            "01",
+            "",
+            "4294967295",
+            "4294967294",
+            "4294967296",
+            "1:1:1",
+            "0x1",
+            "18446744073709551616",
+            "18446744073709551617:1",
+            "1 ",
+            " 1",
+            "1:4294967295",
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let random = (0..20_000).map(|_| {
+            let mut next = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                usize::try_from(state >> 33).expect("31 bits")
+            };
+            let length = next() % 12;
+            (0..length)
+                .map(|_| char::from(b"0123456789:1942+- x"[next() % 19]))
+                .collect()
+        });
+        for pair in named.map(str::to_owned).into_iter().chain(random) {
+            let text = CString::new(pair.clone()).unwrap();
+            let found = resolve_pair(&root, &text);
+            let found = found.map(|found| (found.user, found.group)).ok();
+            assert_eq!(found, expected(&pair), "{pair:?}");
         }
         remove(&root);
     }

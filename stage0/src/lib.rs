@@ -122,7 +122,11 @@ where
         .finish()
         .map_err(|problem| Error::new(What::CheckPlan, c"", problem.reason))?;
     if print_only {
-        return Ok(if plan::print(&plan, 1) { 0 } else { FAILURE });
+        return Ok(if plan::print::print(&plan, 1) {
+            0
+        } else {
+            FAILURE
+        });
     }
     let caller = options
         .timings
@@ -132,7 +136,7 @@ where
 }
 
 fn fail(error: Error<'_>) -> i32 {
-    error.print(NAME, ALL_TEXTS);
+    error.print_suggesting(NAME, ALL_TEXTS, options::NAMES);
     FAILURE
 }
 

@@ -8,6 +8,11 @@ use fly::{
     timings::Format,
 };
 
+/// The names of all commands and options, one a line.
+pub const NAMES: &str = "run\nplan\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
+--group\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
+--ephemeral\n--tty\n--timings\n--debug\n--help";
+
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
 pub enum Choice<'a> {
@@ -268,7 +273,7 @@ where
             b"--readonly-rootfs" => Choice::ReadOnlyRoot(switch(value.take(), word)?),
             b"--ephemeral" => Choice::Ephemeral(switch(value.take(), word)?),
             b"--tty" | b"-t" => Choice::Terminal(switch(value.take(), word)?),
-            b"--timings" => Choice::Timings(Format::parse(value.take(), word)?),
+            b"--timings" => Choice::Timings(Format::parse(value.take().unwrap_or_default(), word)?),
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,
             _ => return Err(failed(Why::NoSuchOption)),
@@ -311,6 +316,23 @@ impl<'a> Stage1<'a> {
             }
             _ if bytes.contains(&b'/') => Ok(Self::Other(value)),
             _ => Err(Error::new(What::ReadOption, word, Why::NoStage1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+
+    #[test]
+    fn all_names_are_known() {
+        for name in NAMES.lines().filter(|name| name.starts_with("--")) {
+            let word = CString::new(name).unwrap();
+            let unknown = Error::new(What::ReadOption, &word, Why::NoSuchOption);
+            if let Err(error) = parse([word.as_c_str()].into_iter()) {
+                assert_ne!(error.cause(), unknown.cause(), "{name}");
+            }
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The foreground: launches the pod, passes signals on, returns its code.
 
+use core::cell::Cell;
+
 use fly::{
     error::{Error, FAILURE, What, Why},
     launch::{Fallbacks, Launcher, Running},
-    plan::{MAX_STRINGS, Plan, Step},
+    plan::{Kind, MAX_STRINGS, Plan},
     supervise,
     sys::{descriptor, wait::End},
-    text::Line,
-    timings::{APP_ENDED, FIRST_INSTRUCTION, Format, Moment, Report, Scale},
+    timings::{APP_ENDED, FIRST_INSTRUCTION, Report, Scale, Times},
 };
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -27,26 +28,31 @@ pub fn run<'a, I>(
     let (words, stamps) = words
         .split_at_mut_checked(MAX_STRINGS + 2)
         .unwrap_or_default();
-    let times = options.timings.map(|format| Times {
-        format,
-        from: Moment::now(),
-        cycles,
-        caller,
-    });
-    let report = |stamps: &[usize]| {
+    let times = options
+        .timings
+        .map(|format| Times::new(NAME, format, cycles, caller));
+    // Nobody is there to tell it when the app is the process that was called.
+    let told = Cell::new(false);
+    let report = |stamps: &[usize], fallbacks: Fallbacks| {
+        told.set(true);
+        if options.debug {
+            fallbacks.tell(NAME);
+        }
         if let Some(times) = &times {
-            times.report(&plan, stamps, None);
+            times.report(&plan, stamps, &|_, _| {});
         }
     };
     let mut launcher = Launcher::new(plan, words, room);
     launcher.for_pods();
     if times.is_some() {
         launcher.stamp_into(stamps);
+    }
+    if times.is_some() || options.debug {
         launcher.before_exec(&report);
     }
     let running = launcher.launch();
-    if options.debug {
-        tell_fallbacks(launcher.fallbacks());
+    if options.debug && !told.get() {
+        launcher.fallbacks().tell(NAME);
     }
     let Running {
         child,
@@ -59,7 +65,10 @@ pub fn run<'a, I>(
     };
     let reaped = fly::sys::arch::cycles();
     if let (Some(times), Some(pipe)) = (&times, pipe) {
-        times.report(&plan, launcher.stamps(), Some((&pipe, reaped)));
+        times.report(&plan, launcher.stamps(), &|report, scale| {
+            inside(report, &plan, &pipe, scale);
+            report.named("end of the pod", scale.nanoseconds(reaped));
+        });
     }
     match end {
         Some(End::Exited(code)) => Ok(i32::from(code)),
@@ -68,45 +77,12 @@ pub fn run<'a, I>(
     }
 }
 
-#[cold]
-#[inline(never)]
-fn tell_fallbacks(fallbacks: Fallbacks) {
-    for text in fallbacks.texts() {
-        Line::new(2).text(NAME).text(": ").text(text).end();
-    }
-}
-
-/// What `--timings` needs to know.
-struct Times {
-    format: Format,
-    from: Moment,
-    cycles: u64,
-    caller: Option<u64>,
-}
-
-impl Times {
-    /// Writes the report; `pod` is the pipe of pid 1 and the counter when it was
-    /// reaped. Apart, as the line's buffer would cost a page fault on each start.
-    #[cold]
-    #[inline(never)]
-    fn report(&self, plan: &Plan<'_>, stamps: &[usize], pod: Option<(&OwnedFd, u64)>) {
-        let scale = Scale::new(self.from, Moment::now());
-        let start = scale.nanoseconds(self.cycles);
-        let mut report = Report::new(self.format, NAME, start, self.caller);
-        report.steps(plan, stamps, &scale);
-        if let Some((pipe, reaped)) = pod {
-            inside(&mut report, plan, pipe, &scale);
-            report.named("end of the pod", scale.nanoseconds(reaped));
-        }
-        report.end();
-    }
-}
-
 /// What pid 1 and the apps have reported: pairs of tag and counter.
 fn inside(report: &mut Report, plan: &Plan<'_>, pipe: &OwnedFd, scale: &Scale) {
     let before = plan
         .steps()
-        .take_while(|step| !matches!(step, Step::App { .. }))
+        .records()
+        .take_while(|step| !step.is(Kind::App))
         .count();
     let mut record = [0; 16];
     while matches!(descriptor::read(pipe.as_raw_fd(), &mut record), Ok(16)) {
@@ -120,7 +96,7 @@ fn inside(report: &mut Report, plan: &Plan<'_>, pipe: &OwnedFd, scale: &Scale) {
             APP_ENDED => report.named("run of the app", end),
             tag => {
                 let index = usize::try_from(tag).unwrap_or(usize::MAX);
-                if let Some(step) = plan.steps().nth(before.saturating_add(index)) {
+                if let Some(step) = plan.steps().records().nth(before.saturating_add(index)) {
                     report.step(&step, end);
                 }
             }

@@ -62,6 +62,7 @@ const CALLS: &[(&str, i64)] = &[
     ("read", libc::SYS_read),
     ("readlink", libc::SYS_readlink),
     ("readlinkat", libc::SYS_readlinkat),
+    ("seccomp", libc::SYS_seccomp),
     ("sendfile", libc::SYS_sendfile),
     ("setgroups", libc::SYS_setgroups),
     ("sethostname", libc::SYS_sethostname),

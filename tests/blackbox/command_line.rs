@@ -15,6 +15,9 @@ tests![
     timings_as_text,
     timings_with_a_stamp,
     timings_of_the_fly_flavour,
+    timings_of_fly,
+    plan_of_fly_does_nothing,
+    debug_of_fly,
     bad_timings,
     plan_does_nothing,
     plan_ends_with_the_program,
@@ -23,6 +26,7 @@ tests![
     nothing_on_stderr,
     unprivileged,
     control_characters,
+    did_you_mean,
 ];
 
 fn help() -> TestResult {
@@ -223,6 +227,67 @@ fn timings_of_the_fly_flavour() -> TestResult {
     Ok(())
 }
 
+/// Before the exec, or, where it waits, behind it; both tell all steps.
+fn timings_of_fly() -> TestResult {
+    let root = roots::probe();
+    for option in ["--clearenv", "--unshare-pid", "--confine"] {
+        let pod = Pod::fly(&root).options([option, "--timings=json"]);
+        let output = pod.probe(["echo", "hi", ",", "exit", "7"]);
+        output.code(7).printed("hi\n");
+        let report = json(&output);
+        check_sum(&output, &report);
+        let names: Vec<&str> = report.0.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names.first(), Some(&"close"), "{names:?}");
+        assert_eq!(names.last(), Some(&"exec"), "{names:?}");
+        let output = Pod::fly(&root)
+            .options([option, "--timings"])
+            .probe(["exit", "7"]);
+        output.code(7);
+        let lines: Vec<&str> = output.stderr.lines().collect();
+        assert_eq!(lines.len(), names.len() + 1, "{}", output.everything());
+        assert!(
+            lines.iter().all(|line| line.ends_with(" us")),
+            "{}",
+            output.everything()
+        );
+    }
+    Ok(())
+}
+
+/// Nothing but the plan: it needs no rights, and makes nothing.
+fn plan_of_fly_does_nothing() -> TestResult {
+    let root = roots::bare();
+    let run = Run::ours("fly").args(["--plan", "--bind", "/etc", "/new", "--dir", "/made"]);
+    let output = run
+        .arg(&root)
+        .args(["/bin/probe", "create", "/x"])
+        .hook(|| kickstage_tests::sys::become_user(1000, 1000))
+        .output();
+    output.code(0).quiet().has("\nchroot ").has(" /new of ");
+    assert_eq!(kickstage_tests::compare::names(&root), ["bin"]);
+    // What cannot be a plan is refused, as it is at a start.
+    let run = Run::ours("fly").args(["--plan", "--chdir", "x"]).arg(&root);
+    run.arg("/bin/probe")
+        .output()
+        .refused(&["working directory x"]);
+    Ok(())
+}
+
+fn debug_of_fly() -> TestResult {
+    let root = roots::probe();
+    for option in ["--clearenv", "--unshare-pid"] {
+        let output = Pod::fly(&root)
+            .options([option, "--debug"])
+            .probe(["exit", "3"]);
+        output.code(3);
+        for line in output.stderr.lines() {
+            let text = line.strip_prefix("fly: ").unwrap_or_default();
+            assert!(text.contains("not "), "{line}");
+        }
+    }
+    Ok(())
+}
+
 fn bad_timings() -> TestResult {
     let root = roots::probe();
     Pod::new(&root)
@@ -400,5 +465,34 @@ fn control_characters() -> TestResult {
         "{:?}",
         output.stderr
     );
+    Ok(())
+}
+
+/// A misspelt option or command is answered with the one that was meant.
+fn did_you_mean() -> TestResult {
+    for (program, words, meant) in [
+        ("fly", &["--bnid", "/a", "/b"][..], "did you mean --bind?"),
+        ("fly", &["--unshare-nte"], "did you mean --unshare-net?"),
+        (
+            "fly",
+            &["--ro_bind=/etc", "/etc"],
+            "did you mean --ro-bind?",
+        ),
+        ("fly", &["--versio"], "did you mean --version?"),
+        ("stage0", &["rum"], "did you mean run?"),
+        ("stage0", &["run", "--rootf", "/"], "did you mean --rootfs?"),
+        ("stage0", &["plan", "--tempfs=/t"], "did you mean --tmpfs?"),
+    ] {
+        Run::ours(program)
+            .args(words)
+            .output()
+            .refused(&[meant, "see --help"]);
+    }
+    let long = format!("--{}", "x".repeat(5000));
+    for word in ["--xyz", "-x", long.as_str()] {
+        let output = Run::ours("fly").arg(word).output();
+        output.refused(&["no such option", "see --help"]);
+        assert!(!output.stderr.contains("mean"), "{}", output.everything());
+    }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use kickstage_tests::{TestResult, pod::Pod, roots, tests};
+use kickstage_tests::{TestResult, pod::Pod, roots, sys, tests};
 
 tests![
     missing_program,
@@ -15,6 +15,11 @@ tests![
     not_executable,
     missing_interpreter,
     missing_loader,
+    missing_interpreter_of_an_interpreter,
+    misleading_files,
+    other_machine,
+    mounted_noexec,
+    missing_in_a_namespace,
     no_format,
     found_in_path,
     path_of_the_app_counts,
@@ -94,6 +99,139 @@ fn missing_loader() -> TestResult {
             "interpreter",
             "/lib64/ld-linux-x86-64.so.2",
         ]);
+    }
+    Ok(())
+}
+
+/// The one that is missing is named, and a carriage return is seen.
+fn missing_interpreter_of_an_interpreter() -> TestResult {
+    let root = roots::probe();
+    fs::copy("/bin/true", root.join("bin/dynamic")).expect("a dynamic program");
+    put(&root, "bin/one", b"#!/bin/two x\n", 0o755);
+    put(&root, "bin/two", b"#! \t/bin/dynamic", 0o755);
+    put(&root, "bin/dos", b"#!/bin/probe\r\n", 0o755);
+    put(&root, "bin/data", b"#!/bin/file\n", 0o755);
+    put(&root, "bin/file", b"text", 0o644);
+    for pod in both(&root) {
+        for (name, missing) in [
+            ("/bin/one", "interpreter /lib64/ld-linux-x86-64.so.2 is"),
+            ("/bin/dos", "interpreter /bin/probe\\x0d is"),
+            ("/bin/data", "interpreter /bin/file is"),
+        ] {
+            pod.run([name]).refused(&["exec", name, missing]);
+        }
+    }
+    Ok(())
+}
+
+/// The head of an ELF file: its class, byte order and machine.
+fn head(class: u8, order: u8, machine: u16) -> Vec<u8> {
+    let mut head = b"\x7fELF".to_vec();
+    head.extend([class, order, 1]);
+    head.resize(16, 0);
+    let numbers = [2, machine];
+    for number in numbers {
+        head.extend(match order {
+            2 => number.to_be_bytes(),
+            _ => number.to_le_bytes(),
+        });
+    }
+    head.resize(64, 0);
+    head
+}
+
+/// Headers whose numbers lead nowhere: an error, whatever they say.
+fn misleading_files() -> TestResult {
+    let root = roots::probe();
+    let mut heads = Vec::new();
+    for at in [32, 40, 54, 56, 28, 42, 44] {
+        let mut head = head(2, 1, 62);
+        head[at..at + 2].fill(0xff);
+        head.extend([3, 0, 0, 0].repeat(64));
+        heads.push(head.clone());
+        head[4] = 1;
+        heads.push(head);
+    }
+    let length = heads.len();
+    heads.extend((1..20).map(|length| head(2, 1, 62)[..length].to_vec()));
+    for (index, head) in heads.iter().enumerate() {
+        put(&root, "bin/bad", head, 0o755);
+        // The start of a whole head is the same for the kernel, whatever follows.
+        let pods = both(&root);
+        let some = if index < length {
+            &pods[..]
+        } else {
+            &pods[1..]
+        };
+        for pod in some {
+            pod.run(["/bin/bad"]).refused(&["exec /bin/bad"]);
+        }
+    }
+    Ok(())
+}
+
+fn other_machine() -> TestResult {
+    let root = roots::probe();
+    for pod in both(&root) {
+        for (class, order, machine, name) in [
+            (2, 1, 183, "aarch64"),
+            (2, 1, 243, "riscv"),
+            (1, 1, 40, "arm"),
+            (2, 2, 22, "s390"),
+            (2, 2, 21, "ppc64"),
+            (2, 1, 0xfff0, "?"),
+        ] {
+            put(&root, "bin/other", &head(class, order, machine), 0o755);
+            let text = format!("program for {name}, not for this x86_64");
+            pod.run(["/bin/other"]).refused(&["exec /bin/other", &text]);
+        }
+    }
+    Ok(())
+}
+
+fn mounted_noexec() -> TestResult {
+    let root = roots::probe();
+    let probe = fs::File::open(root.join("bin/probe")).expect("the probe");
+    let options = [
+        "--dev",
+        "/dev",
+        "--perms",
+        "0755",
+        "--file",
+        "7",
+        "/dev/shm/p",
+    ];
+    for program in ["/dev/shm/p", "p"] {
+        let probe = probe.try_clone().expect("a copy");
+        Pod::fly(&root)
+            .flag("--minimal")
+            .options(options)
+            .options(["--setenv", "PATH", "/bin:/dev/shm"])
+            .command([program, "exit", "0"])
+            .hook(move || sys::duplicate_onto(&probe, 7))
+            .output()
+            .refused(&["exec", program, "Permission denied"]);
+    }
+    let probe = probe.try_clone().expect("a copy");
+    Pod::fly(&root)
+        .flag("--minimal")
+        .options(options)
+        .command(["/dev/shm/p", "exit", "0"])
+        .hook(move || sys::duplicate_onto(&probe, 7))
+        .output()
+        .refused(&["mounted noexec"]);
+    Ok(())
+}
+
+/// What is read is the root's, also where the launcher itself is outside.
+fn missing_in_a_namespace() -> TestResult {
+    let root = roots::probe();
+    put(&root, "bin/script", b"#!/no/such/interpreter\n", 0o755);
+    for options in [&["--unshare-pid"][..], &["--unshare-all"], &["--confine"]] {
+        Pod::fly(&root)
+            .options(options)
+            .run(["/bin/script"])
+            .refused(&["/bin/script", "interpreter /no/such/interpreter is"]);
     }
     Ok(())
 }

@@ -147,22 +147,29 @@ fn all_modern_calls_refused() -> TestResult {
 fn fallbacks_are_told() -> TestResult {
     let root = roots::probe();
     for (name, call) in MODERN {
-        let pod = Pod::new(&root).options(["--debug", "--volume", "/etc:/new/host:ro"]);
+        let pods = [
+            Pod::new(&root).options(["--debug", "--volume", "/etc:/new/host:ro"]),
+            Pod::fly(&root)
+                .options(["--debug", "--unshare-pid"])
+                .options(["--ro-bind", "/etc", "/new/host"]),
+        ];
         // mount_setattr is only asked where open_tree_attr is missing, too.
         let calls = match *name {
             "mount_setattr" => vec![SYS_OPEN_TREE_ATTR, *call],
             _ => vec![*call],
         };
-        let output = pod
-            .probe_command(["exit", "0"])
-            .hook(failing(&calls, libc::ENOSYS))
-            .output();
-        output.code(0);
-        assert!(
-            output.stderr.contains(name),
-            "{name} is not told\n{}",
-            output.everything()
-        );
+        for pod in pods {
+            let output = pod
+                .probe_command(["exit", "0"])
+                .hook(failing(&calls, libc::ENOSYS))
+                .output();
+            output.code(0);
+            assert!(
+                output.stderr.contains(name),
+                "{name} is not told\n{}",
+                output.everything()
+            );
+        }
     }
     Ok(())
 }

@@ -448,10 +448,15 @@ fn cve_2019_5736_program() -> TestResult {
     let before = fs::read(&fly).expect("fly");
     std::os::unix::fs::symlink("/proc/self/exe", root.join("bin/link")).expect("a link");
     std::os::unix::fs::symlink("link", root.join("bin/link2")).expect("a link");
+    std::os::unix::fs::symlink("link", root.join("bin/link3\r")).expect("a link");
+    fs::create_dir(root.join("\x0c")).expect("a directory");
     for (name, text) in [
         ("script", "#!/proc/self/exe\n"),
         ("script2", "#! /bin/link2 x\n"),
         ("script3", "#!/bin/script\n"),
+        // Of these signs the kernel takes a name's end for none.
+        ("script4", "#!/bin/link3\r\n"),
+        ("script5", "#!\x0c/../bin/link2\n"),
     ] {
         let path = root.join("bin").join(name);
         fs::write(&path, text).expect("a script");
@@ -465,6 +470,8 @@ fn cve_2019_5736_program() -> TestResult {
             "/bin/script",
             "/bin/script2",
             "/bin/script3",
+            "/bin/script4",
+            "/bin/script5",
             "script",
         ] {
             confined(&root)

@@ -221,7 +221,7 @@ fn bounds() -> TestResult {
 
 fn from_a_pipe() -> TestResult {
     let output = Pod::fly(roots::probe())
-        .options(["--env-file", "/dev/stdin"])
+        .options(["--env-file", "/proc/self/fd/0"])
         .probe_command(["report", "env.PIPED"])
         .input("PIPED=yes\n")
         .output();

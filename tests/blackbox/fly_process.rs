@@ -410,72 +410,32 @@ fn values_are_needed() -> TestResult {
 
 fn everything_together() -> TestResult {
     let root = roots::probe();
-    let file = kept("kept");
     let variables = roots::fresh("variables");
     fs::write(&variables, "FROM=file\n").expect("a file");
+    let (file, variables) = (kept("kept"), variables.to_str().expect("UTF-8"));
+    let options = "--confine --new-session --user alice --groups staff,7 --umask 077 --cap-add net_raw \
+        --no-new-privs --keep-fd 5 --rlimit nofile=64:128 --nice 3 --sched batch --cpu-affinity 0 \
+        --oom-score-adj 100 --landlock ro=/ --env-file";
+    let script = "report uid groups umask CapEff CapBnd NoNewPrivs env.FROM , limits , read /proc/self/fd/5 , create /tmp/x";
     let output = Pod::fly(&root)
-        .options([
-            "--confine",
-            "--new-session",
-            "--user",
-            "alice",
-            "--groups",
-            "staff,7",
-        ])
-        .options([
-            "--umask",
-            "077",
-            "--cap-add",
-            "net_raw",
-            "--no-new-privs",
-            "--keep-fd",
-            "5",
-        ])
-        .options([
-            "--rlimit",
-            "nofile=64:128",
-            "--nice",
-            "3",
-            "--sched",
-            "batch",
-        ])
-        .options(["--cpu-affinity", "0", "--oom-score-adj", "100"])
-        .options([
-            "--landlock",
-            "ro=/",
-            "--env-file",
-            variables.to_str().expect("UTF-8"),
-        ])
-        .probe_command([
-            "report",
-            "uid",
-            "groups",
-            "umask",
-            "CapEff",
-            "CapBnd",
-            "NoNewPrivs",
-            "env.FROM",
-            ",",
-            "limits",
-            ",",
-            "read",
-            "/proc/self/fd/5",
-            ",",
-            "create",
-            "/tmp/x",
-        ])
+        .options(options.split_whitespace())
+        .options([variables])
+        .probe_command(script.split(' '))
         .hook(move || sys::duplicate_onto(&file, 5))
         .output();
-    output
-        .code(1)
-        .has("uid=1000\n")
-        .has("groups=7 50\n")
-        .has("umask=077\n")
-        .has("CapEff=0000000000002000\n")
-        .has("CapBnd=00000000a00425fb\n")
-        .has("NoNewPrivs=1\n")
-        .has("env.FROM=file\n")
-        .has("nofile=64:128\n")
-        .has("create /tmp/x: EACCES\n");
+    output.code(1);
+    for line in [
+        "uid=1000",
+        "groups=7 50",
+        "umask=077",
+        "CapEff=0000000000002000",
+        "CapBnd=00000000a00425fb",
+        "NoNewPrivs=1",
+        "env.FROM=file",
+        "nofile=64:128",
+        "create /tmp/x: EACCES",
+    ] {
+        output.has(&format!("{line}\n"));
+    }
     Ok(())
 }

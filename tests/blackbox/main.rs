@@ -9,6 +9,7 @@ mod bad_roots;
 mod calls;
 mod cgroup;
 mod command_line;
+mod completion;
 mod confinement;
 mod debian;
 mod devices;
@@ -18,6 +19,7 @@ mod exit_codes;
 mod faults;
 mod fly;
 mod fly_capabilities;
+mod fly_check;
 mod fly_confine;
 mod fly_environment;
 mod fly_files;
@@ -40,12 +42,16 @@ mod init_own;
 mod init_tini;
 mod kills;
 mod leaks;
+mod library;
 mod mount_links;
 mod namespaces;
 mod plan;
 mod processes;
 mod races;
 mod root;
+mod seccomp;
+mod seccomp_errors;
+mod seccomp_profiles;
 mod security;
 mod signals;
 mod stage1;
@@ -93,6 +99,8 @@ const SUITE: runner::Suite = runner::Suite {
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
+        host("library", 60, &[], library::TESTS),
+        host("completion", 60, &[], completion::TESTS),
         start("exit_codes", exit_codes::TESTS),
         start("exec", exec::TESTS),
         start("stdio", stdio::TESTS),
@@ -109,6 +117,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
         start("fly", fly::TESTS),
+        start("fly_check", fly_check::TESTS),
         start("fly_namespaces", fly_namespaces::TESTS),
         host("fly_status", 60, &[], fly_status::TESTS),
         start("fly_rootless", fly_rootless::TESTS),
@@ -123,6 +132,9 @@ const SUITE: runner::Suite = runner::Suite {
         start("fly_kernel_files", fly_kernel_files::TESTS),
         start("fly_layers", fly_layers::TESTS),
         start("fly_sources", fly_sources::TESTS),
+        start("seccomp", seccomp::TESTS),
+        start("seccomp_errors", seccomp_errors::TESTS),
+        host("seccomp_profiles", 60, &[], seccomp_profiles::TESTS),
         start("mount_links", mount_links::TESTS),
         start("fly_volumes", fly_volumes::TESTS),
         host("init_tini", 60, &[], init_tini::TESTS),
@@ -143,6 +155,8 @@ const SUITE: runner::Suite = runner::Suite {
             Requirement::Tiocsti,
         ),
         ("plan::*", Requirement::Strace),
+        ("completion::in_zsh", Requirement::Zsh),
+        ("completion::in_fish", Requirement::Fish),
         ("cgroup::version_1", Requirement::CgroupV1),
         ("cgroup::limit_of_processes", Requirement::CgroupV1),
         ("cgroup::version_2", Requirement::CgroupV2),

@@ -19,6 +19,11 @@ tests![
     of_a_pod_with_everything,
     of_an_ephemeral_pod,
     of_the_fly_flavour,
+    of_fly,
+    of_fly_confined,
+    of_fly_in_namespaces,
+    of_fly_with_files,
+    of_fly_with_a_layer,
 ];
 
 /// A call that a line of the plan stands for: its name, and what its
@@ -56,6 +61,7 @@ const TELLING: &[&str] = &[
     "openat2",
     "pipe2",
     "pivot_root",
+    "seccomp",
     "setgroups",
     "sethostname",
     "setpgid",
@@ -207,9 +213,14 @@ fn of_processes(line: &Line<'_>) -> Option<Vec<Call>> {
         "init" => vec![call("execveat", &["AT_EMPTY_PATH"])],
         "cgroupns" => vec![call("unshare", &["CLONE_NEWCGROUP"])],
         // Preparations without a telling call.
-        "supervise" | "tree" | "bind" | "status" | "note" | "maps" | "idmap" => Vec::new(),
+        "supervise" | "open" | "tree" | "bind" | "status" | "note" | "maps" | "idmap" => Vec::new(),
         _ => return None,
     })
+}
+
+/// A call whose mode is as it is written, whatever the caller's mask.
+fn unmasked(made: Call) -> Vec<Call> {
+    vec![call("umask", &["(000)"]), made, call("umask", &[])]
 }
 
 fn of_files(line: &Line<'_>) -> Option<Vec<Call>> {
@@ -223,14 +234,14 @@ fn of_files(line: &Line<'_>) -> Option<Vec<Call>> {
         "file" => vec![call("mknodat", &[&name, line.word(1)])],
         "mkdir" => vec![call("mkdirat", &[&name, line.word(1)])],
         "link" => vec![call("symlinkat", &[&name, &line.quoted(2)])],
-        "dir" => vec![call("mkdirat", &[&last(line.word(0)), line.word(1)])],
+        "dir" => unmasked(call("mkdirat", &[&last(line.word(0)), line.word(1)])),
         "copy" => vec![call(
             "openat",
             &[&last(line.word(0)), "O_EXCL", line.word(1)],
         )],
         "symlink" => {
             let target = line.quoted(2);
-            vec![call("symlinkat", &[&target, &last(line.word(0))])]
+            unmasked(call("symlinkat", &[&target, &last(line.word(0))]))
         }
         "remount" => vec![call("openat2", &[&name, "RESOLVE_IN_ROOT"])],
         "console" => vec![call("move_mount", &["\"console\""])],
@@ -298,6 +309,13 @@ fn of_an_app(line: &Line<'_>) -> Option<Vec<Call>> {
         "group" => vec![call("setresgid", &[line.word(0)])],
         "user" => vec![call("setresuid", &[line.word(0)])],
         "capabilities" => vec![call("capset", &["inheritable=0"])],
+        "seccomp" => vec![call(
+            "seccomp",
+            &[
+                "SECCOMP_SET_MODE_FILTER, 0",
+                &format!("len={}", line.word(0)),
+            ],
+        )],
         "nnp" => vec![call("prctl", &["PR_SET_NO_NEW_PRIVS, 1"])],
         "unblock" => vec![call("rt_sigprocmask", &["SIG_SETMASK, []"])],
         "chdir" => vec![call("openat2", &[&line.quoted(0)])],
@@ -346,7 +364,7 @@ fn compare(plan: Run, program_name: &str, start: &[String]) {
     let done = done(&folder);
     let mut expected_calls = Vec::new();
     let mut covered = false;
-    let forks = output.stdout.lines().any(|line| line.starts_with("clone"));
+    let forks = output.stdout.lines().any(|line| line.starts_with("init"));
     for line in output.stdout.lines() {
         let mut calls = expected(line);
         if forks && line.starts_with("app") {
@@ -449,4 +467,65 @@ fn of_the_fly_flavour() -> TestResult {
         "--working-dir",
         "/data",
     ])
+}
+
+/// The same for `fly`, whose --plan takes the place of the start.
+fn compare_fly(options: &[&str]) -> TestResult {
+    Requirement::Strace.require()?;
+    let root = roots::probe();
+    fs::create_dir(root.join("data")).expect("a directory");
+    let root = root.to_str().expect("UTF-8");
+    let mut words: Vec<String> = options.iter().map(|word| (*word).to_owned()).collect();
+    words.extend([root, "--", "/bin/probe", "exit", "0"].map(str::to_owned));
+    let plan = Run::ours("fly").arg("--plan").args(&words);
+    compare(plan, "fly", &words);
+    Ok(())
+}
+
+fn of_fly() -> TestResult {
+    compare_fly(&[
+        "--user",
+        "bob",
+        "--ro-bind",
+        "/etc",
+        "/data",
+        "--tmpfs",
+        "/tmp",
+        "--chdir",
+        "/data",
+    ])
+}
+
+fn of_fly_confined() -> TestResult {
+    compare_fly(&["--confine", "--ro", "--setenv", "A", "1"])
+}
+
+fn of_fly_in_namespaces() -> TestResult {
+    compare_fly(&[
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--hostname",
+        "named",
+        "--die-with-parent",
+    ])
+}
+
+fn of_fly_with_files() -> TestResult {
+    compare_fly(&[
+        "--minimal",
+        "--tmpfs",
+        "/tmp",
+        "--dir",
+        "/tmp/made",
+        "--symlink",
+        "made",
+        "/tmp/link",
+        "--proc",
+        "/proc",
+    ])
+}
+
+fn of_fly_with_a_layer() -> TestResult {
+    compare_fly(&["--ephemeral", "--bind", "/etc", "/data"])
 }

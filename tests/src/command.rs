@@ -487,7 +487,7 @@ impl Output {
     pub fn refused(&self, words: &[&str]) -> &Self {
         self.code(254);
         let line = self.stderr.strip_suffix('\n').unwrap_or("");
-        let ours = ["stage0: ", "fly: ", "stage1-init: "]
+        let ours = ["stage0: ", "fly: ", "fly-seccomp: ", "stage1-init: "]
             .iter()
             .any(|name| line.starts_with(name));
         assert!(

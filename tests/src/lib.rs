@@ -8,10 +8,13 @@
 pub mod command;
 pub mod compare;
 pub mod fault;
+pub mod filter;
 pub mod guest;
 pub mod init;
 pub mod isolate;
+pub mod json;
 pub mod pod;
+pub mod profile;
 pub mod report;
 pub mod requirement;
 pub mod roots;

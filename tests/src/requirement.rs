@@ -19,12 +19,16 @@ pub enum Requirement {
     Catatonit,
     /// QEMU, and a guest kernel or apt-get to fetch one.
     Guest,
+    /// fish(1).
+    Fish,
     /// strace(1).
     Strace,
     /// Debian's package tini: a small init, linked statically and not.
     Tini,
     /// `dev.tty.legacy_tiocsti = 1`: the kernel still has TIOCSTI.
     Tiocsti,
+    /// zsh(1).
+    Zsh,
 }
 
 impl Requirement {
@@ -40,6 +44,8 @@ impl Requirement {
             }
             Self::CgroupV2 => cgroup_v2().is_some(),
             Self::Guest => crate::guest::possible(),
+            Self::Fish => in_path("fish"),
+            Self::Zsh => in_path("zsh"),
             Self::Strace => in_path("strace"),
             Self::DumbInit => in_path("dumb-init"),
             Self::Catatonit => in_path("catatonit"),
@@ -88,6 +94,8 @@ impl fmt::Display for Requirement {
             Self::DumbInit => "dumb-init (apt-get install dumb-init)",
             Self::Catatonit => "catatonit (apt-get install catatonit)",
             Self::Tini => "tini (apt-get install tini)",
+            Self::Fish => "fish (apt-get install fish)",
+            Self::Zsh => "zsh (apt-get install zsh)",
             Self::Strace => "strace (apt-get install strace)",
             Self::Tiocsti => "TIOCSTI (sysctl dev.tty.legacy_tiocsti=1)",
         })

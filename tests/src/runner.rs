@@ -205,7 +205,15 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
 }
 
 /// The programs under test.
-const PROGRAM_NAMES: [&str; 4] = ["fly", "stage1-init", "stage0", "probe"];
+const PROGRAM_NAMES: [&str; 7] = [
+    "fly",
+    "fly-seccomp",
+    "stage1-init",
+    "stage0",
+    "probe",
+    "examples/chroot_runner",
+    "examples/confined_runner",
+];
 
 /// Copies the programs to where every user can reach them: a checkout may lie in
 /// a directory that only its owner may enter, and some tests start them as
@@ -219,8 +227,9 @@ fn copy_programs(folder: &Path) -> io::Result<PathBuf> {
         fs::set_permissions(path, open())?;
     }
     for name in PROGRAM_NAMES {
-        fs::copy(from.join(name), to.join(name))?;
-        fs::set_permissions(to.join(name), open())?;
+        let copy = to.join(name.rsplit('/').next().unwrap_or(name));
+        fs::copy(from.join(name), &copy)?;
+        fs::set_permissions(copy, open())?;
     }
     Ok(to)
 }

@@ -1,4 +1,4 @@
-//! The libc calls of the tests, and all `unsafe` of this package.
+//! The libc calls of the tests, and all `unsafe` but that of `filter.rs`.
 
 use std::{
     ffi::{CString, OsStr},

@@ -70,6 +70,21 @@ pub fn limit_capabilities() {
     };
 }
 
+#[path = "../../../fly/src/seccomp/default_filter.rs"]
+mod default_filter;
+
+/// Loads the product's default filter: its instructions are data, as a root file
+/// system is, and a floor with other ones would prove nothing.
+#[inline(always)]
+pub fn load_filter() {
+    let filter = default_filter::DEFAULT;
+    // struct sock_fprog: the number of instructions, and where they are.
+    let program = [filter.len() / 8, filter.as_ptr().addr()];
+    // SECCOMP_SET_MODE_FILTER.
+    // SAFETY: the structure and the instructions live across the call.
+    unsafe { sys::call(raw::__NR_seccomp, [1, 0, program.as_ptr().addr()]) };
+}
+
 /// No exec gives new privileges.
 #[inline(always)]
 pub fn no_new_privileges() {

@@ -6,7 +6,8 @@
 //! product beside them; the difference is the price of the product's own code.
 //!
 //! Nothing here uses the product's code: a floor made of the code it judges
-//! would judge nothing. Only the linker script is shared.
+//! would judge nothing. Only the linker script is shared, and the instructions of
+//! the default system call filter, which are data.
 #![no_std]
 
 pub mod confine;

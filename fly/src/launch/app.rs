@@ -18,7 +18,7 @@ use crate::{
     sys::{
         descriptor,
         exec::{self, Pointers},
-        path, signal,
+        path, seccomp, signal,
     },
     text::{decimal, holds, split},
 };
@@ -65,6 +65,8 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
         Bounding { keep } => bound(keep),
         NoNewPrivileges {} => thread::set_no_new_privs(true)
             .map_err(|errno| Error::new(What::Set, c"no-new-privileges", errno)),
+        Seccomp { filter } => seccomp::load(filter)
+            .map_err(|errno| Error::new(What::Set, c"a system call filter", errno)),
         Unblock {} => {
             signal::set_mask(signal::Set::EMPTY);
             Ok(())
@@ -199,15 +201,36 @@ fn program<'p>(guarded: bool, arguments: u64, strings: List<'p>, words: &mut [us
     let Some((list, variables)) = pointers(arguments, strings, words) else {
         return Error::new(What::Exec, name, Why::TooManyStrings);
     };
+    find(arguments, strings, &mut |file| {
+        execute(guarded, file, list, variables)
+    })
+}
+
+/// Looks the program up and calls `execute` with it; returns why it could not be
+/// executed.
+#[inline(never)]
+pub(super) fn find<'p>(
+    arguments: u64,
+    strings: List<'p>,
+    execute: &mut dyn FnMut(&CStr) -> Errno,
+) -> Error<'p> {
+    let name = strings.first();
     if holds(name.to_bytes(), b'/') {
-        return explain::exec(name, name, execute(guarded, name, list, variables));
+        return explain::exec(name, name, execute(name));
     }
-    let mut path = DEFAULT_PATH;
+    let path = variable(arguments, strings, b"PATH=").unwrap_or(DEFAULT_PATH);
+    search(name, path, execute)
+}
+
+/// The value of the variable with this beginning, of those of `strings`.
+#[inline(never)]
+pub(super) fn variable<'p>(arguments: u64, strings: List<'p>, name: &[u8]) -> Option<&'p [u8]> {
     let count = usize::try_from(arguments).unwrap_or(usize::MAX);
+    let mut value = None;
     for variable in strings.iter().skip(1).skip(count) {
-        path = variable.to_bytes().strip_prefix(b"PATH=").unwrap_or(path);
+        value = variable.to_bytes().strip_prefix(name).or(value);
     }
-    search(guarded, name, path, list, variables)
+    value
 }
 
 /// Executes `file`; returns why it could not.
@@ -227,13 +250,7 @@ const DEFAULT_PATH: &[u8] = DEFAULT_PATH_VARIABLE.to_bytes().split_at(b"PATH=".l
 /// As execvp(3): a program that may not be executed is remembered, the search
 /// goes on.
 #[inline(never)]
-fn search<'p>(
-    guarded: bool,
-    name: &'p CStr,
-    path: &[u8],
-    list: Pointers<'_>,
-    variables: Pointers<'_>,
-) -> Error<'p> {
+fn search<'p>(name: &'p CStr, path: &[u8], execute: &mut dyn FnMut(&CStr) -> Errno) -> Error<'p> {
     let mut refused = false;
     let mut candidate = Path::new();
     for folder in split(path, b':') {
@@ -244,7 +261,7 @@ fn search<'p>(
             continue;
         }
         let candidate = candidate.as_c_str();
-        match execute(guarded, candidate, list, variables) {
+        match execute(candidate) {
             Errno::NOENT if !explain::exists(candidate) => {}
             Errno::NOTDIR => {}
             Errno::ACCESS => refused = true,

@@ -10,9 +10,9 @@ use rustix::{
     io::Errno,
 };
 
-use super::root::is_symbolic_link;
+use super::{elf, guard, root::is_symbolic_link};
 use crate::{
-    error::{Advice, Cause, Error, What},
+    error::{Advice, Error, What, Why, keep},
     sys::path,
 };
 
@@ -236,25 +236,38 @@ pub(super) fn credentials<'p>(step: What, errno: Errno) -> Error<'p> {
 
 /// Whether there is a file at all: exec's ENOENT may mean its interpreter.
 #[cold]
+#[inline(never)]
 pub(super) fn exists(path: &CStr) -> bool {
-    fs::access(path, fs::Access::EXISTS).is_ok()
+    fs::accessat(fs::CWD, path, fs::Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
 /// `name` is what the user asked for, `file` what was tried.
 #[cold]
 #[inline(never)]
-pub(super) fn exec<'p>(name: &'p CStr, file: &CStr, errno: Errno) -> Error<'p> {
+pub fn exec<'p>(name: &'p CStr, file: &CStr, errno: Errno) -> Error<'p> {
     let status = fs::stat(file);
-    if errno == Errno::NOENT && status.is_ok() {
-        return Error::new(What::Exec, name, Cause::INTERPRETER);
-    }
     let not_allowed = match status {
         Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Directory => {
             Advice::IsDirectory
         }
         Ok(status) if status.st_mode & 0o111 == 0 => Advice::NotExecutable,
+        _ if fs::statfs(file).is_ok_and(|status| status.f_flags & NOEXEC != 0) => {
+            Advice::MountedNoexec
+        }
         _ => Advice::NotExecutableHere,
     };
+    let why = match errno {
+        Errno::NOENT if status.is_ok() => missing_interpreter(file),
+        Errno::ACCESS if not_allowed == Advice::NotExecutableHere => missing_interpreter(file),
+        Errno::NOEXEC => elf::other_machine(file).map(|machine| {
+            keep(machine);
+            Why::OtherMachine
+        }),
+        _ => None,
+    };
+    if let Some(why) = why {
+        return Error::new(What::Exec, name, why);
+    }
     let advices = [
         (Errno::NOENT, Advice::NoSuchProgram),
         (Errno::ACCESS, not_allowed),
@@ -265,50 +278,27 @@ pub(super) fn exec<'p>(name: &'p CStr, file: &CStr, errno: Errno) -> Error<'p> {
     error(What::Exec, name, errno, &advices)
 }
 
-/// Calls `each` with the interpreter that `file` names: after `#!`, or as an
-/// ELF program's loader (PT_INTERP, elf(5)).
-#[cold]
-pub fn interpreter(file: &CStr, each: &mut dyn FnMut(&[u8])) {
-    let mut head = [0; 1024];
-    let count = path::read_at(file, 0, &mut head).unwrap_or(0);
-    let head = head.get(..count).unwrap_or_default();
-    let mut name = [0; 128];
-    let text = match (head.strip_prefix(b"#!"), loader(head)) {
-        (Some(line), _) => line.trim_ascii_start(),
-        (None, Some(at)) => {
-            let count = path::read_at(file, at, &mut name).unwrap_or(0);
-            name.get(..count).unwrap_or_default()
-        }
-        (None, None) => return,
-    };
-    let end = |byte: &u8| matches!(byte, 0 | b' ' | b'\t' | b'\r' | b'\n');
-    let length = text.iter().position(end).unwrap_or(text.len());
-    each(text.get(..length).unwrap_or_default());
-}
+/// ST_NOEXEC (statfs(2)).
+const NOEXEC: i64 = 8;
 
-/// Where in an ELF file the name of its loader is.
+/// Which of the interpreters of `file`, and of theirs, is not there or can't be
+/// executed; it is kept for the text.
+#[cold]
 #[inline(never)]
-fn loader(head: &[u8]) -> Option<u64> {
-    const PT_INTERP: u64 = 3;
-    if !head.starts_with(b"\x7fELF") {
-        return None;
-    }
-    let number = |at: usize| Some(u64::from_le_bytes(*head.get(at..)?.first_chunk()?));
-    let table = usize::try_from(number(32)?).ok()?;
-    let size = usize::from(u16_of(number(54)?));
-    let entries = u16_of(number(56)?).min(64);
-    for entry in 0..usize::from(entries) {
-        let at = table.checked_add(entry * size)?;
-        // The type is the first half, the flags the other.
-        if number(at)? & 0xffff_ffff == PT_INTERP {
-            return number(at.checked_add(8)?);
+pub(super) fn missing_interpreter(file: &CStr) -> Option<Why> {
+    let mut name = [0; elf::MAX_NAME];
+    elf::interpreter(file, &mut name).ok()?;
+    for _ in 0..guard::DEPTH {
+        let current = name;
+        let current = CStr::from_bytes_until_nul(&current).ok()?;
+        if current.is_empty() {
+            return None;
         }
+        if fs::accessat(fs::CWD, current, fs::Access::EXEC_OK, AtFlags::EACCESS).is_err() {
+            keep(current.to_bytes());
+            return Some(Why::Interpreter);
+        }
+        elf::interpreter(current, &mut name).ok()?;
     }
     None
-}
-
-/// The first two bytes of a little-endian number.
-fn u16_of(number: u64) -> u16 {
-    let [low, high, ..] = number.to_le_bytes();
-    u16::from_le_bytes([low, high])
 }

@@ -185,7 +185,7 @@ fn write_maps(folder: &[u8], deny: bool, users: u64, lines: List<'_>) -> Result<
     if deny {
         match write_file(folder, b"/setgroups", b"deny") {
             // Before Linux 3.19.
-            Err(Errno::NOENT) if fs::access(c"/proc/self", fs::Access::EXISTS).is_ok() => {}
+            Err(Errno::NOENT) if explain::exists(c"/proc/self") => {}
             done => done?,
         }
     }

@@ -8,20 +8,23 @@
 
 pub mod app;
 mod created;
+mod elf;
 mod explain;
 mod files;
 mod guard;
+mod library;
 mod limits;
 mod made;
 mod maps;
-mod path;
+pub(crate) mod path;
 mod process;
 mod remount;
 mod root;
 mod status;
 mod walk;
 
-pub use explain::interpreter;
+pub use explain::exec as explain_exec;
+pub use library::look;
 pub use process::{
     PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,
 };
@@ -29,14 +32,18 @@ pub use status::Status;
 
 use linux_raw_sys::general as raw;
 use rustix::{
-    fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd},
+    fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd},
     io::Errno,
 };
 
 use crate::{
     error::{Error, What},
+    packed,
+    packed::Packed,
     plan::{Kind, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
-    sys::{arch, clone, descriptor},
+    supervise,
+    sys::{arch, clone, descriptor, wait::End},
+    text::{Line, split},
 };
 
 use created::Created;
@@ -69,41 +76,38 @@ pub struct Fallbacks {
 }
 
 impl Fallbacks {
-    /// Each fallback that was taken, in words.
-    pub fn texts(self) -> impl Iterator<Item = &'static str> {
-        [
-            (
-                self.open_tree_attr,
-                "open_tree_attr: not available, used open_tree and mount_setattr",
-            ),
-            (
-                self.mount_setattr,
-                "mount_setattr: not available, used mount to change each mount",
-            ),
-            (
-                self.close_range,
-                "close_range: not available, closed descriptors one by one",
-            ),
-            (
-                self.openat2,
-                "openat2: not available, walked paths component by component",
-            ),
-            (self.clone3, "clone3: not available, used clone"),
-            (
-                self.into_cgroup,
-                "clone3: can't start in this cgroup, joined it afterwards",
-            ),
-            (
-                self.memfd,
-                "memfd_create: executable memory files are refused, used a file on a tmpfs",
-            ),
-            (
-                self.pivot_root,
-                "pivot_root: not possible from an initramfs, used chroot",
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(taken, text)| taken.then_some(text))
+    /// What each fallback means, in the order of [`Fallbacks::tell`].
+    pub(crate) const TEXTS: &'static str = "\
+        open_tree_attr: not available, used open_tree and mount_setattr\n\
+        mount_setattr: not available, used mount to change each mount\n\
+        close_range: not available, closed descriptors one by one\n\
+        openat2: not available, walked paths component by component\n\
+        clone3: not available, used clone\n\
+        clone3: can't start in this cgroup, joined it afterwards\n\
+        memfd_create: executable memory files are refused, used a file on a tmpfs\n\
+        pivot_root: not possible from an initramfs, used chroot";
+
+    /// Tells on standard error, as `program`, what was done instead.
+    #[cold]
+    #[inline(never)]
+    pub fn tell(self, program: &str) {
+        let taken = [
+            self.open_tree_attr,
+            self.mount_setattr,
+            self.close_range,
+            self.openat2,
+            self.clone3,
+            self.into_cgroup,
+            self.memfd,
+            self.pivot_root,
+        ];
+        let Packed(texts) = packed!(Fallbacks::TEXTS);
+        for (taken, text) in taken.iter().zip(split(texts, b'\n')) {
+            if *taken {
+                let mut line = Line::new(2);
+                line.text(program).text(": ").packed(Packed(text)).end();
+            }
+        }
     }
 }
 
@@ -118,8 +122,18 @@ pub struct Running {
     pub stamps: Option<OwnedFd>,
 }
 
-/// What is called with the stamps before an exec.
-type Report<'s> = &'s dyn Fn(&[usize]);
+impl Running {
+    /// Waits for the end of its first process, and passes signals on meanwhile,
+    /// which a plan with [`Step::Supervise`] has blocked for that. `None` if the
+    /// end can't be told.
+    #[must_use]
+    pub fn wait(&self) -> Option<End> {
+        supervise::wait(self.child.pidfd.as_fd(), self.child.pid)
+    }
+}
+
+/// What is called with the stamps and the fallbacks before an exec.
+type Report<'s> = &'s dyn Fn(&[usize], Fallbacks);
 
 /// Carries out a step that only pods have.
 type PodStep<'p, 's> = fn(&mut Launcher<'p, 's>, &Record<'p>) -> Result<(), Error<'p>>;
@@ -191,7 +205,7 @@ impl<'p, 's> Launcher<'p, 's> {
         self.stamps = Some(stamps);
     }
 
-    /// Calls `report` with the stamps when this process is about to be the app.
+    /// Calls `report` with the stamps and the fallbacks when this process is about to be the app.
     pub fn before_exec(&mut self, report: Report<'s>) {
         self.before_exec = Some(report);
     }
@@ -227,7 +241,7 @@ impl<'p, 's> Launcher<'p, 's> {
                 return self.clone_pod(number, Slot(record.slot), record.number);
             }
             if let (true, Some(report)) = (record.is(Kind::Exec), self.before_exec) {
-                report(self.stamps());
+                report(self.stamps(), self.fallbacks);
             }
             let done = self.step(&record);
             self.stamp(number);
@@ -342,7 +356,7 @@ impl<'p, 's> Launcher<'p, 's> {
             } => self.attach(mount, under, flags, target),
             Chroot { root } => self.chroot(root),
             _ => match record.kind {
-                12..=15 | 45..=49 | 89 => self.namespace_step(record),
+                12..=15 | 45..=50 | 89 => self.namespace_step(record),
                 60..=88 => app::step(record, self.words),
                 _ => self.isolated_step(record),
             },
@@ -420,6 +434,7 @@ impl<'p, 's> Launcher<'p, 's> {
             },
             OomScore { adjustment } => limits::oom_score(adjustment),
             CgroupNamespace {} => process::unshare(raw::CLONE_NEWCGROUP.into()),
+            Check { arguments, strings } => Err(library::check(arguments, strings)),
             AppDieWithParent { parent } => process::die_with_known_parent(parent),
             ExecSealed {
                 program,

@@ -14,7 +14,7 @@ use crate::{
 
 /// What does not fit is refused. The buffer is a page: it belongs into functions
 /// that most starts do not call.
-pub(super) struct Path {
+pub(crate) struct Path {
     bytes: [u8; MAX_PATH],
     used: usize,
 }

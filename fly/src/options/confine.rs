@@ -84,8 +84,4 @@ where
         files.proc_and_sys(plan);
         files.pts_and_shm(plan, true);
     }
-
-    /// The default system call filter belongs here.
-    #[allow(clippy::unused_self, reason = "a place for the filter's options")]
-    pub(super) fn confine_filter(&self, _plan: &mut Builder<'_>) {}
 }

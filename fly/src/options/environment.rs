@@ -29,7 +29,7 @@ where
     pub(super) fn changed_environment<E>(
         &self,
         plan: &mut Builder<'_>,
-        environment: E,
+        environment: &E,
     ) -> Result<(), Error<'a>>
     where
         E: Iterator<Item = &'a CStr> + Clone,

@@ -15,7 +15,7 @@ use crate::{
 /// The capabilities of the program.
 #[derive(Clone, Copy)]
 pub(super) struct Sets {
-    bounding: u64,
+    pub(super) bounding: u64,
     /// What it has.
     pub(super) held: u64,
 }
@@ -174,7 +174,7 @@ where
 
     /// What is given up last.
     pub(super) fn lower_privileges(&self, plan: &mut Builder<'_>) {
-        if self.process.any() || self.namespaces.any() {
+        if self.process.any() || self.namespaces.any() || self.seccomp.is_given() {
             self.lower_some_privileges(plan);
         }
     }
@@ -184,15 +184,14 @@ where
     fn lower_some_privileges(&self, plan: &mut Builder<'_>) {
         let confine = self.namespaces.has(Name::Confine);
         let landlock = self.process.has(Name::Landlock);
-        // Landlock without it is for root only.
-        if confine || landlock || self.process.has(Name::NoNewPrivileges) {
+        // Landlock and a filter are for root only without it, and a set-user-ID
+        // program would run under a filter that it does not expect.
+        let filter = self.seccomp.name(confine).is_some();
+        if confine || landlock || filter || self.process.has(Name::NoNewPrivileges) {
             plan.push(Step::NoNewPrivileges {});
         }
         if landlock {
             self.lower_landlock(plan);
-        }
-        if confine {
-            self.confine_filter(plan);
         }
     }
 
@@ -202,13 +201,13 @@ where
             writable: self.process.writable,
             paths: List::EMPTY,
         });
-        for form in [b"rw=", b"ro="] {
+        for second in [b'w', b'o'] {
             let mut choices = self.choices.clone();
             while let Some(choice) = choices.known() {
-                if let (Name::Landlock, Some(path)) =
-                    (choice.name, choice.first.to_bytes().strip_prefix(form))
-                {
-                    plan.joined(&[path]);
+                let rule = choice.first.to_bytes();
+                if choice.name == Name::Landlock && rule.get(1) == Some(&second) {
+                    // Behind `rw=` and `ro=`.
+                    plan.joined(&[rule.get(3..).unwrap_or_default()]);
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! The command line of `fly`, and what it lowers to.
 //!
 //! Options that concern mounts are applied in the order given; of the others the
-//! last one counts, unless its text says otherwise. [`files`], [`process`] and
-//! [`namespaces`] each read the options of their subject and lower them.
+//! last one counts, unless its text says otherwise. `files`, `process` and
+//! `namespaces` each read the options of their subject and lower them.
 
+pub mod completion;
 mod confine;
 mod environment;
 mod files;
@@ -11,6 +12,7 @@ mod limits;
 mod maps;
 mod namespaces;
 mod process;
+mod seccomp;
 
 use core::ffi::CStr;
 
@@ -18,6 +20,8 @@ use crate::{
     error::{Advice, Error, What, Why},
     lower,
     plan::{Builder, Slot, Step},
+    text::split,
+    timings::Format,
 };
 
 /// An option's name.
@@ -69,6 +73,7 @@ enum Name {
     Processors,
     Scheduling,
     KeepDescriptor,
+    Seccomp,
     // namespaces: those with a value come first, see `namespaces::Settings`
     Hostname,
     Init,
@@ -89,12 +94,30 @@ enum Name {
     NewSession,
     Confine,
     // the command itself
+    Completion,
+    Plan,
+    Check,
+    Timings,
+    Debug,
     Help,
     Version,
 }
 
-/// The options, and how many values each takes.
-static OPTIONS: &[(&str, Name, u8)] = &[
+/// Declares the options: their texts a line each in one string, since a table of
+/// them would be larger than they are, and what they are.
+macro_rules! options {
+    (($first:literal, $name:expr, $count:tt), $(($text:literal, $names:expr, $counts:tt),)*) => {
+        /// The names of all options, one a line.
+        pub const NAMES: &str = concat!($first, $("\n", $text),*);
+        /// What each is, and how many values it takes.
+        static OPTIONS: &[(Name, u8)] = &[($name, $count), $(($names, $counts)),*];
+    };
+}
+
+/// In place of a count: a value only behind `=`.
+const OPTIONAL: u8 = 4;
+
+options! {
     ("--bind", Name::Bind, 2),
     ("--ro-bind", Name::ReadOnlyBind, 2),
     ("--tmpfs", Name::Tmpfs, 1),
@@ -136,6 +159,7 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--cpu-affinity", Name::Processors, 1),
     ("--sched", Name::Scheduling, 1),
     ("--keep-fd", Name::KeepDescriptor, 1),
+    ("--seccomp", Name::Seccomp, 1),
     // namespaces
     ("--unshare-user", Name::UnshareUser, 0),
     ("--unshare-pid", Name::UnsharePid, 0),
@@ -155,11 +179,16 @@ static OPTIONS: &[(&str, Name, u8)] = &[
     ("--json-status-fd", Name::Status, 1),
     ("--cgroup", Name::Cgroup, 1),
     ("--confine", Name::Confine, 0),
+    ("--plan", Name::Plan, 0),
+    ("--completion", Name::Completion, 1),
+    ("--check", Name::Check, 0),
+    ("--timings", Name::Timings, OPTIONAL),
+    ("--debug", Name::Debug, 0),
     ("--help", Name::Help, 0),
     ("-h", Name::Help, 0),
     ("--version", Name::Version, 0),
     ("-V", Name::Version, 0),
-];
+}
 
 /// One option of the command line, with its values.
 #[derive(Clone, Copy, Debug)]
@@ -178,8 +207,17 @@ pub struct Options<'a, I> {
     pub rootfs: &'a CStr,
     /// The program and its arguments.
     pub program: I,
+    /// `--plan`: the plan is printed, nothing is started.
+    pub plan: bool,
+    /// `--check`: the program is looked at, and not started.
+    pub check: bool,
+    /// `--timings`
+    pub timings: Option<Format>,
+    /// `--debug`
+    pub debug: bool,
     files: files::Settings<'a>,
     process: process::Settings<'a>,
+    seccomp: seccomp::Settings<'a>,
     namespaces: namespaces::Settings<'a>,
 }
 
@@ -193,6 +231,8 @@ pub enum Request<'a, I> {
     Help,
     /// Show the version.
     Version,
+    /// Write the completion for a shell.
+    Completion(&'a CStr),
 }
 
 const USAGE: Advice = Advice::SeeHelp;
@@ -214,17 +254,28 @@ where
         choices: choices.clone(),
         rootfs: c"",
         program: choices.rest.clone(),
+        plan: false,
+        check: false,
+        timings: None,
+        debug: false,
         files: files::Settings::default(),
         process: process::Settings::default(),
+        seccomp: seccomp::Settings::default(),
         namespaces: namespaces::Settings::default(),
     };
     while let Some(choice) = choices.next()? {
         match choice.name {
             Name::Help => return Ok(Request::Help),
             Name::Version => return Ok(Request::Version),
+            Name::Completion => return Ok(Request::Completion(choice.first)),
+            Name::Plan => options.plan = true,
+            Name::Check => options.check = true,
+            Name::Debug => options.debug = true,
+            Name::Timings => options.timings = Some(Format::parse(choice.first, c"--timings")?),
             _ => {
                 options.files.take(&choice)?;
                 options.process.take(&choice)?;
+                options.seccomp.take(&choice);
                 options.namespaces.take(&choice)?;
             }
         }
@@ -276,12 +327,16 @@ where
         }
         let failed = |why: Why| Err(Error::new(What::ReadOption, word, why).advice(USAGE));
         let (name, mut value) = lower::split_option(word);
-        let Some((_, name, count)) = OPTIONS.iter().find(|(text, ..)| text.as_bytes() == name)
-        else {
+        let texts = split(NAMES.as_bytes(), b'\n');
+        let Some((_, (name, count))) = texts.zip(OPTIONS).find(|(text, _)| *text == name) else {
             return failed(Why::NoSuchOption);
         };
         let mut values = [c""; 2];
-        for place in values.iter_mut().take(usize::from(*count)) {
+        let count = match *count {
+            OPTIONAL => u8::from(value.is_some()),
+            count => count,
+        };
+        for place in values.iter_mut().take(usize::from(count)) {
             match value.take().or_else(|| self.rest.next()) {
                 Some(value) => *place = value,
                 None => return failed(Why::NoValue),
@@ -349,6 +404,7 @@ where
         if any {
             self.lower_supervision(plan);
         }
+        self.lower_filter(plan)?;
         self.lower_program(plan, environment)
     }
 }

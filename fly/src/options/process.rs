@@ -149,17 +149,20 @@ where
     {
         let program = self.program.clone();
         let count = program.clone().count() as u64;
-        if self.namespaces.has(Name::Init) {
+        let strings = List::EMPTY;
+        let arguments = count;
+        if self.namespaces.has(Name::Init) && !self.check {
             self.begin_sealed(plan, count);
         } else {
-            plan.begin_list(Step::Exec {
-                flags: if self.namespaces.has(Name::Confine) {
-                    Step::GUARD
-                } else {
-                    0
-                },
-                arguments: count,
-                strings: crate::plan::List::EMPTY,
+            let guarded = self.namespaces.has(Name::Confine);
+            plan.begin_list(if self.check {
+                Step::Check { arguments, strings }
+            } else {
+                Step::Exec {
+                    flags: if guarded { Step::GUARD } else { 0 },
+                    arguments,
+                    strings,
+                }
             });
             plan.string(program.clone().next().unwrap_or_default());
         }
@@ -167,7 +170,7 @@ where
             plan.string(argument);
         }
         if self.process.variables {
-            self.changed_environment(plan, environment)?;
+            self.changed_environment(plan, &environment)?;
         } else {
             for variable in environment {
                 plan.string(variable);

@@ -64,6 +64,11 @@ impl<'a> Builder<'a> {
                 }
                 self.end()
             }
+            Texts::Bytes(bytes) => {
+                self.begin(record.head(), record.number);
+                self.append(bytes);
+                self.end()
+            }
         }
     }
 

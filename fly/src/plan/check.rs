@@ -4,7 +4,10 @@ use core::ffi::CStr;
 
 use linux_raw_sys::general as raw;
 
-use crate::text::{decimal, holds, split};
+use crate::{
+    seccomp,
+    text::{decimal, holds, split},
+};
 
 use super::{
     MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, VERSION, limits,
@@ -47,6 +50,8 @@ pub enum Reason {
     Name,
     /// A path that is empty, too long or not of the required form.
     Path,
+    /// A system call filter that can't be one.
+    Filter,
 }
 
 impl Reason {
@@ -60,7 +65,8 @@ steps out of order
 a descriptor that nothing opened
 a number out of range
 a host name has 1 to 64 bytes
-a path that is empty, too long or not absolute";
+a path that is empty, too long or not absolute
+a damaged system call filter";
 }
 
 pub(super) fn at_end(step: usize, reason: Reason) -> Problem {
@@ -192,6 +198,15 @@ pub(crate) fn map_line(line: &[u8]) -> Option<[u64; 3]> {
     (numbers.next().is_none() && count != 0 && end <= NO_ID).then_some(line)
 }
 
+/// Its bytes are no strings.
+fn filter(record: &Record<'_>) -> Result<(), Reason> {
+    if record.list.is_empty() && seccomp::is_filter(record.list.as_bytes()) {
+        Ok(())
+    } else {
+        Err(Reason::Filter)
+    }
+}
+
 /// What only one kind has.
 fn special(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
     let count = record.list.len() as u64;
@@ -199,7 +214,9 @@ fn special(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
         // The type, and pairs.
         Kind::FileSystem if count.is_multiple_of(2) => Err(Reason::Strings),
         // The path, and at least the program's name.
-        Kind::Exec | Kind::ExecSealed if record.number == 0 || record.number >= count => {
+        Kind::Exec | Kind::ExecSealed | Kind::Check
+            if record.number == 0 || record.number >= count =>
+        {
             Err(Reason::Strings)
         }
         // At least one line of each.
@@ -268,6 +285,9 @@ struct State {
 impl State {
     #[inline(never)]
     fn step(&mut self, rule: &Rule, record: &Record<'_>) -> Result<(), Reason> {
+        if let Kind::Seccomp = rule.kind {
+            return filter(record).and_then(|()| self.order(rule.kind));
+        }
         strings(rule, record.list)?;
         number(rule.number, record.number)?;
         for string in record.list.iter() {
@@ -298,7 +318,9 @@ impl State {
                 }
                 !core::mem::replace(&mut self.in_app, true)
             }
-            Kind::Exec | Kind::ExecSealed => core::mem::replace(&mut self.in_app, false),
+            Kind::Exec | Kind::ExecSealed | Kind::Check => {
+                core::mem::replace(&mut self.in_app, false)
+            }
             _ => match phase {
                 Phase::Launch => !self.cloned,
                 Phase::Pod => !self.init,

@@ -11,7 +11,7 @@
 mod build;
 mod check;
 pub(crate) mod limits;
-mod print;
+pub mod print;
 mod record;
 mod rules;
 mod step;
@@ -19,7 +19,6 @@ mod step;
 pub use build::Builder;
 pub(crate) use check::map_line;
 pub use check::{Problem, Reason};
-pub use print::print;
 pub use record::{List, Record};
 pub(crate) use step::match_step;
 pub use step::{Kind, Phase, Slot, Step};
@@ -77,13 +76,13 @@ impl<'a> Plan<'a> {
     /// [`Step::Exec`].
     #[must_use]
     pub fn app(&self, index: usize) -> Option<Steps<'a>> {
+        let mut records = self.steps().records();
         let mut seen = 0;
-        let mut steps = self.steps();
         loop {
-            let before = steps.clone();
-            if let Step::App { .. } = steps.next()? {
+            let rest = records.rest;
+            if records.next()?.is(Kind::App) {
                 if seen == index {
-                    return Some(before);
+                    return Some(Steps { rest });
                 }
                 seen += 1;
             }

@@ -2,363 +2,135 @@
 
 use core::ffi::CStr;
 
-use linux_raw_sys::general as raw;
-
-use super::{Plan, Slot, Step, record::List};
-use crate::{capability, signal, text::Line};
+use super::{Kind, Plan, Record, Step, record::List};
+use crate::{
+    capability, packed,
+    packed::Packed,
+    seccomp, signal,
+    text::{Line, numbered},
+};
 
 /// Where the details of a line begin.
 const COLUMN: usize = 14;
 
 /// Writes `plan` to descriptor `descriptor`; false if that failed.
+#[cold]
 #[inline(never)]
 pub fn print(plan: &Plan<'_>, descriptor: i32) -> bool {
-    plan.steps().all(|step| {
+    plan.steps().records().all(|step| {
         let mut line = Line::new(descriptor);
         write(&step, &mut line);
         line.end()
     })
 }
 
-/// Adds the step's words to `line`, without ending it.
-#[allow(clippy::too_many_lines, reason = "an arm a step, nothing else")]
-pub fn write(step: &Step<'_>, line: &mut Line) {
-    line.text(step.kind().verb());
-    if !is_bare(step) {
-        line.column(COLUMN);
-    }
-    match *step {
-        Step::Seal { into, flags, path } => {
-            line.quoted(path.to_bytes());
-            if flags & Step::ALONE == 0 {
-                line.text(" and the apps' plan");
-            }
-            arrow(line, into);
+static TEXTS: Packed = packed!(Kind::TEXTS);
+
+/// Adds the first word of the step's line to `line`; returns what the step is about,
+/// if that is a string.
+pub fn verb<'a>(step: &Record<'a>, line: &mut Line) -> Option<&'a CStr> {
+    let (mut is_verb, mut is_field, mut has_string) = (true, false, false);
+    numbered(TEXTS, step.kind).each(&mut |byte| {
+        has_string |= is_field && matches!(byte, b't' | b'f');
+        is_field = byte == b'%';
+        is_verb &= byte != b' ';
+        if is_verb {
+            line.byte(byte);
         }
-        Step::KeepStatus { descriptor } => {
-            line.text("to descriptor ").number(descriptor);
-        }
-        Step::UserNamespace { into, users, lines } => {
-            maps(line, users, lines);
-            arrow(line, into);
-        }
-        Step::MappedTree {
-            into,
-            map,
-            flags,
-            attributes,
-            path,
-        } => {
-            line.quoted(path.to_bytes());
-            if flags & Step::RECURSIVE != 0 {
-                line.text(" recursive");
-            }
-            attribute_names(line, attributes);
-            slot(line.text(" by "), map);
-            arrow(line, into);
-        }
-        Step::Mapper { into } => arrow(line.text("forked"), into),
-        Step::Maps {
-            mapper,
-            users,
-            lines,
-        } => {
-            maps(line, users, lines);
-            if mapper != Step::NO_SLOT {
-                slot(line.text(" by "), mapper);
+    });
+    has_string.then(|| step.list.first())
+}
+
+/// Adds the step's words to `line`, without ending it: the text of its kind, in
+/// which `%` and a letter stand for what a place of the record holds (see
+/// `field`), and `[`, a condition (see `holds`), `YES|NO]` for one of two texts.
+#[inline(never)]
+pub fn write(step: &Record<'_>, line: &mut Line) {
+    const VERB: u8 = 0;
+    const TEXT: u8 = 1;
+    // One of these, or the sign that says what the next byte is.
+    let mut state = VERB;
+    let mut shown = true;
+    numbered(TEXTS, step.kind).each(&mut |byte| {
+        let before = core::mem::replace(&mut state, TEXT);
+        match (before, byte) {
+            (b'%', _) if !shown => {}
+            (b'%', _) => field(step, byte, line),
+            (b'[', _) => shown = holds(step, byte),
+            (_, b'%' | b'[') => state = byte,
+            (_, b'|') => shown = !shown,
+            (_, b']') => shown = true,
+            (VERB, b' ') => _ = line.column(COLUMN),
+            _ => {
+                if before == VERB {
+                    state = VERB;
+                }
+                if shown {
+                    line.byte(byte);
+                }
             }
         }
-        Step::Stamps { reader, writer } => arrow(slot(line, reader), writer),
-        Step::Terminal {
-            devpts,
-            master,
-            peer,
-        } => {
-            line.text("devpts");
-            arrow(line, devpts);
-            arrow(line, master);
-            line.text(" -> #").number(peer);
-        }
-        Step::HandOver { path: text, .. }
-        | Step::WorkingDirectory { path: text }
-        | Step::Limit { limit: text }
-        | Step::Nice { value: text }
-        | Step::Processors { list: text }
-        | Step::Scheduling { policy: text }
-        | Step::OomScore { adjustment: text } => quoted(line, text),
-        Step::Landlock { writable, paths } => {
-            list(line.number(writable).text(" writable: "), paths);
-        }
-        Step::OpenCgroup { into, path } => arrow(line.quoted(path.to_bytes()), into),
-        Step::Unshare { namespaces } | Step::NoteNamespaces { namespaces } => {
-            names(line, namespaces);
-        }
-        Step::Clone { cgroup, namespaces } => {
-            names(line, namespaces);
-            if cgroup != Step::NO_SLOT {
-                slot(line.text("in "), cgroup);
-            }
-        }
-        Step::AppDieWithParent { parent } if parent != Step::LAUNCHER => {
-            line.text("with the parent ").number(parent);
-        }
-        Step::DieWithParent {} | Step::AppDieWithParent { .. } => {
-            line.text("with the launcher");
-        }
-        Step::Session { flags } => {
-            line.text(if flags & Step::NO_TERMINAL != 0 {
-                "of the caller, own process group"
-            } else {
-                "own"
-            });
-        }
-        Step::Umask { mask } | Step::AppUmask { mask } => {
-            line.octal(mask);
-        }
-        Step::OpenDirectory { into, path } => arrow(line.quoted(path.to_bytes()), into),
-        Step::OpenTree {
-            into,
-            flags,
-            attributes,
-            path,
-        } => {
-            line.quoted(path.to_bytes());
-            if flags & Step::RECURSIVE != 0 {
-                line.text(" recursive");
-            }
-            if flags & Step::OPTIONAL != 0 {
-                line.text(" if present");
-            }
-            attribute_names(line, attributes);
-            arrow(line, into);
-        }
-        Step::Overlay {
-            into,
-            layer,
-            attributes,
-            path,
-        } => {
-            slot(line.quoted(path.to_bytes()).text(" under "), layer);
-            attribute_names(line, attributes);
-            arrow(line, into);
-        }
-        Step::AttachRoot { mount } => {
-            slot(line, mount).text(" on /");
-        }
-        Step::FileSystem {
-            into,
-            attributes,
-            options,
-        } => {
-            file_system(line, options);
-            attribute_names(line, attributes);
-            arrow(line, into);
-        }
-        Step::Attach {
-            mount,
-            under,
-            flags,
-            target,
-        } => {
-            slot(line, mount).text(" at ").quoted(target.to_bytes());
-            slot(line.text(" of "), under);
-            if flags & Step::CREATE != 0 {
-                line.text(" (made if missing)");
-            }
-            if flags & Step::OPTIONAL != 0 {
-                line.text(" if present");
-            }
-        }
-        Step::Directory { under, mode, name } | Step::File { under, mode, name } => {
-            line.quoted(name.to_bytes()).text(" ").octal(mode);
-            slot(line.text(" in "), under);
-        }
-        Step::Device {
-            under,
-            device,
-            name,
-        } => {
-            line.quoted(name.to_bytes())
-                .text(" ")
-                .number(device >> 8)
-                .text(":")
-                .number(device & 0xff);
-            slot(line.text(" in "), under);
-        }
-        Step::Link {
-            under,
-            name,
-            target,
-        } => {
-            line.quoted(name.to_bytes())
-                .text(" to ")
-                .quoted(target.to_bytes());
-            slot(line.text(" in "), under);
-        }
-        Step::Mask {
-            under,
-            covers,
-            names,
-        } => {
-            for name in names.iter().skip(1) {
-                line.quoted(name.to_bytes()).text(" ");
-            }
-            slot(line.text("of "), under);
-            line.text(" by ").quoted(names.first().to_bytes());
-            slot(line.text(" of "), covers);
-        }
-        Step::ReadOnly { under, names } => {
-            list(line, names);
-            slot(line.text("of "), under);
-        }
-        Step::Bind {
-            into,
-            under,
-            attributes,
-            name,
-        } => {
-            slot(line.quoted(name.to_bytes()).text(" of "), under);
-            attribute_names(line, attributes);
-            arrow(line, into);
-        }
-        Step::Console { peer, under, name } => {
-            slot(line, peer).text(" at ").quoted(name.to_bytes());
-            slot(line.text(" of "), under);
-        }
-        Step::CloseOthers { keep } => {
-            list(line.text("but "), keep);
-        }
-        Step::OverlayIn {
-            into,
-            layer,
-            attributes,
-            path,
-            directory,
-        } => {
-            line.quoted(path.to_bytes()).text(" under ");
-            slot(line.quoted(directory.to_bytes()).text(" by "), layer);
-            attribute_names(line, attributes);
-            arrow(line, into);
-        }
-        Step::MakeDirectory { under, mode, path } => {
-            line.quoted(path.to_bytes()).text(" ").octal(mode);
-            slot(line.text(" in "), under);
-        }
-        Step::CopyFile {
-            under,
-            mode,
-            descriptor,
-            path,
-        } => {
-            line.quoted(path.to_bytes()).text(" ").octal(mode.into());
-            line.text(" from descriptor ").number(descriptor);
-            slot(line.text(" in "), under);
-        }
-        Step::MakeLink {
-            under,
-            path,
-            target,
-        } => {
-            line.quoted(path.to_bytes())
-                .text(" to ")
-                .quoted(target.to_bytes());
-            slot(line.text(" in "), under);
-        }
-        Step::Remount { under, path } => {
-            slot(line.quoted(path.to_bytes()).text(" of "), under).text(" ro");
-        }
-        Step::Hostname { name } | Step::App { name } => quoted(line, name),
-        Step::Pivot { root } | Step::Chroot { root } => {
-            slot(line.text("into "), root);
-        }
-        Step::TerminalStdio { peer } => {
-            slot(line, peer);
-        }
-        Step::PodBounding { keep }
-        | Step::Bounding { keep }
-        | Step::Capabilities { keep }
-        | Step::Ambient { keep } => {
-            capability::write(line, keep);
-        }
-        Step::ExecInit { program, stamps } => {
-            slot(line, program);
-            if stamps != Step::NO_STAMPS {
-                line.text(" #").number(stamps);
-            }
-        }
-        Step::Stop {
-            signal: number,
-            deadline,
-        } => {
-            match signal::name(u32::from(number)) {
-                Some(name) => line.text(name),
-                None => line.number(u64::from(number)),
-            };
-            line.text(" then KILL after ").number(deadline).text(" ms");
-        }
-        Step::AppSession { flags } => {
-            line.text(if flags & Step::TERMINAL != 0 {
-                "own, with a terminal"
-            } else if flags & Step::DETACHED != 0 {
-                "own"
-            } else {
-                "of pid 1, own process group"
-            });
-        }
-        Step::Groups { ids } => {
-            if ids.is_empty() {
-                line.text("none");
-            }
-            list(line, ids);
-        }
-        Step::Group { id } | Step::User { id } => {
-            line.number(id);
-        }
-        Step::Exec {
-            flags,
-            arguments,
-            strings,
-        } => exec(line, flags, arguments, strings),
-        Step::ExecSealed {
-            program,
-            arguments,
-            strings,
-        } => {
-            slot(line, program).text(" ");
-            exec(line, 0, arguments, strings);
-        }
-        _ => {}
+    });
+}
+
+/// A condition: a digit is the number of a bit of the flags.
+fn holds(step: &Record<'_>, condition: u8) -> bool {
+    match condition {
+        b's' => step.slot != Step::NO_SLOT.0,
+        b'd' => step.flags & (Step::TERMINAL | Step::DETACHED) != 0,
+        b'n' => step.number != 0,
+        b'p' => step.number != Step::NO_STAMPS,
+        b'l' => !step.list.is_empty(),
+        digit => step.flags >> (digit & 15) & 1 != 0,
     }
 }
 
-/// Whether the verb says it all.
-fn is_bare(step: &Step<'_>) -> bool {
-    matches!(
-        step,
-        Step::CloseInherited {}
-            | Step::Supervise {}
-            | Step::Private {}
-            | Step::Loopback {}
-            | Step::CgroupNamespace {}
-            | Step::NoNewPrivileges {}
-            | Step::KeepCapabilities {}
-            | Step::Unblock {}
-    )
+/// What a place of the record holds, as the letter says.
+fn field(step: &Record<'_>, letter: u8, line: &mut Line) {
+    let number = step.number;
+    match letter {
+        b's' => slot(line, step.slot),
+        b'o' => slot(line, step.other),
+        b'n' => line.number(number),
+        b'm' => line.octal(number),
+        b'p' => line.octal(step.flags.into()),
+        // A device.
+        b'd' => line.number(number >> 8).text(":").number(number & 0xff),
+        b't' | b'h' => line.quoted(step.list.first().to_bytes()),
+        b'u' => line.quoted(step.list.second().to_bytes()),
+        b'l' => list(line, step.list, 0),
+        b'r' => list(line, step.list, 1),
+        // The instructions of a filter.
+        b'i' => line.number((step.list.as_bytes().len() / seccomp::INSTRUCTION) as u64),
+        b'f' => file_system(line, step.list),
+        b'e' => exec(line, number, step.list),
+        b'M' => maps(line, number, step.list),
+        b'N' => names(line, NAMESPACES, number),
+        b'a' => names(line, ATTRIBUTES, number),
+        b'c' => {
+            capability::write(line, number);
+            line
+        }
+        b'S' => match signal::name(step.flags.into()) {
+            Some(name) => line.bytes(name),
+            None => line.number(step.flags.into()),
+        },
+        _ => line,
+    };
 }
 
-fn quoted(line: &mut Line, text: &CStr) {
-    line.quoted(text.to_bytes());
+fn slot(line: &mut Line, slot: u8) -> &mut Line {
+    line.text("#").number(slot.into())
 }
 
-fn slot(line: &mut Line, slot: Slot) -> &mut Line {
-    line.text("#").number(u64::from(slot.0))
+fn list<'l>(line: &'l mut Line, list: List<'_>, skip: usize) -> &'l mut Line {
+    for text in list.iter().skip(skip) {
+        line.quoted(text.to_bytes()).text(" ");
+    }
+    line
 }
 
-fn arrow(line: &mut Line, into: Slot) {
-    slot(line.text(" -> "), into);
-}
-
-fn maps(line: &mut Line, users: u64, lines: List<'_>) {
+fn maps<'l>(line: &'l mut Line, users: u64, lines: List<'_>) -> &'l mut Line {
     for (index, text) in (0..).zip(lines.iter()) {
         line.text(match index {
             0 => "uids ",
@@ -367,77 +139,58 @@ fn maps(line: &mut Line, users: u64, lines: List<'_>) {
         });
         line.quoted(text.to_bytes());
     }
+    line
 }
 
-fn list(line: &mut Line, list: List<'_>) {
-    for text in list.iter() {
-        line.quoted(text.to_bytes()).text(" ");
+/// A type, then pairs of option and value.
+fn file_system<'l>(line: &'l mut Line, options: List<'_>) -> &'l mut Line {
+    for (index, text) in (0_usize..).zip(options.iter()) {
+        match index {
+            0 => {}
+            index if index % 2 == 1 => _ = line.text(" "),
+            _ if text.is_empty() => {}
+            _ => _ = line.text("="),
+        }
+        line.quoted(text.to_bytes());
     }
+    line
 }
 
-fn file_system(line: &mut Line, options: List<'_>) {
-    let mut texts = options.iter();
-    if let Some(name) = texts.next() {
-        line.quoted(name.to_bytes());
+/// Behind the path `arguments` arguments, then variables.
+fn exec<'l>(line: &'l mut Line, arguments: u64, strings: List<'_>) -> &'l mut Line {
+    line.text("[");
+    for (index, text) in (0..).zip(strings.iter().skip(1)) {
+        let is_argument = index < arguments;
+        if index == arguments {
+            line.text("] with ");
+        } else if index > 0 {
+            line.text(if is_argument { ", " } else { " " });
+        }
+        let mark = if is_argument { "\"" } else { "" };
+        line.text(mark).quoted(text.to_bytes()).text(mark);
     }
-    while let Some(key) = texts.next() {
-        line.text(" ").quoted(key.to_bytes());
-        match texts.next() {
-            Some(value) if !value.is_empty() => line.text("=").quoted(value.to_bytes()),
-            _ => continue,
-        };
+    if strings.len() as u64 == arguments.saturating_add(1) {
+        line.text("] with ");
     }
+    line
 }
 
-fn exec(line: &mut Line, flags: u16, arguments: u64, strings: List<'_>) {
-    let count = usize::try_from(arguments).unwrap_or(usize::MAX);
-    line.quoted(strings.first().to_bytes());
-    if flags & Step::GUARD != 0 {
-        line.text(" guarded");
-    }
-    line.text(" [");
-    let mut separator = "";
-    for argument in strings.iter().skip(1).take(count) {
-        line.text(separator)
-            .text("\"")
-            .quoted(argument.to_bytes())
-            .text("\"");
-        separator = ", ";
-    }
-    line.text("] with ");
-    separator = "";
-    for variable in strings.iter().skip(1).skip(count) {
-        line.text(separator).quoted(variable.to_bytes());
-        separator = " ";
-    }
-}
+/// The names of flags: each behind the number of its bit, as a byte.
+type Names = [u8];
 
-fn names(line: &mut Line, namespaces: u64) {
-    for (flag, name) in [
-        (raw::CLONE_NEWUSER, "user "),
-        (raw::CLONE_NEWPID, "pid "),
-        (raw::CLONE_NEWNS, "mount "),
-        (raw::CLONE_NEWIPC, "ipc "),
-        (raw::CLONE_NEWUTS, "uts "),
-        (raw::CLONE_NEWNET, "net "),
-        (raw::CLONE_NEWCGROUP, "cgroup "),
-    ] {
-        if namespaces & u64::from(flag) != 0 {
-            line.text(name);
+/// CLONE_NEW*, sched.h.
+const NAMESPACES: &Names = b"\x1cuser \x1dpid \x11mount \x1bipc \x1auts \x1enet \x19cgroup ";
+/// MOUNT_ATTR_*, linux/mount.h.
+const ATTRIBUTES: &Names = b"\x00 ro\x01 nosuid\x02 nodev\x03 noexec\x05 strictatime";
+
+fn names<'l>(line: &'l mut Line, names: &Names, flags: u64) -> &'l mut Line {
+    let mut shown = false;
+    for byte in names {
+        if *byte < b' ' {
+            shown = flags >> byte & 1 != 0;
+        } else if shown {
+            line.bytes(&[*byte]);
         }
     }
-}
-
-fn attribute_names(line: &mut Line, attributes: u64) {
-    for (flag, name) in [
-        (raw::MOUNT_ATTR_RDONLY, " ro"),
-        (raw::MOUNT_ATTR_NOSUID, " nosuid"),
-        (raw::MOUNT_ATTR_NODEV, " nodev"),
-        (raw::MOUNT_ATTR_NOEXEC, " noexec"),
-        (raw::MOUNT_ATTR_STRICTATIME, " strictatime"),
-    ] {
-        if attributes & u64::from(flag) != 0 {
-            line.text(name);
-        }
-    }
+    line
 }

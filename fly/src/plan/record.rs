@@ -176,7 +176,8 @@ impl<'a> List<'a> {
         ListIter { rest: self.bytes }
     }
 
-    /// The strings with their terminators, as stored.
+    /// The strings with their terminators, as stored; of a step without strings its
+    /// bytes.
     pub(super) fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }

@@ -218,6 +218,7 @@ pub(super) static RULES: &[Rule] = &[
     Rule::of(Kind::User).number(Number::Id),
     Rule::of(Kind::Capabilities),
     Rule::of(Kind::NoNewPrivileges),
+    Rule::of(Kind::Seccomp),
     Rule::of(Kind::Unblock),
     Rule::of(Kind::Exec)
         .texts(2, Rule::MANY, Text::Path)
@@ -246,6 +247,9 @@ pub(super) static RULES: &[Rule] = &[
     Rule::of(Kind::Landlock).texts(1, Rule::MANY, Text::Absolute),
     Rule::of(Kind::ExecSealed)
         .slots(USES)
+        .texts(2, Rule::MANY, Text::Path)
+        .only_first(),
+    Rule::of(Kind::Check)
         .texts(2, Rule::MANY, Text::Path)
         .only_first(),
 ];

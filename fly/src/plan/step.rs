@@ -21,9 +21,10 @@ pub enum Phase {
 }
 
 /// Declares [`Step`] and [`Kind`] and the way to and from a [`Record`]: each
-/// field names the place of the record that holds it.
+/// field names the place of the record that holds it. The text is how the step is
+/// printed, by the places of the record ([`super::print::write`]).
 macro_rules! steps {
-    ($($(#[$doc:meta])* $name:ident = $code:literal $verb:literal $phase:ident { $($(#[$field_doc:meta])* $place:ident $field:ident),* })*) => {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $format:literal $phase:ident { $($(#[$field_doc:meta])* $place:ident $field:ident),* })*) => {
         /// One step of a plan.
         #[derive(Clone, Copy, Debug)]
         pub enum Step<'a> {
@@ -42,11 +43,9 @@ macro_rules! steps {
                 match number { $($code => Some(Self::$name),)* _ => None }
             }
 
-            /// The first word of the step's line, and of its errors.
-            #[must_use]
-            pub fn verb(self) -> &'static str {
-                match self { $(Self::$name => $verb,)* }
-            }
+            /// How each kind is printed, see [`super::print::write`]: its number and a
+            /// text, a line each, since a table would be larger.
+            pub(crate) const TEXTS: &'static str = concat!($($code, "\n", $format, "\n"),*);
 
             /// Where in a start it belongs.
             #[must_use]
@@ -124,6 +123,8 @@ pub(super) enum Texts<'a> {
     One(&'a CStr),
     Two(&'a CStr, &'a CStr),
     List(List<'a>),
+    /// No strings at all.
+    Bytes(&'a [u8]),
 }
 
 macro_rules! place_type {
@@ -134,6 +135,7 @@ macro_rules! place_type {
     ($life:lifetime text) => { &$life CStr };
     ($life:lifetime second) => { &$life CStr };
     ($life:lifetime list) => { List<$life> };
+    ($life:lifetime bytes) => { &$life [u8] };
 }
 
 macro_rules! place_get {
@@ -157,6 +159,9 @@ macro_rules! place_get {
     };
     ($record:ident list) => {
         $record.list
+    };
+    ($record:ident bytes) => {
+        $record.list.as_bytes()
     };
 }
 
@@ -184,6 +189,9 @@ macro_rules! place_put {
     ($record:ident $texts:ident list $value:ident) => {
         $texts = Texts::List($value)
     };
+    ($record:ident $texts:ident bytes $value:ident) => {
+        $texts = Texts::Bytes($value)
+    };
 }
 
 steps! {
@@ -198,110 +206,110 @@ steps! {
     /// pid 1 is then no file of the host (CVE-2019-5736). Behind the program
     /// follows the apps' part of this plan: one file is cheaper than two. With
     /// [`Step::ALONE`] nothing follows.
-    Seal = 3 "seal" Launch { slot into, flags flags, text path }
+    Seal = 3 "seal %t[7| and the apps' plan] -> %s" Launch { slot into, flags flags, text path }
     /// Makes a pipe through which pid 1 reports its time stamps.
-    Stamps = 6 "stamps" Launch { slot reader, other writer }
+    Stamps = 6 "stamps %s -> %o" Launch { slot reader, other writer }
     /// Makes the pod's devpts file system and opens a terminal of it: its
     /// master stays with the launcher, its peer (the number of a slot) becomes
     /// the pod's terminal.
-    Terminal = 7 "terminal" Launch { slot devpts, other master, number peer }
+    Terminal = 7 "terminal devpts -> %s -> %o -> #%n" Launch { slot devpts, other master, number peer }
     /// Hands the pod over to another stage 1, with the whole plan in a sealed
     /// memory file and a pod directory on a tmpfs: the last step that the
     /// launcher itself does.
-    HandOver = 8 "stage1" Launch { text path, second uuid }
+    HandOver = 8 "stage1 %t" Launch { text path, second uuid }
     /// Opens the cgroup directory `path`, which the pod is going to be in.
-    OpenCgroup = 4 "cgroup" Launch { slot into, text path }
+    OpenCgroup = 4 "cgroup %t -> %s" Launch { slot into, text path }
     /// Makes the pod's first process in new namespaces (CLONE_NEW* bits), and in
     /// the cgroup `cgroup` unless that is [`Step::NO_SLOT`].
-    Clone = 9 "clone" Launch { slot cgroup, number namespaces }
+    Clone = 9 "clone %N[sin %s|]" Launch { slot cgroup, number namespaces }
     /// Moves this process itself into new namespaces (unshare(2)).
-    Unshare = 10 "unshare" Launch { number namespaces }
+    Unshare = 10 "unshare %N" Launch { number namespaces }
     /// Keeps the caller's descriptor `descriptor` for the status, by a number that
     /// nothing that is started inherits; comes before [`Step::CloseInherited`].
-    KeepStatus = 12 "status" Launch { number descriptor }
+    KeepStatus = 12 "status to descriptor %n" Launch { number descriptor }
     /// Makes a user namespace, for mounts: the first `users` lines map user ids,
     /// the others group ids, each INSIDE:OUTSIDE:COUNT.
-    UserNamespace = 13 "userns" Launch { slot into, number users, list lines }
+    UserNamespace = 13 "userns %M -> %s" Launch { slot into, number users, list lines }
     /// Clones the mount at `path` of the host, detached, as [`Step::OpenTree`]
     /// does; the ids of its files are mapped as in the user namespace `map`
     /// (MOUNT_ATTR_IDMAP, Linux 5.12).
-    MappedTree = 14 "idmap" Launch { slot into, other map, flags flags, number attributes, text path }
+    MappedTree = 14 "idmap %t[0 recursive|]%a by %o -> %s" Launch { slot into, other map, flags flags, number attributes, text path }
     /// Forks a helper that stays outside of the user namespace to be, and writes
     /// its maps for [`Step::Maps`].
-    Mapper = 15 "mapper" Launch { slot into }
+    Mapper = 15 "mapper forked -> %s" Launch { slot into }
 
     // ---- Pod: files, names and limits -----------------------------------
 
     /// Dies when the launcher dies (PR_SET_PDEATHSIG), and at once if it
     /// already has.
-    DieWithParent = 20 "die" Pod {}
+    DieWithParent = 20 "die with the launcher" Pod {}
     /// Starts a session without a terminal (setsid(2)), so that nobody types
     /// into the caller's (CVE-2017-5226); with [`Step::NO_TERMINAL`] a process
     /// group only, since the caller's session has none.
-    Session = 21 "session" Pod { flags flags }
+    Session = 21 "session [6of the caller, own process group|own]" Pod { flags flags }
     /// Makes all mounts private: nothing done from here on reaches the host.
     Private = 22 "private" Pod {}
     /// Sets the file mode creation mask.
-    Umask = 23 "umask" Pod { number mask }
+    Umask = 23 "umask %m" Pod { number mask }
     /// Opens the directory `path` of the host.
-    OpenDirectory = 24 "open" Pod { slot into, text path }
+    OpenDirectory = 24 "open %t -> %s" Pod { slot into, text path }
     /// Clones the mount at `path` of the host, detached, with the attributes
     /// `attributes` (MOUNT_ATTR_*); flags: [`Step::RECURSIVE`],
     /// [`Step::OPTIONAL`].
-    OpenTree = 25 "tree" Pod { slot into, flags flags, number attributes, text path }
+    OpenTree = 25 "tree %t[0 recursive|][7 if present|]%a -> %s" Pod { slot into, flags flags, number attributes, text path }
     /// Puts a writable layer over the directory `path` of the host: an overlay
     /// whose upper part is on the tmpfs `layer`, and vanishes with the pod.
-    Overlay = 26 "overlay" Pod { slot into, other layer, number attributes, text path }
+    Overlay = 26 "overlay %t under %o%a -> %s" Pod { slot into, other layer, number attributes, text path }
     /// Mounts `mount` over /, from where it becomes the root.
-    AttachRoot = 27 "root" Pod { slot mount }
+    AttachRoot = 27 "root %s on /" Pod { slot mount }
     /// Makes a file system: its type, then pairs of option and value.
-    FileSystem = 28 "mount" Pod { slot into, number attributes, list options }
+    FileSystem = 28 "mount %f%a -> %s" Pod { slot into, number attributes, list options }
     /// Mounts `mount` at `target`, walked inside the directory `under`; flags:
     /// [`Step::NO_FOLLOW`], [`Step::CREATE`], [`Step::CLOSE`],
     /// [`Step::OPTIONAL`].
-    Attach = 29 "attach" Pod { slot mount, other under, flags flags, text target }
+    Attach = 29 "attach %s at %t of %o[2 (made if missing)|][7 if present|]" Pod { slot mount, other under, flags flags, text target }
     /// Makes a directory with this mode in `under`.
-    Directory = 30 "mkdir" Pod { slot under, number mode, text name }
+    Directory = 30 "mkdir %t %m in %s" Pod { slot under, number mode, text name }
     /// Makes an empty file with this mode in `under`.
-    File = 31 "file" Pod { slot under, number mode, text name }
+    File = 31 "file %t %m in %s" Pod { slot under, number mode, text name }
     /// Makes a character device that everybody may use in `under`.
-    Device = 32 "device" Pod { slot under, number device, text name }
+    Device = 32 "device %t %d in %s" Pod { slot under, number device, text name }
     /// Makes a symbolic link in `under`.
-    Link = 33 "link" Pod { slot under, text name, second target }
+    Link = 33 "link %t to %u in %s" Pod { slot under, text name, second target }
     /// Hides paths of `under`: the first name is the empty file or directory of
     /// `covers` that covers them, read-only; the others are the paths. One that
     /// this kernel does not have is passed over.
-    Mask = 34 "mask" Pod { slot under, other covers, list names }
+    Mask = 34 "mask %rof %s by %h of %o" Pod { slot under, other covers, list names }
     /// Makes the paths of `under` read-only; a path that this kernel does not
     /// have is passed over.
-    ReadOnly = 35 "readonly" Pod { slot under, list names }
+    ReadOnly = 35 "readonly %lof %s" Pod { slot under, list names }
     /// Clones the directory `name` of `under` as a detached mount with the
     /// attributes `attributes`.
-    Bind = 36 "bind" Pod { slot into, other under, number attributes, text name }
+    Bind = 36 "bind %t of %o%a -> %s" Pod { slot into, other under, number attributes, text name }
     /// Clones the descriptor `peer` as a mount and puts it at `name` of `under`.
-    Console = 37 "console" Pod { slot peer, other under, text name }
+    Console = 37 "console %s at %t of %o" Pod { slot peer, other under, text name }
     /// Sets the host name of the UTS namespace.
-    Hostname = 38 "hostname" Pod { text name }
+    Hostname = 38 "hostname %t" Pod { text name }
     /// Sets lo of the network namespace up.
     Loopback = 39 "loopback" Pod {}
     /// Makes `root` the root of all (pivot_root(2)) and lets go of the old one.
-    Pivot = 40 "pivot" Pod { slot root }
+    Pivot = 40 "pivot into %s" Pod { slot root }
     /// Makes `root` the root of this process (chroot(2)).
-    Chroot = 41 "chroot" Pod { slot root }
+    Chroot = 41 "chroot into %s" Pod { slot root }
     /// Makes the terminal `peer` standard input, output and error.
-    TerminalStdio = 42 "stdio" Pod { slot peer }
+    TerminalStdio = 42 "stdio %s" Pod { slot peer }
     /// Drops all capabilities but `keep` from the bounding set.
-    PodBounding = 43 "bounding" Pod { number keep }
+    PodBounding = 43 "bounding %c" Pod { number keep }
     /// Becomes the sealed program `program`, which has its own file, with the
     /// plan in it, as descriptor 3 and, if there is one, the pipe `stamps` as 4.
-    ExecInit = 44 "init" Pod { slot program, number stamps }
+    ExecInit = 44 "init %s[p #%n|]" Pod { slot program, number stamps }
     /// Maps the ids of the new user namespace; lines as in
     /// [`Step::UserNamespace`]. Without a `mapper` the process writes them itself,
     /// which takes setgroups(2) away; with one it then becomes the namespace's
     /// root, or the first user in it.
-    Maps = 45 "maps" Pod { slot mapper, number users, list lines }
+    Maps = 45 "maps %M[s by %s|]" Pod { slot mapper, number users, list lines }
     /// Notes the namespaces `namespaces` that this process is in, for the status.
-    NoteNamespaces = 46 "note" Pod { number namespaces }
+    NoteNamespaces = 46 "note %N" Pod { number namespaces }
     /// Makes a cgroup namespace whose root is the cgroup that was joined.
     CgroupNamespace = 47 "cgroupns" Pod {}
 
@@ -309,84 +317,90 @@ steps! {
 
     /// Closes all inherited descriptors above 2 but these (decimal numbers),
     /// each of which a [`Step::CopyFile`] reads and closes, or the program has.
-    CloseOthers = 100 "close" Launch { list keep }
+    CloseOthers = 100 "close but %l" Launch { list keep }
     /// Puts a writable layer over the directory `path` of the host: an overlay
     /// whose upper part stays in the directory `directory` of the host, as
     /// upper and work, made if missing; `layer` is a tmpfs for its mount points.
-    OverlayIn = 101 "layer" Pod { slot into, other layer, number attributes, text path, second directory }
+    OverlayIn = 101 "layer %t under %u by %o%a -> %s" Pod { slot into, other layer, number attributes, text path, second directory }
     /// Makes a directory with this mode, and its parents, walked inside `under`;
     /// one that is there stays as it is.
-    MakeDirectory = 102 "dir" Pod { slot under, number mode, text path }
+    MakeDirectory = 102 "dir %t %m in %s" Pod { slot under, number mode, text path }
     /// Copies what the inherited descriptor `descriptor` holds, to its end, into
     /// a new file with this mode, walked inside `under`, and closes it.
-    CopyFile = 103 "copy" Pod { slot under, flags mode, number descriptor, text path }
+    CopyFile = 103 "copy %t %p from descriptor %n in %s" Pod { slot under, flags mode, number descriptor, text path }
     /// Makes a symbolic link to `target`, walked inside `under`.
-    MakeLink = 104 "symlink" Pod { slot under, text path, second target }
+    MakeLink = 104 "symlink %t to %u in %s" Pod { slot under, text path, second target }
     /// Makes the mount at `path`, walked inside `under`, read-only, without those
     /// below it.
-    Remount = 105 "remount" Pod { slot under, text path }
+    Remount = 105 "remount %t of %s ro" Pod { slot under, text path }
 
     // ---- App: its own process, until it is the program -------------------
 
     /// Begins an app.
-    App = 60 "app" App { text name }
+    App = 60 "app %t" App { text name }
     /// How it is stopped: `signal`, then SIGKILL after `deadline` milliseconds.
-    Stop = 61 "stop" App { flags signal, number deadline }
+    Stop = 61 "stop %S then KILL after %n ms" App { flags signal, number deadline }
     /// Starts a process group of its own in pid 1's session, which has no
     /// terminal; with [`Step::TERMINAL`] a session of its own whose controlling
     /// terminal is standard input; with [`Step::DETACHED`] one without a terminal.
-    AppSession = 62 "session" App { flags flags }
+    AppSession = 62 "session [down|of pid 1, own process group][5, with a terminal|]" App { flags flags }
     /// Sets the file mode creation mask.
-    AppUmask = 63 "umask" App { number mask }
+    AppUmask = 63 "umask %m" App { number mask }
     /// Makes `path`, inside the root, the working directory.
-    WorkingDirectory = 64 "chdir" App { text path }
+    WorkingDirectory = 64 "chdir %t" App { text path }
     /// Sets the supplementary groups (decimal numbers), possibly none.
-    Groups = 65 "groups" App { list ids }
+    Groups = 65 "groups [l%l|none]" App { list ids }
     /// Sets the group ids.
-    Group = 66 "group" App { number id }
+    Group = 66 "group %n" App { number id }
     /// Drops all capabilities but `keep` from the bounding set.
-    Bounding = 67 "bounding" App { number keep }
+    Bounding = 67 "bounding %c" App { number keep }
     /// Sets the user ids.
-    User = 68 "user" App { number id }
+    User = 68 "user %n" App { number id }
     /// Sets the permitted and effective capabilities, and empties the
     /// inheritable and ambient sets (CVE-2022-29162).
-    Capabilities = 69 "capabilities" App { number keep }
+    Capabilities = 69 "capabilities %c" App { number keep }
     /// Gives up new privileges by exec (PR_SET_NO_NEW_PRIVS).
     NoNewPrivileges = 70 "nnp" App {}
+    /// Loads a system call filter (seccomp(2)), the instructions as the kernel takes
+    /// them: behind all else, since it may forbid what other steps do.
+    Seccomp = 80 "seccomp %i instructions" App { bytes filter }
     /// Unblocks all signals.
     Unblock = 71 "unblock" App {}
     /// Becomes the program. The list is the path (searched in the app's PATH
     /// if it has no slash), `arguments` arguments, and the environment. With
     /// [`Step::GUARD`] it is refused if it would be this launcher.
-    Exec = 72 "exec" App { flags flags, number arguments, list strings }
+    Exec = 72 "exec %t[8 guarded|] %e" App { flags flags, number arguments, list strings }
     /// Sets a limit of a resource, NAME=SOFT or NAME=SOFT:HARD (prlimit(2)).
-    Limit = 81 "rlimit" App { text limit }
+    Limit = 81 "rlimit %t" App { text limit }
     /// Sets the nice value (setpriority(2)).
-    Nice = 82 "nice" App { text value }
+    Nice = 82 "nice %t" App { text value }
     /// Runs on these processors only (sched_setaffinity(2)).
-    Processors = 83 "cpus" App { text list }
+    Processors = 83 "cpus %t" App { text list }
     /// Sets the scheduling policy, `other`, `batch`, `idle`, `fifo:N` or `rr:N`
     /// (sched_setscheduler(2)).
-    Scheduling = 84 "sched" App { text policy }
+    Scheduling = 84 "sched %t" App { text policy }
     /// Leaves the permitted capabilities as they are when the user ids change
     /// (PR_SET_KEEPCAPS).
     KeepCapabilities = 85 "keepcaps" App {}
     /// Sets all sets but the bounding one: only by the inheritable and the ambient
     /// set a user that is not root has capabilities behind an exec.
-    Ambient = 86 "ambient" App { number keep }
+    Ambient = 86 "ambient %c" App { number keep }
     /// Denies all access to files but at these absolute paths, and below them
     /// (landlock(7)): the first `writable` ones are for all access, the others to
     /// read and execute.
-    Landlock = 87 "landlock" App { number writable, list paths }
+    Landlock = 87 "landlock %n writable: %l" App { number writable, list paths }
     /// Adjusts how soon the kernel kills this process when memory runs out
     /// (/proc/pid/oom_score_adj of proc_pid(5)), by the host's /proc.
-    OomScore = 89 "oom" Launch { text adjustment }
+    OomScore = 89 "oom %t" Launch { text adjustment }
     /// Dies when the parent dies (PR_SET_PDEATHSIG): behind the credentials, since
     /// a change of them takes it back. `parent` is the parent's pid as it was when
     /// the plan was made, or [`Step::LAUNCHER`].
-    AppDieWithParent = 48 "die" App { number parent }
+    AppDieWithParent = 48 "die with the [nparent %n|launcher]" App { number parent }
     /// Becomes the sealed program `program`; the list is as in [`Step::Exec`].
-    ExecSealed = 49 "exec" App { slot program, number arguments, list strings }
+    ExecSealed = 49 "exec %s %t %e" App { slot program, number arguments, list strings }
+    /// Says whether [`Step::Exec`] of this list could start the program, and its
+    /// libraries are there; in its place.
+    Check = 50 "check %t %e" App { number arguments, list strings }
 }
 
 impl Step<'_> {

@@ -1,4 +1,5 @@
 use super::*;
+use core::ffi::CStr;
 
 /// A small plan with a step of each shape.
 fn build(arena: &mut [u8]) -> Plan<'_> {
@@ -269,4 +270,74 @@ fn other_versions_are_refused() {
         Plan::check(&bytes).expect_err("no plan").reason,
         Reason::Header
     );
+}
+
+/// A plan with one step before its program.
+fn with(step: Step<'_>) -> Result<(), Reason> {
+    let mut arena = [0; 1024];
+    let mut builder = Builder::new(&mut arena);
+    if step.kind().phase() == Phase::App {
+        builder.push(Step::App { name: c"app" }).push(step);
+    } else {
+        builder.push(step).push(Step::App { name: c"app" });
+    }
+    builder
+        .begin_list(Step::Exec {
+            flags: 0,
+            arguments: 1,
+            strings: List::EMPTY,
+        })
+        .string(c"/bin/sh")
+        .string(c"sh")
+        .end();
+    builder.finish().map(drop).map_err(|problem| problem.reason)
+}
+
+/// The launcher reads these texts again: a plan that may be damaged has no others.
+#[test]
+fn limits_are_checked() {
+    let number = Err(Reason::Number);
+    assert_eq!(with(Step::Limit { limit: c"core=0" }), Ok(()));
+    assert_eq!(with(Step::Limit { limit: c"core" }), number);
+    assert_eq!(with(Step::Limit { limit: c"" }), number);
+    assert_eq!(with(Step::Nice { value: c"-20" }), Ok(()));
+    assert_eq!(with(Step::Nice { value: c"-21" }), number);
+    assert_eq!(with(Step::Processors { list: c"0-3" }), Ok(()));
+    assert_eq!(with(Step::Processors { list: c"3-0" }), number);
+    assert_eq!(with(Step::Scheduling { policy: c"rr:1" }), Ok(()));
+    assert_eq!(with(Step::Scheduling { policy: c"rr" }), number);
+    assert_eq!(
+        with(Step::OomScore {
+            adjustment: c"1000"
+        }),
+        Ok(())
+    );
+    assert_eq!(
+        with(Step::OomScore {
+            adjustment: c"1001"
+        }),
+        number
+    );
+}
+
+#[test]
+fn paths_of_landlock_are_checked() {
+    let paths = |writable, paths: &[&CStr]| {
+        let bytes: Vec<u8> = paths
+            .iter()
+            .flat_map(|path| path.to_bytes_with_nul().to_vec())
+            .collect();
+        let count = u32::try_from(paths.len()).expect("few");
+        let paths = List {
+            count,
+            bytes: &bytes,
+        };
+        with(Step::Landlock { writable, paths })
+    };
+    assert_eq!(paths(0, &[c"/usr"]), Ok(()));
+    assert_eq!(paths(2, &[c"/usr", c"/tmp"]), Ok(()));
+    assert_eq!(paths(3, &[c"/usr", c"/tmp"]), Err(Reason::Number));
+    assert_eq!(paths(0, &[]), Err(Reason::Strings));
+    assert_eq!(paths(0, &[c"/usr", c"tmp"]), Err(Reason::Path));
+    assert_eq!(paths(0, &[c""]), Err(Reason::Path));
 }

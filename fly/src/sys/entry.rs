@@ -191,15 +191,15 @@ impl Start {
 
 /// Ends the process at once (exit_group(2)).
 pub fn exit(code: i32) -> ! {
-    loop {
-        // SAFETY: exit_group takes no pointer and does not return.
-        unsafe {
-            super::arch::syscall(
-                linux_raw_sys::general::__NR_exit_group,
-                [code.cast_unsigned() as usize, 0, 0, 0, 0, 0],
-            );
-        }
+    // SAFETY: exit_group takes no pointer and does not return.
+    unsafe {
+        super::arch::syscall(
+            linux_raw_sys::general::__NR_exit_group,
+            [code.cast_unsigned() as usize, 0, 0, 0, 0, 0],
+        );
     }
+    // Unless a system call filter forbids it.
+    super::arch::trap()
 }
 
 /// Turns a crate into a program without libc: emits `_start`, the memory

@@ -9,6 +9,7 @@ use fly::{
     error::{Error, What, Why},
     lower as common,
     plan::{List, MAX_APPS, Step},
+    seccomp::DEFAULT,
     text::Digits,
     user,
 };
@@ -82,6 +83,9 @@ where
         self.credentials(identity.as_ref());
         if options.stage1 != Stage1::Fly {
             self.plan.push(Step::Unblock {});
+        }
+        if !options.insecure {
+            self.plan.push(Step::Seccomp { filter: DEFAULT });
         }
         self.exec(program, identity.as_ref())
     }

@@ -1,10 +1,6 @@
 //! Texts with gaps: what all modes say, in few bytes.
 
-use fly::{
-    error::words,
-    packed::{Packed, add_byte},
-    text::Line,
-};
+use fly::{error::describe, packed::Packed, text::Line};
 
 /// What goes into the gaps of a text.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,21 +23,20 @@ pub struct Gaps<'a> {
 pub fn write(to: i32, texts: &[Packed], gaps: &Gaps<'_>) {
     let mut line = Line::new(to);
     for text in texts {
-        for byte in text.0 {
-            match byte {
+        let mut rest = text.0;
+        while let [first, after @ ..] = rest {
+            match first {
                 b'~' => line.bytes(gaps.called),
                 b'^' => line.bytes(gaps.object),
                 b'{' => line.number(gaps.first.into()),
                 b'}' => line.number(gaps.second.into()),
-                b'#' => line.packed(words(gaps.first)),
+                b'#' => line.packed(describe(u16::try_from(gaps.first).unwrap_or(0))),
                 // What Docker builds it from, and looks for.
                 b'$' if gaps.is_docker => line.bytes(b" - git.de40ad0"),
-                b'$' => continue,
-                other => {
-                    add_byte(*other, &mut line);
-                    continue;
-                }
+                b'$' => &mut line,
+                _ => line.packed(Packed(rest.get(..1).unwrap_or_default())),
             };
+            rest = after;
         }
     }
     line.flush();

@@ -1,13 +1,13 @@
 //! What an init says while it runs.
 
 use fly::{
-    error::{Advice, Cause, Error, INIT_TEXTS, What},
-    packed,
+    error::{Advice, Error, INIT_TEXTS, What},
+    launch, packed,
     packed::Packed,
     sys::wait::End,
     text::{holds, split},
 };
-use rustix::{fs, io::Errno};
+use rustix::io::Errno;
 
 use super::{
     config::Config,
@@ -131,13 +131,13 @@ pub fn tell_failure(config: &Config, what: What, errno: Errno) {
         );
         return;
     }
-    let mut error = Error::new(what, object, errno);
-    if errno == Errno::NOENT {
-        if !holds(object.to_bytes(), b'/') {
-            error = error.advice(Advice::NotInPath);
-        } else if fs::stat(object).is_ok() {
-            error = Error::new(what, object, Cause::INTERPRETER);
+    let is_name = !holds(object.to_bytes(), b'/');
+    match (what, errno) {
+        (What::Exec, Errno::NOENT) if is_name => {
+            Error::new(what, object, errno).advice(Advice::NotInPath)
         }
+        (What::Exec, _) => launch::explain_exec(object, object, errno),
+        _ => Error::new(what, object, errno),
     }
-    error.print(config.name, INIT_TEXTS);
+    .print(config.name, INIT_TEXTS);
 }

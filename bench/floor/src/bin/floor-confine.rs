@@ -1,6 +1,6 @@
 //! floor-confine ROOTFS PROGRAM [ARG...]: what `fly --confine ROOTFS PROGRAM` does,
 //! in system calls: a private mount namespace, a /dev of its own, the host's /proc
-//! and a /sys, read-only and masked, pivot, 13 capabilities, exec.
+//! and a /sys, read-only and masked, pivot, 13 capabilities, a filter, exec.
 #![no_std]
 #![no_main]
 
@@ -31,6 +31,7 @@ unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
     confine::limit_bounding_set();
     confine::limit_capabilities();
     confine::no_new_privileges();
+    confine::load_filter();
     // SAFETY: what the kernel gave us.
     unsafe { process::exec(program, arguments.add(2), environment) };
     127

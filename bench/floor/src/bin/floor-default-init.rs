@@ -36,6 +36,7 @@ unsafe extern "C" fn app(program: *mut c_void) -> ! {
     confine::limit_capabilities();
     confine::no_new_privileges();
     signals::unblock();
+    confine::load_filter();
     // SAFETY: `main` passes a `Program` and waits meanwhile.
     unsafe {
         let Program {
