@@ -38,6 +38,7 @@ mod guest;
 mod hostile_images;
 mod init_catatonit;
 mod init_dumb_init;
+mod init_load;
 mod init_own;
 mod init_tini;
 mod kills;
@@ -140,7 +141,8 @@ const SUITE: runner::Suite = runner::Suite {
         host("init_tini", 60, &[], init_tini::TESTS),
         host("init_dumb_init", 60, &[], init_dumb_init::TESTS),
         host("init_catatonit", 60, &[], init_catatonit::TESTS),
-        host("init_own", 120, &[], init_own::TESTS),
+        host("init_own", 60, &[], init_own::TESTS),
+        host("init_load", 120, &[], init_load::TESTS),
         start("command_line", command_line::TESTS),
         start("security", security::TESTS),
         start("hostile_images", hostile_images::TESTS),
@@ -176,7 +178,7 @@ const SUITE: runner::Suite = runner::Suite {
         ("init_tini::as_the_real_one", Requirement::Tini),
         ("init_dumb_init::as_the_real_one", Requirement::DumbInit),
         ("init_catatonit::as_the_real_one", Requirement::Catatonit),
-        ("init_own::out_of_memory", Requirement::CgroupV1),
+        ("init_load::out_of_memory", Requirement::CgroupV1),
         ("fly_status::cgroup_version_1", Requirement::CgroupV1),
         ("fly_status::cgroup_version_2", Requirement::CgroupV2),
     ],

@@ -2,7 +2,7 @@
 //! is ours, and every orphan is reaped meanwhile.
 //!
 //! Called by the name of another init it has that one's options, variables, exit
-//! codes, compared texts and signal rules; each comes down to a [`config::Config`],
+//! codes, compared texts and signal rules; each comes down to a `Config`,
 //! and all run by the same loop.
 
 mod below;
