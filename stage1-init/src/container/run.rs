@@ -29,6 +29,10 @@ const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 /// How long after SIGKILL those are killed that a dying process still started.
 const AGAIN: u64 = 20 * NANOSECONDS_PER_MILLISECOND;
 
+/// When the cgroup is asked how often it was short of memory so far: it costs 50
+/// µs, which a program that ends sooner need not wait for.
+const SOON: u64 = 2 * NANOSECONDS_PER_MILLISECOND;
+
 /// Runs the program; returns the exit code.
 #[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 #[inline(never)]
@@ -47,6 +51,7 @@ pub fn run(config: &Config, start: Start) -> i32 {
         stop_sent: false,
         kill_at: None,
         memory: None,
+        looks_at_memory: config.tells_memory && !config.pause,
     };
     if !config.pause {
         if config.place == Place::Session && start::give_up_terminal(config) {
@@ -72,9 +77,6 @@ pub fn run(config: &Config, start: Start) -> i32 {
     }
     if config.leaves_directory {
         let _ = process::chdir(c"/");
-    }
-    if config.tells_memory {
-        init.memory = memory::look();
     }
     init.supervise()
 }
@@ -118,7 +120,10 @@ struct Init<'c> {
     stop_sent: bool,
     /// When all that is left is killed, in nanoseconds of CLOCK_MONOTONIC.
     kill_at: Option<u64>,
+    /// What the cgroup told soon after the start.
     memory: Option<Memory>,
+    /// Whether it still has to be asked.
+    looks_at_memory: bool,
 }
 
 impl Init<'_> {
@@ -131,7 +136,12 @@ impl Init<'_> {
                 self.kill_at = Some(time::monotonic().saturating_add(AGAIN));
                 continue;
             }
-            match signal::wait(self.config.signals, left) {
+            let soon = self.looks_at_memory.then_some(SOON);
+            match signal::wait(self.config.signals, left.or(soon)) {
+                None if self.looks_at_memory => {
+                    self.looks_at_memory = false;
+                    self.memory = memory::look();
+                }
                 None => {}
                 Some(raw::SIGCHLD) => {
                     if let Some(code) = self.collect() {
