@@ -92,3 +92,47 @@ pub fn run(role: Option<(&'static str, Role)>, start: Start) -> i32 {
         Err(code) => code,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_decides() {
+        for (called, expected) in [
+            (c"tini", Some(Role::Tini)),
+            (c"/sbin/tini-static", Some(Role::Tini)),
+            (c"/sbin/docker-init", Some(Role::Tini)),
+            (c"./dumb-init_1.2.5_x86_64", Some(Role::DumbInit)),
+            (c"/usr/libexec/podman/catatonit", Some(Role::Catatonit)),
+            (c"catatonit.x86_64", Some(Role::Catatonit)),
+            (c"/run/podman-init", Some(Role::Catatonit)),
+            (c"/pause", Some(Role::Pause)),
+            (c"pause-amd64", None),
+            (c"tinier", None),
+            (c"/tini/init", None),
+            (c"stage1-init", None),
+            (c"init", None),
+            (c"tini/", None),
+            (c"", None),
+        ] {
+            assert_eq!(role(called).map(|(_, role)| role), expected, "{called:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_as_strtol_reads_them() {
+        for (text, expected) in [
+            (&b"0"[..], Some((0, &b""[..]))),
+            (b"12:3", Some((12, b":3"))),
+            (b" +007x", Some((7, b"x"))),
+            (b"4294967296", Some((u32::MAX, b""))),
+            (b"", None),
+            (b"-1", None),
+            (b"+", None),
+            (b"x1", None),
+        ] {
+            assert_eq!(options::number(text), expected, "{text:?}");
+        }
+    }
+}
