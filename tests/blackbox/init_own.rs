@@ -93,6 +93,7 @@ fn wrong_options() -> TestResult {
         (&["--rewrite", "65=1", "true"], "no signal"),
         (&["--rewrite", "0=1", "true"], "no signal"),
         (&["-p", "0", "true"], "no signal"),
+        (&["-p", "40", "true"], "no signal"),
         (&["-!", "true"], "there is no such option"),
         (&["-&", "true"], "there is no such option"),
     ] {

@@ -386,10 +386,11 @@ fn rewrite(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
     Some(())
 }
 
-/// The signal for the parent's death: tini takes names alone, and not all.
+/// The signal for the parent's death, no real-time one: tini takes names alone,
+/// and not all.
 #[inline(never)]
 fn death(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
-    let number = signal(text)?;
+    let number = signal(text).filter(|number| *number < 32)?;
     let unknown = matches!(number, raw::SIGSTKFLT | raw::SIGIO | raw::SIGPWR);
     if role == Role::Tini && (unknown || !text.starts_with(b"SIG")) {
         return None;
