@@ -38,8 +38,10 @@ pub struct Texts {
 pub const INIT_TEXTS: &[Texts] = &[CORE, INIT];
 /// The texts of `fly`.
 pub const FLY_TEXTS: &[Texts] = &[CORE, FLY];
+/// The texts of `fly-full`.
+pub const FULL_TEXTS: &[Texts] = &[CORE, FLY, FULL];
 /// All texts, those of `stage0`.
-pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, INIT, STAGE0];
+pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, STAGE0];
 
 const NO_TEXT: Packed = Packed(&[]);
 const CORE: Texts = Texts {
@@ -53,6 +55,12 @@ const FLY: Texts = Texts {
     what: What::FLY,
     why: Why::FLY,
     advice: Advice::FLY,
+};
+const FULL: Texts = Texts {
+    from: 152,
+    what: NO_TEXT,
+    why: Why::FULL,
+    advice: NO_TEXT,
 };
 const INIT: Texts = Texts {
     from: 160,
@@ -244,13 +252,15 @@ texts! {
             MappedLayer = "not with --overlay or --ephemeral",
             NotThere = "there is nothing mounted on it",
             NoFilter = "it is neither a profile nor a filter of 1 to 4096 instructions",
+            NotAProgram = "not a program",
+            CutShort = "it was cut short",
+            LauncherGone = "the launcher is gone",
+        }
+        FULL from 152 {
             Library = "its library % is in no directory of the loader: not in its RUNPATH, LD_LIBRARY_PATH, or the usual ones",
             Complete = "nothing is missing",
             NoShell = "its value is bash, zsh or fish",
             NotTextOrJson = "its value is text or json",
-            NotAProgram = "not a program",
-            CutShort = "it was cut short",
-            LauncherGone = "the launcher is gone",
         }
         INIT from 160 {
             Killed = "it was killed before it was started",
@@ -362,7 +372,7 @@ texts! {
             NoUpperFileSystem = "a layer can't be on an overlay: use a directory elsewhere, or --ephemeral",
             ChooseLayer = "one of --overlay and --ephemeral",
             ReadOnlyRoot = "mount it first; for the root there is --ro",
-            InstallSeccomp = "install it beside fly, or compile the profile elsewhere",
+            InstallBeside = "install it beside fly",
             NoCgroup = "it must be a cgroup directory that takes processes",
             NoOverlay = "this kernel lacks overlay",
             NoLowerFileSystem = "overlay can't use this file system as its lower one",

@@ -18,7 +18,9 @@
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 
+pub mod beside;
 pub mod capability;
+pub mod command;
 pub mod error;
 pub mod json;
 pub mod launch;

@@ -205,8 +205,9 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
 }
 
 /// The programs under test.
-const PROGRAM_NAMES: [&str; 7] = [
+const PROGRAM_NAMES: [&str; 8] = [
     "fly",
+    "fly-full",
     "fly-seccomp",
     "stage1-init",
     "stage0",
@@ -227,14 +228,28 @@ fn copy_programs(folder: &Path) -> io::Result<PathBuf> {
         fs::set_permissions(path, open())?;
     }
     for name in PROGRAM_NAMES {
-        let copy = to.join(name.rsplit('/').next().unwrap_or(name));
-        fs::copy(from.join(name), &copy)?;
+        let copy = to.join(base(name));
+        fs::copy(built(&from, name), &copy)?;
         fs::set_permissions(copy, open())?;
     }
     Ok(to)
 }
 
-/// Root and the four programs: the tests start pods, and a suite that skips
+fn base(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// Where a program is: as it is built, or beside the others in a copy, which is what
+/// a guest is given.
+fn built(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    if path.is_file() {
+        return path;
+    }
+    folder.join(base(name))
+}
+
+/// Root and the programs: the tests start pods, and a suite that skips
 /// everything for want of them would be a suite that passes.
 fn check_machine() -> Result<(), String> {
     if !sys::is_root() {
@@ -247,7 +262,7 @@ fn check_machine() -> Result<(), String> {
             "KICKSTAGE_BIN is not set to the absolute path of target/release (run `make test`)",
         )?;
     for program in PROGRAM_NAMES {
-        let path = folder.join(program);
+        let path = built(&folder, program);
         if !path.is_file() {
             return Err(format!("{} is missing (run `make test`)", path.display()));
         }

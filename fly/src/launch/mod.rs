@@ -40,7 +40,7 @@ use crate::{
     error::{Error, What},
     packed,
     packed::Packed,
-    plan::{Kind, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
+    plan::{Kind, List, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
     supervise,
     sys::{arch, clone, descriptor, wait::End},
     text::{Line, split},
@@ -135,8 +135,16 @@ impl Running {
 /// What is called with the stamps and the fallbacks before an exec.
 type Report<'s> = &'s dyn Fn(&[usize], Fallbacks);
 
-/// Carries out a step that only pods have.
-type PodStep<'p, 's> = fn(&mut Launcher<'p, 's>, &Record<'p>) -> Result<(), Error<'p>>;
+/// What only pods have.
+struct Pods<'p, 's> {
+    /// Carries out a step.
+    step: fn(&mut Launcher<'p, 's>, &Record<'p>) -> Result<(), Error<'p>>,
+    /// Writes what pid 1 reads.
+    write_plan: fn(&Plan<'p>, &OwnedFd) -> Result<(), Errno>,
+}
+
+/// Looks at a program.
+type CheckStep<'p> = fn(u64, List<'p>) -> Error<'p>;
 
 /// Walks a plan.
 #[allow(missing_debug_implementations)]
@@ -154,7 +162,9 @@ pub struct Launcher<'p, 's> {
     stamps: Option<&'s mut [usize]>,
     before_exec: Option<Report<'s>>,
     /// What [`Launcher::for_pods`] adds: a program without pods is not to hold it.
-    pods: Option<PodStep<'p, 's>>,
+    pods: Option<Pods<'p, 's>>,
+    /// What [`Launcher::for_checks`] adds, likewise.
+    checks: Option<CheckStep<'p>>,
     created: Created<'s>,
     fallbacks: Fallbacks,
     /// The writable layer is attached over / below the root to be: it is
@@ -187,6 +197,7 @@ impl<'p, 's> Launcher<'p, 's> {
             stamps: None,
             before_exec: None,
             pods: None,
+            checks: None,
             created: Created::new(room),
             fallbacks: Fallbacks::default(),
             attached: false,
@@ -212,7 +223,15 @@ impl<'p, 's> Launcher<'p, 's> {
 
     /// Makes this launcher one for pods, too: with a pid 1, a terminal, a stage 1.
     pub fn for_pods(&mut self) {
-        self.pods = Some(Self::pod_step);
+        self.pods = Some(Pods {
+            step: Self::pod_step,
+            write_plan: |plan, file| process::write_apps(plan, file),
+        });
+    }
+
+    /// Makes this launcher one that looks at a program in place of its start, too.
+    pub fn for_checks(&mut self) {
+        self.checks = Some(library::check);
     }
 
     /// What was done instead of calls that are missing here.
@@ -434,7 +453,10 @@ impl<'p, 's> Launcher<'p, 's> {
             },
             OomScore { adjustment } => limits::oom_score(adjustment),
             CgroupNamespace {} => process::unshare(raw::CLONE_NEWCGROUP.into()),
-            Check { arguments, strings } => Err(library::check(arguments, strings)),
+            Check { arguments, strings } => Err(match self.checks {
+                Some(check) => check(arguments, strings),
+                None => out_of_place(),
+            }),
             AppDieWithParent { parent } => process::die_with_known_parent(parent),
             ExecSealed {
                 program,
@@ -472,9 +494,9 @@ impl<'p, 's> Launcher<'p, 's> {
                 attributes,
                 name,
             } => self.bind(into, under, attributes, name),
-            _ => match (record.kind, self.pods) {
+            _ => match (record.kind, &self.pods) {
                 (100..=105, _) => self.option_step(record),
-                (_, Some(step)) => step(self, record),
+                (_, Some(pods)) => (pods.step)(self, record),
                 (_, None) => app::step(record, self.words),
             },
         })

@@ -14,7 +14,7 @@ use super::{Launcher, app, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
-    plan::{List, Slot},
+    plan::{List, Plan, Slot},
     sys::{
         clone::{Birth, Child},
         descriptor,
@@ -100,9 +100,8 @@ impl<'p> Launcher<'p, '_> {
                 count => left = left.saturating_sub(count),
             }
         }
-        if with_plan {
-            let (header, records) = self.plan.apps_part();
-            write_plan(&copy, &header, records)
+        if let (true, Some(pods)) = (with_plan, &self.pods) {
+            (pods.write_plan)(&self.plan, &copy)
                 .map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
         }
         self.plan_offset = size;
@@ -311,6 +310,12 @@ fn sealed_plan(header: &[u8], records: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(file)
 }
 
+/// Writes the part of the plan that concerns pid 1.
+pub(super) fn write_apps(plan: &Plan<'_>, file: &OwnedFd) -> Result<(), Errno> {
+    let (header, records) = plan.apps_part();
+    write_plan(file, &header, records)
+}
+
 fn write_plan(file: &OwnedFd, header: &[u8], records: &[u8]) -> Result<(), Errno> {
     let whole = header.len() + records.len();
     let parts = [io::IoSlice::new(header), io::IoSlice::new(records)];
@@ -377,6 +382,18 @@ fn close_one_by_one(first: u32, last: u32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// What callers are known to ignore.
+static IGNORED: [u32; 7] = [
+    raw::SIGHUP,
+    raw::SIGINT,
+    raw::SIGQUIT,
+    raw::SIGPIPE,
+    raw::SIGTERM,
+    raw::SIGXFSZ,
+    // glibc's first internal one, which GNU make leaves ignored.
+    32,
+];
+
 /// Blocks all signals but those of a crash, and takes back what callers are
 /// known to ignore: an ignored signal would stay ignored in every app (Python
 /// leaves SIGPIPE and SIGXFSZ so, nohup SIGHUP, a shell SIGINT and SIGQUIT of
@@ -384,17 +401,8 @@ fn close_one_by_one(first: u32, last: u32) -> Result<(), Errno> {
 /// be collected.
 pub fn supervise() {
     block_signals();
-    for ignored in [
-        raw::SIGHUP,
-        raw::SIGINT,
-        raw::SIGQUIT,
-        raw::SIGPIPE,
-        raw::SIGTERM,
-        raw::SIGXFSZ,
-        // glibc's first internal one, which GNU make leaves ignored.
-        32,
-    ] {
-        signal::set_default(ignored);
+    for ignored in &IGNORED {
+        signal::set_default(*ignored);
     }
 }
 

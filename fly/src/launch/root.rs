@@ -93,38 +93,22 @@ impl<'p> Launcher<'p, '_> {
         kept: Option<BorrowedFd<'_>>,
         attributes: u64,
     ) -> Result<OwnedFd, Errno> {
-        const MODE: Mode = Mode::from_raw_mode(0o755);
-        for (name, directory) in [(LOWER, Some(lower)), (c"layer", kept)] {
-            fs::mkdirat(base, name, MODE)?;
-            if let Some(directory) = directory {
-                let (tree, _) = self.clone_mount(Some(directory), c"", false, 0)?;
-                files::move_by_path(tree.as_fd(), base, name)?;
-            }
+        self.part(base, LOWER, Some(lower))?;
+        self.part(base, c"layer", kept)?;
+        let noted = kept.map(|_| layer);
+        if self.kept_part(base, UPPER, noted, b"upper")? {
+            like(base, UPPER, lower)?;
         }
-        // The kernel makes one more in the work directory.
-        for (name, made) in [
-            (UPPER, &[&b"upper"[..]][..]),
-            (WORK, &[b"work", b"work/work"]),
-        ] {
-            match fs::mkdirat(base, name, MODE) {
-                Err(Errno::EXIST) => continue,
-                done => done?,
-            }
-            if kept.is_some()
-                && !made
-                    .iter()
-                    .all(|path| self.created.note(layer.0, path, false))
-            {
-                return Err(Errno::NOSPC);
-            }
-            if name == UPPER {
-                like(base, name, lower)?;
-            }
+        // The kernel makes one more in it.
+        if self.kept_part(base, WORK, noted, b"work")?
+            && !noted.is_none_or(|slot| self.created.note(slot.0, b"work/work", false))
+        {
+            return Err(Errno::NOSPC);
         }
         // Paths of the host may be relative to where the caller was.
         let before = open_directory(c".");
         process::fchdir(base)?;
-        let texts = [
+        static TEXTS: [&CStr; 7] = [
             c"overlay",
             c"lowerdir",
             LOWER,
@@ -133,21 +117,56 @@ impl<'p> Launcher<'p, '_> {
             c"workdir",
             WORK,
         ];
-        let made = files::make_file_system(attributes, &mut texts.into_iter());
+        let made = files::make_file_system(attributes, &mut TEXTS.iter().copied());
         if let Ok(before) = before {
             let _ = process::fchdir(before);
         }
         made
     }
 
+    /// A directory of the layer's file system, with a clone of `source` on it.
+    #[inline(never)]
+    fn part(
+        &mut self,
+        base: BorrowedFd<'_>,
+        name: &CStr,
+        source: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Errno> {
+        fs::mkdirat(base, name, Mode::from_raw_mode(0o755))?;
+        if source.is_some() {
+            let (tree, _) = self.clone_mount(source, c"", false, 0)?;
+            files::move_by_path(tree.as_fd(), base, name)?;
+        }
+        Ok(())
+    }
+
+    /// A directory of the layer that stays, which is noted for the slot as `path` if
+    /// it is made; whether it was.
+    #[inline(never)]
+    fn kept_part(
+        &mut self,
+        base: BorrowedFd<'_>,
+        name: &CStr,
+        noted: Option<Slot>,
+        path: &[u8],
+    ) -> Result<bool, Errno> {
+        match fs::mkdirat(base, name, Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) => return Ok(false),
+            done => done?,
+        }
+        if noted.is_none_or(|slot| self.created.note(slot.0, path, false)) {
+            Ok(true)
+        } else {
+            Err(Errno::NOSPC)
+        }
+    }
+
     /// Notes that `directory`, which `slot` holds, was made: by its name in its
     /// parent.
     fn note_parent(&mut self, slot: Slot, directory: &CStr) {
-        let mut parts = split(directory.to_bytes(), b'/').filter(|part| !part.is_empty());
-        let mut name = parts.next().unwrap_or_default();
-        for part in parts {
-            name = part;
-        }
+        let name = split(directory.to_bytes(), b'/')
+            .filter(|part| !part.is_empty())
+            .fold(&b""[..], |_, part| part);
         if let Ok(path) = Path::of(&[b"../", name]) {
             let _ = self.created.note(slot.0, path.as_bytes(), false);
         }

@@ -3,7 +3,7 @@
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::{IntoRawFd, RawFd},
-    fs,
+    fs::{self, AtFlags, Mode, OFlags},
     io::{self, Errno},
 };
 
@@ -19,15 +19,16 @@ use crate::{
 };
 use core::ffi::CStr;
 
-/// The kinds of namespaces: their flag, their name in the status, their file.
-static KINDS: [(u32, &str, &CStr); 7] = [
-    (raw::CLONE_NEWCGROUP, "cgroup", c"/proc/self/ns/cgroup"),
-    (raw::CLONE_NEWIPC, "ipc", c"/proc/self/ns/ipc"),
-    (raw::CLONE_NEWNS, "mnt", c"/proc/self/ns/mnt"),
-    (raw::CLONE_NEWNET, "net", c"/proc/self/ns/net"),
-    (raw::CLONE_NEWPID, "pid", c"/proc/self/ns/pid"),
-    (raw::CLONE_NEWUTS, "uts", c"/proc/self/ns/uts"),
-    (raw::CLONE_NEWUSER, "user", c"/proc/self/ns/user"),
+/// The kinds of namespaces: their flag, and their name in the status and in
+/// /proc/self/ns.
+static KINDS: [(u32, &CStr); 7] = [
+    (raw::CLONE_NEWCGROUP, c"cgroup"),
+    (raw::CLONE_NEWIPC, c"ipc"),
+    (raw::CLONE_NEWNS, c"mnt"),
+    (raw::CLONE_NEWNET, c"net"),
+    (raw::CLONE_NEWPID, c"pid"),
+    (raw::CLONE_NEWUTS, c"uts"),
+    (raw::CLONE_NEWUSER, c"user"),
 ];
 
 /// Where the status goes, one JSON object a line; and what it tells.
@@ -54,10 +55,10 @@ impl Status {
         }
         let mut line = Line::new(self.descriptor);
         line.text("{ \"child-pid\": ").number(u64::from(pid));
-        for ((_, name, _), number) in KINDS.iter().zip(self.namespaces) {
+        for ((_, name), number) in KINDS.iter().zip(self.namespaces) {
             if number != 0 {
                 line.text(", \"")
-                    .text(name)
+                    .bytes(name.to_bytes())
                     .text("-namespace\": ")
                     .number(number);
             }
@@ -118,9 +119,14 @@ impl<'p> Launcher<'p, '_> {
     #[cold]
     #[inline(never)]
     pub(super) fn note_namespaces(&mut self, namespaces: u64) {
-        for ((flag, _, path), place) in KINDS.iter().zip(&mut self.status.namespaces) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(directory) = fs::open(c"/proc/self/ns", flags, Mode::empty()) else {
+            return;
+        };
+        for ((flag, name), place) in KINDS.iter().zip(&mut self.status.namespaces) {
             if namespaces & u64::from(*flag) != 0 {
-                *place = fs::stat(*path).map_or(0, |status| status.st_ino);
+                let status = fs::statat(&directory, *name, AtFlags::empty());
+                *place = status.map_or(0, |status| status.st_ino);
             }
         }
     }

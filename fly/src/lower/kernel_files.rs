@@ -206,18 +206,19 @@ impl KernelFiles {
                 &READ_ONLY,
             );
         }
-        for (under, cover, masked) in [
-            (self.proc, NO_FILE, &MASKED_FILES[..]),
-            (self.proc, NO_DIRECTORY, &MASKED_DIRECTORIES[..]),
-            (self.sys, NO_DIRECTORY, &MASKED_SYS[..]),
-        ] {
-            let step = plan.begin_list(Step::Mask {
-                under,
-                covers: self.dev,
-                names: List::EMPTY,
-            });
-            names(step.string(cover), masked);
-        }
+        self.mask(plan, self.proc, NO_FILE, &MASKED_FILES);
+        self.mask(plan, self.proc, NO_DIRECTORY, &MASKED_DIRECTORIES);
+        self.mask(plan, self.sys, NO_DIRECTORY, &MASKED_SYS);
+    }
+
+    #[inline(never)]
+    fn mask(&self, plan: &mut Builder<'_>, under: Slot, cover: &CStr, masked: &[&CStr]) {
+        let step = plan.begin_list(Step::Mask {
+            under,
+            covers: self.dev,
+            names: List::EMPTY,
+        });
+        names(step.string(cover), masked);
     }
 
     /// /dev/pts and /dev/shm; without `own_pts` a step before has made the

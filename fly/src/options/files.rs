@@ -143,7 +143,7 @@ where
         plan.begin_list(Step::CloseOthers { keep: List::EMPTY });
         let mut choices = self.choices.clone();
         let mut status = None;
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.known() {
             if matches!(
                 choice.name,
                 Name::File | Name::Status | Name::KeepDescriptor
@@ -249,7 +249,7 @@ where
         let mut choices = self.choices.clone();
         let mut modifiers = Modifiers::default();
         let mut mapped = 0;
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.known() {
             match choice.name {
                 Name::Size => modifiers.size = Some(choice.first),
                 Name::Permissions => modifiers.permissions = Some(choice.first),

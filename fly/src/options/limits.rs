@@ -149,8 +149,8 @@ where
     #[cold]
     #[inline(never)]
     fn lower_some_limits(&self, plan: &mut Builder<'_>) {
-        for name in [Name::Limit, Name::Nice, Name::Processors, Name::Scheduling] {
-            self.lower_each(plan, name);
+        for name in &[Name::Limit, Name::Nice, Name::Processors, Name::Scheduling] {
+            self.lower_each(plan, *name);
         }
         if let Some(mask) = self.process.mask {
             let mask = mask.into();

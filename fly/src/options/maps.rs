@@ -36,10 +36,10 @@ pub(super) fn write<'a, I>(
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
-    for name in [Name::UserMap, Name::GroupMap] {
+    for name in &[Name::UserMap, Name::GroupMap] {
         let mut choices = choices.clone();
-        while let Some(choice) = choices.next()? {
-            if choice.name == name {
+        while let Some(choice) = choices.known() {
+            if choice.name == *name {
                 plan.string(choice.first);
             }
         }

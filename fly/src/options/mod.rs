@@ -363,6 +363,12 @@ impl<'a, I> Options<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
+    /// Whether more is asked for than a start: what `fly-full` does.
+    #[must_use]
+    pub fn is_for_full(&self) -> bool {
+        self.plan || self.check || self.debug || self.timings.is_some()
+    }
+
     /// Whether the program may need rights over mounts that only root has.
     #[must_use]
     pub fn needs_root(&self) -> bool {

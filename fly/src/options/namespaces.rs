@@ -334,7 +334,7 @@ where
         }
         let mut choices = self.choices.clone();
         let mut count = 0;
-        while let Some(choice) = choices.next()? {
+        while let Some(choice) = choices.known() {
             if choice.name == Name::MapBind {
                 push(mapped_slot(count), 0, choice.first);
                 count += 1;

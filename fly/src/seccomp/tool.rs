@@ -1,56 +1,26 @@
-//! Filters from files, and the program `fly-seccomp`, which compiles profiles:
-//! few starts need it, so it is a program of its own.
+//! Filters from files, and their compiler, the program `fly-seccomp`: few starts
+//! need it, so it is a program of its own.
 
 use core::ffi::CStr;
 
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
-    fs::{self, Access, MemfdFlags, Mode, OFlags},
+    fs::{self, MemfdFlags, Mode, OFlags},
     io::Errno,
     process::{self, Pid, WaitOptions},
 };
 
 use super::{MAX_BYTES, is_filter};
 use crate::{
-    error::{Advice, Error, What, Why},
-    launch::path::Path,
-    sys::{
-        clone, descriptor,
-        exec::{Pointers, execve},
-    },
+    beside,
+    command::NAME,
+    error::{Advice, Error, FAILURE, FLY_TEXTS, What, Why},
+    sys::{clone, descriptor},
     text::{Digits, copy},
 };
 
-/// Becomes fly-seccomp with these arguments; returns only if it could not.
-#[cold]
-#[inline(never)]
-pub fn run(
-    arguments: &mut dyn Iterator<Item = &'static CStr>,
-    environment: &mut dyn Iterator<Item = &'static CStr>,
-    words: &'static mut [usize],
-) -> Error<'static> {
-    let mut arguments = core::iter::once(c"fly-seccomp").chain(arguments);
-    missing(match find() {
-        Ok(program) => execute(&program, &mut arguments, environment, words),
-        Err(errno) => errno,
-    })
-}
-
-/// Becomes `program`; returns only if it could not.
-#[inline(never)]
-fn execute<'a>(
-    program: &Path,
-    arguments: &mut dyn Iterator<Item = &'a CStr>,
-    environment: &mut dyn Iterator<Item = &'a CStr>,
-    words: &'a mut [usize],
-) -> Errno {
-    if let Some((arguments, rest)) = Pointers::write(words, arguments)
-        && let Some((environment, _)) = Pointers::write(rest, environment)
-    {
-        return execve(program.as_c_str(), arguments, environment);
-    }
-    Errno::TOOBIG
-}
+/// The compiler.
+pub const PROGRAM: &CStr = c"fly-seccomp";
 
 /// Calls `take` with the filter of the file `path`: a filter, or a profile, which
 /// is compiled, for a program with the capabilities `keep`, or with those that this
@@ -100,58 +70,37 @@ fn contents<'b>(file: &OwnedFd, bytes: &'b mut [u8]) -> Result<&'b [u8], Errno> 
 
 /// The output of `fly-seccomp compile PATH`; empty if it failed, and has said so.
 fn compile<'a>(path: &'a CStr, keep: Option<u64>) -> Result<OwnedFd, Error<'a>> {
-    let program = find().map_err(missing)?;
+    let program = beside::find(PROGRAM).map_err(missing)?;
     let output = fs::memfd_create(c"filter", MemfdFlags::CLOEXEC).map_err(missing)?;
     let mut number = [0; 24];
     let digits = Digits::new(keep.unwrap_or(0), 10);
     copy(&mut number, digits.as_bytes());
     let number = CStr::from_bytes_until_nul(&number).unwrap_or_default();
     let count = if keep.is_some() { 5 } else { 3 };
-    let mut failure = None;
-    let pid = clone::vfork_by_pid(|_| {
+    let pid = clone::fork(0, || {
         let mut words = [0; 8];
         // Its errors begin with the name by which it was called.
         let mut arguments = [c"fly", c"compile", path, c"--cap", number]
             .into_iter()
             .take(count);
-        failure = Some(match descriptor::duplicate_onto(output.as_fd(), 1) {
-            Ok(()) => execute(
+        let errno = match descriptor::duplicate_onto(output.as_fd(), 1) {
+            Ok(()) => beside::execute(
                 &program,
                 &mut arguments,
                 &mut core::iter::empty(),
                 &mut words,
             ),
             Err(errno) => errno,
-        });
-        1
+        };
+        missing(errno).print(NAME, FLY_TEXTS);
+        FAILURE
     });
-    let pid = pid.map_err(missing)?;
     // Its output tells how it ended.
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = Pid::from_raw(pid.map_err(missing)?);
     let _ = process::waitpid(pid, WaitOptions::empty());
-    match failure {
-        Some(errno) => Err(missing(errno)),
-        None => Ok(output),
-    }
-}
-
-/// Beside the running program, or in libexec of the same installation.
-fn find() -> Result<Path, Errno> {
-    const PLACES: [&[u8]; 2] = [b"/fly-seccomp", b"/../libexec/kickstage/fly-seccomp"];
-    let mut path = Path::new();
-    let length = fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", path.buffer())?;
-    path.cut(length);
-    let folder = path.as_bytes().iter().rposition(|byte| *byte == b'/');
-    for place in PLACES {
-        path.cut(folder.unwrap_or(0));
-        path.append(&[place])?;
-        if fs::access(path.as_c_str(), Access::EXEC_OK).is_ok() {
-            return Ok(path);
-        }
-    }
-    Err(Errno::NOENT)
+    Ok(output)
 }
 
 fn missing<'a>(errno: Errno) -> Error<'a> {
-    Error::new(What::Start, c"fly-seccomp", errno).advice(Advice::InstallSeccomp)
+    beside::missing(PROGRAM, errno)
 }

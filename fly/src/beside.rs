@@ -1,0 +1,70 @@
+//! Programs that are installed beside `fly`: what few starts need is none of its
+//! size.
+
+use core::ffi::CStr;
+
+use rustix::{
+    fs::{self, Access},
+    io::Errno,
+};
+
+use crate::{
+    error::{Advice, Error, What},
+    launch::path::Path,
+    sys::exec::{Pointers, execve},
+};
+
+/// Becomes the program `name` with these arguments, the first of which is its own
+/// name; returns only if it could not.
+#[cold]
+#[inline(never)]
+pub fn become_program(
+    name: &'static CStr,
+    arguments: &mut dyn Iterator<Item = &'static CStr>,
+    environment: &mut dyn Iterator<Item = &'static CStr>,
+    words: &'static mut [usize],
+) -> Error<'static> {
+    let errno = match find(name) {
+        Ok(program) => execute(&program, arguments, environment, words),
+        Err(errno) => errno,
+    };
+    missing(name, errno)
+}
+
+/// Becomes `program`; returns only if it could not.
+#[inline(never)]
+pub(crate) fn execute<'a>(
+    program: &Path,
+    arguments: &mut dyn Iterator<Item = &'a CStr>,
+    environment: &mut dyn Iterator<Item = &'a CStr>,
+    words: &'a mut [usize],
+) -> Errno {
+    if let Some((arguments, rest)) = Pointers::write(words, arguments)
+        && let Some((environment, _)) = Pointers::write(rest, environment)
+    {
+        return execve(program.as_c_str(), arguments, environment);
+    }
+    Errno::TOOBIG
+}
+
+/// Beside the running program, or in libexec of the same installation.
+#[inline(never)]
+pub(crate) fn find(name: &CStr) -> Result<Path, Errno> {
+    const PLACES: [&[u8]; 2] = [b"/", b"/../libexec/kickstage/"];
+    let mut path = Path::new();
+    let length = fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", path.buffer())?;
+    path.cut(length);
+    let folder = path.as_bytes().iter().rposition(|byte| *byte == b'/');
+    for place in PLACES {
+        path.cut(folder.unwrap_or(0));
+        path.append(&[place, name.to_bytes()])?;
+        if fs::access(path.as_c_str(), Access::EXEC_OK).is_ok() {
+            return Ok(path);
+        }
+    }
+    Err(Errno::NOENT)
+}
+
+pub(crate) fn missing<'a>(name: &'static CStr, errno: Errno) -> Error<'a> {
+    Error::new(What::Start, name, errno).advice(Advice::InstallBeside)
+}
