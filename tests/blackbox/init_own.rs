@@ -476,7 +476,8 @@ fn job_control() -> TestResult {
     );
     terminal.wait_for("prompt> ");
     terminal.send("$INIT $PROBE echo begun , sleep 400 , catch INT , exit 6\n");
-    terminal.wait_for("begun");
+    // Not the command that was typed.
+    terminal.wait_for("\r\nbegun");
     terminal.send("\x1a");
     terminal.wait_for("Stopped");
     terminal.send("fg\n");
