@@ -335,8 +335,7 @@ def gates(root, binaries, man):
     yield "plan", lambda: plan_documented(step, text_of(files["docs/plan.md"]))
     table = text_of(files[syscalls.TABLE])
     yield "syscalls", lambda: syscalls.findings(syscalls.bindings_of(metadata), syscalls.header_of_machine(), table)
-    # stage1-init takes no options: what it does is in its plan.
-    for name in ("fly", "fly-seccomp", "stage0"):
+    for name in ("fly", "fly-seccomp", "stage1-init", "stage0"):
         page = text_of(files[f"docs/{name}.md"])
         yield f"options of {name}", lambda name=name, page=page: options_documented(name, help_of(binaries, name), page)
     for path in sorted(pathlib.Path(man).glob("*.[1-8]")):

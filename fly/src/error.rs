@@ -64,9 +64,9 @@ const FULL: Texts = Texts {
 };
 const INIT: Texts = Texts {
     from: 160,
-    what: NO_TEXT,
+    what: What::INIT,
     why: Why::INIT,
-    advice: NO_TEXT,
+    advice: Advice::INIT,
 };
 const STAGE0: Texts = Texts {
     from: 176,
@@ -177,6 +177,11 @@ texts! {
             MakeReadOnly = "make read-only",
             Bind = "bind",
         }
+        INIT from 160 {
+            ReadArgument = "read option",
+            ReadValue = "read value",
+            Begin = "run",
+        }
         STAGE0 from 176 {
             ReadCommand = "read command",
             ReadVolume = "read volume",
@@ -258,8 +263,15 @@ texts! {
             NotTextOrJson = "its value is text or json",
         }
         INIT from 160 {
-            NoPlan = "STAGE1_PLAN_FD names no plan: it is started by stage0",
             Killed = "it was killed before it was started",
+            UnknownArgument = "there is no such option",
+            ValueMissing = "its value is missing",
+            ValueNotTaken = "it takes no value",
+            NoSignal = "it is no signal",
+            NoExitCode = "it is no exit code from 0 to 255",
+            NotMilliseconds = "it is no number of milliseconds",
+            NotWhom = "it is child, group or all",
+            NoProgram = "no program is named",
         }
         STAGE0 from 176 {
             NoSuchCommand = "there is no such command",
@@ -366,6 +378,9 @@ texts! {
             NoLowerFileSystem = "overlay can't use this file system as its lower one",
             NotForThisMachine = "it is no program for this machine",
             NeedsMknod = "needs the capability mknod outside of a user namespace",
+        }
+        INIT from 160 {
+            LookAtHelp = "see --help",
         }
         STAGE0 from 176 {
             NameStage1 = "name stage1-init with --stage1, or install it beside stage0",

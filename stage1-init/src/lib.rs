@@ -7,12 +7,12 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod container;
 pub mod pod;
 mod stamps;
 pub mod supervise;
 
 use fly::{
-    error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::{self, PLAN_DESCRIPTOR},
     sys::entry::{Start, Strings},
     text::decimal,
@@ -30,22 +30,20 @@ pub const WORDS: usize = fly::plan::MAX_STRINGS + 2;
 /// Returns the exit code.
 #[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 pub fn run(start: Start) -> i32 {
+    let called = start.arguments.get(0).unwrap_or_default();
+    let role = container::role(called);
+    let plan = number(&start.environment, "STAGE1_PLAN_FD");
+    let (None, Some(descriptor)) = (role, plan) else {
+        return container::run(role, start);
+    };
     let stamps = stamps::Stamps::new(&start.environment, start.cycles);
-    match number(&start.environment, "STAGE1_PLAN_FD") {
-        Some(descriptor) => {
-            launch::block_signals();
-            let offset = start
-                .environment
-                .value("STAGE1_PLAN_OFFSET")
-                .and_then(decimal)
-                .unwrap_or(0);
-            pod::run(descriptor, offset, &stamps, start.bytes, start.words)
-        }
-        None => {
-            Error::new(What::Start, c"a pod", Why::NoPlan).print(NAME, INIT_TEXTS);
-            FAILURE
-        }
-    }
+    launch::block_signals();
+    let offset = start
+        .environment
+        .value("STAGE1_PLAN_OFFSET")
+        .and_then(decimal)
+        .unwrap_or(0);
+    pod::run(descriptor, offset, &stamps, start.bytes, start.words)
 }
 
 /// The descriptor that an environment variable names.

@@ -36,6 +36,11 @@ mod fly_status;
 mod fly_volumes;
 mod guest;
 mod hostile_images;
+mod init_catatonit;
+mod init_dumb_init;
+mod init_load;
+mod init_own;
+mod init_tini;
 mod kills;
 mod leaks;
 mod library;
@@ -133,6 +138,11 @@ const SUITE: runner::Suite = runner::Suite {
         host("seccomp_profiles", 60, &[], seccomp_profiles::TESTS),
         start("mount_links", mount_links::TESTS),
         start("fly_volumes", fly_volumes::TESTS),
+        host("init_tini", 60, &[], init_tini::TESTS),
+        host("init_dumb_init", 60, &[], init_dumb_init::TESTS),
+        host("init_catatonit", 60, &[], init_catatonit::TESTS),
+        host("init_own", 60, &[], init_own::TESTS),
+        host("init_load", 120, &[], init_load::TESTS),
         start("command_line", command_line::TESTS),
         start("security", security::TESTS),
         start("hostile_images", hostile_images::TESTS),
@@ -165,6 +175,10 @@ const SUITE: runner::Suite = runner::Suite {
         ("fly_namespaces::init_and_signals", Requirement::Tini),
         ("fly_namespaces::cve_2019_5736_init", Requirement::Tini),
         ("fly_namespaces::bad_inits", Requirement::Tini),
+        ("init_tini::as_the_real_one", Requirement::Tini),
+        ("init_dumb_init::as_the_real_one", Requirement::DumbInit),
+        ("init_catatonit::as_the_real_one", Requirement::Catatonit),
+        ("init_load::out_of_memory", Requirement::CgroupV1),
         ("fly_status::cgroup_version_1", Requirement::CgroupV1),
         ("fly_status::cgroup_version_2", Requirement::CgroupV2),
     ],

@@ -5,7 +5,10 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::Write as _,
     io::{self, Read, Write},
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    os::{
+        fd::OwnedFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -68,6 +71,13 @@ impl Run {
     #[must_use]
     pub fn args(self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         arguments.into_iter().fold(self, Self::arg)
+    }
+
+    /// Tells the program that it was called by this name.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        self.command.arg0(name);
+        self
     }
 
     /// Sets a variable.

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod fault;
 pub mod filter;
 pub mod guest;
+pub mod init;
 pub mod isolate;
 pub mod json;
 pub mod pod;

@@ -13,6 +13,10 @@ pub enum Requirement {
     CgroupV1,
     /// A cgroup v2 hierarchy.
     CgroupV2,
+    /// Debian's package dumb-init.
+    DumbInit,
+    /// Debian's package catatonit.
+    Catatonit,
     /// QEMU, and a guest kernel or apt-get to fetch one.
     Guest,
     /// fish(1).
@@ -43,6 +47,8 @@ impl Requirement {
             Self::Fish => in_path("fish"),
             Self::Zsh => in_path("zsh"),
             Self::Strace => in_path("strace"),
+            Self::DumbInit => in_path("dumb-init"),
+            Self::Catatonit => in_path("catatonit"),
             Self::Tini => in_path("tini-static") && in_path("tini"),
             Self::Tiocsti => std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti")
                 // Before Linux 6.2 there was no switch, and the call worked.
@@ -85,6 +91,8 @@ impl fmt::Display for Requirement {
             Self::CgroupV1 => "cgroup v1 hierarchies of memory and pids",
             Self::CgroupV2 => "a cgroup v2 hierarchy",
             Self::Guest => "a guest (apt-get install qemu-system-x86 busybox-static xz-utils)",
+            Self::DumbInit => "dumb-init (apt-get install dumb-init)",
+            Self::Catatonit => "catatonit (apt-get install catatonit)",
             Self::Tini => "tini (apt-get install tini)",
             Self::Fish => "fish (apt-get install fish)",
             Self::Zsh => "zsh (apt-get install zsh)",

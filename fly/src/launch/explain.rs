@@ -244,7 +244,7 @@ pub(super) fn exists(path: &CStr) -> bool {
 /// `name` is what the user asked for, `file` what was tried.
 #[cold]
 #[inline(never)]
-pub(super) fn exec<'p>(name: &'p CStr, file: &CStr, errno: Errno) -> Error<'p> {
+pub fn exec<'p>(name: &'p CStr, file: &CStr, errno: Errno) -> Error<'p> {
     let status = fs::stat(file);
     let not_allowed = match status {
         Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Directory => {

@@ -23,6 +23,7 @@ mod root;
 mod status;
 mod walk;
 
+pub use explain::exec as explain_exec;
 pub use library::look;
 pub use process::{
     PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,

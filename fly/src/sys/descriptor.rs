@@ -1,6 +1,8 @@
 //! File descriptors: closing the inherited ones, duplicating to a number.
 
 use super::{arch, result};
+use crate::text::split;
+use core::ffi::CStr;
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
@@ -149,6 +151,81 @@ pub fn read(number: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
             ],
         )
     })
+}
+
+/// Opens `path` (open(2)) with O_CLOEXEC; returns the number, which is the caller's
+/// to close.
+///
+/// # Errors
+/// As open(2).
+#[inline(never)]
+pub fn open(path: &CStr, flags: u32) -> Result<RawFd, Errno> {
+    // SAFETY: the path is zero-terminated and lives across the call.
+    let number = result(unsafe {
+        arch::syscall(
+            raw::__NR_open,
+            [
+                path.as_ptr().expose_provenance(),
+                (flags | raw::O_CLOEXEC) as usize,
+                0,
+                0,
+                0,
+                0,
+            ],
+        )
+    })?;
+    RawFd::try_from(number).map_err(|_| Errno::BADF)
+}
+
+/// The beginning of the file `path`, by one read(2): all of a small file of /proc
+/// or /sys. Empty if it can't be read.
+#[inline(never)]
+pub fn read_file<'b>(path: &CStr, buffer: &'b mut [u8]) -> &'b [u8] {
+    let Ok(number) = open(path, raw::O_RDONLY) else {
+        return &[];
+    };
+    let count = read(number, buffer).unwrap_or(0);
+    let _ = close(number);
+    buffer.get(..count).unwrap_or_default()
+}
+
+/// Calls `each` for the names in the directory `path` (getdents64(2)); false if it
+/// can't be read.
+pub fn each_name(path: &CStr, each: &mut dyn FnMut(&[u8])) -> bool {
+    // In struct linux_dirent64: the record's length, and where the name begins.
+    const LENGTH: usize = 16;
+    const NAME: usize = 19;
+    let Ok(number) = open(path, raw::O_RDONLY | raw::O_DIRECTORY) else {
+        return false;
+    };
+    let mut buffer = [0_u8; 2048];
+    loop {
+        // SAFETY: the kernel writes at most the buffer's length.
+        let count = result(unsafe {
+            arch::syscall(
+                raw::__NR_getdents64,
+                [
+                    number.cast_unsigned() as usize,
+                    buffer.as_mut_ptr().expose_provenance(),
+                    buffer.len(),
+                    0,
+                    0,
+                    0,
+                ],
+            )
+        });
+        let mut rest = buffer.get(..count.unwrap_or(0)).unwrap_or_default();
+        if rest.is_empty() {
+            let _ = close(number);
+            return count.is_ok();
+        }
+        while let Some([low, high]) = rest.get(LENGTH..LENGTH + 2) {
+            let length = usize::from(u16::from_ne_bytes([*low, *high]));
+            let name = rest.get(NAME..length).unwrap_or_default();
+            each(split(name, 0).next().unwrap_or_default());
+            rest = rest.get(length..).unwrap_or_default();
+        }
+    }
 }
 
 /// Reads from descriptor `number` at `offset` (pread(2)); 0 is its end.

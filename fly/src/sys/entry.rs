@@ -1,6 +1,7 @@
 //! How a no_std program starts: `_start`, its arguments, its scratch memory.
 
-use core::{ffi::CStr, ptr};
+use super::exec::Pointers;
+use core::{ffi::CStr, ptr, slice};
 
 /// What the kernel hands to a new program, and the program's scratch memory.
 #[derive(Debug)]
@@ -59,6 +60,34 @@ impl Strings {
         StringsIter { rest: *self }
     }
 
+    /// The list without its second string, of which there must be one.
+    #[must_use]
+    pub fn without_second(self) -> Self {
+        if self.count < 2 {
+            return self;
+        }
+        // SAFETY: the array is of the kernel's block, which is this process' own
+        // memory and may be written; it has two pointers there, and nobody holds a
+        // reference to one. What other copies of the list see in the second place is
+        // the first string, as good as any.
+        unsafe {
+            let second = self.first.add(1);
+            second.cast_mut().write(*self.first);
+            Self {
+                first: second,
+                count: self.count - 1,
+            }
+        }
+    }
+
+    /// The list as exec takes it: the kernel's own array, nothing is copied.
+    #[must_use]
+    pub fn pointers(&self) -> Pointers<'static> {
+        // SAFETY: as in `get`: the array is of the kernel's block, where a zero
+        // follows the last pointer, also of what is left of a list.
+        Pointers::of(unsafe { slice::from_raw_parts(self.first.cast(), self.count + 1) })
+    }
+
     /// The value of the variable `name`, if the list is an environment.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&'static [u8]> {
@@ -75,6 +104,14 @@ impl Strings {
 #[derive(Clone, Debug)]
 pub struct StringsIter {
     rest: Strings,
+}
+
+impl StringsIter {
+    /// What is left to walk.
+    #[must_use]
+    pub fn rest(&self) -> Strings {
+        self.rest
+    }
 }
 
 impl Iterator for StringsIter {

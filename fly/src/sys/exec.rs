@@ -39,6 +39,14 @@ impl<'a> Pointers<'a> {
         ))
     }
 
+    /// An array that ends with a zero.
+    pub(super) fn of(array: &'a [usize]) -> Self {
+        Self {
+            array,
+            strings: PhantomData,
+        }
+    }
+
     fn address(&self) -> usize {
         self.array.as_ptr().expose_provenance()
     }

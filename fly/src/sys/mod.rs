@@ -21,6 +21,7 @@ pub mod network;
 pub mod path;
 pub mod seccomp;
 pub mod signal;
+pub mod terminal;
 pub mod thin;
 pub mod time;
 pub mod wait;

@@ -67,6 +67,28 @@ pub fn set_mask(set: Set) {
     };
 }
 
+/// As [`set_mask`]; returns the mask before.
+#[must_use]
+pub fn replace_mask(set: Set) -> Set {
+    let mut old = 0_u64;
+    // SAFETY: the kernel reads one 8-byte set and writes another. It can't fail
+    // with these arguments.
+    let _ = unsafe {
+        arch::syscall(
+            raw::__NR_rt_sigprocmask,
+            [
+                raw::SIG_SETMASK as usize,
+                (&raw const set.0).expose_provenance(),
+                (&raw mut old).expose_provenance(),
+                SET_SIZE,
+                0,
+                0,
+            ],
+        )
+    };
+    Set(old)
+}
+
 /// Gives `signal` its default action (rt_sigaction(2)): a caller may have left
 /// SIGCHLD ignored, and then no exit code could be collected.
 pub fn set_default(signal: u32) {

@@ -24,12 +24,35 @@ impl End {
     }
 }
 
+/// What has happened to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has ended, and was collected.
+    Ended(End),
+    /// This signal has stopped it.
+    Stopped(u8),
+}
+
 /// Collects one child that has ended, without waiting; `None` if none has.
 ///
 /// # Errors
 /// ECHILD when there is no child at all.
 pub fn any() -> Result<Option<(u32, End)>, Errno> {
+    Ok(match changed(false)? {
+        Some((pid, Change::Ended(end))) => Some((pid, end)),
+        _ => None,
+    })
+}
+
+/// As [`any`]; with `stops` also tells a child that was stopped, once for each
+/// time.
+///
+/// # Errors
+/// ECHILD when there is no child at all.
+#[inline(never)]
+pub fn changed(stops: bool) -> Result<Option<(u32, Change)>, Errno> {
     let mut status: u32 = 0;
+    let options = raw::WNOHANG | if stops { raw::WUNTRACED } else { 0 };
     // SAFETY: the kernel writes one int.
     let pid = result(unsafe {
         arch::syscall(
@@ -37,20 +60,23 @@ pub fn any() -> Result<Option<(u32, End)>, Errno> {
             [
                 usize::MAX,
                 (&raw mut status).expose_provenance(),
-                raw::WNOHANG as usize,
+                options as usize,
                 0,
                 0,
                 0,
             ],
         )
     })?;
+    // As the macros of wait(2) have it: 0x7f is a stop, otherwise the low bits
+    // are the signal that has killed it, bit 7 tells of a core dump.
     let [low, high, ..] = status.to_le_bytes();
-    let end = match low & 0x7f {
-        0 => End::Exited(high),
-        signal => End::Killed(signal),
+    let change = match low & 0x7f {
+        0 => Change::Ended(End::Exited(high)),
+        0x7f => Change::Stopped(high),
+        signal => Change::Ended(End::Killed(signal)),
     };
     match u32::try_from(pid) {
         Ok(0) | Err(_) => Ok(None),
-        Ok(pid) => Ok(Some((pid, end))),
+        Ok(pid) => Ok(Some((pid, change))),
     }
 }

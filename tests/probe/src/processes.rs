@@ -31,6 +31,12 @@ pub const COMMANDS: &[Row] = &[
         orphan,
     ),
     (
+        "zombie",
+        1,
+        "N: so many grandchildren that have ended when pid 1 inherits them",
+        zombie,
+    ),
+    (
         "background",
         1,
         "COMMAND...: a second probe beside this one",
@@ -144,6 +150,17 @@ fn orphan(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
         if let Some(errno) = failure {
             return Err(errno);
         }
+    }
+    probe.ok(command)
+}
+
+/// vfork makes the parent between wait for the grandchild's end, and it does not
+/// reap: that is left to pid 1.
+fn zombie(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
+    probe.out.flush();
+    for _ in 0..command.number(1)? {
+        let parent = clone::vfork(0, None, |_| i32::from(clone::vfork_by_pid(|_| 0).is_err()))?;
+        reap(&parent)?;
     }
     probe.ok(command)
 }

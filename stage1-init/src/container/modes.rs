@@ -1,0 +1,409 @@
+//! The options, variables and texts of each mode; one reading of all options,
+//! since the same letter means the same to whoever has it.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Advice, Error, FAILURE, INIT_TEXTS, What, Why},
+    packed,
+    packed::Packed,
+    sys::entry::{Strings, StringsIter},
+    text::{decimal, holds, split},
+};
+use linux_raw_sys::general as raw;
+use rustix::process;
+
+use super::{
+    Role,
+    config::{Config, Failures, Last, Place, STOPS, Whom},
+    options::{Parser, Problem, Wrong, number},
+    text::{Gaps, write},
+};
+
+/// Rows as [`Parser::new`] has them.
+fn table(role: Role) -> &'static str {
+    match role {
+        Role::Tini => "h \np:\ns \nv \nw \ng \ne:\nl ",
+        Role::DumbInit => "h help\nv verbose\nV version\nc single-child\nr:rewrite",
+        Role::Catatonit | Role::Pause => "g \nh \nL \nP \nV version",
+        Role::Own => {
+            "c single-child\ne:remap\nf:forward\ng \nh help\nl license\nL \np:parent-death\n\
+             P pause\nr:rewrite\ns subreaper\nv verbose\nV version\nw warn-reaped\n\
+             ! wait-all\n%:deadline\n& session"
+        }
+    }
+}
+
+/// Reads the options, or says why not: then it returns an exit code.
+pub struct Reader<'c> {
+    pub name: &'static str,
+    pub role: Role,
+    pub called: &'static CStr,
+    pub config: &'c mut Config,
+    pub session: bool,
+}
+
+impl Reader<'_> {
+    /// Writes a text of this mode.
+    fn write(&self, to: i32, text: Packed, object: &[u8]) {
+        let called = self.called.to_bytes();
+        let gaps = Gaps {
+            // tini says its name without a path, but not in getopt's words.
+            called: if self.role == Role::Tini && object.is_empty() {
+                super::base(self.called)
+            } else {
+                called
+            },
+            object,
+            is_docker: self.name == "docker-init",
+            ..Gaps::default()
+        };
+        write(to, &[text], &gaps);
+    }
+
+    /// An error of our own; returns the exit code.
+    #[cold]
+    #[inline(never)]
+    fn refuse(&self, what: What, object: &CStr, why: Why) -> i32 {
+        let error = Error::new(what, object, why);
+        if self.role == Role::Own {
+            error
+                .advice(Advice::LookAtHelp)
+                .print(self.name, INIT_TEXTS);
+            return FAILURE;
+        }
+        error.print(self.name, INIT_TEXTS);
+        1
+    }
+
+    /// Says what is wrong with an option, in the words of getopt(3), which programs
+    /// that call the originals compare.
+    #[cold]
+    #[inline(never)]
+    fn refuse_option(&self, problem: &Problem) -> i32 {
+        if self.role == Role::Own {
+            let why = match problem.wrong {
+                Wrong::NoValue => Why::ValueMissing,
+                Wrong::Value => Why::ValueNotTaken,
+                Wrong::Unknown | Wrong::Ambiguous => Why::UnknownArgument,
+            };
+            return self.refuse(What::ReadArgument, problem.argument, why);
+        }
+        let letter = [problem.letter];
+        let (text, object): (_, &[u8]) = match (problem.wrong, problem.letter) {
+            (Wrong::Unknown, 0) => (
+                packed!("~: unrecognized option '^'\n"),
+                problem.argument.to_bytes(),
+            ),
+            (Wrong::NoValue, 0) => (
+                packed!("~: option '--^' requires an argument\n"),
+                problem.name,
+            ),
+            (Wrong::Value, 0) => (
+                packed!("~: option '--^' doesn't allow an argument\n"),
+                problem.name,
+            ),
+            // Only dumb-init has such names.
+            (Wrong::Ambiguous, _) => (
+                packed!("~: option '--^' is ambiguous; possibilities: '--verbose' '--version'\n"),
+                problem.name,
+            ),
+            (Wrong::NoValue, _) => (packed!("~: option requires an argument -- '^'\n"), &letter),
+            _ => (packed!("~: invalid option -- '^'\n"), &letter),
+        };
+        self.write(2, text, object);
+        match self.role {
+            Role::Tini => self.write(2, HELP_OF_TINI, b""),
+            Role::Catatonit => self.write(2, USAGE_OF_CATATONIT, b""),
+            _ => {}
+        }
+        1
+    }
+
+    /// There is nothing to run.
+    #[cold]
+    #[inline(never)]
+    fn refuse_nothing(&self) -> i32 {
+        match self.role {
+            Role::Tini => self.write(2, HELP_OF_TINI, b""),
+            Role::DumbInit => self.write(
+                2,
+                packed!("Usage: ~ [option] program [args]\nTry ~ --help for full usage.\n"),
+                b"",
+            ),
+            Role::Own => return self.refuse(What::Begin, c"", Why::NoProgram),
+            _ => {
+                self.refuse(What::Begin, c"", Why::NoProgram);
+                self.write(2, USAGE_OF_CATATONIT, b"");
+            }
+        }
+        1
+    }
+
+    /// Help, version, licence: to where each program writes it.
+    #[cold]
+    #[inline(never)]
+    fn tell(&self, letter: u8) {
+        let (to, text) = match (self.role, letter) {
+            (Role::Tini, b'h') => (1, HELP_OF_TINI),
+            (Role::Tini, b'l') => (1, packed!(include_str!("tini.license"))),
+            (Role::Tini, _) => (1, packed!("tini version 0.19.0$\n")),
+            (Role::DumbInit, b'h') => (2, packed!(include_str!("dumb-init.help"))),
+            (Role::DumbInit, _) => (2, packed!("dumb-init v1.2.5\n")),
+            (Role::Own, b'h') => (1, packed!(include_str!("own.help"))),
+            (Role::Own, b'V') => (
+                1,
+                packed!(concat!("stage1-init ", env!("CARGO_PKG_VERSION"), "\n")),
+            ),
+            (Role::Own, _) => (1, packed!(concat!(env!("CARGO_PKG_LICENSE"), "\n"))),
+            (_, b'h') => {
+                self.write(2, USAGE_OF_CATATONIT, b"");
+                (2, packed!(include_str!("catatonit.help")))
+            }
+            (_, b'L') => (1, packed!(include_str!("catatonit.license"))),
+            // It calls itself tini, for Docker.
+            _ => (1, packed!("tini version 0.1.7_catatonit\n")),
+        };
+        self.write(to, text, b"");
+    }
+
+    /// All of it; an error is the exit code.
+    #[inline(never)]
+    pub fn read(&mut self, arguments: StringsIter, environment: &Strings) -> Result<(), i32> {
+        let all = arguments.rest();
+        if self.role == Role::Pause {
+            self.config.pause = true;
+        } else {
+            if self.role == Role::Tini && all.len() == 1 && all.get(0) == Some(c"--version") {
+                self.tell(b'V');
+                return Err(0);
+            }
+            let mut options = Parser::new(arguments, table(self.role));
+            while let Some(option) = options.next() {
+                match option {
+                    Ok((letter, value)) => self.option(letter, value)?,
+                    Err(problem) => return Err(self.refuse_option(&problem)),
+                }
+            }
+            self.config.program = options.operands();
+            if self.config.program.is_empty() && !self.config.pause {
+                return Err(self.refuse_nothing());
+            }
+        }
+        match self.role {
+            Role::Tini => self.finish_tini(&all, environment),
+            Role::DumbInit => self.finish_dumb_init(environment),
+            Role::Catatonit | Role::Pause => self.finish_catatonit(),
+            Role::Own => self.finish_own(),
+        }
+        Ok(())
+    }
+
+    fn option(&mut self, letter: u8, value: &'static CStr) -> Result<(), i32> {
+        let config = &mut *self.config;
+        match letter {
+            b'c' => {
+                config.whom = Whom::Child;
+                self.session = false;
+            }
+            b'g' => config.whom = Whom::Group,
+            b's' => config.subreaper = true,
+            b'v' => config.verbosity = config.verbosity.saturating_add(1),
+            b'w' => config.tells_reaped = true,
+            b'P' => config.pause = true,
+            b'&' => self.session = true,
+            b'!' => {
+                if config.last == Last::Leave {
+                    config.last = Last::Wait;
+                }
+            }
+            b'f' | b'%' | b'e' | b'r' | b'p' => return self.value(letter, value),
+            letter => {
+                self.tell(letter);
+                return Err(0);
+            }
+        }
+        Ok(())
+    }
+
+    /// An option with a value.
+    fn value(&mut self, letter: u8, value: &'static CStr) -> Result<(), i32> {
+        let config = &mut *self.config;
+        let text = value.to_bytes();
+        let (done, why) = match letter {
+            b'f' => (whom(text, config), Why::NotWhom),
+            b'%' => (deadline(text, config), Why::NotMilliseconds),
+            b'e' => (remap(text, self.role, config), Why::NoExitCode),
+            b'r' => (rewrite(text, self.role, config), Why::NoSignal),
+            _ => (death(text, self.role, config), Why::NoSignal),
+        };
+        if done.is_some() {
+            return Ok(());
+        }
+        if self.role == Role::DumbInit {
+            self.write(2, packed!(include_str!("dumb-init.rewrite")), b"");
+            return Err(1);
+        }
+        Err(self.refuse(What::ReadValue, value, why))
+    }
+
+    /// tini 0.19, and docker-init.
+    fn finish_tini(&mut self, all: &Strings, environment: &Strings) {
+        let config = &mut *self.config;
+        // `PROGRAM -- [ARGS]`, as its usage has it, is `PROGRAM [ARGS]`.
+        let before = all.len().checked_sub(config.program.len() + 1);
+        let ended = before.and_then(|last| all.get(last)) == Some(c"--");
+        if !ended && config.program.get(1) == Some(c"--") {
+            config.program = config.program.without_second();
+        }
+        if environment.value("TINI_SUBREAPER").is_some() {
+            config.subreaper = true;
+        }
+        if environment.value("TINI_KILL_PROCESS_GROUP").is_some() {
+            config.whom = Whom::Group;
+        }
+        if let Some(text) = environment.value("TINI_VERBOSITY") {
+            // As atoi(3): what is no number is 0.
+            let level = number(text).map_or(0, |(level, _)| level);
+            config.verbosity = u8::try_from(level).unwrap_or(u8::MAX);
+        }
+        config.leave_faults();
+        // It ignores those that stop a job of the background: it may write.
+        config.rewrite(raw::SIGTTIN, 0);
+        config.rewrite(raw::SIGTTOU, 0);
+        config.place = Place::Input;
+        config.failures = Failures {
+            missing: 127,
+            refused: 126,
+            other: 1,
+        };
+        config.warns = true;
+    }
+
+    /// dumb-init 1.2.5.
+    fn finish_dumb_init(&mut self, environment: &Strings) {
+        let config = &mut *self.config;
+        config.is_dumb_init = true;
+        if config.verbosity > 1 || environment.value("DUMB_INIT_DEBUG") == Some(b"1") {
+            config.verbosity = 3;
+        }
+        if self.session && environment.value("DUMB_INIT_SETSID") != Some(b"0") {
+            config.whom = Whom::Group;
+            config.place = Place::Session;
+            config.stop_for_good();
+        }
+        config.suspends = true;
+        config.last = Last::Terminate;
+        config.failures = Failures::all(2);
+        config.resets = true;
+        config.leaves_directory = true;
+    }
+
+    /// catatonit 0.1.7, which podman mounts as podman-init; and Kubernetes' pause,
+    /// which does nothing but reaping, whatever its arguments.
+    fn finish_catatonit(&mut self) {
+        let config = &mut *self.config;
+        config.leave_faults();
+        for signal in STOPS {
+            config.rewrite(signal, 0);
+        }
+        config.place = Place::Terminal;
+        config.subreaper = true;
+        config.listens = true;
+        config.lets_go = true;
+    }
+
+    fn finish_own(&mut self) {
+        let config = &mut *self.config;
+        let is_first = process::getpid() == process::Pid::INIT;
+        config.place = Place::IfForeground;
+        if self.session {
+            config.place = Place::Session;
+            config.stop_for_good();
+        }
+        config.suspends = self.session;
+        config.follows = !self.session && !is_first;
+        config.subreaper = true;
+        config.listens = true;
+        config.lets_go = true;
+        config.leaves_directory = true;
+        config.tells_memory = true;
+        config.failures = Failures::all(FAILURE);
+    }
+}
+
+const HELP_OF_TINI: Packed = packed!(include_str!("tini.help"));
+const USAGE_OF_CATATONIT: Packed = packed!(include_str!("catatonit.usage"));
+
+fn whom(text: &[u8], config: &mut Config) -> Option<()> {
+    config.whom = match text {
+        b"child" => Whom::Child,
+        b"group" => Whom::Group,
+        b"all" => Whom::All,
+        _ => return None,
+    };
+    Some(())
+}
+
+fn deadline(text: &[u8], config: &mut Config) -> Option<()> {
+    config.last = Last::Stop(decimal(text)?);
+    Some(())
+}
+
+/// `CODE`, which leaves as 0; our own form has `CODE=CODE`, too.
+#[inline(never)]
+fn remap(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
+    let (from, rest) = number(text)?;
+    let mut to = (0, rest);
+    if let ([b'=', second @ ..], Role::Own) = (rest, role) {
+        to = number(second)?;
+    }
+    let place = u8::try_from(to.0).ok().filter(|_| to.1.is_empty())?;
+    config.remap(from, place).then_some(())
+}
+
+/// `SIGNAL:SIGNAL`, of which dumb-init, by sscanf(3), reads two numbers up to 31,
+/// whatever follows them; our own form has `=` and names.
+#[inline(never)]
+fn rewrite(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
+    let (from, to) = if role == Role::Own {
+        let separator = if holds(text, b'=') { b'=' } else { b':' };
+        let mut parts = split(text, separator);
+        let from = signal(parts.next()?)?;
+        match parts.rest() {
+            b"0" => (from, 0),
+            other => (from, signal(other)?),
+        }
+    } else {
+        let (from, rest) = number(text)?;
+        let (to, _) = number(rest.strip_prefix(b":")?)?;
+        if from == 0 || from > 31 || to > 31 {
+            return None;
+        }
+        (from, to)
+    };
+    config.rewrite(from, to.to_le_bytes()[0]);
+    Some(())
+}
+
+/// The signal for the parent's death, no real-time one: tini takes names alone,
+/// and not all.
+#[inline(never)]
+fn death(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
+    let number = signal(text).filter(|number| *number < 32)?;
+    let unknown = matches!(number, raw::SIGSTKFLT | raw::SIGIO | raw::SIGPWR);
+    if role == Role::Tini && (unknown || !text.starts_with(b"SIG")) {
+        return None;
+    }
+    config.parent_death = number;
+    Some(())
+}
+
+/// A signal by number, or by name with or without SIG.
+#[inline(never)]
+fn signal(text: &[u8]) -> Option<u32> {
+    match number(text) {
+        Some((number @ 1..=64, b"")) => Some(number),
+        _ => fly::signal::number(text.strip_prefix(b"SIG").unwrap_or(text)),
+    }
+}
