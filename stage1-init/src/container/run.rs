@@ -91,7 +91,11 @@ fn prepare(config: &Config, is_first: bool) {
     if config.manner.subreaper && !is_first {
         let _ = process::set_child_subreaper(Some(process::getpid()));
     }
-    if config.manner.warns && config.verbosity > 0 && !is_first && process::child_subreaper() == Ok(None) {
+    if config.manner.warns
+        && config.verbosity > 0
+        && !is_first
+        && process::child_subreaper() == Ok(None)
+    {
         // The end is what tini's tests look for.
         voice::note(
             config,

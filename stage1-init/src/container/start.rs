@@ -46,7 +46,11 @@ pub fn start(
             }
         }
         // And none stays blocked that its caller had blocked.
-        signal::set_mask(if config.manner.resets { Set::EMPTY } else { mask });
+        signal::set_mask(if config.manner.resets {
+            Set::EMPTY
+        } else {
+            mask
+        });
         let errno = become_program(config, environment, own, words);
         failure = Some(errno);
         let failures = config.manner.failures;
