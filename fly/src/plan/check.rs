@@ -93,8 +93,9 @@ const ATTRIBUTES: u64 = (raw::MOUNT_ATTR_RDONLY
     | raw::MOUNT_ATTR_NOEXEC
     | raw::MOUNT_ATTR_STRICTATIME) as u64;
 
+/// Goes over the steps; `more` are the rules of those that not every program has.
 #[inline(never)]
-pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
+pub(super) fn check(bytes: &[u8], more: &[Rule]) -> Result<(), Problem> {
     let header = Header::read(bytes).ok_or(at_end(0, Reason::Header))?;
     if header.version != VERSION {
         return Err(at_end(0, Reason::Version));
@@ -111,7 +112,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
     while !rest.is_empty() {
         let (record, after) = Record::split(rest).ok_or(at_end(count, Reason::Record))?;
         rest = after;
-        let rule = RULES.iter().find(|rule| rule.kind as u16 == record.kind);
+        let is_its = |rule: &&Rule| rule.kind as u16 == record.kind;
+        let rule = RULES.iter().find(is_its).or(more.iter().find(is_its));
         let rule = rule.ok_or(at_end(count, Reason::Record))?;
         state.step(rule, &record).map_err(|reason| Problem {
             step: count,
