@@ -102,9 +102,9 @@ impl App {
     /// What its steps say.
     pub fn new(steps: Steps<'_>) -> Self {
         let mut app = Self::NONE;
-        for record in steps.records() {
-            app.read(&record);
-        }
+        // Behind its program follow the steps of the next app.
+        let own = steps.records().take_while(|record| !record.is(Kind::Exec));
+        own.for_each(|record| app.read(&record));
         app
     }
 
