@@ -12,7 +12,7 @@ use fly::{
 pub const NAMES: &str = "run\nplan\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
 --group\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
---pre-start\n--post-stop\n--stop-signal\n--stop-timeout";
+--pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +51,8 @@ pub enum Choice<'a> {
     Insecure,
     /// `--exit-policy=first-failure|all|APP`
     ExitPolicy(&'a CStr),
+    /// `--status-dir PATH`
+    StatusDirectory(&'a CStr),
     /// An option of one program, and its value.
     App(AppOption, &'a CStr),
     /// `--timings[=json]`
@@ -74,11 +76,14 @@ pub enum AppOption {
     PostStop,
     StopSignal,
     StopTimeout,
+    Stdin,
+    Stdout,
+    Stderr,
 }
 
 impl AppOption {
     /// How many there are.
-    pub const COUNT: usize = Self::StopTimeout as usize + 1;
+    pub const COUNT: usize = Self::Stderr as usize + 1;
 
     fn of(name: &[u8]) -> Option<Self> {
         Some(match name {
@@ -90,6 +95,9 @@ impl AppOption {
             b"--post-stop" => Self::PostStop,
             b"--stop-signal" => Self::StopSignal,
             b"--stop-timeout" => Self::StopTimeout,
+            b"--stdin" => Self::Stdin,
+            b"--stdout" => Self::Stdout,
+            b"--stderr" => Self::Stderr,
             _ => return None,
         })
     }
@@ -148,6 +156,8 @@ pub struct Options<'a, I> {
     pub insecure: bool,
     /// `--exit-policy`
     pub exit_policy: Option<&'a CStr>,
+    /// `--status-dir`
+    pub status_directory: Option<&'a CStr>,
     /// Whether a program has an option of its own.
     pub app_options: bool,
     /// `--timings`
@@ -181,6 +191,7 @@ where
         terminal: None,
         insecure: false,
         exit_policy: None,
+        status_directory: None,
         app_options: false,
         timings: None,
         debug: false,
@@ -201,6 +212,7 @@ where
             Choice::Terminal(yes) => options.terminal = Some(yes),
             Choice::Insecure => options.insecure = true,
             Choice::ExitPolicy(policy) => options.exit_policy = Some(policy),
+            Choice::StatusDirectory(path) => options.status_directory = Some(path),
             Choice::App(..) => options.app_options = true,
             Choice::Timings(format) => options.timings = Some(format),
             Choice::Debug => options.debug = true,
@@ -247,6 +259,8 @@ where
                 Some(c"---")
             } else if self.exit_policy.is_some() {
                 Some(c"--exit-policy")
+            } else if self.status_directory.is_some() {
+                Some(c"--status-dir")
             } else if self.app_options {
                 Some(c"--name, --restart and the like")
             } else {
@@ -337,6 +351,7 @@ where
             b"--timings" => Choice::Timings(Format::parse(value.take().unwrap_or_default(), word)?),
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,
+            b"--status-dir" => Choice::StatusDirectory(take()?),
             b"--exit-policy" => Choice::ExitPolicy(take()?),
             _ => match AppOption::of(name) {
                 Some(option) => Choice::App(option, take()?),

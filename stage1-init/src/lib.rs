@@ -11,6 +11,7 @@ mod apps;
 pub mod container;
 pub mod pod;
 mod ready;
+mod report;
 mod stamps;
 pub mod supervise;
 

@@ -1,5 +1,6 @@
 //! A pod: reads the plan that stage0 has handed over and starts its apps.
 
+use core::ffi::CStr;
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
@@ -7,6 +8,8 @@ use fly::{
     sys::{clone, descriptor},
 };
 use rustix::{
+    fd::AsFd,
+    fs::{self, Mode, OFlags, ResolveFlags},
     io::Errno,
     process::{DumpableBehavior, set_dumpable_behavior},
 };
@@ -89,7 +92,7 @@ fn start(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
 /// Whether pid 1 itself does what a step of this kind says.
 fn is_policy(record: &Record<'_>) -> bool {
     const FIRST: u16 = Kind::ExitPolicy as u16;
-    const LAST: u16 = Kind::PostStop as u16;
+    const LAST: u16 = Kind::Report as u16;
     matches!(record.kind, FIRST..=LAST)
 }
 
@@ -118,6 +121,10 @@ pub(crate) fn spawn<'p>(
         let mut words = &mut *words;
         for (number, mut record) in steps.clone().records().enumerate() {
             if is_policy(&record) {
+                if let Err(error) = stdio(&record) {
+                    failure = Some(error);
+                    return FAILURE;
+                }
                 continue;
             }
             if record.is(Kind::Exec) {
@@ -143,6 +150,39 @@ pub(crate) fn spawn<'p>(
         Some(error) => Err(error),
         None => Ok(pid),
     }
+}
+
+/// Makes a file of the pod a standard stream, if that is the step; its end is
+/// written, and it is made if it is missing. It is opened as pid 1 could, not as the
+/// app: but inside the root, and by no magic link, which would lead out of it or to
+/// a descriptor of pid 1 (CVE-2024-21626).
+#[inline]
+fn stdio<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
+    if record.is(Kind::Stdio) {
+        let path = record.list.first();
+        return redirect(record.flags, path).map_err(|errno| Error::new(What::Begin, path, errno));
+    }
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
+    let flags = if streams & 1 == 0 {
+        OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND
+    } else {
+        OFlags::RDONLY
+    };
+    let flags = flags | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mode = if streams & 1 == 0 { 0o644 } else { 0 };
+    let mode = Mode::from_raw_mode(mode);
+    let file = fs::openat2(fs::CWD, path, flags, mode, ResolveFlags::NO_MAGICLINKS)?;
+    for number in 0..3 {
+        if streams >> number & 1 != 0 {
+            descriptor::duplicate_onto(file.as_fd(), number)?;
+        }
+    }
+    Ok(())
 }
 
 /// The step of this kind, as one that becomes its program.

@@ -19,6 +19,7 @@ use crate::{
     apps::{App, State, ready_path},
     pod::spawn,
     ready,
+    report::Report,
     stamps::Stamps,
 };
 
@@ -38,6 +39,8 @@ pub struct Pod<'p, 's> {
     ending: bool,
     /// An app waits for another one.
     ordered: bool,
+    /// Where the apps' ends are told.
+    report: Option<Report>,
 }
 
 impl<'p, 's> Pod<'p, 's> {
@@ -53,6 +56,7 @@ impl<'p, 's> Pod<'p, 's> {
             stopping: false,
             ending: false,
             ordered: false,
+            report: Report::new(plan),
         }
     }
 
@@ -88,6 +92,7 @@ impl<'p, 's> Pod<'p, 's> {
         self.ordered = self.those(|app| app.after != 0) != 0;
         loop {
             while self.advance() {}
+            self.tell_ready();
             if self.those(|app| app.state != State::Done) == 0 {
                 return self.code.unwrap_or(0);
             }
@@ -266,12 +271,30 @@ impl<'p, 's> Pod<'p, 's> {
         };
         (app.state, app.due) = (State::Done, 0);
         let (code, rules) = (app.code, app.ending);
+        let first = self
+            .plan
+            .app(index)
+            .and_then(|steps| steps.records().next());
+        if let (Some(report), Some(first)) = (&self.report, first) {
+            report.ended(first.list.first(), code);
+        }
         let decides = rules & Step::DECIDES != 0;
         if decides || (code != 0 && rules & Step::UNCOUNTED == 0) {
             self.code.get_or_insert(code);
         }
         if decides || (code != 0 && rules & Step::QUIET == 0) {
             self.stop();
+        }
+    }
+
+    /// Tells once that all apps are ready.
+    fn tell_ready(&mut self) {
+        let left = self.those(|app| app.state != State::Done && !app.ready);
+        if let Some(report) = &mut self.report
+            && left == 0
+            && self.code.is_none()
+        {
+            report.ready();
         }
     }
 

@@ -266,4 +266,6 @@ pub(super) static POD_RULES: &[Rule] = &[
     Rule::of(Kind::PostStop)
         .texts(2, Rule::MANY, Text::Path)
         .only_first(),
+    Rule::of(Kind::Stdio).text(Text::Absolute),
+    Rule::of(Kind::Report).text(Text::Absolute),
 ];

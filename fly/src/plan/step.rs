@@ -414,6 +414,10 @@ steps! {
     PreStart = 94 "pre-start %t %e" App { number arguments, list strings }
     /// Runs this behind each end of the app.
     PostStop = 95 "post-stop %t %e" App { number arguments, list strings }
+    /// The standard streams of these bits, 1 << descriptor, are the file at `path`.
+    Stdio = 96 "stdio [0input |][1output |][2error |]%t" App { flags streams, text path }
+    /// Tells of all apps in the directory `path` of the pod: `ready`, `status/APP`.
+    Report = 97 "report %t" App { text path }
     /// Says whether [`Step::Exec`] of this list could start the program, and its
     /// libraries are there; in its place.
     Check = 50 "check %t %e" App { number arguments, list strings }

@@ -63,6 +63,12 @@ where
     {
         let options = self.options;
         app.lower(options.exit_policy, self.plan)?;
+        if let Some(path) = options.status_directory.filter(|_| app.is_first()) {
+            if !path.to_bytes().starts_with(b"/") {
+                return Err(Error::new(What::ReadOption, path, Why::NotAbsolute));
+            }
+            self.plan.push(Step::Report { path });
+        }
         if options.stage1 != Stage1::Fly {
             self.plan
                 .push(Step::AppSession {

@@ -49,6 +49,11 @@ impl<'a> Policies<'a> {
         self.values.get(option as usize).copied().flatten()
     }
 
+    /// Whether it is the pod's first one, whose steps also hold what is the pod's.
+    pub(super) fn is_first(&self) -> bool {
+        self.index == 0
+    }
+
     /// Whether this is its name.
     pub(super) fn is_called(&self, name: &CStr) -> bool {
         match self.value(AppOption::Name) {
@@ -107,6 +112,12 @@ impl<'a> Policies<'a> {
         }
         if let Some(value) = self.value(AppOption::Ready) {
             self.ready(value, plan).ok_or(wrong(value, Why::NotReady))?;
+        }
+        let streams = [AppOption::Stdin, AppOption::Stdout, AppOption::Stderr];
+        for (number, option) in (0..).zip(streams) {
+            if let Some(value) = self.value(option) {
+                stream(1 << number, value, plan).ok_or(wrong(value, Why::NotStream))?;
+            }
         }
         let none = List::EMPTY;
         if let Some(command) = self.value(AppOption::PreStart) {
@@ -206,6 +217,18 @@ fn restart(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
     parts.next().is_none().then(|| {
         plan.push(Step::Restart { flags, most });
     })
+}
+
+fn stream(streams: u16, value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
+    let path = match value.to_bytes() {
+        b"inherit" => return Some(()),
+        b"null" => b"/dev/null",
+        value => value.strip_prefix(b"file:")?,
+    };
+    let path = Some(path).filter(|path| path.starts_with(b"/"))?;
+    let step = Step::Stdio { streams, path: c"" };
+    plan.begin_list(step).joined(&[path]).end();
+    Some(())
 }
 
 /// The words of a hook: parted by blanks, without a shell, which a root may lack.
