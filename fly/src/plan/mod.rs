@@ -55,7 +55,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// The first [`Problem`]: which step, and what is wrong with it.
     pub fn check(bytes: &'a [u8]) -> Result<Self, Problem> {
-        check::check(bytes, rules::POD_RULES)?;
+        check::check::<true>(bytes)?;
         let plan = Self { bytes };
         pods::order(&plan)?;
         Ok(plan)
@@ -63,7 +63,7 @@ impl<'a> Plan<'a> {
 
     /// The same, of a plan without the steps that only pods have.
     fn check_alone(bytes: &'a [u8]) -> Result<Self, Problem> {
-        check::check(bytes, &[])?;
+        check::check::<false>(bytes)?;
         Ok(Self { bytes })
     }
 

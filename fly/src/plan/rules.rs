@@ -255,7 +255,7 @@ pub(super) static RULES: &[Rule] = &[
 ];
 
 /// The rules of what only pods have; other programs hold none of them.
-pub(super) static POD_RULES: &[Rule] = &[
+pub(super) static POLICY_RULES: &[Rule] = &[
     Rule::of(Kind::ExitPolicy),
     Rule::of(Kind::Restart).number(Number::Id),
     Rule::of(Kind::After).texts(1, 64, Text::Name),
