@@ -29,7 +29,7 @@ where
 {
     let mut plan = Builder::new(bytes);
     options.lower(&mut plan, environment)?;
-    plan.finish()
+    plan.finish_alone()
         .map_err(|problem| Error::new(What::CheckPlan, c"", problem.reason))
 }
 

@@ -297,6 +297,15 @@ texts! {
             TooManyEmpty = "too many empty volumes",
             TooManyApps = "too many apps",
             InitKilled = "it was killed",
+            NotOfAProgram = "it goes before the first program: it is the pod's",
+            NoAppName = "a name has 1 to 255 bytes and no slash",
+            NameTwice = "two programs have the same name",
+            NoSuchApp = "it names no program of this pod",
+            WaitInCircle = "programs wait for each other",
+            NotReady = "its value is start, exit, file:PATH, port:N or notify",
+            NotRestart = "its value is no, on-failure[:N] or always[:N]",
+            NotStream = "its value is inherit, null or file:PATH with an absolute path",
+            NoSeconds = "it is no number of seconds, or of milliseconds as 500ms",
         }
     }
 }

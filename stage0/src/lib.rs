@@ -19,7 +19,7 @@ use fly::{
     launch::ROOM,
     packed,
     packed::Packed,
-    plan::{self, Builder, MAX_BYTES, MAX_STEPS, MAX_STRINGS},
+    plan::{self, Builder, Kind, MAX_BYTES, MAX_STEPS, MAX_STRINGS, Problem, Reason},
     sys::entry::Start,
     text::Line,
 };
@@ -118,9 +118,7 @@ where
     };
     let mut builder = Builder::new(bytes);
     lower::lower(options, &host, &mut builder)?;
-    let plan = builder
-        .finish()
-        .map_err(|problem| Error::new(What::CheckPlan, c"", problem.reason))?;
+    let plan = builder.finish().map_err(refused)?;
     if print_only {
         return Ok(if plan::print::print(&plan, 1) {
             0
@@ -133,6 +131,20 @@ where
         .and_then(|_| start.environment.value("STAGE0_T0"))
         .and_then(fly::text::decimal);
     run::run(plan, options, start.words, room, start.cycles, caller)
+}
+
+/// What is wrong with a plan, in the words of the command line where only that
+/// could know it.
+#[cold]
+fn refused(problem: Problem) -> Error<'static> {
+    let (option, why) = match (problem.kind, problem.reason) {
+        (Some(Kind::App), Reason::Name) => (c"--name", Why::NameTwice),
+        (Some(Kind::App), Reason::Path) => (c"--name", Why::NoAppName),
+        (Some(Kind::After), Reason::Order) => (c"--after", Why::WaitInCircle),
+        (Some(Kind::After), Reason::Name | Reason::Path) => (c"--after", Why::NoSuchApp),
+        (_, reason) => return Error::new(What::CheckPlan, c"", reason),
+    };
+    Error::new(What::ReadOption, option, why)
 }
 
 fn fail(error: Error<'_>) -> i32 {

@@ -11,7 +11,8 @@ use fly::{
 /// The names of all commands and options, one a line.
 pub const NAMES: &str = "run\nplan\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
 --group\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
---ephemeral\n--tty\n--timings\n--debug\n--help";
+--ephemeral\n--tty\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
+--pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -48,12 +49,58 @@ pub enum Choice<'a> {
     Terminal(bool),
     /// `--insecure-options=all`
     Insecure,
+    /// `--exit-policy=first-failure|all|APP`
+    ExitPolicy(&'a CStr),
+    /// `--status-dir PATH`
+    StatusDirectory(&'a CStr),
+    /// An option of one program, and its value.
+    App(AppOption, &'a CStr),
     /// `--timings[=json]`
     Timings(Format),
     /// `--debug`
     Debug,
     /// `--help`
     Help,
+}
+
+/// An option that each program of a pod has for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they are called like the options")]
+#[repr(u8)]
+pub enum AppOption {
+    Name,
+    After,
+    Ready,
+    Restart,
+    PreStart,
+    PostStop,
+    StopSignal,
+    StopTimeout,
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+impl AppOption {
+    /// How many there are.
+    pub const COUNT: usize = Self::Stderr as usize + 1;
+
+    fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"--name" => Self::Name,
+            b"--after" => Self::After,
+            b"--ready" => Self::Ready,
+            b"--restart" => Self::Restart,
+            b"--pre-start" => Self::PreStart,
+            b"--post-stop" => Self::PostStop,
+            b"--stop-signal" => Self::StopSignal,
+            b"--stop-timeout" => Self::StopTimeout,
+            b"--stdin" => Self::Stdin,
+            b"--stdout" => Self::Stdout,
+            b"--stderr" => Self::Stderr,
+            _ => return None,
+        })
+    }
 }
 
 /// `--net`
@@ -107,6 +154,12 @@ pub struct Options<'a, I> {
     pub terminal: Option<bool>,
     /// `--insecure-options=all`
     pub insecure: bool,
+    /// `--exit-policy`
+    pub exit_policy: Option<&'a CStr>,
+    /// `--status-dir`
+    pub status_directory: Option<&'a CStr>,
+    /// Whether a program has an option of its own.
+    pub app_options: bool,
     /// `--timings`
     pub timings: Option<Format>,
     /// `--debug`
@@ -137,6 +190,9 @@ where
         ephemeral: false,
         terminal: None,
         insecure: false,
+        exit_policy: None,
+        status_directory: None,
+        app_options: false,
         timings: None,
         debug: false,
     };
@@ -155,18 +211,16 @@ where
             Choice::Ephemeral(yes) => options.ephemeral = yes,
             Choice::Terminal(yes) => options.terminal = Some(yes),
             Choice::Insecure => options.insecure = true,
+            Choice::ExitPolicy(policy) => options.exit_policy = Some(policy),
+            Choice::StatusDirectory(path) => options.status_directory = Some(path),
+            Choice::App(..) => options.app_options = true,
             Choice::Timings(format) => options.timings = Some(format),
             Choice::Debug => options.debug = true,
             Choice::SetVariable(variable) => check_variable(variable)?,
             Choice::Volume(_) | Choice::Mount(_) | Choice::Tmpfs(_) => {}
         }
     }
-    let mut programs = choices.rest.clone();
-    let mut peek = programs.clone();
-    if peek.next() == Some(c"--") {
-        programs = peek;
-    }
-    options.programs = programs;
+    options.programs = choices.operands();
     options.check()?;
     Ok(Some(options))
 }
@@ -203,6 +257,12 @@ where
                 Some(c"--tty")
             } else if self.programs.clone().any(|word| word == c"---") {
                 Some(c"---")
+            } else if self.exit_policy.is_some() {
+                Some(c"--exit-policy")
+            } else if self.status_directory.is_some() {
+                Some(c"--status-dir")
+            } else if self.app_options {
+                Some(c"--name, --restart and the like")
             } else {
                 None
             };
@@ -224,6 +284,21 @@ impl<'a, I> Choices<I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
+    /// The options at the beginning of these words.
+    pub fn new(words: I) -> Self {
+        Self { rest: words }
+    }
+
+    /// What follows the options, and `--`.
+    #[must_use]
+    pub fn operands(&self) -> I {
+        let mut peek = self.rest.clone();
+        if peek.next() == Some(c"--") {
+            return peek;
+        }
+        self.rest.clone()
+    }
+
     /// The next option.
     ///
     /// # Errors
@@ -276,7 +351,12 @@ where
             b"--timings" => Choice::Timings(Format::parse(value.take().unwrap_or_default(), word)?),
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,
-            _ => return Err(failed(Why::NoSuchOption)),
+            b"--status-dir" => Choice::StatusDirectory(take()?),
+            b"--exit-policy" => Choice::ExitPolicy(take()?),
+            _ => match AppOption::of(name) {
+                Some(option) => Choice::App(option, take()?),
+                None => return Err(failed(Why::NoSuchOption)),
+            },
         };
         if value.is_some() {
             return Err(failed(Why::TakesNoValue));

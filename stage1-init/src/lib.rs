@@ -7,8 +7,11 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod apps;
 pub mod container;
 pub mod pod;
+mod ready;
+mod report;
 mod stamps;
 pub mod supervise;
 

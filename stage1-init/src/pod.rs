@@ -1,21 +1,20 @@
 //! A pod: reads the plan that stage0 has handed over and starts its apps.
 
+use core::ffi::CStr;
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
-    plan::{Kind, MAX_APPS, Plan, Step},
+    plan::{Kind, MAX_APPS, Plan, Record, Steps},
     sys::{clone, descriptor},
 };
 use rustix::{
+    fd::AsFd,
+    fs::{self, Mode, OFlags, ResolveFlags},
     io::Errno,
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 
-use crate::{
-    NAME,
-    stamps::Stamps,
-    supervise::{App, Pod},
-};
+use crate::{NAME, apps::App, stamps::Stamps, supervise::Pod};
 
 /// As many bytes as most plans have.
 const FEW_BYTES: usize = 1024;
@@ -82,30 +81,31 @@ fn fill(number: i32, offset: usize, room: &mut [u8]) -> Result<usize, Errno> {
 }
 
 fn start(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
-    let mut pod = Pod::default();
+    let mut pod = Pod::new(plan, stamps, words);
     for index in 0..MAX_APPS {
         let Some(steps) = plan.app(index) else { break };
-        let started = start_app(steps, plan, stamps, words);
-        match started {
-            Ok(app) => pod.add(app),
-            Err(error) => {
-                error.print(NAME, INIT_TEXTS);
-                pod.fail(FAILURE);
-                break;
-            }
-        }
+        pod.add(App::new(steps));
     }
-    pod.supervise(stamps)
+    pod.supervise()
 }
 
-/// The child runs in our memory until its exec: an error comes back without a
-/// pipe.
-fn start_app<'p>(
-    steps: fly::plan::Steps<'p>,
+/// Whether pid 1 itself does what a step of this kind says.
+fn is_policy(record: &Record<'_>) -> bool {
+    const FIRST: u16 = Kind::ExitPolicy as u16;
+    const LAST: u16 = Kind::Report as u16;
+    matches!(record.kind, FIRST..=LAST)
+}
+
+/// Starts what the step of kind `program` names, by the app's steps; returns its
+/// pid. The child runs in our memory until its exec: an error comes back without
+/// a pipe.
+pub(crate) fn spawn<'p>(
+    steps: &Steps<'p>,
+    program: Kind,
     plan: &Plan<'p>,
     stamps: &Stamps,
     words: &mut [usize],
-) -> Result<App, Error<'p>> {
+) -> Result<u32, Error<'p>> {
     let mut failure = Some(Error::new(What::Start, c"an app", Why::Killed));
     // Where the app's steps begin in the plan: before them are those of the
     // apps before it. Only time stamps are told by number.
@@ -119,8 +119,18 @@ fn start_app<'p>(
     let mut few = [0; FEW];
     let pid = clone::vfork_by_pid(|_| {
         let mut words = &mut *words;
-        for (number, record) in steps.clone().records().enumerate() {
+        for (number, mut record) in steps.clone().records().enumerate() {
+            if is_policy(&record) {
+                if let Err(error) = stdio(&record) {
+                    failure = Some(error);
+                    return FAILURE;
+                }
+                continue;
+            }
             if record.is(Kind::Exec) {
+                if program != Kind::Exec {
+                    record = hook(steps, program);
+                }
                 stamps.send((first + number) as u64, stamps.cycles());
                 failure = None;
                 if record.list.len() + 2 <= FEW {
@@ -136,16 +146,51 @@ fn start_app<'p>(
         FAILURE
     })
     .map_err(|errno| Error::new(What::Start, c"an app", errno))?;
-    if let Some(error) = failure {
-        return Err(error);
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(pid),
     }
-    let mut app = App::new(pid);
-    for step in steps {
-        match step {
-            Step::Stop { signal, deadline } => app.stop(u32::from(signal), deadline),
-            Step::Exec { .. } => break,
-            _ => {}
+}
+
+/// Makes a file of the pod a standard stream, if that is the step; its end is
+/// written, and it is made if it is missing. It is opened as pid 1 could, not as the
+/// app: but inside the root, and by no magic link, which would lead out of it or to
+/// a descriptor of pid 1 (CVE-2024-21626).
+#[inline]
+fn stdio<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
+    if record.is(Kind::Stdio) {
+        let path = record.list.first();
+        return redirect(record.flags, path).map_err(|errno| Error::new(What::Begin, path, errno));
+    }
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
+    let flags = if streams & 1 == 0 {
+        OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND
+    } else {
+        OFlags::RDONLY
+    };
+    let flags = flags | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mode = if streams & 1 == 0 { 0o644 } else { 0 };
+    let mode = Mode::from_raw_mode(mode);
+    let file = fs::openat2(fs::CWD, path, flags, mode, ResolveFlags::NO_MAGICLINKS)?;
+    for number in 0..3 {
+        if streams >> number & 1 != 0 {
+            descriptor::duplicate_onto(file.as_fd(), number)?;
         }
     }
-    Ok(app)
+    Ok(())
+}
+
+/// The step of this kind, as one that becomes its program.
+#[cold]
+fn hook<'p>(steps: &Steps<'p>, kind: Kind) -> Record<'p> {
+    let found = steps.clone().records().find(|record| record.is(kind));
+    Record {
+        kind: Kind::Exec as u16,
+        ..found.unwrap_or_default()
+    }
 }

@@ -1,8 +1,10 @@
-//! The loop of pid 1: collect what has ended, then sleep until the next signal
-//! or deadline. No descriptor is involved, and nothing wakes it up in between.
+//! The loop of pid 1: do what is due, collect what has ended, then sleep until the
+//! next signal or deadline. All that happens comes as a signal, also on a socket,
+//! and nothing wakes it up in between.
 
 use fly::{
-    plan::MAX_APPS,
+    error::{Error, FAILURE, INIT_TEXTS},
+    plan::{Kind, MAX_APPS, Plan, Step, pods},
     sys::{
         signal, time,
         wait::{self, End},
@@ -12,80 +14,53 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::io::Errno;
 
-use crate::stamps::Stamps;
-
-const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
-
-/// One app, as pid 1 knows it.
-#[derive(Clone, Copy, Debug)]
-pub struct App {
-    pid: u32,
-    running: bool,
-    stop_signal: u32,
-    /// Milliseconds from the stop signal to SIGKILL.
-    deadline: u64,
-}
-
-impl App {
-    /// An app whose main process is `pid`; stopped by SIGTERM, killed after 10
-    /// seconds.
-    #[must_use]
-    pub fn new(pid: u32) -> Self {
-        Self {
-            pid,
-            running: true,
-            stop_signal: raw::SIGTERM,
-            deadline: 10_000,
-        }
-    }
-
-    /// Stops by `signal`, and SIGKILL `deadline` milliseconds later.
-    pub fn stop(&mut self, signal: u32, deadline: u64) {
-        self.stop_signal = signal;
-        self.deadline = deadline;
-    }
-
-    /// To its main process only: what that starts is its own affair.
-    fn send(&self, signal: u32) {
-        if let (true, Ok(pid)) = (self.running, i32::try_from(self.pid)) {
-            // It may have ended meanwhile; nobody collects it but us, so the
-            // pid is still its own.
-            let _ = signal::send(pid, signal);
-        }
-    }
-}
+use crate::{
+    NAME,
+    apps::{App, State, ready_path},
+    pod::spawn,
+    ready,
+    report::Report,
+    stamps::Stamps,
+};
 
 /// The apps of a pod and how the pod is going to end.
 #[derive(Debug)]
-pub struct Pod {
+pub struct Pod<'p, 's> {
+    plan: &'s Plan<'p>,
+    stamps: &'s Stamps,
+    words: &'s mut [usize],
     apps: [App; MAX_APPS],
     count: usize,
-    /// The code of the first app that failed.
-    failed: Option<i32>,
-    /// When the apps that are left are killed, in nanoseconds of
-    /// CLOCK_MONOTONIC.
-    kill_at: Option<u64>,
+    /// The pod's code, of the first app that failed or of the one that decides.
+    code: Option<i32>,
+    /// The apps are being stopped, in order.
     stopping: bool,
+    /// Nothing is started any more.
+    ending: bool,
+    /// An app waits for another one.
+    ordered: bool,
+    /// Where the apps' ends are told.
+    report: Option<Report>,
 }
 
-impl Default for Pod {
-    fn default() -> Self {
-        let none = App {
-            running: false,
-            ..App::new(0)
-        };
+impl<'p, 's> Pod<'p, 's> {
+    /// A pod without apps. `words` is room for exec's pointers.
+    pub fn new(plan: &'s Plan<'p>, stamps: &'s Stamps, words: &'s mut [usize]) -> Self {
         Self {
-            apps: [none; MAX_APPS],
+            plan,
+            stamps,
+            words,
+            apps: [App::NONE; MAX_APPS],
             count: 0,
-            failed: None,
-            kill_at: None,
+            code: None,
             stopping: false,
+            ending: false,
+            ordered: false,
+            report: Report::new(plan),
         }
     }
-}
 
-impl Pod {
-    /// Adds a running app.
+    /// Adds an app.
     pub fn add(&mut self, app: App) {
         if let Some(place) = self.apps.get_mut(self.count) {
             *place = app;
@@ -93,95 +68,273 @@ impl Pod {
         }
     }
 
-    /// Notes that the pod has failed with `code`, unless it already had.
-    pub fn fail(&mut self, code: i32) {
-        self.failed.get_or_insert(code);
+    fn apps(&mut self) -> impl Iterator<Item = &mut App> {
+        self.apps.iter_mut().take(self.count)
     }
 
-    fn running(&self) -> impl Iterator<Item = &App> {
-        self.apps.iter().take(self.count).filter(|app| app.running)
+    /// The apps for which this holds, a bit each.
+    fn those(&self, which: impl Fn(&App) -> bool) -> u64 {
+        let apps = self.apps.iter().take(self.count).enumerate();
+        apps.fold(0, |bits, (index, app)| {
+            bits | u64::from(which(app)).wrapping_shl(u32::try_from(index).unwrap_or(0))
+        })
     }
 
     /// Runs until no app is left; returns the pod's exit code: of the first app
-    /// that failed, otherwise 0. When an app fails the others are stopped in
-    /// order. What the apps have left behind ends with this process, the pid 1
-    /// of their namespace.
-    pub fn supervise(mut self, stamps: &Stamps) -> i32 {
-        while self.running().next().is_some() {
-            if self.failed.is_some() && !self.stopping {
-                self.stop();
+    /// that failed or of the one that decides, otherwise 0. What the apps have left
+    /// behind ends with this process, the pid 1 of their namespace.
+    pub fn supervise(mut self) -> i32 {
+        if let Ok(order) = pods::order(self.plan) {
+            for (app, after) in self.apps().zip(order) {
+                app.after = after;
             }
-            let left = self.kill_at.map(|at| at.saturating_sub(time::monotonic()));
-            if left == Some(0) {
-                self.kill();
-                continue;
+        }
+        self.ordered = self.those(|app| app.after != 0) != 0;
+        loop {
+            while self.advance() {}
+            self.tell_ready();
+            if self.those(|app| app.state != State::Done) == 0 {
+                return self.code.unwrap_or(0);
             }
+            let due = self.apps().flat_map(|app| [app.due, app.kill_at]);
+            let due = due.filter(|due| *due != 0).min();
+            let left = due.map(|due| due.saturating_sub(time::monotonic()));
             match signal::wait(signal::SUPERVISED, left) {
                 None => {}
-                Some(raw::SIGCHLD) => self.collect(stamps),
+                Some(raw::SIGCHLD) => self.collect(),
+                Some(raw::SIGIO) if self.hears() => {}
                 Some(signal) => self.forward(signal),
             }
         }
-        self.failed.unwrap_or(0)
+    }
+
+    /// Does what is due for each app in turn; whether that has changed anything.
+    fn advance(&mut self) -> bool {
+        let mut changed = false;
+        for index in 0..self.count {
+            changed |= self.turn(index);
+        }
+        changed
+    }
+
+    fn turn(&mut self, index: usize) -> bool {
+        let ready = self.those(|app| app.ready);
+        let lost = self.those(|app| app.state == State::Done && !app.ready);
+        let bit = 1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0));
+        let in_the_way = self.those(|app| app.lives() && app.after & bit != 0);
+        let (stopping, ending) = (self.stopping, self.ending);
+        let Some(app) = self.apps.get_mut(index) else {
+            return false;
+        };
+        match app.state {
+            State::Done => false,
+            State::Waits if ending || app.after & lost != 0 => {
+                app.state = State::Done;
+                true
+            }
+            State::Waits if app.after & !ready == 0 => {
+                self.start(index);
+                true
+            }
+            State::Waits => false,
+            State::Pauses if ending => {
+                self.end(index);
+                true
+            }
+            State::Pauses if is_over(app.due) => {
+                app.due = 0;
+                self.start(index);
+                true
+            }
+            State::Pauses => false,
+            _ if stopping && !app.told && in_the_way == 0 => {
+                app.stop();
+                true
+            }
+            _ => self.watch(index),
+        }
+    }
+
+    /// The deadlines of an app that runs.
+    fn watch(&mut self, index: usize) -> bool {
+        let plan = self.plan;
+        let Some(app) = self.apps.get_mut(index) else {
+            return false;
+        };
+        if is_over(app.kill_at) {
+            app.kill();
+        }
+        if app.state == State::Runs && is_over(app.due) {
+            app.probe(ready_path(plan.app(index)));
+            return app.ready;
+        }
+        false
+    }
+
+    /// Starts an app, by its hook if it has one.
+    fn start(&mut self, index: usize) {
+        let Some(app) = self.apps.get_mut(index) else {
+            return;
+        };
+        if app.how == Step::READY_NOTIFY && app.socket < 0 {
+            app.socket = ready::socket(ready_path(self.plan.app(index)));
+        }
+        let (state, kind) = app.first();
+        self.spawn(index, state, kind);
+    }
+
+    /// Starts a process of an app. One that can't be started is told, and is the
+    /// pod's end.
+    fn spawn(&mut self, index: usize, state: State, program: Kind) {
+        let Some(steps) = self.plan.app(index) else {
+            return;
+        };
+        let started: Result<u32, Error<'_>> =
+            spawn(&steps, program, self.plan, self.stamps, self.words);
+        let Some(app) = self.apps.get_mut(index) else {
+            return;
+        };
+        match started {
+            Ok(pid) => {
+                (app.pid, app.state) = (pid, state);
+                if state == State::Runs {
+                    app.begin();
+                }
+            }
+            Err(error) => {
+                app.state = State::Done;
+                error.print(NAME, INIT_TEXTS);
+                self.code.get_or_insert(FAILURE);
+                self.stop();
+            }
+        }
     }
 
     /// Collects all that has ended, as one SIGCHLD may stand for many, or until no
     /// app is left.
-    fn collect(&mut self, stamps: &Stamps) {
-        while self.running().next().is_some() {
+    fn collect(&mut self) {
+        while self.those(|app| app.lives()) != 0 {
             match wait::any() {
-                Ok(Some((pid, end))) => self.ended(pid, end, stamps),
+                Ok(Some((pid, end))) => self.ended(pid, end),
                 Ok(None) | Err(Errno::CHILD) => return,
                 Err(_) => {}
             }
         }
     }
 
-    fn ended(&mut self, pid: u32, end: End, stamps: &Stamps) {
+    fn ended(&mut self, pid: u32, end: End) {
+        let found = self.apps().position(|app| app.lives() && app.pid == pid);
+        let Some(index) = found else { return };
+        self.stamps.send(APP_ENDED, self.stamps.cycles());
         let stopping = self.stopping;
-        let app = self
-            .apps
-            .iter_mut()
-            .take(self.count)
-            .find(|app| app.running && app.pid == pid);
-        let Some(app) = app else { return };
-        stamps.send(APP_ENDED, stamps.cycles());
-        app.running = false;
-        // An app that dies of the stop signal that we sent has done as told.
-        let obeyed =
-            stopping && matches!(end, End::Killed(signal) if u32::from(signal) == app.stop_signal);
-        if end.code() != 0 && !obeyed {
-            self.fail(end.code());
+        let Some(app) = self.apps.get_mut(index) else {
+            return;
+        };
+        let before = app.state;
+        app.kill_at = 0;
+        if before == State::Cleans {
+            return self.settle(index);
+        }
+        app.due = 0;
+        app.code = match end {
+            End::Killed(signal) if app.obeys(signal) => 0,
+            end => end.code(),
+        };
+        if before == State::Prepares && app.code == 0 && !stopping {
+            return self.spawn(index, State::Runs, Kind::Exec);
+        }
+        app.ready |= before == State::Runs && app.how == Step::READY_EXIT && app.code == 0;
+        if app.cleans() {
+            app.told = false;
+            self.spawn(index, State::Cleans, Kind::PostStop);
+        } else {
+            self.settle(index);
         }
     }
 
+    /// Behind the end of an app and its hook: again, or never.
+    fn settle(&mut self, index: usize) {
+        let ending = self.ending;
+        let Some(app) = self.apps.get_mut(index) else {
+            return;
+        };
+        app.state = State::Done;
+        if ending || !app.pauses() {
+            self.end(index);
+        }
+    }
+
+    /// An app has ended for good: what that means to the pod.
+    fn end(&mut self, index: usize) {
+        let Some(app) = self.apps.get_mut(index) else {
+            return;
+        };
+        (app.state, app.due) = (State::Done, 0);
+        let (code, rules) = (app.code, app.ending);
+        let first = self
+            .plan
+            .app(index)
+            .and_then(|steps| steps.records().next());
+        if let (Some(report), Some(first)) = (&self.report, first) {
+            report.ended(first.list.first(), code);
+        }
+        let decides = rules & Step::DECIDES != 0;
+        if decides || (code != 0 && rules & Step::UNCOUNTED == 0) {
+            self.code.get_or_insert(code);
+        }
+        if decides || (code != 0 && rules & Step::QUIET == 0) {
+            self.stop();
+        }
+    }
+
+    /// Tells once that all apps are ready.
+    fn tell_ready(&mut self) {
+        let left = self.those(|app| app.state != State::Done && !app.ready);
+        if let Some(report) = &mut self.report
+            && left == 0
+            && self.code.is_none()
+        {
+            report.ready();
+        }
+    }
+
+    /// Stops the apps: each when nobody runs that waited for it.
     fn stop(&mut self) {
-        self.stopping = true;
-        let longest = self.running().map(|app| app.deadline).max().unwrap_or(0);
-        self.kill_at = Some(
-            time::monotonic().saturating_add(longest.saturating_mul(NANOSECONDS_PER_MILLISECOND)),
-        );
-        for app in self.running() {
-            app.send(app.stop_signal);
-        }
+        (self.stopping, self.ending) = (true, true);
     }
 
-    /// The deadline is over: everybody in the pid namespace but us.
-    fn kill(&mut self) {
-        self.kill_at = None;
-        let _ = signal::send(-1, raw::SIGKILL);
+    /// Whether the signal was for a socket; all that has come is read.
+    #[cold]
+    fn hears(&mut self) -> bool {
+        let mut heard = false;
+        for app in self.apps().filter(|app| app.socket >= 0) {
+            heard = true;
+            let says = ready::says_ready(app.socket);
+            app.ready |= says && app.state == State::Runs;
+        }
+        heard
     }
 
     /// Passes a signal on. The terminal's stop signals would be ignored by a
     /// process whose session has no terminal, so it is stopped for good; a
-    /// later SIGCONT goes on.
-    fn forward(&self, signal: u32) {
+    /// later SIGCONT goes on. Behind one that asks for the end nothing is started,
+    /// and SIGTERM stops apps that have an order in that order.
+    fn forward(&mut self, signal: u32) {
         let signal = match signal {
             raw::SIGTSTP | raw::SIGTTIN | raw::SIGTTOU => raw::SIGSTOP,
             other => other,
         };
-        for app in self.running() {
+        if signal == raw::SIGTERM && self.ordered {
+            return self.stop();
+        }
+        self.ending |= matches!(signal, raw::SIGTERM | raw::SIGINT | raw::SIGQUIT);
+        for app in self.apps() {
             app.send(signal);
         }
     }
+}
+
+/// Whether this moment, unless it is none, has come.
+fn is_over(moment: u64) -> bool {
+    moment != 0 && moment <= time::monotonic()
 }

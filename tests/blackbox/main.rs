@@ -47,6 +47,9 @@ mod library;
 mod mount_links;
 mod namespaces;
 mod plan;
+mod pods;
+mod pods_order;
+mod pods_restart;
 mod processes;
 mod races;
 mod root;
@@ -117,6 +120,9 @@ const SUITE: runner::Suite = runner::Suite {
         start("root", root::TESTS),
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
+        start("pods", pods::TESTS),
+        start("pods_order", pods_order::TESTS),
+        start("pods_restart", pods_restart::TESTS),
         start("fly", fly::TESTS),
         start("fly_check", fly_check::TESTS),
         start("fly_namespaces", fly_namespaces::TESTS),

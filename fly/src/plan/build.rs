@@ -221,6 +221,22 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// The first [`Problem`], from here or from the check.
     pub fn finish(self) -> Result<Plan<'a>, Problem> {
+        self.finish_by(Plan::check)
+    }
+
+    /// The same, of a plan without the steps that only pods have.
+    ///
+    /// # Errors
+    /// As of [`Builder::finish`].
+    pub fn finish_alone(self) -> Result<Plan<'a>, Problem> {
+        self.finish_by(Plan::check_alone)
+    }
+
+    #[inline]
+    fn finish_by(
+        self,
+        check: fn(&'a [u8]) -> Result<Plan<'a>, Problem>,
+    ) -> Result<Plan<'a>, Problem> {
         if let Some(problem) = self.problem {
             return Err(problem);
         }
@@ -231,7 +247,7 @@ impl<'a> Builder<'a> {
         }
         let bytes: &'a [u8] = arena;
         match bytes.get(..self.used) {
-            Some(bytes) => Plan::check(bytes),
+            Some(bytes) => check(bytes),
             None => Err(at_end(0, Reason::TooLarge)),
         }
     }

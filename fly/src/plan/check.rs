@@ -12,7 +12,7 @@ use crate::{
 use super::{
     MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, VERSION, limits,
     record::{Header, List, Record},
-    rules::{Number, RULES, Rule, Text},
+    rules::{Number, POLICY_RULES, RULES, Rule, Text},
     step::{Kind, Phase, Step},
 };
 
@@ -93,8 +93,9 @@ const ATTRIBUTES: u64 = (raw::MOUNT_ATTR_RDONLY
     | raw::MOUNT_ATTR_NOEXEC
     | raw::MOUNT_ATTR_STRICTATIME) as u64;
 
+/// Goes over the steps, with or without the policies, which only pods have.
 #[inline(never)]
-pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
+pub(super) fn check<const POLICIES: bool>(bytes: &[u8]) -> Result<(), Problem> {
     let header = Header::read(bytes).ok_or(at_end(0, Reason::Header))?;
     if header.version != VERSION {
         return Err(at_end(0, Reason::Version));
@@ -111,7 +112,11 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Problem> {
     while !rest.is_empty() {
         let (record, after) = Record::split(rest).ok_or(at_end(count, Reason::Record))?;
         rest = after;
-        let rule = RULES.iter().find(|rule| rule.kind as u16 == record.kind);
+        let is_its = |rule: &&Rule| rule.kind as u16 == record.kind;
+        let mut rule = RULES.iter().find(is_its);
+        if POLICIES {
+            rule = rule.or(POLICY_RULES.iter().find(is_its));
+        }
         let rule = rule.ok_or(at_end(count, Reason::Record))?;
         state.step(rule, &record).map_err(|reason| Problem {
             step: count,

@@ -11,6 +11,7 @@
 mod build;
 mod check;
 pub(crate) mod limits;
+pub mod pods;
 pub mod print;
 mod record;
 mod rules;
@@ -54,7 +55,15 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// The first [`Problem`]: which step, and what is wrong with it.
     pub fn check(bytes: &'a [u8]) -> Result<Self, Problem> {
-        check::check(bytes)?;
+        check::check::<true>(bytes)?;
+        let plan = Self { bytes };
+        pods::order(&plan)?;
+        Ok(plan)
+    }
+
+    /// The same, of a plan without the steps that only pods have.
+    fn check_alone(bytes: &'a [u8]) -> Result<Self, Problem> {
+        check::check::<false>(bytes)?;
         Ok(Self { bytes })
     }
 

@@ -25,8 +25,9 @@ pub fn print(plan: &Plan<'_>, descriptor: i32) -> bool {
 }
 
 static TEXTS: Packed = packed!(Kind::TEXTS);
+static POLICY_TEXTS: Packed = packed!(Kind::POLICY_TEXTS);
 
-/// Adds the first word of the step's line to `line`; returns what the step is about,
+/// Adds the first word of the step's line to `line`, of one that has a time; returns what the step is about,
 /// if that is a string.
 pub fn verb<'a>(step: &Record<'a>, line: &mut Line) -> Option<&'a CStr> {
     let (mut is_verb, mut is_field, mut has_string) = (true, false, false);
@@ -51,7 +52,11 @@ pub fn write(step: &Record<'_>, line: &mut Line) {
     // One of these, or the sign that says what the next byte is.
     let mut state = VERB;
     let mut shown = true;
-    numbered(TEXTS, step.kind).each(&mut |byte| {
+    let text = match numbered(TEXTS, step.kind) {
+        Packed(b"") => numbered(POLICY_TEXTS, step.kind),
+        text => text,
+    };
+    text.each(&mut |byte| {
         let before = core::mem::replace(&mut state, TEXT);
         match (before, byte) {
             (b'%', _) if !shown => {}

@@ -253,3 +253,19 @@ pub(super) static RULES: &[Rule] = &[
         .texts(2, Rule::MANY, Text::Path)
         .only_first(),
 ];
+
+/// The rules of what only pods have; other programs hold none of them.
+pub(super) static POLICY_RULES: &[Rule] = &[
+    Rule::of(Kind::ExitPolicy),
+    Rule::of(Kind::Restart).number(Number::Id),
+    Rule::of(Kind::After).texts(1, 64, Text::Name),
+    Rule::of(Kind::Ready).texts(0, 1, Text::Absolute),
+    Rule::of(Kind::PreStart)
+        .texts(2, Rule::MANY, Text::Path)
+        .only_first(),
+    Rule::of(Kind::PostStop)
+        .texts(2, Rule::MANY, Text::Path)
+        .only_first(),
+    Rule::of(Kind::Stdio).text(Text::Absolute),
+    Rule::of(Kind::Report).text(Text::Absolute),
+];

@@ -45,12 +45,16 @@ macro_rules! steps {
 
             /// How each kind is printed, see [`super::print::write`]: its number and a
             /// text, a line each, since a table would be larger.
-            pub(crate) const TEXTS: &'static str = concat!($($code, "\n", $format, "\n"),*);
+            pub(crate) const TEXTS: &'static str = concat!($(text!($phase App $code $format)),*);
+
+            /// The same of what only pods have.
+            pub(crate) const POLICY_TEXTS: &'static str =
+                concat!($(text!($phase Policy $code $format)),*);
 
             /// Where in a start it belongs.
             #[must_use]
             pub fn phase(self) -> Phase {
-                match self { $(Self::$name => Phase::$phase,)* }
+                match self { $(Self::$name => phase!($phase),)* }
             }
         }
 
@@ -93,6 +97,31 @@ macro_rules! steps {
                 (record, texts)
             }
         }
+    };
+}
+
+/// The text of a step, if it is in the table of this group.
+macro_rules! text {
+    (Policy Policy $code:literal $format:literal) => {
+        concat!($code, "\n", $format, "\n")
+    };
+    (Policy App $code:literal $format:literal) => {
+        ""
+    };
+    ($phase:ident Policy $code:literal $format:literal) => {
+        ""
+    };
+    ($phase:ident App $code:literal $format:literal) => {
+        concat!($code, "\n", $format, "\n")
+    };
+}
+
+macro_rules! phase {
+    (Policy) => {
+        Phase::App
+    };
+    ($phase:ident) => {
+        Phase::$phase
     };
 }
 
@@ -398,6 +427,26 @@ steps! {
     AppDieWithParent = 48 "die with the [nparent %n|launcher]" App { number parent }
     /// Becomes the sealed program `program`; the list is as in [`Step::Exec`].
     ExecSealed = 49 "exec %s %t %e" App { slot program, number arguments, list strings }
+    // ---- App: what pid 1 of a pod does with it ----------------------------
+
+    /// How its end counts: [`Step::DECIDES`], [`Step::QUIET`], [`Step::UNCOUNTED`].
+    ExitPolicy = 90 "exit [0decides|stops nobody][2, not counted|]" Policy { flags flags }
+    /// Starts it again when it has ended: with [`Step::ALWAYS`] whatever its code,
+    /// otherwise if that is not 0; at most `most` times in a row, 0 for no limit.
+    Restart = 91 "restart [0always|on failure][n, %n times|]" Policy { flags flags, number most }
+    /// Starts when these apps are ready.
+    After = 92 "after %l" Policy { list names }
+    /// When it is ready: [`Step::READY_EXIT`], [`Step::READY_FILE`] `path`,
+    /// [`Step::READY_PORT`] `port`, [`Step::READY_NOTIFY`] by a socket at `path`.
+    Ready = 93 "ready [0by exit|][1by file |][2by port %n|][3by notify |]%t" Policy { flags flags, number port, list path }
+    /// Runs this, as [`Step::Exec`] would, before each start of the app.
+    PreStart = 94 "pre-start %t %e" Policy { number arguments, list strings }
+    /// Runs this behind each end of the app.
+    PostStop = 95 "post-stop %t %e" Policy { number arguments, list strings }
+    /// The standard streams of these bits, 1 << descriptor, are the file at `path`.
+    Stdio = 96 "stdio [0input |][1output |][2error |]%t" Policy { flags streams, text path }
+    /// Tells of all apps in the directory `path` of the pod: `ready`, `status/APP`.
+    Report = 97 "report %t" Policy { text path }
     /// Says whether [`Step::Exec`] of this list could start the program, and its
     /// libraries are there; in its place.
     Check = 50 "check %t %e" App { number arguments, list strings }
@@ -426,6 +475,22 @@ impl Step<'_> {
     /// The program and its interpreters may not be magic links of a procfs
     /// (CVE-2019-5736).
     pub const GUARD: u16 = 256;
+    /// Its end ends the pod, and its code is the pod's.
+    pub const DECIDES: u16 = 1;
+    /// Its failure does not stop the others.
+    pub const QUIET: u16 = 2;
+    /// Its code is not the pod's.
+    pub const UNCOUNTED: u16 = 4;
+    /// Starts again behind success, too.
+    pub const ALWAYS: u16 = 1;
+    /// Ready when it has ended with code 0.
+    pub const READY_EXIT: u16 = 1;
+    /// Ready when the file is there.
+    pub const READY_FILE: u16 = 2;
+    /// Ready when somebody listens on the TCP port of lo.
+    pub const READY_PORT: u16 = 4;
+    /// Ready when it says so (sd_notify(3)).
+    pub const READY_NOTIFY: u16 = 8;
     /// [`Step::AppDieWithParent`] of a process that the launcher made.
     pub const LAUNCHER: u64 = 0;
     /// No slot at all.

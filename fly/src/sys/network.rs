@@ -1,9 +1,10 @@
 //! Sockets: the loopback interface of a new network namespace, and pairs.
 
 use super::{arch, result};
+use core::ffi::CStr;
 use linux_raw_sys::{general as raw, ioctl, net};
 use rustix::{
-    fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
     io::Errno,
 };
 
@@ -82,6 +83,104 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let [one, other] = numbers;
     // SAFETY: the kernel has just made both descriptors for us.
     Ok(unsafe { (OwnedFd::from_raw_fd(one), OwnedFd::from_raw_fd(other)) })
+}
+
+/// A socket that takes datagrams at `path` (unix(7)); SIGIO tells the caller that
+/// there is one (F_SETOWN and O_ASYNC, fcntl(2)). Reading it never waits.
+///
+/// # Errors
+/// ENAMETOOLONG beyond 107 bytes, EADDRINUSE, ENOENT, EROFS.
+#[cold]
+#[inline(never)]
+pub fn receiver(path: &CStr) -> Result<RawFd, Errno> {
+    let mut address = [0_u8; 110];
+    let bytes = path.to_bytes_with_nul();
+    let [family, _, name @ ..] = &mut address;
+    *family = net::AF_UNIX as u8;
+    let length = bytes.len() + 2;
+    let Some(name) = name.get_mut(..bytes.len()) else {
+        return Err(Errno::NAMETOOLONG);
+    };
+    name.copy_from_slice(bytes);
+    let socket = non_blocking(net::AF_UNIX, net::SOCK_DGRAM)?;
+    let number = socket.as_raw_fd().cast_unsigned() as usize;
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let call = |call: u32, second: usize, third: usize| {
+        // SAFETY: bind reads `length` bytes of the address, which lives across the
+        // call; F_SETOWN and F_SETFL take no pointer.
+        result(unsafe { arch::syscall(call, [number, second, third, 0, 0, 0]) })
+    };
+    call(raw::__NR_bind, address.as_ptr().expose_provenance(), length)?;
+    call(
+        raw::__NR_fcntl,
+        raw::F_SETOWN as usize,
+        own.cast_unsigned() as usize,
+    )?;
+    let flags = raw::FASYNC | raw::O_NONBLOCK;
+    call(raw::__NR_fcntl, raw::F_SETFL as usize, flags as usize)?;
+    Ok(socket.into_raw_fd())
+}
+
+/// Whether somebody listens on TCP port `port` of lo, by either protocol: connects
+/// (tcp(7)). A connection over lo is made when it is asked for, or refused; the
+/// second call tells.
+#[cold]
+#[inline(never)]
+#[must_use]
+pub fn listens(port: u16) -> bool {
+    let [high, low] = port.to_be_bytes();
+    // struct sockaddr_in (ip(7)) with 127.0.0.1, sockaddr_in6 (ipv6(7)) with ::1.
+    let mut addresses = [[0_u8; 28]; 2];
+    for (address, family) in addresses.iter_mut().zip([net::AF_INET, net::AF_INET6]) {
+        let [number, _, a, b, one, _, _, two, .., last, _, _, _, _] = address;
+        *number = family as u8;
+        (*a, *b) = (high, low);
+        if family == net::AF_INET {
+            (*one, *two) = (127, 1);
+        } else {
+            *last = 1;
+        }
+    }
+    addresses.iter().any(|address| {
+        let family = u32::from(address.first().copied().unwrap_or_default());
+        let Ok(socket) = non_blocking(family, net::SOCK_STREAM) else {
+            return false;
+        };
+        let connect = || {
+            // SAFETY: the kernel reads at most the 28 bytes of the address.
+            result(unsafe {
+                arch::syscall(
+                    raw::__NR_connect,
+                    [
+                        socket.as_raw_fd().cast_unsigned() as usize,
+                        address.as_ptr().expose_provenance(),
+                        address.len(),
+                        0,
+                        0,
+                        0,
+                    ],
+                )
+            })
+        };
+        match connect() {
+            Err(Errno::INPROGRESS) => connect().is_ok(),
+            done => done.is_ok(),
+        }
+    })
+}
+
+fn non_blocking(family: u32, kind: u32) -> Result<OwnedFd, Errno> {
+    let kind = kind | raw::O_CLOEXEC | raw::O_NONBLOCK;
+    // SAFETY: socket takes no pointer.
+    let socket = result(unsafe {
+        arch::syscall(
+            raw::__NR_socket,
+            [family as usize, kind as usize, 0, 0, 0, 0],
+        )
+    })?;
+    let socket = RawFd::try_from(socket).map_err(|_| Errno::BADF)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
 /// IFF_UP (netdevice(7)).

@@ -2,21 +2,16 @@
 
 use core::ffi::CStr;
 
-use super::Lowering;
-use crate::options::{Choice, Stage1};
+use super::{Lowering, policy::Policies};
+use crate::options::{Choice, Choices, Stage1};
 use fly::{
     capability,
     error::{Error, What, Why},
     lower as common,
     plan::{List, MAX_APPS, Step},
     seccomp::DEFAULT,
-    text::Digits,
     user,
 };
-
-/// The signal and the milliseconds by which an app is stopped.
-const STOP: (u16, u64) = (SIGTERM, 10_000);
-const SIGTERM: u16 = 15;
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>
 where
@@ -24,8 +19,14 @@ where
 {
     pub(super) fn apps(&mut self) -> Result<(), Error<'a>> {
         let mut rest = self.options.programs.clone();
+        let mut choices = self.options.choices.clone();
         let mut index = 0;
+        let mut decided = false;
         while rest.clone().next().is_some() {
+            let app = Policies::read(index, &mut choices)?;
+            if index > 0 {
+                rest = choices.operands();
+            }
             let program = rest.clone();
             let count = program.clone().take_while(|word| *word != c"---").count();
             // The words of this app, and the separator behind them.
@@ -43,25 +44,31 @@ where
                     },
                 ));
             }
-            self.app(index, program.take(count))?;
+            decided |= app.is_called(self.options.exit_policy.unwrap_or_default());
+            self.app(&app, program.take(count))?;
+            choices = Choices::new(rest.clone());
             index += 1;
         }
-        Ok(())
+        match self.options.exit_policy {
+            Some(policy) if !decided && !matches!(policy.to_bytes(), b"all" | b"first-failure") => {
+                Err(Error::new(What::ReadOption, policy, Why::NoSuchApp))
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn app<P>(&mut self, index: usize, program: P) -> Result<(), Error<'a>>
+    fn app<P>(&mut self, app: &Policies<'a>, program: P) -> Result<(), Error<'a>>
     where
         P: Iterator<Item = &'a CStr> + Clone,
     {
         let options = self.options;
-        self.plan
-            .begin_list(Step::App { name: c"" })
-            .joined(&[b"app-", Digits::new(index as u64, 10).as_bytes()])
-            .end()
-            .push(Step::Stop {
-                signal: STOP.0,
-                deadline: STOP.1,
-            });
+        app.lower(options.exit_policy, self.plan)?;
+        if let Some(path) = options.status_directory.filter(|_| app.is_first()) {
+            if !path.to_bytes().starts_with(b"/") {
+                return Err(Error::new(What::ReadOption, path, Why::NotAbsolute));
+            }
+            self.plan.push(Step::Report { path });
+        }
         if options.stage1 != Stage1::Fly {
             self.plan
                 .push(Step::AppSession {
@@ -87,7 +94,7 @@ where
         if !options.insecure {
             self.plan.push(Step::Seccomp { filter: DEFAULT });
         }
-        self.exec(program, identity.as_ref())
+        self.exec(app, program, identity.as_ref())
     }
 
     /// The bounding set is limited already where pid 1 has no more than the
@@ -124,7 +131,12 @@ where
         matches!(self.options.stage1, Stage1::Init(_))
     }
 
-    fn exec<P>(&mut self, program: P, identity: Option<&user::Identity>) -> Result<(), Error<'a>>
+    fn exec<P>(
+        &mut self,
+        app: &Policies<'a>,
+        program: P,
+        identity: Option<&user::Identity>,
+    ) -> Result<(), Error<'a>>
     where
         P: Iterator<Item = &'a CStr> + Clone,
     {
@@ -155,6 +167,9 @@ where
             self.plan
                 .joined(&[b"TERM=", self.host.term.unwrap_or(b"xterm")]);
         }
+        if app.notifies() {
+            app.join(self.plan, b"NOTIFY_SOCKET=/dev/shm/notify-");
+        }
         let mut choices = self.options.choices.clone();
         while let Some(choice) = choices.take()? {
             if let Choice::SetVariable(variable) = choice
@@ -173,7 +188,7 @@ where
 }
 
 /// Whether one of the options from `choices` on sets the variable `name`.
-fn is_set_in<'a, I>(mut choices: crate::options::Choices<I>, name: &[u8]) -> Result<bool, Error<'a>>
+fn is_set_in<'a, I>(mut choices: Choices<I>, name: &[u8]) -> Result<bool, Error<'a>>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {

@@ -2,6 +2,7 @@
 
 mod app;
 mod files;
+mod policy;
 mod volumes;
 
 use core::ffi::CStr;

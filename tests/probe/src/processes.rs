@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 
+use core::net::{Ipv4Addr, SocketAddrV4};
 use fly::sys::{
     clone::{self, Child},
     exec::{Pointers, execve},
@@ -9,6 +10,7 @@ use fly::sys::{
 };
 use rustix::{
     io::Errno,
+    net::{self, AddressFamily, SendFlags, SocketAddrUnix, SocketType},
     process::{Pid, WaitOptions, WaitStatus, getpid, setsid, wait as wait_child, waitpid},
     thread::{NanosleepRelativeResult, Timespec, nanosleep},
 };
@@ -59,6 +61,13 @@ pub const COMMANDS: &[Row] = &[
         catch,
     ),
     ("kill", 2, "PID SIGNAL", kill),
+    (
+        "notify",
+        1,
+        "TEXT: a datagram to the socket NOTIFY_SOCKET",
+        notify,
+    ),
+    ("listen", 1, "PORT: on TCP of 127.0.0.1, to the end", listen),
     (
         "raise",
         1,
@@ -283,6 +292,25 @@ fn catch(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
             return Ok(());
         }
     }
+}
+
+fn notify(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
+    let path = probe.environment.value("NOTIFY_SOCKET");
+    let address = SocketAddrUnix::new(path.ok_or(Errno::DESTADDRREQ)?)?;
+    let socket = net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+    let text = command.argument(1)?.to_bytes();
+    net::sendto(&socket, text, SendFlags::empty(), &address)?;
+    probe.ok(command)
+}
+
+fn listen(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
+    let port = fly::text::decimal(command.argument(1)?.to_bytes()).ok_or(Errno::INVAL)?;
+    let port = u16::try_from(port).map_err(|_| Errno::RANGE)?;
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    net::listen(&socket, 5)?;
+    core::mem::forget(socket);
+    probe.ok(command)
 }
 
 fn kill(probe: &mut Probe, command: &Command) -> Result<(), Errno> {

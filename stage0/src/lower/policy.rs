@@ -1,0 +1,253 @@
+//! What a program of a pod is to the others: its name, order, readiness, restarts,
+//! hooks, and its end.
+
+use core::ffi::CStr;
+
+use crate::options::{AppOption, Choice, Choices};
+use fly::{
+    error::{Error, What, Why},
+    launch::app::DEFAULT_PATH_VARIABLE,
+    plan::{Builder, List, Step},
+    signal,
+    text::{Digits, decimal, split},
+};
+
+/// The signal and the milliseconds by which an app is stopped.
+const STOP: (u16, u64) = (SIGTERM, 10_000);
+const SIGTERM: u16 = 15;
+
+/// The options of one program.
+pub(super) struct Policies<'a> {
+    index: usize,
+    values: [Option<&'a CStr>; AppOption::COUNT],
+}
+
+impl<'a> Policies<'a> {
+    /// Reads the options of the program number `index`. Those of the first one
+    /// stand among the pod's.
+    pub(super) fn read<I>(index: usize, choices: &mut Choices<I>) -> Result<Self, Error<'a>>
+    where
+        I: Iterator<Item = &'a CStr> + Clone,
+    {
+        let mut values = [None; AppOption::COUNT];
+        loop {
+            let word = choices.operands().next().unwrap_or_default();
+            match choices.take()? {
+                None => return Ok(Self { index, values }),
+                Some(Choice::App(option, value)) => {
+                    if let Some(place) = values.get_mut(option as usize) {
+                        *place = Some(value);
+                    }
+                }
+                Some(_) if index == 0 => {}
+                Some(_) => return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram)),
+            }
+        }
+    }
+
+    fn value(&self, option: AppOption) -> Option<&'a CStr> {
+        self.values.get(option as usize).copied().flatten()
+    }
+
+    /// Whether it is the pod's first one, whose steps also hold what is the pod's.
+    pub(super) fn is_first(&self) -> bool {
+        self.index == 0
+    }
+
+    /// Whether this is its name.
+    pub(super) fn is_called(&self, name: &CStr) -> bool {
+        match self.value(AppOption::Name) {
+            Some(own) => own == name,
+            None => {
+                let digits = Digits::new(self.index as u64, 10);
+                name.to_bytes().strip_prefix(b"app-") == Some(digits.as_bytes())
+            }
+        }
+    }
+
+    /// Whether it says by itself that it is ready.
+    pub(super) fn notifies(&self) -> bool {
+        self.value(AppOption::Ready) == Some(c"notify")
+    }
+
+    /// Adds a string that ends in its name.
+    pub(super) fn join(&self, plan: &mut Builder<'_>, before: &[u8]) {
+        match self.value(AppOption::Name) {
+            Some(name) => plan.joined(&[before, name.to_bytes()]),
+            None => {
+                let digits = Digits::new(self.index as u64, 10);
+                plan.joined(&[before, b"app-", digits.as_bytes()])
+            }
+        };
+    }
+
+    /// The beginning of the app, and what pid 1 does with it.
+    pub(super) fn lower(
+        &self,
+        exit_policy: Option<&CStr>,
+        plan: &mut Builder<'_>,
+    ) -> Result<(), Error<'a>> {
+        plan.begin_list(Step::App { name: c"" });
+        self.join(plan, b"");
+        plan.end();
+        self.stop(plan)?;
+        let flags = match exit_policy.map(CStr::to_bytes) {
+            None | Some(b"first-failure") => 0,
+            Some(b"all") => Step::QUIET,
+            _ if exit_policy.is_some_and(|name| self.is_called(name)) => Step::DECIDES,
+            _ => Step::QUIET | Step::UNCOUNTED,
+        };
+        if flags != 0 {
+            plan.push(Step::ExitPolicy { flags });
+        }
+        if let Some(value) = self.value(AppOption::Restart) {
+            restart(value, plan).ok_or(wrong(value, Why::NotRestart))?;
+        }
+        if let Some(value) = self.value(AppOption::After) {
+            plan.begin_list(Step::After { names: List::EMPTY });
+            for name in split(value.to_bytes(), b',') {
+                plan.joined(&[name]);
+            }
+            plan.end();
+        }
+        if let Some(value) = self.value(AppOption::Ready) {
+            self.ready(value, plan).ok_or(wrong(value, Why::NotReady))?;
+        }
+        let streams = [AppOption::Stdin, AppOption::Stdout, AppOption::Stderr];
+        for (number, option) in (0..).zip(streams) {
+            if let Some(value) = self.value(option) {
+                stream(1 << number, value, plan).ok_or(wrong(value, Why::NotStream))?;
+            }
+        }
+        let none = List::EMPTY;
+        if let Some(command) = self.value(AppOption::PreStart) {
+            let (arguments, strings) = (count(command)?, none);
+            plan.begin_list(Step::PreStart { arguments, strings });
+            hook(command, plan);
+        }
+        if let Some(command) = self.value(AppOption::PostStop) {
+            let (arguments, strings) = (count(command)?, none);
+            plan.begin_list(Step::PostStop { arguments, strings });
+            hook(command, plan);
+        }
+        Ok(())
+    }
+
+    fn stop(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
+        let (mut signal, mut deadline) = STOP;
+        if let Some(value) = self.value(AppOption::StopSignal) {
+            signal = signal_number(value.to_bytes()).ok_or(wrong(value, Why::NoSignal))?;
+        }
+        if let Some(value) = self.value(AppOption::StopTimeout) {
+            let bytes = value.to_bytes();
+            let number = match bytes.strip_suffix(b"ms") {
+                Some(digits) => decimal(digits),
+                None => decimal(bytes).and_then(|seconds| seconds.checked_mul(1000)),
+            };
+            deadline = number.ok_or(wrong(value, Why::NoSeconds))?;
+        }
+        plan.push(Step::Stop { signal, deadline });
+        Ok(())
+    }
+
+    fn ready(&self, value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
+        let value = value.to_bytes();
+        let none = List::EMPTY;
+        let step = |flags, port| Step::Ready {
+            flags,
+            port,
+            path: none,
+        };
+        if let Some(path) = value.strip_prefix(b"file:") {
+            if !path.starts_with(b"/") {
+                return None;
+            }
+            plan.begin_list(step(Step::READY_FILE, 0))
+                .joined(&[path])
+                .end();
+            return Some(());
+        }
+        if let Some(digits) = value.strip_prefix(b"port:") {
+            let port = decimal(digits).filter(|port| (1..=65_535).contains(port))?;
+            plan.push(step(Step::READY_PORT, port));
+            return Some(());
+        }
+        match value {
+            b"start" => {}
+            b"exit" => _ = plan.push(step(Step::READY_EXIT, 0)),
+            b"notify" => {
+                plan.begin_list(step(Step::READY_NOTIFY, 0));
+                self.join(plan, b"/dev/shm/notify-");
+                plan.end();
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+fn wrong(value: &CStr, why: Why) -> Error<'_> {
+    Error::new(What::ReadOption, value, why)
+}
+
+/// A number, or a name with or without SIG.
+fn signal_number(value: &[u8]) -> Option<u16> {
+    let number = match decimal(value) {
+        Some(number) => u16::try_from(number).ok()?,
+        None => {
+            let name = value.strip_prefix(b"SIG").unwrap_or(value);
+            u16::try_from(signal::number(name)?).ok()?
+        }
+    };
+    (1..=64).contains(&number).then_some(number)
+}
+
+fn restart(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
+    let mut parts = split(value.to_bytes(), b':');
+    let flags = match parts.next()? {
+        b"no" if value == c"no" => return Some(()),
+        b"on-failure" => 0,
+        b"always" => Step::ALWAYS,
+        _ => return None,
+    };
+    let most = match parts.next() {
+        Some(digits) => decimal(digits).filter(|most| (1..=1_000_000).contains(most))?,
+        None => 0,
+    };
+    parts.next().is_none().then(|| {
+        plan.push(Step::Restart { flags, most });
+    })
+}
+
+fn stream(streams: u16, value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
+    let path = match value.to_bytes() {
+        b"inherit" => return Some(()),
+        b"null" => b"/dev/null",
+        value => value.strip_prefix(b"file:")?,
+    };
+    let path = Some(path).filter(|path| path.starts_with(b"/"))?;
+    let step = Step::Stdio { streams, path: c"" };
+    plan.begin_list(step).joined(&[path]).end();
+    Some(())
+}
+
+/// The words of a hook: parted by blanks, without a shell, which a root may lack.
+fn words(command: &CStr) -> impl Iterator<Item = &[u8]> {
+    split(command.to_bytes(), b' ').filter(|word| !word.is_empty())
+}
+
+fn count(command: &CStr) -> Result<u64, Error<'_>> {
+    match words(command).count() {
+        0 => Err(wrong(command, Why::Empty)),
+        count => Ok(count as u64),
+    }
+}
+
+/// The path, the arguments, and of the environment nothing but PATH: what the image
+/// or the pod sets does not reach what prepares the app (CVE-2025-23266).
+fn hook(command: &CStr, plan: &mut Builder<'_>) {
+    for word in words(command).take(1).chain(words(command)) {
+        plan.joined(&[word]);
+    }
+    plan.string(DEFAULT_PATH_VARIABLE).end();
+}

@@ -1,0 +1,246 @@
+//! One app of a pod: what its steps say of it, and how far it is.
+
+use core::ffi::CStr;
+
+use fly::{
+    plan::{Kind, List, Record, Step, Steps},
+    sys::{signal, time},
+};
+use linux_raw_sys::general as raw;
+
+/// Nanoseconds of a millisecond.
+pub const MILLISECOND: u64 = 1_000_000;
+/// The pause before an app is started again doubles from the first to the second,
+/// and is the first one again when the app has run for as long as the second.
+const PAUSES: (u64, u64) = (100 * MILLISECOND, 10_000 * MILLISECOND);
+/// When a file or a port is looked for: as often, doubling.
+const PROBES: (u64, u64) = (5 * MILLISECOND, 1_000 * MILLISECOND);
+
+/// How far an app is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// For others to be ready.
+    Waits,
+    /// Between two starts.
+    Pauses,
+    /// Its pre-start hook runs.
+    Prepares,
+    /// Its main process runs.
+    Runs,
+    /// Its post-stop hook runs.
+    Cleans,
+    /// It won't run any more.
+    Done,
+}
+
+/// One app, as pid 1 knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct App {
+    pub state: State,
+    pub ready: bool,
+    /// It was told to stop.
+    pub told: bool,
+    /// It has hooks: [`App::PRE_START`], [`App::POST_STOP`].
+    hooks: u8,
+    /// [`Step::DECIDES`] and its kin.
+    pub ending: u16,
+    /// [`Step::READY_EXIT`] and its kin.
+    pub how: u16,
+    port: u16,
+    /// Whether it is started again: the step's flags.
+    again: Option<u16>,
+    /// How often at most, and how often it was.
+    most: u64,
+    restarts: u64,
+    /// Of the process that runs.
+    pub pid: u32,
+    stop_signal: u32,
+    /// Milliseconds from the stop signal to SIGKILL.
+    deadline: u64,
+    pub code: i32,
+    /// The socket by which it says that it is ready.
+    pub socket: i32,
+    /// In nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
+    /// started again or looked at, and when it is killed.
+    started: u64,
+    pub due: u64,
+    pub kill_at: u64,
+    /// Nanoseconds of the last pause or probe.
+    pause: u64,
+    /// The apps that it waits for, a bit each.
+    pub after: u64,
+}
+
+impl App {
+    /// Bits of `hooks`.
+    const PRE_START: u8 = 1;
+    const POST_STOP: u8 = 2;
+    /// An app without steps: stopped by SIGTERM, killed after 10 seconds.
+    pub const NONE: Self = Self {
+        state: State::Waits,
+        ready: false,
+        told: false,
+        hooks: 0,
+        ending: 0,
+        how: 0,
+        port: 0,
+        again: None,
+        most: 0,
+        restarts: 0,
+        pid: 0,
+        stop_signal: raw::SIGTERM,
+        deadline: 10_000,
+        code: 0,
+        socket: -1,
+        started: 0,
+        due: 0,
+        kill_at: 0,
+        pause: 0,
+        after: 0,
+    };
+
+    /// What its steps say.
+    pub fn new(steps: Steps<'_>) -> Self {
+        let mut app = Self::NONE;
+        // Behind its program follow the steps of the next app.
+        let own = steps.records().take_while(|record| !record.is(Kind::Exec));
+        own.for_each(|record| app.read(&record));
+        app
+    }
+
+    fn read(&mut self, record: &Record<'_>) {
+        const STOP: u16 = Kind::Stop as u16;
+        const EXIT: u16 = Kind::ExitPolicy as u16;
+        const RESTART: u16 = Kind::Restart as u16;
+        const READY: u16 = Kind::Ready as u16;
+        const PRE_START: u16 = Kind::PreStart as u16;
+        const POST_STOP: u16 = Kind::PostStop as u16;
+        match record.kind {
+            STOP => (self.stop_signal, self.deadline) = (record.flags.into(), record.number),
+            EXIT => self.ending = record.flags,
+            RESTART => (self.again, self.most) = (Some(record.flags), record.number),
+            READY => {
+                self.how = record.flags;
+                self.port = u16::try_from(record.number).unwrap_or(0);
+            }
+            PRE_START => self.hooks |= Self::PRE_START,
+            POST_STOP => self.hooks |= Self::POST_STOP,
+            _ => {}
+        }
+    }
+
+    /// What is started first: the pre-start hook, if it has one.
+    pub fn first(&self) -> (State, Kind) {
+        if self.hooks & Self::PRE_START == 0 {
+            (State::Runs, Kind::Exec)
+        } else {
+            (State::Prepares, Kind::PreStart)
+        }
+    }
+
+    /// Whether it has a post-stop hook.
+    pub fn cleans(&self) -> bool {
+        self.hooks & Self::POST_STOP != 0
+    }
+
+    /// Whether a process of it runs.
+    pub fn lives(&self) -> bool {
+        matches!(self.state, State::Prepares | State::Runs | State::Cleans)
+    }
+
+    /// Notes that its main process was started.
+    pub fn begin(&mut self) {
+        self.ready |= self.how == 0;
+        if self.again.is_some() {
+            self.started = time::monotonic();
+        }
+        if self.is_probed() {
+            self.pause = PROBES.0;
+            self.due = time::monotonic().saturating_add(PROBES.0);
+        }
+    }
+
+    /// Whether it has to be looked at to see whether it is ready.
+    fn is_probed(&self) -> bool {
+        !self.ready && self.how & (Step::READY_FILE | Step::READY_PORT) != 0
+    }
+
+    /// Looks whether it is ready, and when to look again.
+    #[cold]
+    pub fn probe(&mut self, path: &CStr) {
+        self.due = 0;
+        self.ready = match self.how {
+            Step::READY_FILE => crate::ready::exists(path),
+            _ => fly::sys::network::listens(self.port),
+        };
+        if !self.ready {
+            self.pause = self.pause.saturating_mul(2).min(PROBES.1);
+            self.due = time::monotonic().saturating_add(self.pause);
+        }
+    }
+
+    /// Whether it starts again behind this end; then it pauses.
+    pub fn pauses(&mut self) -> bool {
+        let Some(flags) = self.again else {
+            return false;
+        };
+        let done = self.code == 0 && (flags & Step::ALWAYS == 0 || self.how == Step::READY_EXIT);
+        let now = time::monotonic();
+        if now.saturating_sub(self.started) >= PAUSES.1 {
+            (self.pause, self.restarts) = (0, 0);
+        }
+        if done || (self.most != 0 && self.restarts >= self.most) {
+            return false;
+        }
+        if self.restarts == 0 {
+            self.pause = 0;
+        }
+        self.restarts += 1;
+        self.pause = self.pause.saturating_mul(2).clamp(PAUSES.0, PAUSES.1);
+        self.due = now.saturating_add(self.pause);
+        self.state = State::Pauses;
+        self.ready = false;
+        true
+    }
+
+    /// Whether it has ended by the signal that tells it to stop, and was told.
+    pub fn obeys(&self, killed_by: u8) -> bool {
+        self.told && u32::from(killed_by) == self.stop_signal
+    }
+
+    /// Tells it to stop; a hook may come to its end. After the deadline it is killed.
+    pub fn stop(&mut self) {
+        self.told = true;
+        let time = self.deadline.saturating_mul(MILLISECOND);
+        self.kill_at = time::monotonic().saturating_add(time);
+        if self.state != State::Cleans {
+            self.send(self.stop_signal);
+        }
+    }
+
+    /// The deadline is over: the process and its group.
+    #[cold]
+    pub fn kill(&mut self) {
+        self.kill_at = 0;
+        if let Ok(pid) = i32::try_from(self.pid) {
+            let _ = signal::send(-pid, raw::SIGKILL);
+        }
+        self.send(raw::SIGKILL);
+    }
+
+    /// To its main process only: what that starts is its own affair.
+    pub fn send(&self, signal: u32) {
+        if let (true, Ok(pid)) = (self.lives(), i32::try_from(self.pid)) {
+            // It may have ended meanwhile; nobody collects it but us, so the
+            // pid is still its own.
+            let _ = signal::send(pid, signal);
+        }
+    }
+}
+
+/// The path in the step that says when the app is ready.
+pub fn ready_path<'p>(steps: Option<Steps<'p>>) -> &'p CStr {
+    let mut records = steps.into_iter().flat_map(Steps::records);
+    let record = records.find(|record| record.is(Kind::Ready));
+    record.map_or(List::EMPTY, |record| record.list).first()
+}
