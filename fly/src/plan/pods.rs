@@ -54,7 +54,7 @@ pub fn order(plan: &Plan<'_>) -> Result<Order, Problem> {
 }
 
 /// The apps of these names.
-fn bits<'a>(wanted: &mut dyn Iterator<Item = &'a CStr>, names: &[&CStr]) -> Result<u64, Problem> {
+fn bits(wanted: &mut dyn Iterator<Item = &CStr>, names: &[&CStr]) -> Result<u64, Problem> {
     let mut bits = 0;
     for name in wanted {
         match names.iter().position(|other| *other == name) {

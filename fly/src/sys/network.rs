@@ -95,8 +95,8 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 pub fn receiver(path: &CStr) -> Result<RawFd, Errno> {
     let mut address = [0_u8; 110];
     let bytes = path.to_bytes_with_nul();
-    let [family, _, name @ ..] = &mut address;
-    *family = net::AF_UNIX as u8;
+    let [family, high, name @ ..] = &mut address;
+    [*family, *high, ..] = net::AF_UNIX.to_ne_bytes();
     let length = bytes.len() + 2;
     let Some(name) = name.get_mut(..bytes.len()) else {
         return Err(Errno::NAMETOOLONG);
@@ -128,13 +128,12 @@ pub fn receiver(path: &CStr) -> Result<RawFd, Errno> {
 #[inline(never)]
 #[must_use]
 pub fn listens(port: u16) -> bool {
-    let [high, low] = port.to_be_bytes();
     // struct sockaddr_in (ip(7)) with 127.0.0.1, sockaddr_in6 (ipv6(7)) with ::1.
     let mut addresses = [[0_u8; 28]; 2];
     for (address, family) in addresses.iter_mut().zip([net::AF_INET, net::AF_INET6]) {
-        let [number, _, a, b, one, _, _, two, .., last, _, _, _, _] = address;
-        *number = family as u8;
-        (*a, *b) = (high, low);
+        let [number, high, a, b, one, _, _, two, .., last, _, _, _, _] = address;
+        [*number, *high, ..] = family.to_ne_bytes();
+        [*a, *b] = port.to_be_bytes();
         if family == net::AF_INET {
             (*one, *two) = (127, 1);
         } else {
