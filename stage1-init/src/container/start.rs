@@ -120,7 +120,12 @@ pub fn group() -> i32 {
 pub fn hand_terminal(place: Place, from: i32, to: i32) -> bool {
     let mut number = 0;
     if place == Place::Terminal || (place != Place::Input && terminal::foreground(0).is_err()) {
-        number = descriptor::open(c"/dev/tty", raw::O_RDWR).unwrap_or(0);
+        number = match descriptor::open(c"/dev/tty", raw::O_RDWR) {
+            Ok(number) => number,
+            // Most often there is none, and then nothing else is asked.
+            Err(_) if place == Place::IfForeground => return false,
+            Err(_) => 0,
+        };
     }
     let before = terminal::foreground(number);
     if before.is_ok() && (place != Place::IfForeground || before == Ok(from)) {
