@@ -79,7 +79,7 @@ programs:
 
 build: programs
 	@$(CARGO) build --quiet --release -p probe
-	@$(CARGO) build --quiet --release -p fly --examples
+	@$(CARGO) build --quiet --release -p fly -p stage1-init --examples
 
 floors:
 	@$(CARGO) build --quiet --release -p floor

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod container;
+pub mod events;
 pub mod pod;
 mod stamps;
 pub mod supervise;
