@@ -166,7 +166,7 @@ fn judge(name: &str, figures: &Figures) -> Vec<Line> {
 /// take turns, so that what disturbs the machine disturbs all of them.
 fn costs(inits: &[Init], noop: &Path, spawner: &mut Spawner) -> io::Result<Vec<u64>> {
     let noop = noop.to_string_lossy().into_owned();
-    let mut commands = vec![Command::new(&[noop.clone()], &[])?];
+    let mut commands = vec![Command::new(std::slice::from_ref(&noop), &[])?];
     for init in inits {
         let words = [init.path.to_string_lossy().into_owned(), noop.clone()];
         commands.push(Command::new(&words, &[])?);
