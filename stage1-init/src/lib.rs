@@ -9,6 +9,7 @@
 
 mod apps;
 pub mod container;
+pub mod events;
 pub mod pod;
 mod ready;
 mod report;
