@@ -595,14 +595,5 @@ fn nth_line(text: Packed, number: u8) -> Packed {
 
 const REASONS: Packed = packed!(Reason::TEXTS);
 
-/// All texts as they are written, for the choice of how they are packed.
 #[cfg(test)]
-pub(crate) fn texts_unpacked() -> String {
-    let groups = [What::UNPACKED, Why::UNPACKED, Advice::UNPACKED].concat();
-    let mut all: Vec<&str> = groups.iter().map(|(_, text)| *text).collect();
-    all.extend([Reason::TEXTS, numbers::ERROR_TEXTS]);
-    all.join("\n")
-}
-
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -196,7 +196,7 @@ impl App {
             self.pause = 0;
         }
         self.restarts += 1;
-        self.pause = self.pause.saturating_mul(2).clamp(PAUSES.0, PAUSES.1);
+        self.pause = self.pause.saturating_mul(2).max(PAUSES.0).min(PAUSES.1);
         self.due = now.saturating_add(self.pause);
         self.state = State::Pauses;
         self.ready = false;

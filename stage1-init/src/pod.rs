@@ -5,11 +5,10 @@ use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
     plan::{Kind, MAX_APPS, Plan, Record, Steps},
-    sys::{clone, descriptor},
+    sys::{clone, descriptor, path},
 };
+use linux_raw_sys::general as raw;
 use rustix::{
-    fd::AsFd,
-    fs::{self, Mode, OFlags, ResolveFlags},
     io::Errno,
     process::{DumpableBehavior, set_dumpable_behavior},
 };
@@ -168,18 +167,16 @@ fn stdio<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
 #[cold]
 #[inline(never)]
 fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
-    let flags = if streams & 1 == 0 {
-        OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND
+    let (flags, mode) = if streams & 1 == 0 {
+        (raw::O_WRONLY | raw::O_CREAT | raw::O_APPEND, 0o644)
     } else {
-        OFlags::RDONLY
+        (raw::O_RDONLY, 0)
     };
-    let flags = flags | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mode = if streams & 1 == 0 { 0o644 } else { 0 };
-    let mode = Mode::from_raw_mode(mode);
-    let file = fs::openat2(fs::CWD, path, flags, mode, ResolveFlags::NO_MAGICLINKS)?;
+    let file = path::open_in(None, path, flags | raw::O_NOCTTY, mode)?;
+    let file = descriptor::borrow(file).ok_or(Errno::BADF)?;
     for number in 0..3 {
         if streams >> number & 1 != 0 {
-            descriptor::duplicate_onto(file.as_fd(), number)?;
+            descriptor::duplicate_onto(file, number)?;
         }
     }
     Ok(())

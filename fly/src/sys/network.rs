@@ -101,7 +101,7 @@ pub fn receiver(path: &CStr) -> Result<RawFd, Errno> {
     let Some(name) = name.get_mut(..bytes.len()) else {
         return Err(Errno::NAMETOOLONG);
     };
-    name.copy_from_slice(bytes);
+    crate::text::copy(name, bytes);
     let socket = non_blocking(net::AF_UNIX, net::SOCK_DGRAM)?;
     let number = socket.as_raw_fd().cast_unsigned() as usize;
     let own = rustix::process::getpid().as_raw_nonzero().get();

@@ -1,0 +1,160 @@
+//! The standard streams of each program of a pod.
+
+use std::fs;
+
+use kickstage_tests::{TestResult, pod::Pod, roots, tests};
+
+use crate::pods::programs;
+
+tests![
+    output_to_a_file,
+    output_is_appended,
+    null,
+    input_from_a_file,
+    of_each_program,
+    of_hooks_too,
+    as_a_user,
+    magic_links_are_refused,
+    values_that_are_none,
+];
+
+fn output_to_a_file() -> TestResult {
+    let root = roots::probe();
+    let pod = Pod::new(&root).options(["--stdout=file:/tmp/out", "--stderr", "file:/tmp/err"]);
+    pod.probe(["echo", "hello"]).code(0).printed("").quiet();
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/out")).expect("a file"),
+        "hello\n"
+    );
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/err")).expect("a file"),
+        ""
+    );
+    Ok(())
+}
+
+fn output_is_appended() -> TestResult {
+    let root = roots::probe();
+    for _ in 0..2 {
+        Pod::new(&root)
+            .flag("--stdout=file:/tmp/out")
+            .probe(["echo", "hello"])
+            .code(0);
+    }
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/out")).expect("a file"),
+        "hello\nhello\n"
+    );
+    Ok(())
+}
+
+fn null() -> TestResult {
+    Pod::new(roots::probe())
+        .flag("--stdout=null")
+        .probe(["echo", "hello"])
+        .code(0)
+        .printed("");
+    Ok(())
+}
+
+fn input_from_a_file() -> TestResult {
+    let root = roots::busybox()?;
+    fs::write(root.join("tmp/in"), "from a file\n").expect("a file");
+    for (input, text) in [
+        ("file:/tmp/in", "from a file\n"),
+        ("null", ""),
+        ("inherit", "in\n"),
+    ] {
+        Pod::new(&root)
+            .options(["--stdin", input])
+            .command(["/bin/busybox", "cat"])
+            .input("in\n")
+            .output()
+            .code(0)
+            .printed(text);
+    }
+    Pod::new(&root)
+        .flag("--stdin=file:/none")
+        .probe(["exit", "0"])
+        .refused(&["/none", "No such file or directory"]);
+    Ok(())
+}
+
+fn of_each_program() -> TestResult {
+    let root = roots::probe();
+    let words = programs(&[
+        "echo one",
+        "--stdout=file:/tmp/two | echo two",
+        "echo three",
+    ]);
+    Pod::new(&root)
+        .run(words)
+        .code(0)
+        .has("one\n")
+        .lacks("two")
+        .has("three\n");
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/two")).expect("a file"),
+        "two\n"
+    );
+    Ok(())
+}
+
+fn of_hooks_too() -> TestResult {
+    let root = roots::probe();
+    Pod::new(&root)
+        .options([
+            "--stdout=file:/tmp/out",
+            "--pre-start=/bin/probe echo before",
+        ])
+        .probe(["echo", "main"])
+        .code(0)
+        .printed("");
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/out")).expect("a file"),
+        "before\nmain\n"
+    );
+    Ok(())
+}
+
+/// Opened before the program gives up root.
+fn as_a_user() -> TestResult {
+    let root = roots::probe();
+    Pod::new(&root)
+        .options(["--user=1000", "--stdout=file:/etc/log"])
+        .probe(["echo", "hello"])
+        .code(0);
+    assert_eq!(
+        fs::read_to_string(root.join("etc/log")).expect("a file"),
+        "hello\n"
+    );
+    Ok(())
+}
+
+/// They would lead to what pid 1 has open (CVE-2024-21626).
+fn magic_links_are_refused() -> TestResult {
+    let root = roots::probe();
+    std::os::unix::fs::symlink("/proc/self/fd/1", root.join("tmp/link")).expect("a link");
+    for path in [
+        "/proc/self/fd/2",
+        "/proc/1/cwd/x",
+        "/tmp/link",
+        "/dev/stdout",
+    ] {
+        Pod::new(&root)
+            .flag(&format!("--stdout=file:{path}"))
+            .probe(["exit", "0"])
+            .refused(&[path]);
+    }
+    Ok(())
+}
+
+fn values_that_are_none() -> TestResult {
+    for value in ["", "file:", "file:x", "nul", "pipe"] {
+        Pod::new(roots::probe())
+            .options(["--stdout", value])
+            .probe(["exit", "0"])
+            .refused(&["inherit, null or file:PATH"]);
+    }
+    Ok(())
+}
