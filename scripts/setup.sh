@@ -24,9 +24,9 @@ needs=(
     "busybox busybox-static test bench"       # a small real root file system
     "mmdebstrap mmdebstrap test"              # a real Debian root
     "qemu-system-x86_64 qemu-system-x86 test" # the same starts under another kernel
-    "tini-static tini test"                    # small inits of somebody else's
-    "dumb-init dumb-init test"
-    "catatonit catatonit test"
+    "tini-static tini test bench"              # small inits of somebody else's
+    "dumb-init dumb-init test bench"
+    "catatonit catatonit test bench"
     "xz xz-utils test"                        # its kernel image
     "unshare util-linux test bench"
     "crun crun bench"                         # the peers

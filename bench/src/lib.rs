@@ -1,7 +1,8 @@
 //! The start-up harness: what a launcher costs, against the floor.
 //!
 //! Measuring ([`measure`]), statistics ([`statistics`]), the proof that both
-//! sides of a comparison do the same work ([`equal`]), the budget ([`budget`]), the filter ([`filter`])
+//! sides of a comparison do the same work ([`equal`]), the budget ([`budget`]), the filter
+//! ([`filter`]), the inits ([`inits`])
 //! and the two outputs ([`table`], [`json`]) know nothing of each other;
 //! [`run`] joins them.
 
@@ -10,6 +11,7 @@ pub mod bundle;
 pub mod cases;
 pub mod equal;
 pub mod filter;
+pub mod inits;
 pub mod json;
 pub mod machine;
 pub mod measure;

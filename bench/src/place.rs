@@ -87,6 +87,12 @@ impl Place {
         self.folder.path.join("state")
     }
 
+    /// Where copies of inits are.
+    #[must_use]
+    pub fn inits(&self) -> PathBuf {
+        self.folder.path.join("inits")
+    }
+
     /// A file for what a start prints.
     #[must_use]
     pub fn output(&self) -> PathBuf {

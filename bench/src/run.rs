@@ -13,7 +13,7 @@ use crate::{
     budget::{self, Verdict},
     cases::{self, Case, Role},
     equal::{self, View},
-    filter,
+    filter, inits,
     json::Value,
     machine::Machine,
     measure::{Command, Spawner},
@@ -55,7 +55,11 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let mut judged = judge(options, &cases, &samples);
     let filter = filter::lines().map_err(|error| format!("load the filter: {error}"))?;
     judged.extend(filter);
+    let inits = inits::measure(&options.binaries, &place.inits(), &mut spawner)
+        .map_err(|error| format!("inits: {error}"))?;
+    judged.extend(inits.lines);
     print(&cases, &samples, &failures, &judged, &proof);
+    table::notes("inits around one program", &inits.table);
     let steps = if options.steps {
         steps::table(&cases, &place, &mut spawner)?
     } else {

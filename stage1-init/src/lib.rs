@@ -39,6 +39,14 @@ pub fn run(start: Start) -> i32 {
     let (None, Some(descriptor)) = (role, plan) else {
         return container::run(role, start);
     };
+    run_pod(descriptor, start)
+}
+
+/// By itself, as it has much on the stack: the init of a container would have a
+/// page of it to fault in for nothing.
+#[inline(never)]
+#[allow(clippy::needless_pass_by_value, reason = "see `run`")]
+fn run_pod(descriptor: i32, start: Start) -> i32 {
     let stamps = stamps::Stamps::new(&start.environment, start.cycles);
     launch::block_signals();
     let offset = start

@@ -124,10 +124,17 @@ pub struct Steps<'a> {
 impl<'a> Iterator for Steps<'a> {
     type Item = Step<'a>;
 
+    // Inlined: who looks for few kinds reads the fields of those alone.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see above")]
     fn next(&mut self) -> Option<Step<'a>> {
         let (record, rest) = Record::split(self.rest)?;
         self.rest = rest;
-        Step::from_record(&record)
+        Step::read(&record)
+    }
+
+    fn count(self) -> usize {
+        self.records().count()
     }
 }
 

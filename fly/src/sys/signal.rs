@@ -23,7 +23,19 @@ impl Set {
         Self(bit(signal))
     }
 
-    /// This set without `signal`.
+    /// The set with `signal`.
+    #[must_use]
+    pub const fn and(self, signal: u32) -> Self {
+        Self(self.0 | bit(signal))
+    }
+
+    /// Whether `signal` is in it.
+    #[must_use]
+    pub const fn holds(self, signal: u32) -> bool {
+        self.0 & bit(signal) != 0
+    }
+
+    /// The set without `signal`.
     #[must_use]
     pub const fn without(self, signal: u32) -> Self {
         Self(self.0 & !bit(signal))

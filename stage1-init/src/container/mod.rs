@@ -79,7 +79,7 @@ pub fn run(role: Option<(&'static str, Role)>, start: Start) -> i32 {
     let mut arguments = start.arguments.iter();
     let called = arguments.next().unwrap_or_default();
     let (name, role) = role.unwrap_or((NAME, Role::Own));
-    let mut config = Config::new(name, arguments.rest());
+    let mut config = Config::new(name, role, arguments.rest());
     let mut reader = Reader {
         name,
         role,

@@ -15,7 +15,7 @@ use rustix::process;
 
 use super::{
     Role,
-    config::{Config, Failures, Last, Place, STOPS, Whom},
+    config::{Config, Last, Place, Whom},
     options::{Parser, Problem, Wrong, number},
     text::{Gaps, write},
 };
@@ -193,8 +193,8 @@ impl Reader<'_> {
         match self.role {
             Role::Tini => self.finish_tini(&all, environment),
             Role::DumbInit => self.finish_dumb_init(environment),
-            Role::Catatonit | Role::Pause => self.finish_catatonit(),
             Role::Own => self.finish_own(),
+            Role::Catatonit | Role::Pause => {}
         }
         Ok(())
     }
@@ -207,7 +207,7 @@ impl Reader<'_> {
                 self.session = false;
             }
             b'g' => config.whom = Whom::Group,
-            b's' => config.subreaper = true,
+            b's' => config.manner.subreaper = true,
             b'v' => config.verbosity = config.verbosity.saturating_add(1),
             b'w' => config.tells_reaped = true,
             b'P' => config.pause = true,
@@ -257,7 +257,7 @@ impl Reader<'_> {
             config.program = config.program.without_second();
         }
         if environment.value("TINI_SUBREAPER").is_some() {
-            config.subreaper = true;
+            config.manner.subreaper = true;
         }
         if environment.value("TINI_KILL_PROCESS_GROUP").is_some() {
             config.whom = Whom::Group;
@@ -267,68 +267,29 @@ impl Reader<'_> {
             let level = number(text).map_or(0, |(level, _)| level);
             config.verbosity = u8::try_from(level).unwrap_or(u8::MAX);
         }
-        config.leave_faults();
-        // It ignores those that stop a job of the background: it may write.
-        config.rewrite(raw::SIGTTIN, 0);
-        config.rewrite(raw::SIGTTOU, 0);
-        config.place = Place::Input;
-        config.failures = Failures {
-            missing: 127,
-            refused: 126,
-            other: 1,
-        };
-        config.warns = true;
     }
 
     /// dumb-init 1.2.5.
     fn finish_dumb_init(&mut self, environment: &Strings) {
         let config = &mut *self.config;
-        config.is_dumb_init = true;
         if config.verbosity > 1 || environment.value("DUMB_INIT_DEBUG") == Some(b"1") {
             config.verbosity = 3;
         }
         if self.session && environment.value("DUMB_INIT_SETSID") != Some(b"0") {
             config.whom = Whom::Group;
-            config.place = Place::Session;
-            config.stop_for_good();
+            config.manner.place = Place::Session;
         }
-        config.suspends = true;
         config.last = Last::Terminate;
-        config.failures = Failures::all(2);
-        config.resets = true;
-        config.leaves_directory = true;
-    }
-
-    /// catatonit 0.1.7, which podman mounts as podman-init; and Kubernetes' pause,
-    /// which does nothing but reaping, whatever its arguments.
-    fn finish_catatonit(&mut self) {
-        let config = &mut *self.config;
-        config.leave_faults();
-        for signal in STOPS {
-            config.rewrite(signal, 0);
-        }
-        config.place = Place::Terminal;
-        config.subreaper = true;
-        config.listens = true;
-        config.lets_go = true;
     }
 
     fn finish_own(&mut self) {
-        let config = &mut *self.config;
-        let is_first = process::getpid() == process::Pid::INIT;
-        config.place = Place::IfForeground;
+        let manner = &mut self.config.manner;
+        manner.suspends = self.session;
         if self.session {
-            config.place = Place::Session;
-            config.stop_for_good();
+            manner.place = Place::Session;
+        } else {
+            self.config.follows = process::getpid() != process::Pid::INIT;
         }
-        config.suspends = self.session;
-        config.follows = !self.session && !is_first;
-        config.subreaper = true;
-        config.listens = true;
-        config.lets_go = true;
-        config.leaves_directory = true;
-        config.tells_memory = true;
-        config.failures = Failures::all(FAILURE);
     }
 }
 

@@ -19,7 +19,7 @@ use rustix::{
 
 use super::{
     below,
-    config::{Config, Last, Place, STOPS, Whom},
+    config::{Config, Last, Place, Whom, is_stop},
     memory::{self, Memory},
     start,
     voice::{self, Event},
@@ -37,7 +37,7 @@ const SOON: u64 = 2 * NANOSECONDS_PER_MILLISECOND;
 #[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 #[inline(never)]
 pub fn run(config: &Config, start: Start) -> i32 {
-    let mask = signal::replace_mask(config.signals);
+    let mask = signal::replace_mask(config.manner.signals);
     // A caller may have left it ignored, and then there is nothing to collect.
     signal::set_default(raw::SIGCHLD);
     let is_first = process::getpid() == process::Pid::INIT;
@@ -51,10 +51,10 @@ pub fn run(config: &Config, start: Start) -> i32 {
         stop_sent: false,
         kill_at: None,
         memory: None,
-        looks_at_memory: config.tells_memory && !config.pause,
+        looks_at_memory: config.manner.tells_memory && !config.pause,
     };
     if !config.pause {
-        if config.place == Place::Session && start::give_up_terminal(config) {
+        if config.manner.place == Place::Session && start::give_up_terminal(config) {
             init.hand_off = bit(raw::SIGHUP) | bit(raw::SIGCONT);
         }
         match start::start(config, &start.environment, mask, start.words) {
@@ -67,15 +67,15 @@ pub fn run(config: &Config, start: Start) -> i32 {
             }
             Err(errno) => {
                 voice::tell_failure(config, What::Start, errno);
-                return config.failures.other;
+                return config.manner.failures.other.into();
             }
         }
     }
-    if config.lets_go {
+    if config.manner.lets_go {
         // Old kernels lack it: then they stay open.
         let _ = descriptor::close_range(3, u32::MAX);
     }
-    if config.leaves_directory {
+    if config.manner.leaves_directory {
         let _ = process::chdir(c"/");
     }
     init.supervise()
@@ -88,10 +88,14 @@ fn prepare(config: &Config, is_first: bool) {
         let _ = process::set_parent_process_death_signal(Some(signal));
     }
     // pid 1 is the reaper of its namespace anyway.
-    if config.subreaper && !is_first {
+    if config.manner.subreaper && !is_first {
         let _ = process::set_child_subreaper(Some(process::getpid()));
     }
-    if config.warns && config.verbosity > 0 && !is_first && process::child_subreaper() == Ok(None) {
+    if config.manner.warns
+        && config.verbosity > 0
+        && !is_first
+        && process::child_subreaper() == Ok(None)
+    {
         // The end is what tini's tests look for.
         voice::note(
             config,
@@ -137,7 +141,7 @@ impl Init<'_> {
                 continue;
             }
             let soon = self.looks_at_memory.then_some(SOON);
-            match signal::wait(self.config.signals, left.or(soon)) {
+            match signal::wait(self.config.manner.signals, left.or(soon)) {
                 None if self.looks_at_memory => {
                     self.looks_at_memory = false;
                     self.memory = memory::look();
@@ -216,7 +220,7 @@ impl Init<'_> {
     /// who will not know of us.
     #[inline(never)]
     fn stopped(&mut self, pid: u32, by: u8) {
-        let by_terminal = STOPS.contains(&u32::from(by));
+        let by_terminal = is_stop(u32::from(by));
         if pid == self.pid
             && by_terminal
             && (self.stop_sent || start::hand_terminal(Place::IfForeground, 0, 0))
@@ -237,9 +241,9 @@ impl Init<'_> {
             self.resume();
             return;
         }
-        self.stop_sent |= STOPS.contains(&number);
+        self.stop_sent |= is_stop(number);
         self.pass(number);
-        if self.config.suspends && STOPS.contains(&number) {
+        if self.config.manner.suspends && is_stop(number) {
             voice::tell(self.config, Event::Suspending, 0, 0);
             // pid 1 can't be stopped from inside, but a SIGCONT that has already
             // come would be lost (SIGSTOP takes it back).

@@ -40,20 +40,25 @@ pub fn start(
     let mut failure = None;
     let pid = clone::vfork_by_pid(|_| {
         take_place(config);
-        if config.resets {
+        if config.manner.resets {
             for number in 1..=31 {
                 signal::set_default(number);
             }
         }
         // And none stays blocked that its caller had blocked.
-        signal::set_mask(if config.resets { Set::EMPTY } else { mask });
+        signal::set_mask(if config.manner.resets {
+            Set::EMPTY
+        } else {
+            mask
+        });
         let errno = become_program(config, environment, own, words);
         failure = Some(errno);
-        match errno {
-            Errno::NOENT => config.failures.missing,
-            Errno::ACCESS => config.failures.refused,
-            _ => config.failures.other,
-        }
+        let failures = config.manner.failures;
+        i32::from(match errno {
+            Errno::NOENT => failures.missing,
+            Errno::ACCESS => failures.refused,
+            _ => failures.other,
+        })
     })?;
     Ok((pid, failure))
 }
@@ -83,7 +88,7 @@ fn code(errno: Errno) -> u32 {
 /// not to run the program.
 #[inline(never)]
 fn take_place(config: &Config) {
-    match config.place {
+    match config.manner.place {
         Place::Ours => {}
         Place::Session => {
             let _ = process::setsid();
@@ -115,7 +120,12 @@ pub fn group() -> i32 {
 pub fn hand_terminal(place: Place, from: i32, to: i32) -> bool {
     let mut number = 0;
     if place == Place::Terminal || (place != Place::Input && terminal::foreground(0).is_err()) {
-        number = descriptor::open(c"/dev/tty", raw::O_RDWR).unwrap_or(0);
+        number = match descriptor::open(c"/dev/tty", raw::O_RDWR) {
+            Ok(number) => number,
+            // Most often there is none, and then nothing else is asked.
+            Err(_) if place == Place::IfForeground => return false,
+            Err(_) => 0,
+        };
     }
     let before = terminal::foreground(number);
     if before.is_ok() && (place != Place::IfForeground || before == Ok(from)) {
@@ -130,7 +140,7 @@ pub fn hand_terminal(place: Place, from: i32, to: i32) -> bool {
 /// The pid of the caller, if its LISTEN_PID is `own` (sd_listen_fds(3)).
 fn listens(config: &Config, environment: &Strings, own: Pid) -> bool {
     let own = u64::from(own.as_raw_nonzero().get().unsigned_abs());
-    config.listens && environment.value("LISTEN_PID").and_then(decimal) == Some(own)
+    config.manner.listens && environment.value("LISTEN_PID").and_then(decimal) == Some(own)
 }
 
 /// Replaces the child; returns why it could not.

@@ -295,6 +295,8 @@ fn catch(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
 }
 
 fn notify(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
+    // Whoever is told may write, too.
+    probe.out.flush();
     let path = probe.environment.value("NOTIFY_SOCKET");
     let address = SocketAddrUnix::new(path.ok_or(Errno::DESTADDRREQ)?)?;
     let socket = net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;

@@ -1,0 +1,268 @@
+//! The init of a container beside those of others: how large it is, what it holds
+//! while it waits for one program, how often it wakes up meanwhile, and what it
+//! costs around a program that ends at once.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Child, Command as Process, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    budget::{Line, Verdict},
+    measure::{Command, Spawner},
+    statistics::Summary,
+    table::micros,
+};
+
+/// Names that `stage1-init` is called by; the first is its own.
+const MODES: [&str; 4] = ["stage1-init", "tini", "dumb-init", "catatonit"];
+/// The programs of others, by the name of their file.
+const PEERS: [&str; 3] = ["tini-static", "dumb-init", "catatonit"];
+
+/// How often each is started.
+const ROUNDS: usize = 400;
+/// Starts before any that counts.
+const WARM_UP: usize = 20;
+/// Between two starts.
+const SETTLE: Duration = Duration::from_micros(200);
+/// How long they have for their own start before anybody counts.
+const START: Duration = Duration::from_millis(300);
+/// How long wake-ups are counted: 12 times that is a minute.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Bytes that the file may have.
+const MOST_SIZE: u64 = 48 << 10;
+/// Bytes that it may hold while it waits.
+const MOST_RESIDENT: u64 = 64 << 10;
+/// Nanoseconds that it may cost more than vfork + exec.
+const MOST_NANOSECONDS: u64 = 80_000;
+
+/// What was found out.
+#[derive(Debug, Default)]
+pub struct Inits {
+    /// Ours, judged.
+    pub lines: Vec<Line>,
+    /// A line for each of them, for people.
+    pub table: Vec<String>,
+}
+
+/// An init, ready to be started.
+struct Init {
+    name: String,
+    path: PathBuf,
+    is_ours: bool,
+}
+
+/// What was measured of one.
+struct Figures {
+    size: u64,
+    resident: u64,
+    wake_ups: u64,
+    cost: u64,
+}
+
+/// Measures all of them; `folder` is on the tmpfs, where copies of them are put, so
+/// that no file system makes a difference.
+///
+/// # Errors
+/// Ours does not run.
+pub fn measure(binaries: &Path, folder: &Path, spawner: &mut Spawner) -> io::Result<Inits> {
+    let mut found = Inits::default();
+    let mut inits = Vec::new();
+    for name in MODES {
+        let path = copy(&binaries.join("stage1-init"), &folder.join("ours"), name)?;
+        let name = match name {
+            "stage1-init" => name.to_owned(),
+            other => format!("as {other}"),
+        };
+        inits.push(Init {
+            name,
+            path,
+            is_ours: true,
+        });
+    }
+    // It starts a program and waits for it, nothing else: what any init costs.
+    inits.push(Init {
+        name: "floor-init".into(),
+        path: copy(&binaries.join("floor-init"), folder, "floor-init")?,
+        is_ours: false,
+    });
+    let mut missing = Vec::new();
+    for name in PEERS {
+        match find(name) {
+            Some(file) => inits.push(Init {
+                name: name.into(),
+                path: copy(&file, &folder.join("peers"), name)?,
+                is_ours: false,
+            }),
+            None => missing.push(format!("{name:<14} missing: it is not in $PATH")),
+        }
+    }
+    let noop = copy(&binaries.join("noop"), folder, "noop")?;
+    let costs = costs(&inits, &noop, spawner)?;
+    let waiting = waiting(&inits)?;
+    found.table.push(format!(
+        "{:<14} {:>9} {:>9} {:>12} {:>9}",
+        "", "bytes", "RSS KB", "wake-ups/min", "cost us"
+    ));
+    for ((init, cost), (resident, wake_ups)) in inits.iter().zip(costs).zip(waiting) {
+        let figures = Figures {
+            size: fs::metadata(&init.path)?.len(),
+            resident,
+            wake_ups,
+            cost,
+        };
+        found.table.push(format!(
+            "{:<14} {:>9} {:>9} {:>12} {:>9}",
+            init.name,
+            figures.size,
+            figures.resident >> 10,
+            figures.wake_ups,
+            micros(figures.cost)
+        ));
+        if init.is_ours {
+            found.lines.extend(judge(&init.name, &figures));
+        }
+    }
+    found.table.extend(missing);
+    Ok(found)
+}
+
+/// Three lines of the budget; the size is in another one, for the file is the same.
+fn judge(name: &str, figures: &Figures) -> Vec<Line> {
+    let line = |what: &str, found: String, limit: String, kept| Line {
+        text: format!("{name}: {what}"),
+        found,
+        limit,
+        ratio: None,
+        verdict: if kept { Verdict::Pass } else { Verdict::Miss },
+    };
+    vec![
+        line(
+            "RSS",
+            format!("{} KB", figures.resident >> 10),
+            format!("<= {} KB", MOST_RESIDENT >> 10),
+            figures.resident <= MOST_RESIDENT && figures.size <= MOST_SIZE,
+        ),
+        line(
+            "wake-ups",
+            format!("{} a minute", figures.wake_ups),
+            "0".into(),
+            figures.wake_ups == 0,
+        ),
+        line(
+            "cost",
+            format!("{} us", micros(figures.cost)),
+            format!("<= {} us", MOST_NANOSECONDS / 1000),
+            figures.cost <= MOST_NANOSECONDS,
+        ),
+    ]
+}
+
+/// By how much the median of each is above that of the program alone. The inits
+/// take turns, so that what disturbs the machine disturbs all of them.
+fn costs(inits: &[Init], noop: &Path, spawner: &mut Spawner) -> io::Result<Vec<u64>> {
+    let noop = noop.to_string_lossy().into_owned();
+    let mut commands = vec![Command::new(std::slice::from_ref(&noop), &[])?];
+    for init in inits {
+        let words = [init.path.to_string_lossy().into_owned(), noop.clone()];
+        commands.push(Command::new(&words, &[])?);
+    }
+    let mut samples = vec![Vec::with_capacity(ROUNDS); commands.len()];
+    for round in 0..ROUNDS + WARM_UP {
+        for turn in 0..commands.len() {
+            let index = (round + turn) % commands.len();
+            let Some((command, samples)) = commands.get(index).zip(samples.get_mut(index)) else {
+                continue;
+            };
+            let start = spawner.start(command)?;
+            if start.status != 0 {
+                return Err(io::Error::other(format!("{} failed", command.text())));
+            }
+            if round >= WARM_UP {
+                samples.push(start.nanoseconds);
+            }
+            thread::sleep(SETTLE);
+        }
+    }
+    let medians: Vec<u64> = samples
+        .iter()
+        .map(|samples| Summary::of(samples).p50)
+        .collect();
+    let alone = medians.first().copied().unwrap_or(0);
+    let above = medians.iter().skip(1);
+    Ok(above.map(|median| median.saturating_sub(alone)).collect())
+}
+
+/// Starts each around a program that sleeps; what it holds in bytes, and how often a
+/// minute it wakes up.
+fn waiting(inits: &[Init]) -> io::Result<Vec<(u64, u64)>> {
+    let mut running = Vec::new();
+    for init in inits {
+        let child = Process::new(&init.path)
+            .args(["sleep", "60"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        running.push(Running(child));
+    }
+    thread::sleep(START);
+    let count = |child: &Running| field(child, "status", "voluntary_ctxt_switches:");
+    let since = Instant::now();
+    let before: Vec<_> = running.iter().map(count).collect();
+    thread::sleep(IDLE);
+    let passed = since.elapsed().as_millis().max(1);
+    let mut found = Vec::new();
+    for (child, before) in running.iter().zip(before) {
+        let (before, after) = (before?, count(child)?);
+        let more = u128::from(after.saturating_sub(before));
+        // Rounded: 5 in 5.001 seconds are 60 in a minute.
+        let wake_ups = (more * 60_000 + passed / 2) / passed;
+        let kilobytes = field(child, "smaps_rollup", "Rss:")?;
+        let wake_ups = u64::try_from(wake_ups).unwrap_or(u64::MAX);
+        found.push((kilobytes << 10, wake_ups));
+    }
+    Ok(found)
+}
+
+/// Ends with this value: the signal is passed on.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.0.id()) {
+            // SAFETY: no pointers; the child is not reaped yet.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+        }
+        let _ = self.0.wait();
+    }
+}
+
+/// A number of a file of /proc.
+fn field(child: &Running, file: &str, name: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/{file}", child.0.id()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let word = line.and_then(|rest| rest.split_whitespace().next());
+    word.and_then(|word| word.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("no {name} in /proc/PID/{file}")))
+}
+
+fn copy(file: &Path, folder: &Path, name: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let copy = folder.join(name);
+    fs::copy(file, &copy)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
+    Ok(copy)
+}
+
+/// Where in `$PATH` a program is.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
