@@ -304,6 +304,7 @@ texts! {
             WaitInCircle = "programs wait for each other",
             NotReady = "its value is start, exit, file:PATH, port:N or notify",
             NotRestart = "its value is no, on-failure[:N] or always[:N]",
+            NotLog = "its value is none or prefix",
             NotStream = "its value is inherit, null or file:PATH with an absolute path",
             NoSeconds = "it is no number of seconds, or of milliseconds as 500ms",
         }

@@ -9,6 +9,7 @@
 
 mod apps;
 pub mod container;
+mod logs;
 pub mod pod;
 mod ready;
 mod report;

@@ -16,6 +16,10 @@ tests![
     as_a_user,
     magic_links_are_refused,
     values_that_are_none,
+    lines_behind_names,
+    a_line_that_does_not_end,
+    many_lines,
+    who_writes_without_end,
 ];
 
 fn output_to_a_file() -> TestResult {
@@ -156,5 +160,76 @@ fn values_that_are_none() -> TestResult {
             .probe(["exit", "0"])
             .refused(&["inherit, null or file:PATH"]);
     }
+    Ok(())
+}
+
+fn lines_behind_names() -> TestResult {
+    let words = programs(&[
+        "echo one , sleep 100 , echo two",
+        "--name=other --log=prefix | sleep 50 , echo three",
+        "echo four",
+    ]);
+    let output = Pod::new(roots::probe()).flag("--log=prefix").run(words);
+    output.code(0).printed("four\n");
+    assert_eq!(output.stderr, "app-0: one\nother: three\napp-0: two\n");
+    // One of the two streams elsewhere.
+    let pod = Pod::new(roots::probe()).options(["--log=prefix", "--stdout=null"]);
+    pod.probe(["echo", "x"]).code(0).printed("").quiet();
+    let pod = Pod::new(roots::probe()).flag("--log=file");
+    pod.probe(["exit", "0"])
+        .refused(&["--log", "none or prefix"]);
+    Ok(())
+}
+
+fn a_line_that_does_not_end() -> TestResult {
+    let root = roots::busybox()?;
+    let script = "printf a; sleep 0.3; printf b";
+    let output = Pod::new(root).flag("--log=prefix").run([
+        "/bin/sh",
+        "-c",
+        script,
+        "---",
+        "--log=prefix",
+        "/bin/probe",
+        "sleep",
+        "100",
+        ",",
+        "echo",
+        "x",
+    ]);
+    output.code(0);
+    assert_eq!(output.stderr, "app-0: a\napp-1: x\napp-0: b");
+    Ok(())
+}
+
+/// More than a pipe holds, to the last line.
+fn many_lines() -> TestResult {
+    let root = roots::busybox()?;
+    let output = Pod::new(root).flag("--log=prefix").sh("seq 100000");
+    output.code(0);
+    assert_eq!(output.stderr.lines().count(), 100_000);
+    assert!(output.stderr.ends_with("app-0: 100000\n"));
+    Ok(())
+}
+
+/// The pod ends all the same.
+fn who_writes_without_end() -> TestResult {
+    let root = roots::busybox()?;
+    let output = Pod::new(root)
+        .options(["--log=prefix", "--stop-timeout=1"])
+        .run([
+            "/bin/sh",
+            "-c",
+            "while :; do echo x; done",
+            "---",
+            "/bin/probe",
+            "sleep",
+            "200",
+            ",",
+            "exit",
+            "5",
+        ]);
+    output.code(5);
+    assert!(output.elapsed.as_secs() < 5, "{:?}", output.elapsed);
     Ok(())
 }
