@@ -304,6 +304,7 @@ texts! {
             WaitInCircle = "programs wait for each other",
             NotReady = "its value is start, exit, file:PATH, port:N or notify",
             NotRestart = "its value is no, on-failure[:N] or always[:N]",
+            NotLog = "its value is none or prefix",
             NotStream = "its value is inherit, null or file:PATH with an absolute path",
             NoSeconds = "it is no number of seconds, or of milliseconds as 500ms",
         }
@@ -595,14 +596,5 @@ fn nth_line(text: Packed, number: u8) -> Packed {
 
 const REASONS: Packed = packed!(Reason::TEXTS);
 
-/// All texts as they are written, for the choice of how they are packed.
 #[cfg(test)]
-pub(crate) fn texts_unpacked() -> String {
-    let groups = [What::UNPACKED, Why::UNPACKED, Advice::UNPACKED].concat();
-    let mut all: Vec<&str> = groups.iter().map(|(_, text)| *text).collect();
-    all.extend([Reason::TEXTS, numbers::ERROR_TEXTS]);
-    all.join("\n")
-}
-
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -149,7 +149,7 @@ mod tests {
     /// All texts that are packed: how they are packed decides on the pairs.
     fn texts() -> Vec<u8> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut all = crate::error::texts_unpacked().into_bytes();
+        let mut all = crate::error::tests::texts_unpacked().into_bytes();
         all.extend(crate::plan::Kind::TEXTS.as_bytes());
         all.extend(crate::launch::Fallbacks::TEXTS.as_bytes());
         all.extend(crate::options::completion::BASH.as_bytes());

@@ -12,7 +12,7 @@ use fly::{
 pub const NAMES: &str = "run\nplan\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
 --group\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
---pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr";
+--pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr\n--log";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -79,11 +79,12 @@ pub enum AppOption {
     Stdin,
     Stdout,
     Stderr,
+    Log,
 }
 
 impl AppOption {
     /// How many there are.
-    pub const COUNT: usize = Self::Stderr as usize + 1;
+    pub const COUNT: usize = Self::Log as usize + 1;
 
     fn of(name: &[u8]) -> Option<Self> {
         Some(match name {
@@ -98,6 +99,7 @@ impl AppOption {
             b"--stdin" => Self::Stdin,
             b"--stdout" => Self::Stdout,
             b"--stderr" => Self::Stderr,
+            b"--log" => Self::Log,
             _ => return None,
         })
     }

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::{
     plan::{Kind, List, Record, Step, Steps},
-    sys::{signal, time},
+    sys::{network, signal, time},
 };
 use linux_raw_sys::general as raw;
 
@@ -58,6 +58,9 @@ pub struct App {
     /// Milliseconds from the stop signal to SIGKILL.
     deadline: u64,
     pub code: i32,
+    /// Whether pid 1 writes its log, and the two ends of its pipe.
+    logs: bool,
+    pub log: (i32, i32),
     /// The socket by which it says that it is ready.
     pub socket: i32,
     /// In nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
@@ -91,6 +94,8 @@ impl App {
         stop_signal: raw::SIGTERM,
         deadline: 10_000,
         code: 0,
+        logs: false,
+        log: (-1, -1),
         socket: -1,
         started: 0,
         due: 0,
@@ -113,6 +118,7 @@ impl App {
         const EXIT: u16 = Kind::ExitPolicy as u16;
         const RESTART: u16 = Kind::Restart as u16;
         const READY: u16 = Kind::Ready as u16;
+        const LOG: u16 = Kind::Log as u16;
         const PRE_START: u16 = Kind::PreStart as u16;
         const POST_STOP: u16 = Kind::PostStop as u16;
         match record.kind {
@@ -123,9 +129,17 @@ impl App {
                 self.how = record.flags;
                 self.port = u16::try_from(record.number).unwrap_or(0);
             }
+            LOG => self.logs = true,
             PRE_START => self.hooks |= Self::PRE_START,
             POST_STOP => self.hooks |= Self::POST_STOP,
             _ => {}
+        }
+    }
+
+    /// Makes the pipe of its log, if it has one; without a pipe it does not start.
+    pub fn open_log(&mut self) {
+        if self.logs && self.log.0 < 0 {
+            self.log = network::announced_pipe().unwrap_or((-1, -1));
         }
     }
 
@@ -171,7 +185,7 @@ impl App {
         self.due = 0;
         self.ready = match self.how {
             Step::READY_FILE => crate::ready::exists(path),
-            _ => fly::sys::network::listens(self.port),
+            _ => network::listens(self.port),
         };
         if !self.ready {
             self.pause = self.pause.saturating_mul(2).min(PROBES.1);
@@ -196,7 +210,7 @@ impl App {
             self.pause = 0;
         }
         self.restarts += 1;
-        self.pause = self.pause.saturating_mul(2).clamp(PAUSES.0, PAUSES.1);
+        self.pause = self.pause.saturating_mul(2).max(PAUSES.0).min(PAUSES.1);
         self.due = now.saturating_add(self.pause);
         self.state = State::Pauses;
         self.ready = false;

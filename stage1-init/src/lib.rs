@@ -10,6 +10,7 @@
 mod apps;
 pub mod container;
 pub mod events;
+mod logs;
 pub mod pod;
 mod ready;
 mod report;

@@ -5,11 +5,10 @@ use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
     plan::{Kind, MAX_APPS, Plan, Record, Steps},
-    sys::{clone, descriptor},
+    sys::{clone, descriptor, path},
 };
+use linux_raw_sys::general as raw;
 use rustix::{
-    fd::AsFd,
-    fs::{self, Mode, OFlags, ResolveFlags},
     io::Errno,
     process::{DumpableBehavior, set_dumpable_behavior},
 };
@@ -92,16 +91,17 @@ fn start(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
 /// Whether pid 1 itself does what a step of this kind says.
 fn is_policy(record: &Record<'_>) -> bool {
     const FIRST: u16 = Kind::ExitPolicy as u16;
-    const LAST: u16 = Kind::Report as u16;
+    const LAST: u16 = Kind::Log as u16;
     matches!(record.kind, FIRST..=LAST)
 }
 
 /// Starts what the step of kind `program` names, by the app's steps; returns its
-/// pid. The child runs in our memory until its exec: an error comes back without
+/// pid. `log` is where its log goes, if it has one. The child runs in our memory until its exec: an error comes back without
 /// a pipe.
 pub(crate) fn spawn<'p>(
     steps: &Steps<'p>,
     program: Kind,
+    log: i32,
     plan: &Plan<'p>,
     stamps: &Stamps,
     words: &mut [usize],
@@ -121,7 +121,7 @@ pub(crate) fn spawn<'p>(
         let mut words = &mut *words;
         for (number, mut record) in steps.clone().records().enumerate() {
             if is_policy(&record) {
-                if let Err(error) = stdio(&record) {
+                if let Err(error) = stdio(&record, log) {
                     failure = Some(error);
                     return FAILURE;
                 }
@@ -157,7 +157,10 @@ pub(crate) fn spawn<'p>(
 /// app: but inside the root, and by no magic link, which would lead out of it or to
 /// a descriptor of pid 1 (CVE-2024-21626).
 #[inline]
-fn stdio<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
+fn stdio<'p>(record: &Record<'p>, log: i32) -> Result<(), Error<'p>> {
+    if record.is(Kind::Log) {
+        return join(log, 0b110).map_err(|errno| Error::new(What::Begin, c"a log", errno));
+    }
     if record.is(Kind::Stdio) {
         let path = record.list.first();
         return redirect(record.flags, path).map_err(|errno| Error::new(What::Begin, path, errno));
@@ -168,18 +171,22 @@ fn stdio<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
 #[cold]
 #[inline(never)]
 fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
-    let flags = if streams & 1 == 0 {
-        OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND
+    let (flags, mode) = if streams & 1 == 0 {
+        (raw::O_WRONLY | raw::O_CREAT | raw::O_APPEND, 0o644)
     } else {
-        OFlags::RDONLY
+        (raw::O_RDONLY, 0)
     };
-    let flags = flags | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mode = if streams & 1 == 0 { 0o644 } else { 0 };
-    let mode = Mode::from_raw_mode(mode);
-    let file = fs::openat2(fs::CWD, path, flags, mode, ResolveFlags::NO_MAGICLINKS)?;
+    let file = path::open_in(None, path, flags | raw::O_NOCTTY, mode)?;
+    join(file, streams)
+}
+
+/// Makes `file` the standard streams of these bits.
+#[cold]
+fn join(file: i32, streams: u16) -> Result<(), Errno> {
+    let file = descriptor::borrow(file).ok_or(Errno::BADF)?;
     for number in 0..3 {
         if streams >> number & 1 != 0 {
-            descriptor::duplicate_onto(file.as_fd(), number)?;
+            descriptor::duplicate_onto(file, number)?;
         }
     }
     Ok(())

@@ -5,12 +5,13 @@ use core::ffi::CStr;
 use fly::{
     error::{Error, INIT_TEXTS, What},
     plan::{Kind, Plan},
-    sys::descriptor,
+    sys::{descriptor, path},
     text::Digits,
 };
+use linux_raw_sys::general as raw;
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    fs::{self, AtFlags, Mode, OFlags},
+    fd::BorrowedFd,
+    fs::{self, AtFlags, Mode},
     io::Errno,
     process::getpid,
 };
@@ -21,8 +22,8 @@ use crate::NAME;
 /// open, so that a link that comes later leads nowhere else.
 #[derive(Debug)]
 pub struct Report {
-    pod: OwnedFd,
-    status: OwnedFd,
+    pod: i32,
+    status: i32,
     ready: bool,
 }
 
@@ -39,15 +40,13 @@ impl Report {
 
     #[cold]
     fn open(path: &CStr) -> Result<Self, Errno> {
-        const FLAGS: OFlags = OFlags::DIRECTORY
-            .union(OFlags::NOFOLLOW)
-            .union(OFlags::CLOEXEC);
-        let pod = fs::open(path, FLAGS, Mode::empty())?;
-        match fs::mkdirat(&pod, c"status", Mode::from_raw_mode(0o755)) {
+        const FLAGS: u32 = raw::O_DIRECTORY | raw::O_NOFOLLOW;
+        let pod = path::open_in(None, path, FLAGS, 0)?;
+        match fs::mkdirat(borrow(pod)?, c"status", Mode::from_raw_mode(0o755)) {
             Err(Errno::EXIST) => {}
             done => done?,
         }
-        let status = fs::openat(&pod, c"status", FLAGS, Mode::empty())?;
+        let status = path::open_in(Some(pod), c"status", FLAGS, 0)?;
         let report = Self {
             pod,
             status,
@@ -57,7 +56,7 @@ impl Report {
         let own = getpid();
         if !own.is_init() {
             let number = u64::from(own.as_raw_nonzero().get().unsigned_abs());
-            write(report.pod.as_fd(), c"pid", number)?;
+            write(report.pod, c"pid", number)?;
         }
         Ok(report)
     }
@@ -66,30 +65,37 @@ impl Report {
     #[cold]
     pub fn ready(&mut self) {
         if !core::mem::replace(&mut self.ready, true) {
-            let _ = file(self.pod.as_fd(), c"ready", &[]);
+            let _ = file(self.pod, c"ready", &[]);
         }
     }
 
     /// The app `name` has ended for good.
     #[cold]
     pub fn ended(&self, name: &CStr, code: i32) {
-        let _ = write(self.status.as_fd(), name, u64::from(code.unsigned_abs()));
+        let _ = write(self.status, name, u64::from(code.unsigned_abs()));
     }
 }
 
-fn write(folder: BorrowedFd<'_>, name: &CStr, number: u64) -> Result<(), Errno> {
+fn write(folder: i32, name: &CStr, number: u64) -> Result<(), Errno> {
     file(folder, name, Digits::new(number, 10).as_bytes())
 }
 
 /// Writes a line, if there is one, under another name, and moves it into place.
-fn file(folder: BorrowedFd<'_>, name: &CStr, line: &[u8]) -> Result<(), Errno> {
+fn file(folder: i32, name: &CStr, line: &[u8]) -> Result<(), Errno> {
     const NEW: &CStr = c".new";
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let _ = fs::unlinkat(folder, NEW, AtFlags::empty());
-    let new = fs::openat(folder, NEW, flags, Mode::from_raw_mode(0o644))?;
-    if !line.is_empty() {
-        descriptor::write_all(new.as_raw_fd(), line);
-        descriptor::write_all(new.as_raw_fd(), b"\n");
+    const FLAGS: u32 = raw::O_WRONLY | raw::O_CREAT | raw::O_EXCL;
+    let _ = fs::unlinkat(borrow(folder)?, NEW, AtFlags::empty());
+    let new = path::open_in(Some(folder), NEW, FLAGS, 0o644)?;
+    let written = line.is_empty() || {
+        descriptor::write_all(new, line) && descriptor::write_all(new, b"\n")
+    };
+    let _ = descriptor::close(new);
+    if !written {
+        return Err(Errno::IO);
     }
-    fs::renameat(folder, NEW, folder, name)
+    fs::renameat(borrow(folder)?, NEW, borrow(folder)?, name)
+}
+
+fn borrow(number: i32) -> Result<BorrowedFd<'static>, Errno> {
+    descriptor::borrow(number).ok_or(Errno::BADF)
 }

@@ -2,6 +2,8 @@
 //! next signal or deadline. All that happens comes as a signal, also on a socket,
 //! and nothing wakes it up in between.
 
+use core::ffi::CStr;
+
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS},
     plan::{Kind, MAX_APPS, Plan, Step, pods},
@@ -17,6 +19,7 @@ use rustix::io::Errno;
 use crate::{
     NAME,
     apps::{App, State, ready_path},
+    logs::Logs,
     pod::spawn,
     ready,
     report::Report,
@@ -41,6 +44,7 @@ pub struct Pod<'p, 's> {
     ordered: bool,
     /// Where the apps' ends are told.
     report: Option<Report>,
+    logs: Logs,
 }
 
 impl<'p, 's> Pod<'p, 's> {
@@ -57,6 +61,7 @@ impl<'p, 's> Pod<'p, 's> {
             ending: false,
             ordered: false,
             report: Report::new(plan),
+            logs: Logs::new(),
         }
     }
 
@@ -94,6 +99,7 @@ impl<'p, 's> Pod<'p, 's> {
             while self.advance() {}
             self.tell_ready();
             if self.those(|app| app.state != State::Done) == 0 {
+                self.hears();
                 return self.code.unwrap_or(0);
             }
             let due = self.apps().flat_map(|app| [app.due, app.kill_at]);
@@ -179,6 +185,7 @@ impl<'p, 's> Pod<'p, 's> {
         if app.how == Step::READY_NOTIFY && app.socket < 0 {
             app.socket = ready::socket(ready_path(self.plan.app(index)));
         }
+        app.open_log();
         let (state, kind) = app.first();
         self.spawn(index, state, kind);
     }
@@ -189,8 +196,9 @@ impl<'p, 's> Pod<'p, 's> {
         let Some(steps) = self.plan.app(index) else {
             return;
         };
+        let log = self.apps.get(index).map_or(-1, |app| app.log.1);
         let started: Result<u32, Error<'_>> =
-            spawn(&steps, program, self.plan, self.stamps, self.words);
+            spawn(&steps, program, log, self.plan, self.stamps, self.words);
         let Some(app) = self.apps.get_mut(index) else {
             return;
         };
@@ -303,16 +311,31 @@ impl<'p, 's> Pod<'p, 's> {
         (self.stopping, self.ending) = (true, true);
     }
 
-    /// Whether the signal was for a socket; all that has come is read.
-    #[cold]
+    /// Whether the signal was for a socket or a log; all that has come is read.
     fn hears(&mut self) -> bool {
         let mut heard = false;
-        for app in self.apps().filter(|app| app.socket >= 0) {
-            heard = true;
-            let says = ready::says_ready(app.socket);
-            app.ready |= says && app.state == State::Runs;
+        for index in 0..self.count {
+            let Some(app) = self.apps.get_mut(index) else {
+                break;
+            };
+            if app.socket >= 0 {
+                heard = true;
+                let says = ready::says_ready(app.socket);
+                app.ready |= says && app.state == State::Runs;
+            }
+            let log = app.log.0;
+            if log >= 0 {
+                heard = true;
+                self.logs.write(index, self.name(index), log);
+            }
         }
         heard
+    }
+
+    fn name(&self, index: usize) -> &'p CStr {
+        let steps = self.plan.app(index);
+        let first = steps.and_then(|steps| steps.records().next());
+        first.map_or(c"", |first| first.list.first())
     }
 
     /// Passes a signal on. The terminal's stop signals would be ignored by a

@@ -50,6 +50,8 @@ mod plan;
 mod pods;
 mod pods_order;
 mod pods_restart;
+mod pods_status;
+mod pods_stdio;
 mod processes;
 mod races;
 mod root;
@@ -123,6 +125,8 @@ const SUITE: runner::Suite = runner::Suite {
         start("pods", pods::TESTS),
         start("pods_order", pods_order::TESTS),
         start("pods_restart", pods_restart::TESTS),
+        start("pods_status", pods_status::TESTS),
+        start("pods_stdio", pods_stdio::TESTS),
         start("fly", fly::TESTS),
         start("fly_check", fly_check::TESTS),
         start("fly_namespaces", fly_namespaces::TESTS),

@@ -99,7 +99,7 @@ fn after_a_file() -> TestResult {
     let output = run(
         &["--ready=file:/tmp/up"],
         &[
-            "sleep 150 , echo first , write /tmp/up x , sleep 200",
+            "sleep 150 , echo first , sleep 1 , write /tmp/up x , sleep 200",
             "--after=app-0 | echo second",
         ],
     );

@@ -50,3 +50,11 @@ fn groups_keep_apart() {
         }
     }
 }
+
+/// All texts as they are written, for the choice of how they are packed.
+pub(crate) fn texts_unpacked() -> String {
+    let groups = [What::UNPACKED, Why::UNPACKED, Advice::UNPACKED].concat();
+    let mut all: Vec<&str> = groups.iter().map(|(_, text)| *text).collect();
+    all.extend([Reason::TEXTS, numbers::ERROR_TEXTS]);
+    all.join("\n")
+}

@@ -72,7 +72,7 @@ fn has_circle(order: &Order) -> bool {
         let before = left;
         for (index, waits_for) in order.iter().enumerate() {
             if waits_for & left == 0 {
-                left &= !(1 << index);
+                left &= !1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0));
             }
         }
         if left == before {

@@ -268,4 +268,5 @@ pub(super) static POLICY_RULES: &[Rule] = &[
         .only_first(),
     Rule::of(Kind::Stdio).text(Text::Absolute),
     Rule::of(Kind::Report).text(Text::Absolute),
+    Rule::of(Kind::Log),
 ];

@@ -445,6 +445,9 @@ steps! {
     PostStop = 95 "post-stop %t %e" Policy { number arguments, list strings }
     /// The standard streams of these bits, 1 << descriptor, are the file at `path`.
     Stdio = 96 "stdio [0input |][1output |][2error |]%t" Policy { flags streams, text path }
+    /// Standard output and error go to pid 1, which puts the app's name before each
+    /// line.
+    Log = 98 "log by name" Policy {}
     /// Tells of all apps in the directory `path` of the pod: `ready`, `status/APP`.
     Report = 97 "report %t" Policy { text path }
     /// Says whether [`Step::Exec`] of this list could start the program, and its

@@ -101,24 +101,49 @@ pub fn receiver(path: &CStr) -> Result<RawFd, Errno> {
     let Some(name) = name.get_mut(..bytes.len()) else {
         return Err(Errno::NAMETOOLONG);
     };
-    name.copy_from_slice(bytes);
+    crate::text::copy(name, bytes);
     let socket = non_blocking(net::AF_UNIX, net::SOCK_DGRAM)?;
     let number = socket.as_raw_fd().cast_unsigned() as usize;
-    let own = rustix::process::getpid().as_raw_nonzero().get();
-    let call = |call: u32, second: usize, third: usize| {
-        // SAFETY: bind reads `length` bytes of the address, which lives across the
-        // call; F_SETOWN and F_SETFL take no pointer.
-        result(unsafe { arch::syscall(call, [number, second, third, 0, 0, 0]) })
-    };
-    call(raw::__NR_bind, address.as_ptr().expose_provenance(), length)?;
-    call(
-        raw::__NR_fcntl,
-        raw::F_SETOWN as usize,
-        own.cast_unsigned() as usize,
-    )?;
-    let flags = raw::FASYNC | raw::O_NONBLOCK;
-    call(raw::__NR_fcntl, raw::F_SETFL as usize, flags as usize)?;
+    let address = address.as_ptr().expose_provenance();
+    // SAFETY: bind reads `length` bytes of the address, which lives across the call.
+    result(unsafe { arch::syscall(raw::__NR_bind, [number, address, length, 0, 0, 0]) })?;
+    announce(socket.as_raw_fd())?;
     Ok(socket.into_raw_fd())
+}
+
+/// SIGIO tells the caller that something can be read from `number`; reading it never
+/// waits.
+fn announce(number: RawFd) -> Result<(), Errno> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let settings = [
+        (raw::F_SETOWN, own.cast_unsigned()),
+        (raw::F_SETFL, raw::FASYNC | raw::O_NONBLOCK),
+    ];
+    for (command, value) in settings {
+        let number = number.cast_unsigned() as usize;
+        let arguments = [number, command as usize, value as usize, 0, 0, 0];
+        // SAFETY: neither command takes a pointer.
+        result(unsafe { arch::syscall(raw::__NR_fcntl, arguments) })?;
+    }
+    Ok(())
+}
+
+/// The two ends of a pipe (pipe(2)), for reading as with [`receiver`], and for
+/// writing; nobody else owns them.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+#[cold]
+#[inline(never)]
+pub fn announced_pipe() -> Result<(RawFd, RawFd), Errno> {
+    let mut ends = [-1_i32; 2];
+    let place = ends.as_mut_ptr().expose_provenance();
+    let flags = raw::O_CLOEXEC as usize;
+    // SAFETY: the kernel writes two ints.
+    result(unsafe { arch::syscall(raw::__NR_pipe2, [place, flags, 0, 0, 0, 0]) })?;
+    let [reader, writer] = ends;
+    announce(reader)?;
+    Ok((reader, writer))
 }
 
 /// Whether somebody listens on TCP port `port` of lo, by either protocol: connects

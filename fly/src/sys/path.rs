@@ -71,6 +71,38 @@ pub fn open(path: &CStr, flags: u32) -> Result<i32, Errno> {
     i32::try_from(number).map_err(|_| Errno::BADF)
 }
 
+/// Opens `path` below the directory `folder`, or below the working directory, as
+/// [`enter`] walks, with O_CLOEXEC and `flags`; `mode` is that of a file that it
+/// makes. Nobody else owns the descriptor.
+///
+/// # Errors
+/// As openat2(2); ELOOP for a magic link.
+#[cold]
+#[inline(never)]
+pub fn open_in(folder: Option<i32>, path: &CStr, flags: u32, mode: u64) -> Result<i32, Errno> {
+    let how = raw::open_how {
+        flags: u64::from(raw::O_CLOEXEC | flags),
+        mode,
+        resolve: u64::from(raw::RESOLVE_NO_MAGICLINKS),
+    };
+    let folder = folder.map_or(cwd(), |number| number.cast_unsigned() as usize);
+    // SAFETY: the path is zero-terminated, the structure has the size given.
+    let number = result(unsafe {
+        arch::syscall(
+            raw::__NR_openat2,
+            [
+                folder,
+                path.as_ptr().expose_provenance(),
+                (&raw const how).expose_provenance(),
+                size_of_val(&how),
+                0,
+                0,
+            ],
+        )
+    })?;
+    i32::try_from(number).map_err(|_| Errno::BADF)
+}
+
 /// A directory outside of the root has no path in it: getcwd(2) then answers
 /// with something that is not absolute.
 #[cold]

@@ -113,6 +113,12 @@ impl<'a> Policies<'a> {
         if let Some(value) = self.value(AppOption::Ready) {
             self.ready(value, plan).ok_or(wrong(value, Why::NotReady))?;
         }
+        // Before the streams, which may take one of the two back.
+        match self.value(AppOption::Log).map(CStr::to_bytes) {
+            None | Some(b"none") => {}
+            Some(b"prefix") => _ = plan.push(Step::Log {}),
+            Some(_) => return Err(Error::new(What::ReadOption, c"--log", Why::NotLog)),
+        }
         let streams = [AppOption::Stdin, AppOption::Stdout, AppOption::Stderr];
         for (number, option) in (0..).zip(streams) {
             if let Some(value) = self.value(option) {

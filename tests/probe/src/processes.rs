@@ -297,6 +297,7 @@ fn catch(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
 fn notify(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
     // Whoever is told may write, too.
     probe.out.flush();
+    probe.out.flush();
     let path = probe.environment.value("NOTIFY_SOCKET");
     let address = SocketAddrUnix::new(path.ok_or(Errno::DESTADDRREQ)?)?;
     let socket = net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
@@ -306,6 +307,7 @@ fn notify(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
 }
 
 fn listen(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
+    probe.out.flush();
     let port = fly::text::decimal(command.argument(1)?.to_bytes()).ok_or(Errno::INVAL)?;
     let port = u16::try_from(port).map_err(|_| Errno::RANGE)?;
     let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;

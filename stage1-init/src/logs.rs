@@ -1,0 +1,56 @@
+//! The apps' lines on standard error, each behind its app's name, without a process
+//! for it: pid 1 reads their pipes when SIGIO tells that there is something.
+
+use core::ffi::CStr;
+
+use fly::{
+    sys::{descriptor, signal},
+    text::Line,
+};
+use linux_raw_sys::general as raw;
+use rustix::process::getpid;
+
+/// Bytes that are read at once, and how often before others have their turn.
+const CHUNK: usize = 1024;
+const TURN: usize = 64;
+
+/// Whose line is not at its end yet.
+#[derive(Debug)]
+pub struct Logs {
+    open: Option<usize>,
+}
+
+impl Logs {
+    /// Nobody's.
+    pub const fn new() -> Self {
+        Self { open: None }
+    }
+
+    /// Writes what has come from the app number `index`. A line that another app has
+    /// begun is ended first. When there may be more, pid 1 tells itself by SIGIO: an
+    /// app that never stops writing keeps it from nothing.
+    #[cold]
+    #[inline(never)]
+    pub fn write(&mut self, index: usize, name: &CStr, pipe: i32) {
+        let mut line = Line::new(2);
+        let mut bytes = [0; CHUNK];
+        for _ in 0..TURN {
+            let Ok(count) = descriptor::read(pipe, &mut bytes) else {
+                line.flush();
+                return;
+            };
+            for byte in bytes.get(..count).unwrap_or_default() {
+                if self.open != Some(index) {
+                    if self.open.is_some() {
+                        line.byte(b'\n');
+                    }
+                    line.bytes(name.to_bytes()).text(": ");
+                }
+                line.byte(*byte);
+                self.open = (*byte != b'\n').then_some(index);
+            }
+        }
+        line.flush();
+        let _ = signal::send(getpid().as_raw_nonzero().get(), raw::SIGIO);
+    }
+}

@@ -1,0 +1,131 @@
+//! What pid 1 tells of a pod: `ready`, and `status/NAME`.
+
+use std::{fs, path::Path, time::Duration};
+
+use kickstage_tests::{TestResult, pod::Pod, roots, tests};
+
+use crate::pods::programs;
+
+tests![
+    codes,
+    ready_when_all_are,
+    what_never_ran_has_no_code,
+    a_restart_has_the_last_code,
+    no_link_is_followed,
+    a_directory_that_is_missing,
+    a_path_that_is_none,
+];
+
+/// A pod that tells in the directory `told` of the host.
+fn pod(told: &Path) -> Pod {
+    Pod::new(roots::probe())
+        .volume(told, "/told")
+        .flag("--status-dir=/told")
+}
+
+fn code(told: &Path, name: &str) -> Option<String> {
+    fs::read_to_string(told.join("status").join(name)).ok()
+}
+
+/// The third one dies of the stop signal that it was sent.
+fn codes() -> TestResult {
+    let told = roots::directory("told");
+    let words = programs(&[
+        "sleep 1000 , exit 0",
+        "--name=five | sleep 1000 , exit 5",
+        "sleep 2000 , exit 6",
+    ]);
+    pod(&told).run(words).code(5).quiet();
+    assert_eq!(code(&told, "app-0").as_deref(), Some("0\n"));
+    assert_eq!(code(&told, "five").as_deref(), Some("5\n"));
+    assert_eq!(code(&told, "app-2").as_deref(), Some("0\n"));
+    assert_eq!(fs::read(told.join("ready")).expect("ready"), b"");
+    // Nothing else, and nothing half done.
+    assert_eq!(fs::read_dir(&told).expect("a directory").count(), 2);
+    assert_eq!(
+        fs::read_dir(told.join("status")).expect("status").count(),
+        3
+    );
+    Ok(())
+}
+
+fn ready_when_all_are() -> TestResult {
+    let told = roots::directory("told");
+    let words = programs(&[
+        "echo up , catch USR1 , write /tmp/up x , sleep 60000",
+        "--after=app-0 | echo second , sleep 60000",
+    ]);
+    let run = pod(&told)
+        .flag("--ready=file:/tmp/up")
+        .command(words)
+        .start();
+    run.wait_for("up");
+    assert!(!told.join("ready").exists());
+    run.signal(libc::SIGUSR1);
+    run.wait_for("second");
+    for _ in 0..50 {
+        if told.join("ready").exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(told.join("ready").exists());
+    run.signal(libc::SIGTERM);
+    run.finish().code(0);
+    Ok(())
+}
+
+fn what_never_ran_has_no_code() -> TestResult {
+    let told = roots::directory("told");
+    let words = programs(&["exit 3", "--after=app-0 | exit 0"]);
+    pod(&told).flag("--ready=exit").run(words).code(3);
+    assert_eq!(code(&told, "app-0").as_deref(), Some("3\n"));
+    assert_eq!(code(&told, "app-1"), None);
+    assert!(!told.join("ready").exists());
+    Ok(())
+}
+
+fn a_restart_has_the_last_code() -> TestResult {
+    let told = roots::directory("told");
+    let run = pod(&told).flag("--restart=on-failure:1");
+    run.probe(["exit", "9"]).code(9);
+    assert_eq!(code(&told, "app-0").as_deref(), Some("9\n"));
+    Ok(())
+}
+
+/// A program that can write there leads pid 1 nowhere.
+fn no_link_is_followed() -> TestResult {
+    let (told, secret) = (roots::directory("told"), roots::fresh("secret"));
+    fs::write(&secret, "secret").expect("a file");
+    fs::create_dir(told.join("status")).expect("a directory");
+    for name in ["ready", ".new", "status/app-0", "status/.new"] {
+        std::os::unix::fs::symlink(&secret, told.join(name)).expect("a link");
+    }
+    pod(&told).probe(["exit", "4"]).code(4).quiet();
+    assert_eq!(fs::read_to_string(&secret).expect("a file"), "secret");
+    assert_eq!(code(&told, "app-0").as_deref(), Some("4\n"));
+    Ok(())
+}
+
+/// It is told, and the pod runs.
+fn a_directory_that_is_missing() -> TestResult {
+    let output = Pod::new(roots::probe())
+        .flag("--status-dir=/none")
+        .probe(["exit", "4"]);
+    output.code(4);
+    assert!(
+        output.stderr.contains("/none: No such file"),
+        "{}",
+        output.stderr
+    );
+    Ok(())
+}
+
+fn a_path_that_is_none() -> TestResult {
+    let pod = Pod::new(roots::probe()).flag("--status-dir=told");
+    pod.probe(["exit", "0"]).refused(&["told", "not absolute"]);
+    let pod = Pod::new(roots::probe()).options(["--stage1=fly", "--status-dir=/told"]);
+    pod.probe(["exit", "0"])
+        .refused(&["--status-dir", "--stage1=fly"]);
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! The standard streams of each program of a pod.
+
+use std::fs;
+
+use kickstage_tests::{TestResult, pod::Pod, roots, tests};
+
+use crate::pods::programs;
+
+tests![
+    output_to_a_file,
+    output_is_appended,
+    null,
+    input_from_a_file,
+    of_each_program,
+    of_hooks_too,
+    as_a_user,
+    magic_links_are_refused,
+    values_that_are_none,
+    lines_behind_names,
+    a_line_that_does_not_end,
+    many_lines,
+    who_writes_without_end,
+];
+
+fn output_to_a_file() -> TestResult {
+    let root = roots::probe();
+    let pod = Pod::new(&root).options(["--stdout=file:/tmp/out", "--stderr", "file:/tmp/err"]);
+    pod.probe(["echo", "hello"]).code(0).printed("").quiet();
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/out")).expect("a file"),
+        "hello\n"
+    );
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/err")).expect("a file"),
+        ""
+    );
+    Ok(())
+}
+
+fn output_is_appended() -> TestResult {
+    let root = roots::probe();
+    for _ in 0..2 {
+        Pod::new(&root)
+            .flag("--stdout=file:/tmp/out")
+            .probe(["echo", "hello"])
+            .code(0);
+    }
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/out")).expect("a file"),
+        "hello\nhello\n"
+    );
+    Ok(())
+}
+
+fn null() -> TestResult {
+    Pod::new(roots::probe())
+        .flag("--stdout=null")
+        .probe(["echo", "hello"])
+        .code(0)
+        .printed("");
+    Ok(())
+}
+
+fn input_from_a_file() -> TestResult {
+    let root = roots::busybox()?;
+    fs::write(root.join("tmp/in"), "from a file\n").expect("a file");
+    for (input, text) in [
+        ("file:/tmp/in", "from a file\n"),
+        ("null", ""),
+        ("inherit", "in\n"),
+    ] {
+        Pod::new(&root)
+            .options(["--stdin", input])
+            .command(["/bin/busybox", "cat"])
+            .input("in\n")
+            .output()
+            .code(0)
+            .printed(text);
+    }
+    Pod::new(&root)
+        .flag("--stdin=file:/none")
+        .probe(["exit", "0"])
+        .refused(&["/none", "No such file or directory"]);
+    Ok(())
+}
+
+fn of_each_program() -> TestResult {
+    let root = roots::probe();
+    let words = programs(&[
+        "echo one",
+        "--stdout=file:/tmp/two | echo two",
+        "echo three",
+    ]);
+    Pod::new(&root)
+        .run(words)
+        .code(0)
+        .has("one\n")
+        .lacks("two")
+        .has("three\n");
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/two")).expect("a file"),
+        "two\n"
+    );
+    Ok(())
+}
+
+fn of_hooks_too() -> TestResult {
+    let root = roots::probe();
+    Pod::new(&root)
+        .options([
+            "--stdout=file:/tmp/out",
+            "--pre-start=/bin/probe echo before",
+        ])
+        .probe(["echo", "main"])
+        .code(0)
+        .printed("");
+    assert_eq!(
+        fs::read_to_string(root.join("tmp/out")).expect("a file"),
+        "before\nmain\n"
+    );
+    Ok(())
+}
+
+/// Opened before the program gives up root.
+fn as_a_user() -> TestResult {
+    let root = roots::probe();
+    Pod::new(&root)
+        .options(["--user=1000", "--stdout=file:/etc/log"])
+        .probe(["echo", "hello"])
+        .code(0);
+    assert_eq!(
+        fs::read_to_string(root.join("etc/log")).expect("a file"),
+        "hello\n"
+    );
+    Ok(())
+}
+
+/// They would lead to what pid 1 has open (CVE-2024-21626).
+fn magic_links_are_refused() -> TestResult {
+    let root = roots::probe();
+    std::os::unix::fs::symlink("/proc/self/fd/1", root.join("tmp/link")).expect("a link");
+    for path in [
+        "/proc/self/fd/2",
+        "/proc/1/cwd/x",
+        "/tmp/link",
+        "/dev/stdout",
+    ] {
+        Pod::new(&root)
+            .flag(&format!("--stdout=file:{path}"))
+            .probe(["exit", "0"])
+            .refused(&[path]);
+    }
+    Ok(())
+}
+
+fn values_that_are_none() -> TestResult {
+    for value in ["", "file:", "file:x", "nul", "pipe"] {
+        Pod::new(roots::probe())
+            .options(["--stdout", value])
+            .probe(["exit", "0"])
+            .refused(&["inherit, null or file:PATH"]);
+    }
+    Ok(())
+}
+
+fn lines_behind_names() -> TestResult {
+    let words = programs(&[
+        "echo one , sleep 100 , echo two",
+        "--name=other --log=prefix | sleep 50 , echo three",
+        "echo four",
+    ]);
+    let output = Pod::new(roots::probe()).flag("--log=prefix").run(words);
+    output.code(0).printed("four\n");
+    assert_eq!(output.stderr, "app-0: one\nother: three\napp-0: two\n");
+    // One of the two streams elsewhere.
+    let pod = Pod::new(roots::probe()).options(["--log=prefix", "--stdout=null"]);
+    pod.probe(["echo", "x"]).code(0).printed("").quiet();
+    let pod = Pod::new(roots::probe()).flag("--log=file");
+    pod.probe(["exit", "0"])
+        .refused(&["--log", "none or prefix"]);
+    Ok(())
+}
+
+fn a_line_that_does_not_end() -> TestResult {
+    let root = roots::busybox()?;
+    let script = "printf a; sleep 0.3; printf b";
+    let output = Pod::new(root).flag("--log=prefix").run([
+        "/bin/sh",
+        "-c",
+        script,
+        "---",
+        "--log=prefix",
+        "/bin/probe",
+        "sleep",
+        "100",
+        ",",
+        "echo",
+        "x",
+    ]);
+    output.code(0);
+    assert_eq!(output.stderr, "app-0: a\napp-1: x\napp-0: b");
+    Ok(())
+}
+
+/// More than a pipe holds, to the last line.
+fn many_lines() -> TestResult {
+    let root = roots::busybox()?;
+    let output = Pod::new(root).flag("--log=prefix").sh("seq 100000");
+    output.code(0);
+    assert_eq!(output.stderr.lines().count(), 100_000);
+    assert!(output.stderr.ends_with("app-0: 100000\n"));
+    Ok(())
+}
+
+/// The pod ends all the same.
+fn who_writes_without_end() -> TestResult {
+    let root = roots::busybox()?;
+    let output = Pod::new(root)
+        .options(["--log=prefix", "--stop-timeout=1"])
+        .run([
+            "/bin/sh",
+            "-c",
+            "while :; do echo x; done",
+            "---",
+            "/bin/probe",
+            "sleep",
+            "200",
+            ",",
+            "exit",
+            "5",
+        ]);
+    output.code(5);
+    assert!(output.elapsed.as_secs() < 5, "{:?}", output.elapsed);
+    Ok(())
+}
