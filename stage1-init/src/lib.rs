@@ -1,4 +1,4 @@
-//! stage1-init: the static pid 1 of a pod.
+//! stage1-init: the static pid 1 of a pod, a container or a machine.
 //!
 //! It starts the apps of a plan, collects every process that ends, passes
 //! signals on, stops what is left when an app fails, and exits with the pod's
@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod container;
+pub mod machine;
 pub mod pod;
 mod stamps;
 pub mod supervise;
@@ -33,6 +34,10 @@ pub fn run(start: Start) -> i32 {
     let called = start.arguments.get(0).unwrap_or_default();
     let role = container::role(called);
     let plan = number(&start.environment, "STAGE1_PLAN_FD");
+    if plan.is_none() && container::base(called) == b"init" && machine::is_first() {
+        let stamps = stamps::Stamps::new(&start.environment, start.cycles);
+        return machine::run(&stamps, start.bytes, start.words);
+    }
     let (None, Some(descriptor)) = (role, plan) else {
         return container::run(role, start);
     };

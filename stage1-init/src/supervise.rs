@@ -12,7 +12,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::io::Errno;
 
-use crate::stamps::Stamps;
+use crate::{machine, stamps::Stamps};
 
 const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 
@@ -119,6 +119,11 @@ impl Pod {
             match signal::wait(signal::SUPERVISED, left) {
                 None => {}
                 Some(raw::SIGCHLD) => self.collect(stamps),
+                Some(signal) if machine::is_order(signal) => {
+                    if !self.stopping {
+                        self.stop();
+                    }
+                }
                 Some(signal) => self.forward(signal),
             }
         }
