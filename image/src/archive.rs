@@ -129,7 +129,7 @@ mod tests {
         for name in order {
             let entry = Entry {
                 mode: FILE | 0o644,
-                data: name.as_bytes().to_vec(),
+                data: b"contents".to_vec(),
                 ..Entry::default()
             };
             archive.add(name.as_bytes(), entry);

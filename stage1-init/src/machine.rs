@@ -12,9 +12,9 @@ use core::{
 
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
-    launch,
-    plan::{Kind, Plan, Step},
-    sys::{descriptor, network, port, signal, time, wait},
+    launch::{self, app},
+    plan::{Kind, List, Plan, Record},
+    sys::{clone, descriptor, network, port, signal, time, wait},
     text::{Line, decimal, split},
 };
 use linux_raw_sys::general as raw;
@@ -26,7 +26,11 @@ use rustix::{
     system::{self, RebootCommand},
 };
 
-use crate::{NAME, pod, stamps::Stamps};
+use crate::{
+    NAME, pod,
+    stamps::Stamps,
+    supervise::{App, Pod},
+};
 
 /// The inode of /proc/self/ns/pid in the first pid namespace
 /// (PROC_PID_INIT_INO, linux/proc_ns.h).
@@ -105,7 +109,7 @@ pub fn run(stamps: &Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
         Err(error) => {
             error.print(NAME, INIT_TEXTS);
             if settings.rescue {
-                rescue(stamps, bytes, words);
+                rescue(stamps, words);
             }
             FAILURE
         }
@@ -286,15 +290,20 @@ fn apps<'b>(
 /// Carries out what the plan says of the machine.
 fn enter<'p>(plan: &Plan<'p>) -> Result<(), Error<'p>> {
     let mut root = c"/";
-    for step in plan.steps() {
-        match step {
-            Step::OpenDirectory { path, .. } => root = path,
-            Step::Chroot { .. } => switch(root)?,
-            Step::Hostname { name } => system::sethostname(name.to_bytes())
-                .map_err(|errno| Error::new(What::Set, c"the host name", errno))?,
-            Step::App { .. } => break,
-            step if step.kind() == Kind::CloseInherited => {}
-            _ => return Err(Error::new(What::Carry, c"", Errno::INVAL)),
+    // By their kinds: only what is named here is known to the program.
+    for record in plan.steps().records() {
+        let text = record.list.first();
+        if record.is(Kind::App) {
+            break;
+        } else if record.is(Kind::OpenDirectory) {
+            root = text;
+        } else if record.is(Kind::Chroot) {
+            switch(root)?;
+        } else if record.is(Kind::Hostname) {
+            system::sethostname(text.to_bytes())
+                .map_err(|errno| Error::new(What::Set, c"the host name", errno))?;
+        } else {
+            return Err(Error::new(What::Carry, c"", Errno::INVAL));
         }
     }
     Ok(())
@@ -316,24 +325,28 @@ fn switch(root: &CStr) -> Result<(), Error<'_>> {
 
 /// A shell on the console, before the machine is switched off.
 #[cold]
-fn rescue(stamps: &Stamps, bytes: &mut [u8], words: &mut [usize]) {
-    let mut plan = fly::plan::Builder::new(bytes);
-    plan.begin_list(Step::App { name: c"" })
-        .string(c"rescue")
-        .end()
-        .push(Step::Unblock {})
-        .begin_list(Step::Exec {
-            flags: 0,
-            arguments: 1,
-            strings: fly::plan::List::EMPTY,
-        })
-        .string(c"/bin/sh")
-        .string(c"sh")
-        .string(launch::app::DEFAULT_PATH_VARIABLE)
-        .end();
-    if let Ok(plan) = plan.finish() {
-        launch::block_signals();
-        pod::start(&plan, stamps, words);
+fn rescue(stamps: &Stamps, words: &mut [usize]) {
+    launch::block_signals();
+    let shell = Record {
+        kind: Kind::Exec as u16,
+        number: 1,
+        list: List::of(3, b"/bin/sh\0sh\0PATH=/usr/sbin:/usr/bin:/sbin:/bin\0"),
+        ..Record::default()
+    };
+    let mut failure = None;
+    let started = clone::vfork_by_pid(|_| {
+        signal::set_mask(signal::Set::EMPTY);
+        failure = app::step(&shell, words).err();
+        FAILURE
+    });
+    match (started, failure) {
+        (Ok(pid), None) => {
+            let mut pod = Pod::default();
+            pod.add(App::new(pid));
+            pod.supervise(stamps);
+        }
+        (Ok(_), Some(error)) => error.print(NAME, INIT_TEXTS),
+        (Err(errno), _) => warn(Err(Error::new(What::Start, c"/bin/sh", errno))),
     }
 }
 
