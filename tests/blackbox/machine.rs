@@ -14,7 +14,7 @@ tests![
 
 /// An initramfs with busybox in /app, where `programs` run.
 fn pack(programs: &[&str]) -> PathBuf {
-    let folder = roots::fresh("machine");
+    let folder = roots::directory("machine");
     let output = folder.join("image.cpio");
     let tree = format!("{}:/app/bin/busybox", roots::BUSYBOX);
     Run::ours("kickstage-initramfs")
@@ -98,7 +98,7 @@ fn an_unreadable_plan() -> TestResult {
 
 /// What belongs to pods is refused.
 fn plans_of_machines() -> TestResult {
-    let plan = roots::fresh("machine").join("plan");
+    let plan = roots::directory("machine").join("plan");
     let stage0 = |options: &[&str]| {
         Run::ours("stage0")
             .args(["plan", "--output"])

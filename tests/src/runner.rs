@@ -209,6 +209,7 @@ const PROGRAM_NAMES: [&str; 8] = [
     "fly",
     "fly-full",
     "fly-seccomp",
+    "kickstage-initramfs",
     "stage1-init",
     "stage0",
     "probe",
