@@ -205,7 +205,7 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
 }
 
 /// The programs under test.
-const PROGRAM_NAMES: [&str; 8] = [
+const PROGRAM_NAMES: [&str; 9] = [
     "fly",
     "fly-full",
     "fly-seccomp",
