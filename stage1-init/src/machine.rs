@@ -214,12 +214,13 @@ fn mount_all() {
 /// Whether something is mounted there: it is on another device than its parent.
 fn is_mounted(target: &CStr) -> bool {
     let device = |status: fs::Stat| status.st_dev;
-    let parent = fs::open(
-        target,
-        fs::OFlags::PATH | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .and_then(|directory| fs::statat(directory, c"..", AtFlags::empty()));
+    let parent = descriptor::open(target, raw::O_PATH | raw::O_DIRECTORY).and_then(|number| {
+        // Not owned: rustix' owner holds a check that can panic.
+        let directory = descriptor::borrow(number).ok_or(Errno::BADF)?;
+        let status = fs::statat(directory, c"..", AtFlags::empty());
+        descriptor::close(number)?;
+        status
+    });
     let Ok(parent) = parent.map(device) else {
         return false;
     };
@@ -252,8 +253,10 @@ fn modules() {
     let mut rest = list;
     while let Some(path) = next_word(&mut rest) {
         let done = descriptor::open(path, raw::O_RDONLY).and_then(|number| {
-            let file = descriptor::own(number).ok_or(Errno::BADF)?;
-            match system::finit_module(&file, c"", 0) {
+            let file = descriptor::borrow(number).ok_or(Errno::BADF)?;
+            let done = system::finit_module(file, c"", 0);
+            descriptor::close(number)?;
+            match done {
                 Err(Errno::EXIST) => Ok(()),
                 done => done,
             }

@@ -119,11 +119,7 @@ impl Pod {
             match signal::wait(signal::SUPERVISED, left) {
                 None => {}
                 Some(raw::SIGCHLD) => self.collect(stamps),
-                Some(signal) if machine::is_order(signal) => {
-                    if !self.stopping {
-                        self.stop();
-                    }
-                }
+                Some(signal) if machine::is_order(signal) => self.stop_once(),
                 Some(signal) => self.forward(signal),
             }
         }
@@ -157,6 +153,12 @@ impl Pod {
             stopping && matches!(end, End::Killed(signal) if u32::from(signal) == app.stop_signal);
         if end.code() != 0 && !obeyed {
             self.fail(end.code());
+        }
+    }
+
+    fn stop_once(&mut self) {
+        if !self.stopping {
+            self.stop();
         }
     }
 
