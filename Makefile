@@ -7,6 +7,10 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # Options for kickstage-bench, or a filter for the black-box tests.
 ARGS ?=
+# What make initramfs packs, what runs in it, and where it goes.
+ROOT ?=
+CMD ?=
+OUT ?= initramfs.cpio
 # What make fuzz may take.
 FUZZ_SECONDS ?= 3600
 
@@ -17,7 +21,7 @@ MAN_PAGES := $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(MAN)/stage1-ini
 export KICKSTAGE_BIN := $(RELEASE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz bench bench-plan lint lint-selftest build programs floors man install clean
+.PHONY: help setup run test fuzz bench bench-plan initramfs lint lint-selftest build programs floors man install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +46,12 @@ bench: ## Measures starts against the floor and other launchers (root)
 	@$(MAKE) --no-print-directory build floors
 	$(CARGO) run --quiet --release -p kickstage-bench -- $(ARGS)
 
+initramfs: ## Packs ROOT into an initramfs that runs CMD: OUT (initramfs.cpio)
+	@$(MAKE) --no-print-directory programs
+	@$(CARGO) build --quiet --release -p kickstage-image
+	@test -n "$(ROOT)" && test -n "$(CMD)" || { echo "make initramfs: name ROOT=DIR and CMD='PROGRAM ARGS'" >&2; exit 1; }
+	$(RELEASE)/kickstage-initramfs --output $(OUT) --tree $(ROOT):/root.d -- --rootfs /root.d -- $(CMD)
+
 fuzz: ## Runs the fuzz targets for FUZZ_SECONDS in total (nightly)
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
@@ -61,7 +71,7 @@ install: ## Installs programs, man pages, documents below DESTDIR and PREFIX
 	@scripts/setup.sh install
 	@$(MAKE) --no-print-directory programs man
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin libexec/kickstage share/man/man1 share/man/man8 share/doc/kickstage/docs)
-	install -m 755 $(RELEASE)/fly $(RELEASE)/fly-full $(RELEASE)/fly-seccomp $(RELEASE)/stage0 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(RELEASE)/fly $(RELEASE)/fly-full $(RELEASE)/fly-seccomp $(RELEASE)/stage0 $(RELEASE)/stage1-init $(RELEASE)/stage1-machine $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/libexec/kickstage
 	install -m 644 $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(MAN)/stage1-init.8 $(DESTDIR)$(PREFIX)/share/man/man8
@@ -78,7 +88,7 @@ programs:
 	@$(CARGO) build --quiet --release -p fly -p stage1-init -p stage0
 
 build: programs
-	@$(CARGO) build --quiet --release -p probe
+	@$(CARGO) build --quiet --release -p probe -p kickstage-image
 	@$(CARGO) build --quiet --release -p fly --examples
 	@$(CARGO) build --quiet --release -p stage1-init --features examples --examples
 

@@ -11,13 +11,12 @@ use crate::{
     sys::thin::Thin,
     text::{Line, split},
 };
-use core::{
-    ffi::CStr,
-    sync::atomic::{AtomicU8, Ordering::Relaxed},
-};
+use core::ffi::CStr;
 
+mod kept;
 mod numbers;
 
+pub(crate) use kept::keep;
 pub use numbers::describe;
 
 /// Exit code for failures of our own.
@@ -181,6 +180,9 @@ texts! {
             ReadArgument = "read option",
             ReadValue = "read value",
             Begin = "run",
+            MountFor = "mount",
+            LoadModule = "load module",
+            End = "switch off",
         }
         STAGE0 from 176 {
             ReadCommand = "read command",
@@ -264,6 +266,7 @@ texts! {
         }
         INIT from 160 {
             Killed = "it was killed before it was started",
+            NotFirst = "it is the init of a machine, called init: the first process of a kernel",
             UnknownArgument = "there is no such option",
             ValueMissing = "its value is missing",
             ValueNotTaken = "it takes no value",
@@ -272,6 +275,7 @@ texts! {
             NotMilliseconds = "it is no number of milliseconds",
             NotWhom = "it is child, group or all",
             NoProgram = "no program is named",
+            NoSetting = "there is no such setting",
         }
         STAGE0 from 176 {
             NoSuchCommand = "there is no such command",
@@ -307,6 +311,8 @@ texts! {
             NotLog = "its value is none or prefix",
             NotStream = "its value is inherit, null or file:PATH with an absolute path",
             NoSeconds = "it is no number of seconds, or of milliseconds as 500ms",
+            NotForMachine = "not with --output, which is for machines",
+            OnlyForPlan = "only for plan",
         }
     }
 }
@@ -546,7 +552,7 @@ impl<'a> Error<'a> {
             Cause::WHY => {
                 find(low, |texts| texts.why).each(&mut |byte| {
                     if byte == b'%' {
-                        add_kept(&mut line);
+                        kept::add(&mut line);
                     } else {
                         line.byte(byte);
                     }
@@ -563,28 +569,6 @@ impl<'a> Error<'a> {
             line.packed(find(advice, |texts| texts.advice)).text(")");
         }
         line.end();
-    }
-}
-
-/// A name that a [`Why`] with a `%` has in its place; one, since the first error
-/// ends a start. Here, as an error is to be small and may outlive what was read.
-static KEPT: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
-
-/// Keeps `name` for the text of the error that is made next.
-#[cold]
-#[inline(never)]
-pub(crate) fn keep(name: &[u8]) {
-    for (place, byte) in KEPT.iter().zip(name.iter().chain([&0])) {
-        place.store(*byte, Relaxed);
-    }
-}
-
-fn add_kept(line: &mut Line) {
-    for place in &KEPT {
-        match place.load(Relaxed) {
-            0 => break,
-            byte => _ = line.quoted(&[byte]),
-        }
     }
 }
 

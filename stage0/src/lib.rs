@@ -20,11 +20,15 @@ use fly::{
     packed,
     packed::Packed,
     plan::{self, Builder, Kind, MAX_BYTES, MAX_STEPS, MAX_STRINGS, Problem, Reason},
-    sys::entry::Start,
+    sys::{descriptor, entry::Start},
     text::Line,
 };
 
-use rustix::io::Errno;
+use rustix::{
+    fd::AsRawFd,
+    fs::{self, Mode, OFlags},
+    io::Errno,
+};
 
 use options::{Options, Stage1};
 
@@ -48,6 +52,9 @@ pub fn main(start: Start) -> i32 {
     let command = arguments.next().unwrap_or(c"help");
     match command.to_bytes() {
         b"run" | b"plan" => match options::parse(arguments) {
+            Ok(Some(options)) if options.output.is_some() && command != c"plan" => fail(
+                Error::new(What::ReadOption, c"--output", Why::OnlyForPlan).advice(Advice::SeeHelp),
+            ),
             Ok(Some(options)) => pod(&options, command == c"plan", start),
             Ok(None) => print(HELP),
             Err(error) => fail(error),
@@ -119,6 +126,10 @@ where
     let mut builder = Builder::new(bytes);
     lower::lower(options, &host, &mut builder)?;
     let plan = builder.finish().map_err(refused)?;
+    if let Some(path) = options.output {
+        return write(path, plan.as_bytes())
+            .map_err(|errno| Error::new(What::WriteFile, path, errno));
+    }
     if print_only {
         return Ok(if plan::print::print(&plan, 1) {
             0
@@ -145,6 +156,17 @@ fn refused(problem: Problem) -> Error<'static> {
         (_, reason) => return Error::new(What::CheckPlan, c"", reason),
     };
     Error::new(What::ReadOption, option, why)
+}
+
+/// Writes the plan of a machine, which its init reads.
+fn write(path: &CStr, plan: &[u8]) -> Result<i32, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = fs::open(path, flags, Mode::from_raw_mode(0o644))?;
+    if descriptor::write_all(file.as_raw_fd(), plan) {
+        Ok(0)
+    } else {
+        Err(Errno::IO)
+    }
 }
 
 fn fail(error: Error<'_>) -> i32 {

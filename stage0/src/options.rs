@@ -11,7 +11,7 @@ use fly::{
 /// The names of all commands and options, one a line.
 pub const NAMES: &str = "run\nplan\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
 --group\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
---ephemeral\n--tty\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
+--ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr\n--log";
 
 /// One option of the command line.
@@ -55,6 +55,8 @@ pub enum Choice<'a> {
     StatusDirectory(&'a CStr),
     /// An option of one program, and its value.
     App(AppOption, &'a CStr),
+    /// `--output FILE`
+    Output(&'a CStr),
     /// `--timings[=json]`
     Timings(Format),
     /// `--debug`
@@ -162,6 +164,8 @@ pub struct Options<'a, I> {
     pub status_directory: Option<&'a CStr>,
     /// Whether a program has an option of its own.
     pub app_options: bool,
+    /// `--output`: the plan of a machine, into this file.
+    pub output: Option<&'a CStr>,
     /// `--timings`
     pub timings: Option<Format>,
     /// `--debug`
@@ -195,6 +199,7 @@ where
         exit_policy: None,
         status_directory: None,
         app_options: false,
+        output: None,
         timings: None,
         debug: false,
     };
@@ -216,6 +221,7 @@ where
             Choice::ExitPolicy(policy) => options.exit_policy = Some(policy),
             Choice::StatusDirectory(path) => options.status_directory = Some(path),
             Choice::App(..) => options.app_options = true,
+            Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
             Choice::Debug => options.debug = true,
             Choice::SetVariable(variable) => check_variable(variable)?,
@@ -248,6 +254,7 @@ where
         if self.programs.clone().next().is_none() {
             return failed(Why::NoProgramNamed);
         }
+        self.check_machine()?;
         if self.stage1 == Stage1::Fly {
             let conflict = if self.hostname.is_some() {
                 Some(c"--hostname")
@@ -273,6 +280,51 @@ where
             }
         }
         Ok(())
+    }
+}
+
+impl<'a, I> Options<'a, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    /// A machine has one root and no pod around it.
+    fn check_machine(&self) -> Result<(), Error<'a>> {
+        if self.output.is_none() {
+            return Ok(());
+        }
+        let mut conflict = if self.cgroup.is_some() {
+            Some(c"--cgroup")
+        } else if self.network == Network::None {
+            Some(c"--net=none")
+        } else if self.read_only_root {
+            Some(c"--readonly-rootfs")
+        } else if self.ephemeral {
+            Some(c"--ephemeral")
+        } else if self.terminal == Some(true) {
+            Some(c"--tty")
+        } else if self.timings.is_some() {
+            Some(c"--timings")
+        } else if self.stage1 != Stage1::Init(None) {
+            Some(c"--stage1")
+        } else {
+            None
+        };
+        let mut choices = self.choices.clone();
+        while let Some(choice) = choices.take()? {
+            match choice {
+                Choice::Volume(_) => conflict = Some(c"--volume"),
+                Choice::Mount(_) => conflict = Some(c"--mount"),
+                Choice::Tmpfs(_) => conflict = Some(c"--tmpfs"),
+                _ => {}
+            }
+        }
+        if !self.rootfs.to_bytes().starts_with(b"/") {
+            return Err(Error::new(What::ReadOption, c"--rootfs", Why::NotAbsolute));
+        }
+        match conflict {
+            Some(option) => Err(Error::new(What::ReadOption, option, Why::NotForMachine)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -350,6 +402,7 @@ where
             b"--readonly-rootfs" => Choice::ReadOnlyRoot(switch(value.take(), word)?),
             b"--ephemeral" => Choice::Ephemeral(switch(value.take(), word)?),
             b"--tty" | b"-t" => Choice::Terminal(switch(value.take(), word)?),
+            b"--output" | b"-o" => Choice::Output(take()?),
             b"--timings" => Choice::Timings(Format::parse(value.take().unwrap_or_default(), word)?),
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,

@@ -1,4 +1,4 @@
-//! stage1-init: the static pid 1 of a pod.
+//! stage1-init: the static pid 1 of a pod, a container or a machine.
 //!
 //! It starts the apps of a plan, collects every process that ends, passes
 //! signals on, stops what is left when an app fails, and exits with the pod's
@@ -11,6 +11,7 @@ mod apps;
 pub mod container;
 pub mod events;
 mod logs;
+pub mod machine;
 pub mod pod;
 mod ready;
 mod report;
@@ -18,6 +19,7 @@ mod stamps;
 pub mod supervise;
 
 use fly::{
+    error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::{self, PLAN_DESCRIPTOR},
     sys::entry::{Start, Strings},
     text::decimal,
@@ -42,6 +44,20 @@ pub fn run(start: Start) -> i32 {
         return container::run(role, start);
     };
     run_pod(descriptor, start)
+}
+
+/// What `stage1-machine` does, the init of a machine: a program of its own, since
+/// neither a pod nor a container is to hold it. Returns only if it is not called
+/// as that.
+#[allow(clippy::needless_pass_by_value, reason = "see `run`")]
+pub fn run_machine(start: Start) -> i32 {
+    let called = start.arguments.get(0).unwrap_or_default();
+    if container::base(called) == b"init" && machine::is_first() {
+        let stamps = stamps::Stamps::new(&start.environment, start.cycles);
+        return machine::run(&stamps, start.bytes, start.words);
+    }
+    Error::new(What::Start, c"a machine", Why::NotFirst).print(NAME, INIT_TEXTS);
+    FAILURE
 }
 
 /// By itself, as it has much on the stack: the init of a container would have a

@@ -40,7 +40,7 @@ pub fn run(plan: i32, offset: u64, stamps: &Stamps, bytes: &mut [u8], words: &mu
 
 /// The plan, in `few` if it fits, otherwise in `bytes`. The descriptor is
 /// closed: no app may inherit it.
-fn read<'b>(
+pub(crate) fn read<'b>(
     number: i32,
     offset: u64,
     few: &'b mut [u8],
@@ -79,7 +79,8 @@ fn fill(number: i32, offset: usize, room: &mut [u8]) -> Result<usize, Errno> {
     Ok(used)
 }
 
-fn start(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
+/// Starts the apps and waits for them; returns the pod's exit code.
+pub(crate) fn start(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
     let mut pod = Pod::new(plan, stamps, words);
     for index in 0..MAX_APPS {
         let Some(steps) = plan.app(index) else { break };

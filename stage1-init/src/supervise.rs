@@ -20,6 +20,7 @@ use crate::{
     NAME,
     apps::{App, State, ready_path},
     logs::Logs,
+    machine,
     pod::spawn,
     ready,
     report::Report,
@@ -109,6 +110,7 @@ impl<'p, 's> Pod<'p, 's> {
                 None => {}
                 Some(raw::SIGCHLD) => self.collect(),
                 Some(raw::SIGIO) if self.hears() => {}
+                Some(signal) if machine::is_order(signal) => self.stop(),
                 Some(signal) => self.forward(signal),
             }
         }

@@ -44,6 +44,7 @@ mod init_tini;
 mod kills;
 mod leaks;
 mod library;
+mod machine;
 mod mount_links;
 mod namespaces;
 mod plan;
@@ -98,6 +99,7 @@ const fn host(
 const SUITE: runner::Suite = runner::Suite {
     groups: &[
         host("guest", 420, &[Requirement::Guest], guest::TESTS),
+        host("machine", 120, &[Requirement::Guest], machine::TESTS),
         host("leaks", 120, &[], leaks::TESTS),
         host("races", 240, &[], races::TESTS),
         host("kills", 240, &[], kills::TESTS),
@@ -161,6 +163,9 @@ const SUITE: runner::Suite = runner::Suite {
     ],
     skips: &[
         ("guest::*", Requirement::Guest),
+        ("machine::boots_and_reports_the_code", Requirement::Guest),
+        ("machine::an_unreadable_plan", Requirement::Guest),
+        ("machine::end_without_a_failure", Requirement::Guest),
         ("debian::*", Requirement::DebianRoot),
         (
             "debian::a_terminal_cannot_be_typed_into",

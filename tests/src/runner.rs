@@ -205,11 +205,13 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
 }
 
 /// The programs under test.
-const PROGRAM_NAMES: [&str; 10] = [
+const PROGRAM_NAMES: [&str; 12] = [
     "fly",
     "fly-full",
     "fly-seccomp",
+    "kickstage-initramfs",
     "stage1-init",
+    "stage1-machine",
     "stage0",
     "probe",
     "examples/chroot_runner",

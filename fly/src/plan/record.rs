@@ -142,6 +142,12 @@ pub struct List<'a> {
 }
 
 impl<'a> List<'a> {
+    /// The `count` strings in `bytes`, each with its terminator.
+    #[must_use]
+    pub const fn of(count: u32, bytes: &'a [u8]) -> Self {
+        Self { count, bytes }
+    }
+
     /// How many strings there are.
     #[must_use]
     pub fn len(&self) -> usize {

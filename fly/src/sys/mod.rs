@@ -19,6 +19,7 @@ pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod path;
+pub mod port;
 pub mod seccomp;
 pub mod signal;
 pub mod terminal;

@@ -82,6 +82,18 @@ pub fn trap() -> ! {
     unsafe { asm!("ud2", options(noreturn, nostack)) }
 }
 
+/// Writes a byte to a port.
+///
+/// # Safety
+/// The process must have access to ports (iopl(2)), or it gets SIGSEGV. What the
+/// device does is not for the compiler to know: the caller vouches for it, as a
+/// device can write to memory.
+#[inline]
+pub unsafe fn out(port: u16, value: u8) {
+    // SAFETY: the instruction itself touches no memory; the rest is the caller's.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nostack, preserves_flags)) }
+}
+
 /// The processor's cycle counter: costs a few nanoseconds and no system call.
 ///
 /// Its rate is unknown; two readings beside two clock readings give it.

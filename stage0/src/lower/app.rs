@@ -128,7 +128,8 @@ where
     }
 
     fn has_init(&self) -> bool {
-        matches!(self.options.stage1, Stage1::Init(_))
+        // That of a machine keeps all capabilities: it switches the machine off.
+        matches!(self.options.stage1, Stage1::Init(_)) && self.options.output.is_none()
     }
 
     fn exec<P>(

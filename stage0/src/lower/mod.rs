@@ -90,6 +90,10 @@ where
     I: Iterator<Item = &'a CStr> + Clone,
 {
     fn pod(&mut self) -> Result<(), Error<'a>> {
+        if self.options.output.is_some() {
+            self.machine();
+            return self.apps();
+        }
         self.plan.push(Step::CloseInherited {});
         match self.options.stage1 {
             Stage1::Fly => self.fly()?,
@@ -113,6 +117,22 @@ where
             }
         }
         self.apps()
+    }
+
+    /// What the init of a machine does itself: its names, and its root, which is a
+    /// path of the machine.
+    fn machine(&mut self) {
+        if let Some(name) = self.options.hostname {
+            self.plan.push(Step::Hostname { name });
+        }
+        if self.options.rootfs != c"/" {
+            self.plan
+                .push(Step::OpenDirectory {
+                    into: ROOT,
+                    path: self.options.rootfs,
+                })
+                .push(Step::Chroot { root: ROOT });
+        }
     }
 
     /// What the launcher prepares before the pod's first process exists.

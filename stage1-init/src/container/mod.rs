@@ -64,7 +64,7 @@ pub fn role(called: &CStr) -> Option<(&'static str, Role)> {
 }
 
 /// The last part of a path.
-fn base(path: &CStr) -> &[u8] {
+pub(crate) fn base(path: &CStr) -> &[u8] {
     let bytes = path.to_bytes();
     let mut base = bytes;
     for part in fly::text::split(bytes, b'/') {

@@ -10,7 +10,7 @@ pub mod kernel;
 
 use std::{
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -102,6 +102,25 @@ pub fn run(limit: Duration) -> Output {
         .args(["-device", "virtio-9p-pci,fsdev=root,mount_tag=root"])
         .limit(limit)
         .output()
+}
+
+/// Boots a machine whose first root is `initramfs`, with `settings` on the kernel's
+/// command line and an exit device at port 0xf4; what comes back is the console's.
+#[must_use]
+pub fn boot(initramfs: &Path, settings: &str) -> Run {
+    let append = format!(
+        "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check random.trust_cpu=on mitigations=off {settings}"
+    );
+    Run::new(QEMU)
+        .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256"])
+        .args(["-nodefaults", "-no-user-config", "-display", "none"])
+        .args(["-no-reboot", "-serial", "stdio", "-append", &append])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1"])
+        .arg("-kernel")
+        .arg(kernel::image())
+        .arg("-initrd")
+        .arg(initramfs)
+        .limit(Duration::from_secs(40))
 }
 
 /// Runs a tool of the preparation.

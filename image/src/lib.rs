@@ -1,0 +1,4 @@
+//! Initramfs images: reproducible archives that a kernel unpacks as its first root.
+
+pub mod archive;
+pub mod tree;
