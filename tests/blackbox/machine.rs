@@ -8,6 +8,7 @@ tests![
     boots_and_reports_the_code,
     end_without_a_failure,
     an_unreadable_plan,
+    ctrl_alt_del,
     plans_of_machines,
     same_bytes_twice,
 ];
@@ -93,6 +94,20 @@ fn an_unreadable_plan() -> TestResult {
         .has("stage1-init: read /none: No such file or directory")
         .has("stage1-init: the pod ended with code 254")
         .lacks("panic");
+    Ok(())
+}
+
+/// SIGINT, which ctrl-alt-del is: the apps are stopped, and the machine starts again.
+fn ctrl_alt_del() -> TestResult {
+    Requirement::Guest.require()?;
+    let bb = "/bin/busybox";
+    let script = "busybox kill -INT 1; busybox sleep 1000";
+    let image = pack(&[bb, "sh", "-c", script, "---", bb, "sleep", "1000"]);
+    guest::boot(&image, "")
+        .output()
+        .code(0)
+        .has("stage1-init: the pod ended with code 0")
+        .has("reboot: Restarting system");
     Ok(())
 }
 

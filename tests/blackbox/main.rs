@@ -164,6 +164,7 @@ const SUITE: runner::Suite = runner::Suite {
     skips: &[
         ("guest::*", Requirement::Guest),
         ("machine::boots_and_reports_the_code", Requirement::Guest),
+        ("machine::ctrl_alt_del", Requirement::Guest),
         ("machine::an_unreadable_plan", Requirement::Guest),
         ("machine::end_without_a_failure", Requirement::Guest),
         ("debian::*", Requirement::DebianRoot),
