@@ -88,7 +88,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// Runs until no app is left; returns the pod's exit code: of the first app
     /// that failed or of the one that decides, otherwise 0. What the apps have left
     /// behind ends with this process, the pid 1 of their namespace.
-    pub fn supervise(mut self) -> i32 {
+    pub fn supervise(&mut self) -> i32 {
         if let Ok(order) = pods::order(self.plan) {
             for (app, after) in self.apps().zip(order) {
                 app.after = after;
