@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    plan::{Kind, List, Record, Step, Steps},
+    plan::{Kind, Plan, Record, Step, Steps},
     sys::{network, signal, time},
 };
 use linux_raw_sys::general as raw;
@@ -253,9 +253,16 @@ impl App {
     }
 }
 
-/// The path in the step that says when the app is ready.
-pub fn ready_path<'p>(steps: Option<Steps<'p>>) -> &'p CStr {
-    let mut records = steps.into_iter().flat_map(Steps::records);
-    let record = records.find(|record| record.is(Kind::Ready));
-    record.map_or(List::EMPTY, |record| record.list).first()
+/// The string of the step of this kind of the app number `index`.
+#[inline(never)]
+pub fn text<'p>(plan: &Plan<'p>, index: usize, kind: Kind) -> &'p CStr {
+    let Some(steps) = plan.app(index) else {
+        return c"";
+    };
+    for record in steps.records() {
+        if record.is(kind) {
+            return record.list.first();
+        }
+    }
+    c""
 }
