@@ -80,6 +80,7 @@ programs:
 build: programs
 	@$(CARGO) build --quiet --release -p probe
 	@$(CARGO) build --quiet --release -p fly --examples
+	@$(CARGO) build --quiet --release -p stage1-init --features examples --examples
 
 floors:
 	@$(CARGO) build --quiet --release -p floor

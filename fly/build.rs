@@ -1,6 +1,6 @@
 //! Link arguments of the no_std programs; shared by every package that has one.
 //!
-//! They go to binaries only, so the libraries stay ordinary crates.
+//! They go to programs only, so the libraries stay ordinary crates.
 
 use std::{env, path::Path};
 
@@ -15,7 +15,15 @@ fn main() {
         panic!("fly/link/{architecture}.ld is missing: this architecture is not ported");
     };
     println!("cargo:rerun-if-changed={}", script.display());
-    println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", script.display());
+    // The examples of one package are such programs, too.
+    let has_examples = env::var("CARGO_PKG_NAME").is_ok_and(|name| name == "stage1-init");
+    let link = |argument: &str| {
+        println!("cargo:rustc-link-arg-bins={argument}");
+        if has_examples {
+            println!("cargo:rustc-link-arg-examples={argument}");
+        }
+    };
+    link(&format!("-Wl,-T,{}", script.display()));
     for argument in [
         "-nostartfiles",          // _start is ours (fly::entry!)
         "-nostdlib",              // no libc, no libgcc
@@ -28,6 +36,6 @@ fn main() {
         "-Wl,-z,noseparate-code", // headers and code share a segment
         "-Wl,-z,max-page-size=4096",
     ] {
-        println!("cargo:rustc-link-arg-bins={argument}");
+        link(argument);
     }
 }

@@ -17,6 +17,7 @@ check() {
 
 check fmt "$cargo" fmt --all --check
 check clippy "$cargo" clippy --quiet --keep-going --workspace --all-targets -- -D warnings -D clippy::too_many_lines
+check "clippy of inits" "$cargo" clippy --quiet -p stage1-init --features examples --examples -- -D warnings -D clippy::too_many_lines
 check docs env RUSTDOCFLAGS="-D warnings" "$cargo" doc --quiet --no-deps -p fly -p stage1-init -p stage0
 check library "$cargo" check --quiet -p fly --lib --no-default-features
 check shellcheck shellcheck .ci/run scripts/*.sh

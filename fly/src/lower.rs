@@ -20,9 +20,7 @@ pub fn split_option(word: &CStr) -> (&[u8], Option<&CStr>) {
     match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) => {
             let (name, rest) = bytes.split_at_checked(at).unwrap_or((bytes, b""));
-            let value = rest
-                .get(1..)
-                .and_then(|rest| CStr::from_bytes_until_nul(rest).ok());
+            let value = rest.get(1..).and_then(crate::sys::memory::c_str);
             (name, value)
         }
         None => (word.to_bytes(), None),

@@ -130,7 +130,7 @@ pub fn each_group<'a>(
 #[cold]
 fn owner(root: BorrowedFd<'_>, user: &CStr) -> Result<(u32, u32), Errno> {
     let path = user.to_bytes_with_nul().get(1..).unwrap_or_default();
-    let path = CStr::from_bytes_until_nul(path).unwrap_or_default();
+    let path = crate::sys::memory::c_str(path).unwrap_or_default();
     let status = fs::fstat(walk_inside(root, path, OFlags::PATH)?)?;
     Ok((status.st_uid, status.st_gid))
 }

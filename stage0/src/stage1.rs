@@ -95,7 +95,7 @@ impl<'b> Name<'b> {
     }
 
     fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(self.bytes).unwrap_or_default()
+        fly::sys::memory::c_str(self.bytes).unwrap_or_default()
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod apps;
 pub mod container;
+pub mod events;
 mod logs;
 pub mod pod;
 mod ready;

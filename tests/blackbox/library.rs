@@ -1,6 +1,7 @@
-//! The library: its examples are launchers, and do what `fly` does.
+//! The library: its examples are launchers, and do what `fly` does, and inits, which
+//! do what `stage1-init` does.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use kickstage_tests::{
     TestResult,
@@ -9,7 +10,7 @@ use kickstage_tests::{
     roots, tests,
 };
 
-tests![chroot_runner, confined_runner, errors];
+tests![chroot_runner, confined_runner, errors, small_init, keeper];
 
 fn runner(name: &str, root: &Path, words: &[&str]) -> Output {
     Run::ours(name).arg(root).args(words).output()
@@ -109,5 +110,53 @@ fn errors() -> TestResult {
             output.everything()
         );
     }
+    Ok(())
+}
+
+/// Codes and signals are those that `stage1-init` gives.
+fn small_init() -> TestResult {
+    for name in ["stage1-init", "small_init"] {
+        for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
+            Run::ours(name)
+                .args(["/bin/sh", "-c", script])
+                .output()
+                .code(code);
+        }
+        let running = Run::ours(name)
+            .args(["/bin/sh", "-c"])
+            .arg("trap 'exit 3' USR1; kill -USR1 $PPID; while :; do sleep 0.01; done")
+            .start();
+        running.finish().code(3).quiet();
+        // An orphan's end is not the program's.
+        Run::ours(name)
+            .args(["/bin/sh", "-c", "(true & exit 4); sleep 0.05; exit 5"])
+            .output()
+            .code(5);
+    }
+    Run::ours("small_init").arg("/bin/nope").output().code(127);
+    Ok(())
+}
+
+/// It restarts three times, and no more after SIGTERM.
+fn keeper() -> TestResult {
+    let starts = "keeper: start 1\nkeeper: start 2\nkeeper: start 3\n";
+    let output = Run::ours("keeper")
+        .args(["/bin/sh", "-c", "echo run; exit 5"])
+        .output();
+    output.code(5);
+    assert_eq!(
+        (output.stdout.as_str(), output.stderr.as_str()),
+        ("run\nrun\nrun\nrun\n", starts)
+    );
+    assert!(output.elapsed >= Duration::from_millis(300));
+    Run::ours("keeper")
+        .args(["/bin/true"])
+        .output()
+        .code(0)
+        .quiet();
+    let output = Run::ours("keeper")
+        .args(["/bin/sh", "-c", "kill -TERM $PPID; sleep 10"])
+        .output();
+    output.code(143).quiet();
     Ok(())
 }

@@ -205,7 +205,7 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
 }
 
 /// The programs under test.
-const PROGRAM_NAMES: [&str; 8] = [
+const PROGRAM_NAMES: [&str; 10] = [
     "fly",
     "fly-full",
     "fly-seccomp",
@@ -214,6 +214,8 @@ const PROGRAM_NAMES: [&str; 8] = [
     "probe",
     "examples/chroot_runner",
     "examples/confined_runner",
+    "examples/small_init",
+    "examples/keeper",
 ];
 
 /// Copies the programs to where every user can reach them: a checkout may lie in

@@ -55,10 +55,7 @@ impl<'s> Created<'s> {
     #[inline(never)]
     pub fn unmake(&mut self, slots: &[RawFd]) {
         while let Some((from, root, is_file)) = self.last() {
-            let path = self
-                .arena
-                .get(from..)
-                .and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok());
+            let path = self.arena.get(from..).and_then(crate::sys::memory::c_str);
             let root = slots.get(usize::from(root)).copied();
             if let (Some(path), Some(root)) = (path, root.and_then(descriptor::borrow)) {
                 remove(root, path, is_file);

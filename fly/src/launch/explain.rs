@@ -290,7 +290,7 @@ pub(super) fn missing_interpreter(file: &CStr) -> Option<Why> {
     elf::interpreter(file, &mut name).ok()?;
     for _ in 0..guard::DEPTH {
         let current = name;
-        let current = CStr::from_bytes_until_nul(&current).ok()?;
+        let current = crate::sys::memory::c_str(&current)?;
         if current.is_empty() {
             return None;
         }

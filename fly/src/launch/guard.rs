@@ -28,7 +28,7 @@ pub(super) fn refuse_magic_links(file: &CStr) -> Result<(), Errno> {
     look(file, &mut name)?;
     for _ in 0..DEPTH {
         let current = name;
-        let current = CStr::from_bytes_until_nul(&current).map_err(|_| Errno::NAMETOOLONG)?;
+        let current = crate::sys::memory::c_str(&current).ok_or(Errno::NAMETOOLONG)?;
         if current.is_empty() {
             break;
         }

@@ -81,7 +81,7 @@ pub fn look(file: &CStr, directories: &[u8]) -> Result<Why, Errno> {
         name = [0; elf::MAX_NAME];
         elf::interpreter(file, &mut name)?;
         current = name;
-        file = CStr::from_bytes_until_nul(&current).unwrap_or_default();
+        file = crate::sys::memory::c_str(&current).unwrap_or_default();
         if file.is_empty() {
             break;
         }

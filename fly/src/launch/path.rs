@@ -49,7 +49,7 @@ impl Path {
     /// Up to its end, or to a zero byte in it.
     #[inline(never)]
     pub fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+        crate::sys::memory::c_str(&self.bytes).unwrap_or_default()
     }
 
     /// The whole buffer, for a call that fills it; see [`Path::cut`].

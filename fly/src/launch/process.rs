@@ -171,7 +171,7 @@ impl<'p> Launcher<'p, '_> {
         for (place, byte) in offset.iter_mut().zip(parts) {
             *place = *byte;
         }
-        let offset = CStr::from_bytes_until_nul(&offset).unwrap_or_default();
+        let offset = crate::sys::memory::c_str(&offset).unwrap_or_default();
         let variables = [PLAN_VARIABLE, offset, STAMPS_VARIABLE];
         let count = if stamps.is_some() { 3 } else { 2 };
         let variables = variables.get(..count).unwrap_or_default();

@@ -193,7 +193,7 @@ impl<'a> Iterator for ListIter<'a> {
 
     #[inline(never)]
     fn next(&mut self) -> Option<&'a CStr> {
-        let string = CStr::from_bytes_until_nul(self.rest).ok()?;
+        let string = crate::sys::memory::c_str(self.rest)?;
         self.rest = self.rest.get(string.count_bytes() + 1..)?;
         Some(string)
     }

@@ -75,7 +75,7 @@ fn compile<'a>(path: &'a CStr, keep: Option<u64>) -> Result<OwnedFd, Error<'a>> 
     let mut number = [0; 24];
     let digits = Digits::new(keep.unwrap_or(0), 10);
     copy(&mut number, digits.as_bytes());
-    let number = CStr::from_bytes_until_nul(&number).unwrap_or_default();
+    let number = crate::sys::memory::c_str(&number).unwrap_or_default();
     let count = if keep.is_some() { 5 } else { 3 };
     let pid = clone::fork(0, || {
         let mut words = [0; 8];

@@ -60,6 +60,14 @@ impl Strings {
         StringsIter { rest: *self }
     }
 
+    /// The list without its first string, if there is one.
+    #[must_use]
+    pub fn without_first(self) -> Self {
+        let mut strings = self.iter();
+        let _ = strings.next();
+        strings.rest()
+    }
+
     /// The list without its second string, of which there must be one.
     #[must_use]
     pub fn without_second(self) -> Self {

@@ -81,6 +81,20 @@ pub unsafe fn length(text: *const core::ffi::c_char) -> usize {
     count
 }
 
+/// The C string that `bytes` begins with; `None` if there is no zero in them. Small,
+/// where `CStr::from_bytes_until_nul` is fast.
+#[must_use]
+#[inline(never)]
+pub fn c_str(bytes: &[u8]) -> Option<&core::ffi::CStr> {
+    let mut end = 0;
+    while *bytes.get(end)? != 0 {
+        end += 1;
+    }
+    let string = bytes.get(..=end)?;
+    // SAFETY: its last byte is the first zero.
+    Some(unsafe { core::ffi::CStr::from_bytes_with_nul_unchecked(string) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -155,7 +155,7 @@ impl Parser {
 #[inline(never)]
 fn without(text: &'static CStr, count: usize) -> &'static CStr {
     let bytes = text.to_bytes_with_nul().get(count..).unwrap_or_default();
-    CStr::from_bytes_until_nul(bytes).unwrap_or_default()
+    fly::sys::memory::c_str(bytes).unwrap_or_default()
 }
 
 /// The number that `text` begins with, as strtol(3) finds it, and what follows;

@@ -1,28 +1,21 @@
-//! The loop: collect what has ended, then sleep until the next signal. No
-//! descriptor is involved, and nothing wakes it up in between.
+//! What is done about each event: a signal that has come, a process that has
+//! ended.
 
+use crate::events::{Event, Events};
 use fly::{
     error::What,
     packed,
-    sys::{
-        descriptor,
-        entry::Start,
-        signal, time,
-        wait::{self, Change, End},
-    },
+    sys::{descriptor, entry::Start, signal, wait::End},
 };
 use linux_raw_sys::general as raw;
-use rustix::{
-    io::Errno,
-    process::{self, Signal},
-};
+use rustix::process::{self, Signal};
 
 use super::{
     below,
     config::{Config, Last, Place, Whom, is_stop},
     memory::{self, Memory},
     start,
-    voice::{self, Event},
+    voice::{self, Event as Told},
 };
 
 const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
@@ -37,21 +30,22 @@ const SOON: u64 = 2 * NANOSECONDS_PER_MILLISECOND;
 #[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 #[inline(never)]
 pub fn run(config: &Config, start: Start) -> i32 {
-    let mask = signal::replace_mask(config.manner.signals);
-    // A caller may have left it ignored, and then there is nothing to collect.
-    signal::set_default(raw::SIGCHLD);
+    let (mut events, mask) = Events::begin(config.manner.signals);
+    if config.follows {
+        events.tell_stops();
+    }
     let is_first = process::getpid() == process::Pid::INIT;
     prepare(config, is_first);
     let mut init = Init {
         config,
+        events,
         is_first,
         pid: 0,
         code: None,
         hand_off: 0,
         stop_sent: false,
-        kill_at: None,
+        is_stopping: false,
         memory: None,
-        looks_at_memory: config.manner.tells_memory && !config.pause,
     };
     if !config.pause {
         if config.manner.place == Place::Session && start::give_up_terminal(config) {
@@ -60,7 +54,7 @@ pub fn run(config: &Config, start: Start) -> i32 {
         match start::start(config, &start.environment, mask, start.words) {
             Ok((pid, failure)) => {
                 init.pid = pid;
-                voice::tell(config, Event::Started, pid, 0);
+                voice::tell(config, Told::Started, pid, 0);
                 if let Some(errno) = failure {
                     voice::tell_failure(config, What::Exec, errno);
                 }
@@ -113,6 +107,7 @@ const fn bit(signal: u32) -> u64 {
 /// What is known while it runs.
 struct Init<'c> {
     config: &'c Config,
+    events: Events,
     is_first: bool,
     /// The program's; 0 in a pause.
     pid: u32,
@@ -122,68 +117,58 @@ struct Init<'c> {
     hand_off: u64,
     /// Whether a stop signal was passed on, and no SIGCONT since.
     stop_sent: bool,
-    /// When all that is left is killed, in nanoseconds of CLOCK_MONOTONIC.
-    kill_at: Option<u64>,
+    /// Whether all that is left was told to end, and is killed at the deadline.
+    is_stopping: bool,
     /// What the cgroup told soon after the start.
     memory: Option<Memory>,
-    /// Whether it still has to be asked.
-    looks_at_memory: bool,
 }
 
 impl Init<'_> {
     #[inline(never)]
     fn supervise(mut self) -> i32 {
+        if self.config.manner.tells_memory && !self.config.pause {
+            self.events.wake_in(SOON);
+        }
         loop {
-            let left = self.kill_at.map(|at| at.saturating_sub(time::monotonic()));
-            if left == Some(0) {
-                self.send(Whom::All, raw::SIGKILL);
-                self.kill_at = Some(time::monotonic().saturating_add(AGAIN));
-                continue;
-            }
-            let soon = self.looks_at_memory.then_some(SOON);
-            match signal::wait(self.config.manner.signals, left.or(soon)) {
-                None if self.looks_at_memory => {
-                    self.looks_at_memory = false;
-                    self.memory = memory::look();
+            match self.events.next() {
+                Event::Deadline if self.is_stopping => {
+                    self.send(Whom::All, raw::SIGKILL);
+                    self.events.wake_in(AGAIN);
                 }
-                None => {}
-                Some(raw::SIGCHLD) => {
-                    if let Some(code) = self.collect() {
+                Event::Deadline => self.memory = memory::look(),
+                Event::Ended(pid, end) => self.ended(pid, end),
+                Event::Stopped(pid, by) => self.stopped(pid, by),
+                Event::Collected { alone } => {
+                    if let Some(code) = self.collected(alone) {
                         return code.cast_signed();
                     }
                 }
-                Some(raw::SIGINT | raw::SIGTERM) if self.config.pause => return 0,
-                Some(_) if self.config.pause => {}
-                Some(number) => self.receive(number),
+                Event::Signal(raw::SIGINT | raw::SIGTERM) if self.config.pause => return 0,
+                Event::Signal(number) if !self.config.pause || number == raw::SIGCHLD => {
+                    self.receive(number);
+                }
+                Event::Signal(_) => {}
             }
         }
     }
 
-    /// Collects all that has ended, as one SIGCHLD may stand for many; returns the
-    /// exit code when there is nothing left to do.
+    /// Nothing else has ended yet; returns the exit code when there is nothing left to
+    /// do.
     #[inline(never)]
-    fn collect(&mut self) -> Option<u32> {
-        voice::tell(self.config, Event::Received, raw::SIGCHLD, 0);
-        let alone = loop {
-            match wait::changed(self.config.follows) {
-                Ok(Some((pid, Change::Ended(end)))) => self.ended(pid, end),
-                Ok(Some((pid, Change::Stopped(by)))) => self.stopped(pid, by),
-                Ok(None) => break false,
-                Err(errno) => break errno == Errno::CHILD,
-            }
-        };
+    fn collected(&mut self, alone: bool) -> Option<u32> {
         let code = self.code?;
         match self.config.last {
             Last::Leave => return Some(code),
             Last::Terminate => {
                 self.pass(raw::SIGTERM);
-                voice::tell(self.config, Event::Leaving, code, 0);
+                voice::tell(self.config, Told::Leaving, code, 0);
                 return Some(code);
             }
             _ if alone => return Some(code),
-            Last::Stop(milliseconds) if self.kill_at.is_none() => {
+            Last::Stop(milliseconds) if !self.is_stopping => {
+                self.is_stopping = true;
                 let time = milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND);
-                self.kill_at = Some(time::monotonic().saturating_add(time));
+                self.events.wake_in(time);
                 self.send(Whom::All, raw::SIGTERM);
                 // Those that are stopped would not see it.
                 self.send(Whom::All, raw::SIGCONT);
@@ -231,10 +216,13 @@ impl Init<'_> {
 
     #[inline(never)]
     fn receive(&mut self, number: u32) {
-        voice::tell(self.config, Event::Received, number, 0);
+        voice::tell(self.config, Told::Received, number, 0);
+        if number == raw::SIGCHLD {
+            return;
+        }
         if self.hand_off & bit(number) != 0 {
             self.hand_off &= !bit(number);
-            voice::tell(self.config, Event::HandOff, number, 0);
+            voice::tell(self.config, Told::HandOff, number, 0);
             return;
         }
         if self.config.follows && number == raw::SIGCONT {
@@ -244,7 +232,7 @@ impl Init<'_> {
         self.stop_sent |= is_stop(number);
         self.pass(number);
         if self.config.manner.suspends && is_stop(number) {
-            voice::tell(self.config, Event::Suspending, 0, 0);
+            voice::tell(self.config, Told::Suspending, 0, 0);
             // pid 1 can't be stopped from inside, but a SIGCONT that has already
             // come would be lost (SIGSTOP takes it back).
             if !self.is_first {
@@ -257,10 +245,10 @@ impl Init<'_> {
     fn pass(&mut self, number: u32) {
         let other = self.config.passed_as(number);
         if other != number {
-            voice::tell(self.config, Event::Rewritten, number, other);
+            voice::tell(self.config, Told::Rewritten, number, other);
         }
         if other == 0 {
-            voice::tell(self.config, Event::Dropped, number, 0);
+            voice::tell(self.config, Told::Dropped, number, 0);
             return;
         }
         // When the program has ended, all others are still waited for.
@@ -269,7 +257,7 @@ impl Init<'_> {
             _ => self.config.whom,
         };
         self.send(whom, other);
-        voice::tell(self.config, Event::Passed, other, 0);
+        voice::tell(self.config, Told::Passed, other, 0);
     }
 
     /// The shell has given us the terminal again: the program had it, and all of
