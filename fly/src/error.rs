@@ -506,8 +506,7 @@ impl<'a> Error<'a> {
         (cause & Cause::KIND == 0).then(|| Errno::from_raw_os_error(i32::from(cause)))
     }
 
-    /// Writes `program: step object: cause (advice)` to standard error; `texts`
-    /// are the program's.
+    /// Writes `program: step object: cause (advice)`, by its `texts`, to standard error.
     pub fn print(&self, program: &str, texts: &[Texts]) {
         self.print_near(program, texts, None);
     }

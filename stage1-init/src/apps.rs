@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    plan::{Kind, List, Record, Step, Steps},
+    plan::{Kind, Plan, Record, Step, Steps},
     sys::{network, signal, time},
 };
 use linux_raw_sys::general as raw;
@@ -50,13 +50,13 @@ pub struct App {
     /// Whether it is started again: the step's flags.
     again: Option<u16>,
     /// How often at most, and how often it was.
-    most: u64,
-    restarts: u64,
+    most: u32,
+    restarts: u32,
     /// Of the process that runs.
     pub pid: u32,
     stop_signal: u32,
     /// Milliseconds from the stop signal to SIGKILL.
-    deadline: u64,
+    deadline: u32,
     pub code: i32,
     /// Whether pid 1 writes its log, and the two ends of its pipe.
     logs: bool,
@@ -121,10 +121,11 @@ impl App {
         const LOG: u16 = Kind::Log as u16;
         const PRE_START: u16 = Kind::PreStart as u16;
         const POST_STOP: u16 = Kind::PostStop as u16;
+        let number = u32::try_from(record.number).unwrap_or(u32::MAX);
         match record.kind {
-            STOP => (self.stop_signal, self.deadline) = (record.flags.into(), record.number),
+            STOP => (self.stop_signal, self.deadline) = (record.flags.into(), number),
             EXIT => self.ending = record.flags,
-            RESTART => (self.again, self.most) = (Some(record.flags), record.number),
+            RESTART => (self.again, self.most) = (Some(record.flags), number),
             READY => {
                 self.how = record.flags;
                 self.port = u16::try_from(record.number).unwrap_or(0);
@@ -225,7 +226,7 @@ impl App {
     /// Tells it to stop; a hook may come to its end. After the deadline it is killed.
     pub fn stop(&mut self) {
         self.told = true;
-        let time = self.deadline.saturating_mul(MILLISECOND);
+        let time = u64::from(self.deadline).saturating_mul(MILLISECOND);
         self.kill_at = time::monotonic().saturating_add(time);
         if self.state != State::Cleans {
             self.send(self.stop_signal);
@@ -252,9 +253,16 @@ impl App {
     }
 }
 
-/// The path in the step that says when the app is ready.
-pub fn ready_path<'p>(steps: Option<Steps<'p>>) -> &'p CStr {
-    let mut records = steps.into_iter().flat_map(Steps::records);
-    let record = records.find(|record| record.is(Kind::Ready));
-    record.map_or(List::EMPTY, |record| record.list).first()
+/// The string of the step of this kind of the app number `index`.
+#[inline(never)]
+pub fn text<'p>(plan: &Plan<'p>, index: usize, kind: Kind) -> &'p CStr {
+    let Some(steps) = plan.app(index) else {
+        return c"";
+    };
+    for record in steps.records() {
+        if record.is(kind) {
+            return record.list.first();
+        }
+    }
+    c""
 }

@@ -79,14 +79,26 @@ fn fill(number: i32, offset: usize, room: &mut [u8]) -> Result<usize, Errno> {
     Ok(used)
 }
 
+/// As many apps as most pods have: a place costs 96 bytes, and its first use a page.
+const FEW_APPS: usize = 4;
+
 /// Starts the apps and waits for them; returns the pod's exit code.
 pub(crate) fn start(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
-    let mut pod = Pod::new(plan, stamps, words);
-    for index in 0..MAX_APPS {
-        let Some(steps) = plan.app(index) else { break };
-        pod.add(App::new(steps));
+    if plan.app(FEW_APPS).is_some() {
+        return start_many(plan, stamps, words);
     }
-    pod.supervise()
+    start_in(&mut [App::NONE; FEW_APPS], plan, stamps, words)
+}
+
+#[cold]
+#[inline(never)]
+fn start_many(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
+    start_in(&mut [App::NONE; MAX_APPS], plan, stamps, words)
+}
+
+#[inline(never)]
+fn start_in(apps: &mut [App], plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
+    Pod::new(apps, plan, stamps, words).supervise()
 }
 
 /// Whether pid 1 itself does what a step of this kind says.

@@ -2,11 +2,9 @@
 //! next signal or deadline. All that happens comes as a signal, also on a socket,
 //! and nothing wakes it up in between.
 
-use core::ffi::CStr;
-
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS},
-    plan::{Kind, MAX_APPS, Plan, Step, pods},
+    plan::{Kind, Plan, Step, pods},
     sys::{
         signal, time,
         wait::{self, End},
@@ -18,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::{
     NAME,
-    apps::{App, State, ready_path},
+    apps::{App, State, text},
     logs::Logs,
     machine,
     pod::spawn,
@@ -33,8 +31,7 @@ pub struct Pod<'p, 's> {
     plan: &'s Plan<'p>,
     stamps: &'s Stamps,
     words: &'s mut [usize],
-    apps: [App; MAX_APPS],
-    count: usize,
+    apps: &'s mut [App],
     /// The pod's code, of the first app that failed or of the one that decides.
     code: Option<i32>,
     /// The apps are being stopped, in order.
@@ -49,14 +46,25 @@ pub struct Pod<'p, 's> {
 }
 
 impl<'p, 's> Pod<'p, 's> {
-    /// A pod without apps. `words` is room for exec's pointers.
-    pub fn new(plan: &'s Plan<'p>, stamps: &'s Stamps, words: &'s mut [usize]) -> Self {
+    /// The pod of this plan; `apps` has room for its apps. `words` is room for exec's
+    /// pointers.
+    pub fn new(
+        apps: &'s mut [App],
+        plan: &'s Plan<'p>,
+        stamps: &'s Stamps,
+        words: &'s mut [usize],
+    ) -> Self {
+        let mut count = 0;
+        for place in &mut *apps {
+            let Some(steps) = plan.app(count) else { break };
+            *place = App::new(steps);
+            count += 1;
+        }
         Self {
             plan,
             stamps,
             words,
-            apps: [App::NONE; MAX_APPS],
-            count: 0,
+            apps: apps.get_mut(..count).unwrap_or_default(),
             code: None,
             stopping: false,
             ending: false,
@@ -66,21 +74,14 @@ impl<'p, 's> Pod<'p, 's> {
         }
     }
 
-    /// Adds an app.
-    pub fn add(&mut self, app: App) {
-        if let Some(place) = self.apps.get_mut(self.count) {
-            *place = app;
-            self.count += 1;
-        }
-    }
-
     fn apps(&mut self) -> impl Iterator<Item = &mut App> {
-        self.apps.iter_mut().take(self.count)
+        self.apps.iter_mut()
     }
 
     /// The apps for which this holds, a bit each.
-    fn those(&self, which: impl Fn(&App) -> bool) -> u64 {
-        let apps = self.apps.iter().take(self.count).enumerate();
+    #[inline(never)]
+    fn those(&self, which: &dyn Fn(&App) -> bool) -> u64 {
+        let apps = self.apps.iter().enumerate();
         apps.fold(0, |bits, (index, app)| {
             bits | u64::from(which(app)).wrapping_shl(u32::try_from(index).unwrap_or(0))
         })
@@ -89,17 +90,15 @@ impl<'p, 's> Pod<'p, 's> {
     /// Runs until no app is left; returns the pod's exit code: of the first app
     /// that failed or of the one that decides, otherwise 0. What the apps have left
     /// behind ends with this process, the pid 1 of their namespace.
-    pub fn supervise(mut self) -> i32 {
-        if let Ok(order) = pods::order(self.plan) {
-            for (app, after) in self.apps().zip(order) {
-                app.after = after;
-            }
+    pub fn supervise(&mut self) -> i32 {
+        if self.apps.len() > 1 {
+            self.read_order();
         }
-        self.ordered = self.those(|app| app.after != 0) != 0;
+        self.ordered = self.those(&|app| app.after != 0) != 0;
         loop {
             while self.advance() {}
             self.tell_ready();
-            if self.those(|app| app.state != State::Done) == 0 {
+            if self.those(&|app| app.state != State::Done) == 0 {
                 self.hears();
                 return self.code.unwrap_or(0);
             }
@@ -116,20 +115,29 @@ impl<'p, 's> Pod<'p, 's> {
         }
     }
 
+    #[inline(never)]
+    fn read_order(&mut self) {
+        if let Ok(order) = pods::order(self.plan) {
+            for (app, after) in self.apps().zip(order) {
+                app.after = after;
+            }
+        }
+    }
+
     /// Does what is due for each app in turn; whether that has changed anything.
     fn advance(&mut self) -> bool {
         let mut changed = false;
-        for index in 0..self.count {
+        for index in 0..self.apps.len() {
             changed |= self.turn(index);
         }
         changed
     }
 
     fn turn(&mut self, index: usize) -> bool {
-        let ready = self.those(|app| app.ready);
-        let lost = self.those(|app| app.state == State::Done && !app.ready);
+        let ready = self.those(&|app| app.ready);
+        let lost = self.those(&|app| app.state == State::Done && !app.ready);
         let bit = 1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0));
-        let in_the_way = self.those(|app| app.lives() && app.after & bit != 0);
+        let in_the_way = self.those(&|app| app.lives() && app.after & bit != 0);
         let (stopping, ending) = (self.stopping, self.ending);
         let Some(app) = self.apps.get_mut(index) else {
             return false;
@@ -173,7 +181,7 @@ impl<'p, 's> Pod<'p, 's> {
             app.kill();
         }
         if app.state == State::Runs && is_over(app.due) {
-            app.probe(ready_path(plan.app(index)));
+            app.probe(text(plan, index, Kind::Ready));
             return app.ready;
         }
         false
@@ -185,7 +193,7 @@ impl<'p, 's> Pod<'p, 's> {
             return;
         };
         if app.how == Step::READY_NOTIFY && app.socket < 0 {
-            app.socket = ready::socket(ready_path(self.plan.app(index)));
+            app.socket = ready::socket(text(self.plan, index, Kind::Ready));
         }
         app.open_log();
         let (state, kind) = app.first();
@@ -223,7 +231,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// Collects all that has ended, as one SIGCHLD may stand for many, or until no
     /// app is left.
     fn collect(&mut self) {
-        while self.those(|app| app.lives()) != 0 {
+        while self.those(&|app| app.lives()) != 0 {
             match wait::any() {
                 Ok(Some((pid, end))) => self.ended(pid, end),
                 Ok(None) | Err(Errno::CHILD) => return,
@@ -299,7 +307,7 @@ impl<'p, 's> Pod<'p, 's> {
 
     /// Tells once that all apps are ready.
     fn tell_ready(&mut self) {
-        let left = self.those(|app| app.state != State::Done && !app.ready);
+        let left = self.those(&|app| app.state != State::Done && !app.ready);
         if let Some(report) = &mut self.report
             && left == 0
             && self.code.is_none()
@@ -316,7 +324,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// Whether the signal was for a socket or a log; all that has come is read.
     fn hears(&mut self) -> bool {
         let mut heard = false;
-        for index in 0..self.count {
+        for index in 0..self.apps.len() {
             let Some(app) = self.apps.get_mut(index) else {
                 break;
             };
@@ -328,16 +336,11 @@ impl<'p, 's> Pod<'p, 's> {
             let log = app.log.0;
             if log >= 0 {
                 heard = true;
-                self.logs.write(index, self.name(index), log);
+                self.logs
+                    .write(index, text(self.plan, index, Kind::App), log);
             }
         }
         heard
-    }
-
-    fn name(&self, index: usize) -> &'p CStr {
-        let steps = self.plan.app(index);
-        let first = steps.and_then(|steps| steps.records().next());
-        first.map_or(c"", |first| first.list.first())
     }
 
     /// Passes a signal on. The terminal's stop signals would be ignored by a

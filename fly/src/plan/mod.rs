@@ -57,7 +57,7 @@ impl<'a> Plan<'a> {
     pub fn check(bytes: &'a [u8]) -> Result<Self, Problem> {
         check::check::<true>(bytes)?;
         let plan = Self { bytes };
-        pods::order(&plan)?;
+        pods::check(&plan)?;
         Ok(plan)
     }
 
