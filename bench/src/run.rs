@@ -214,7 +214,10 @@ pub fn captured(command: &Command, place: &Place, spawner: &mut Spawner) -> Resu
 }
 
 /// Runs `body` with standard output and error going to `file`.
-fn exchanged<T>(file: &File, body: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+///
+/// # Errors
+/// Those of `body`.
+pub fn exchanged<T>(file: &File, body: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     // SAFETY: plain calls on descriptors; close-on-exec keeps the copies from
     // the child.
     let copies = [1, 2].map(|number| unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) });
