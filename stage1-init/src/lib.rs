@@ -24,6 +24,7 @@ use fly::{
     sys::entry::{Start, Strings},
     text::decimal,
 };
+use rustix::{fs, io::Errno};
 
 /// The program's name in messages.
 pub const NAME: &str = "stage1-init";
@@ -41,9 +42,22 @@ pub fn run(start: Start) -> i32 {
     let role = container::role(called);
     let plan = number(&start.environment, "STAGE1_PLAN_FD");
     let (None, Some(descriptor)) = (role, plan) else {
+        if is_pods() {
+            Error::new(What::Start, c"itself", Errno::LOOP).print(NAME, INIT_TEXTS);
+            return FAILURE;
+        }
         return container::run(role, start);
     };
     run_pod(descriptor, start)
+}
+
+/// Whether this is the sealed copy that is pid 1 of a pod, which a program of the pod
+/// has named as its interpreter, by a magic link of /proc: it would start the program
+/// again, and that it.
+fn is_pods() -> bool {
+    let mut name = [0; 19];
+    let length = fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", &mut name[..]);
+    length.is_ok() && name == *b"/memfd:stage1-init "
 }
 
 /// What `stage1-machine` does, the init of a machine: a program of its own, since
