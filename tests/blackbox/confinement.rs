@@ -157,7 +157,8 @@ fn insecure() -> TestResult {
     Ok(())
 }
 
-const MASKED: [&str; 11] = [
+/// What of /proc and /sys is hidden.
+pub const MASKED: [&str; 11] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/kcore",

@@ -4,6 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use kickstage_tests::{TestResult, command::program, pod::Pod, roots, sys, tests};
 
+use super::confinement::MASKED;
+
 tests![
     no_child,
     capabilities_of_root,
@@ -95,20 +97,6 @@ fn no_new_privileges() -> TestResult {
     Pod::fly(&root).probe(CAPS).report().is("NoNewPrivs", "0");
     Ok(())
 }
-
-const MASKED: [&str; 11] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
 
 fn masked() -> TestResult {
     let root = roots::probe();

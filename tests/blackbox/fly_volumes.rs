@@ -7,6 +7,8 @@ use std::{
 
 use kickstage_tests::{TestResult, compare, pod::Pod, roots, sys, tests};
 
+use super::volumes::WRITES;
+
 tests![
     host_directory,
     single_file,
@@ -105,35 +107,10 @@ fn single_file() -> TestResult {
 fn read_only() -> TestResult {
     let (root, source) = (roots::probe(), source());
     let before = compare::tree(&source);
-    let script = [
-        "write",
-        "/data/mark",
-        "x",
-        ",",
-        "create",
-        "/data/new",
-        ",",
-        "mkdir",
-        "/data/dir",
-        ",",
-        "unlink",
-        "/data/mark",
-        ",",
-        "chmod",
-        "/data/mark",
-        "777",
-        ",",
-        "open",
-        "/data/mark",
-        "w",
-        ",",
-        "read",
-        "/data/mark",
-    ];
     for option in ["--ro-bind", "--ro-bind-try"] {
         let output = Pod::fly(&root)
             .options([option, text(&source), "/data"])
-            .probe(script);
+            .probe(WRITES.into_iter().chain(["read", "/data/mark"]));
         output.code(1).lacks(": ok").has("here");
         assert_eq!(
             output.stdout.matches("EROFS").count(),

@@ -461,19 +461,20 @@ fn signals_to_the_rest() -> TestResult {
     Ok(())
 }
 
+/// A shell with job control, in which $INIT and $PROBE are ours.
+fn shell() -> Run {
+    Run::new("bash")
+        .args(["--norc", "--noprofile", "-i"])
+        .env("PS1", "prompt> ")
+        .env("INIT", init::named(NAME))
+        .env("PROBE", program("probe"))
+        .env("TERM", "dumb")
+}
+
 /// In a shell: ^Z gives the prompt back, fg the terminal, ^C ends the program.
 fn job_control() -> TestResult {
     let mut terminal = Terminal::new(24, 200);
-    let own = init::named(NAME);
-    let probe = program("probe");
-    let running = terminal.start(
-        Run::new("bash")
-            .args(["--norc", "--noprofile", "-i"])
-            .env("PS1", "prompt> ")
-            .env("INIT", own)
-            .env("PROBE", probe)
-            .env("TERM", "dumb"),
-    );
+    let running = terminal.start(shell());
     terminal.wait_for("prompt> ");
     terminal.send("$INIT $PROBE echo begun , sleep 400 , catch INT , exit 6\n");
     // Not the command that was typed.
@@ -505,16 +506,7 @@ fn foreground() -> TestResult {
 /// A job of the background takes the terminal from nobody.
 fn background_job() -> TestResult {
     let mut terminal = Terminal::new(24, 200);
-    let own = init::named(NAME);
-    let probe = program("probe");
-    let running = terminal.start(
-        Run::new("bash")
-            .args(["--norc", "--noprofile", "-i"])
-            .env("PS1", "prompt> ")
-            .env("INIT", own)
-            .env("PROBE", probe)
-            .env("TERM", "dumb"),
-    );
+    let running = terminal.start(shell());
     terminal.wait_for("prompt> ");
     terminal.send("$INIT $PROBE catch USR1 , exit 6 &\n");
     terminal.wait_for("catch: waiting");

@@ -98,7 +98,7 @@ fn single_file() -> TestResult {
 }
 
 /// Each way to write, each with its own check in the kernel.
-const WRITES: [&str; 21] = [
+pub const WRITES: [&str; 21] = [
     "write",
     "/data/mark",
     "x",
