@@ -35,12 +35,14 @@ pub struct Texts {
 
 /// The texts of `stage1-init`.
 pub const INIT_TEXTS: &[Texts] = &[CORE, INIT];
+/// The texts of `stage1-machine`.
+pub const MACHINE_TEXTS: &[Texts] = &[CORE, INIT, MACHINE];
 /// The texts of `fly`.
 pub const FLY_TEXTS: &[Texts] = &[CORE, FLY];
 /// The texts of `fly-full`.
 pub const FULL_TEXTS: &[Texts] = &[CORE, FLY, FULL];
 /// All texts, those of `stage0`.
-pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, STAGE0];
+pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, MACHINE, STAGE0];
 
 const NO_TEXT: Packed = Packed(&[]);
 const CORE: Texts = Texts {
@@ -66,6 +68,12 @@ const INIT: Texts = Texts {
     what: What::INIT,
     why: Why::INIT,
     advice: Advice::INIT,
+};
+const MACHINE: Texts = Texts {
+    from: 172,
+    what: What::MACHINE,
+    why: Why::MACHINE,
+    advice: NO_TEXT,
 };
 const STAGE0: Texts = Texts {
     from: 176,
@@ -180,6 +188,8 @@ texts! {
             ReadArgument = "read option",
             ReadValue = "read value",
             Begin = "run",
+        }
+        MACHINE from 172 {
             MountFor = "mount",
             LoadModule = "load module",
             End = "switch off",
@@ -266,7 +276,6 @@ texts! {
         }
         INIT from 160 {
             Killed = "it was killed before it was started",
-            NotFirst = "it is the init of a machine, called init: the first process of a kernel",
             UnknownArgument = "there is no such option",
             ValueMissing = "its value is missing",
             ValueNotTaken = "it takes no value",
@@ -275,6 +284,9 @@ texts! {
             NotMilliseconds = "it is no number of milliseconds",
             NotWhom = "it is child, group or all",
             NoProgram = "no program is named",
+        }
+        MACHINE from 172 {
+            NotFirst = "it is the init of a machine, called init: the first process of a kernel",
             NoSetting = "there is no such setting",
         }
         STAGE0 from 176 {

@@ -74,12 +74,14 @@ pub fn attach(plan: &mut Builder<'_>, mount: Slot, root: Slot, target: &[u8]) {
     .end();
 }
 
+/// The host's file systems that a root is given, and their names in it, in the
+/// order in which they are bound.
+pub static HOST: [(&CStr, &CStr); 3] = [(c"/dev", c"dev"), (c"/proc", c"proc"), (c"/sys", c"sys")];
+
 /// The host's /dev, /proc and /sys with all that is mounted below them.
 #[inline(never)]
 pub fn host_file_systems(plan: &mut Builder<'_>, source: Slot, root: Slot) {
-    static SOURCES: [(&CStr, &CStr); 3] =
-        [(c"/dev", c"dev"), (c"/proc", c"proc"), (c"/sys", c"sys")];
-    for &(path, target) in &SOURCES {
+    for &(path, target) in &HOST {
         host_file_system(plan, source, root, path, target);
     }
 }

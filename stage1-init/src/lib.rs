@@ -19,7 +19,7 @@ mod stamps;
 pub mod supervise;
 
 use fly::{
-    error::{Error, FAILURE, INIT_TEXTS, What, Why},
+    error::{Error, FAILURE, INIT_TEXTS, MACHINE_TEXTS, What, Why},
     launch::{self, PLAN_DESCRIPTOR},
     sys::entry::{Start, Strings},
     text::decimal,
@@ -70,7 +70,7 @@ pub fn run_machine(start: Start) -> i32 {
         let stamps = stamps::Stamps::new(&start.environment, start.cycles);
         return machine::run(&stamps, start.bytes, start.words);
     }
-    Error::new(What::Start, c"a machine", Why::NotFirst).print(NAME, INIT_TEXTS);
+    Error::new(What::Start, c"a machine", Why::NotFirst).print(NAME, MACHINE_TEXTS);
     FAILURE
 }
 

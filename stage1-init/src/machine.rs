@@ -11,7 +11,7 @@ use core::{
 };
 
 use fly::{
-    error::{Error, FAILURE, INIT_TEXTS, What, Why},
+    error::{Error, FAILURE, MACHINE_TEXTS, What, Why},
     launch::{self, app},
     plan::{Kind, List, Plan, Record},
     sys::{clone, descriptor, network, port, signal, time, wait},
@@ -103,7 +103,7 @@ pub fn run(stamps: &Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
     let code = match apps(&settings, stamps, bytes, words) {
         Ok(code) => code,
         Err(error) => {
-            error.print(NAME, INIT_TEXTS);
+            error.print(NAME, MACHINE_TEXTS);
             if settings.rescue {
                 rescue(words);
             }
@@ -116,7 +116,7 @@ pub fn run(stamps: &Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
 /// Prints an error, which is not the end of the start.
 fn warn(done: Result<(), Error<'_>>) {
     if let Err(error) = done {
-        error.print(NAME, INIT_TEXTS);
+        error.print(NAME, MACHINE_TEXTS);
     }
 }
 
@@ -168,7 +168,7 @@ fn settings(mut line: &[u8]) -> Settings<'_> {
             b"log" if value == Some(c"steps") => settings.steps = true,
             b"rescue" if value.is_none() => settings.rescue = true,
             // Another program may not need it, but its writer wanted something.
-            _ => Error::new(What::ReadArgument, word, Why::NoSetting).print(NAME, INIT_TEXTS),
+            _ => Error::new(What::ReadArgument, word, Why::NoSetting).print(NAME, MACHINE_TEXTS),
         }
     }
     settings
@@ -261,7 +261,7 @@ fn modules() {
     }
     // The end of a list that is too long, or has no end of its last line.
     if !rest.is_empty() || list.len() == LIST {
-        Error::new(What::Read, MODULES, Errno::FBIG).print(NAME, INIT_TEXTS);
+        Error::new(What::Read, MODULES, Errno::FBIG).print(NAME, MACHINE_TEXTS);
     }
 }
 
@@ -347,7 +347,7 @@ fn rescue(words: &mut [usize]) {
                 _ => _ = signal::wait(signal::SUPERVISED, None),
             }
         },
-        (Ok(_), Some(error)) => error.print(NAME, INIT_TEXTS),
+        (Ok(_), Some(error)) => error.print(NAME, MACHINE_TEXTS),
         (Err(errno), _) => warn(Err(Error::new(What::Start, c"/bin/sh", errno))),
     }
 }

@@ -9,7 +9,7 @@ use super::{Choice, Name, Options, ROOT, SOURCE, namespaces::mapped_slot};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{
-        self,
+        self, HOST,
         kernel_files::{DEV_ATTRIBUTES, KernelFiles},
     },
     plan::{Builder, List, Slot, Step},
@@ -29,13 +29,8 @@ const LAYER: Slot = Slot(27);
 const QUIET: u64 = (raw::MOUNT_ATTR_NOSUID | raw::MOUNT_ATTR_NODEV | raw::MOUNT_ATTR_NOEXEC) as u64;
 const RDONLY: u64 = raw::MOUNT_ATTR_RDONLY as u64;
 
-/// The host's file systems, in the order in which they are bound, and the
-/// options that put new ones in their places.
-static HOST: [(&CStr, &CStr, Name); 3] = [
-    (c"/dev", c"dev", Name::Dev),
-    (c"/proc", c"proc", Name::Proc),
-    (c"/sys", c"sys", Name::Sys),
-];
+/// The options that put new ones in the places of [`HOST`].
+static NEW: [Name; 3] = [Name::Dev, Name::Proc, Name::Sys];
 
 /// What the options say of the root; what is mounted and made in it is read in
 /// its order later.
@@ -82,7 +77,7 @@ impl<'a> Settings<'a> {
             Name::Overlay => self.overlay = Some(choice.first),
             Name::Minimal => self.left_out = Self::ALL,
             Name::Proc | Name::Sys | Name::Dev => {
-                for (index, (_, place, name)) in HOST.iter().enumerate() {
+                for (index, ((_, place), name)) in HOST.iter().zip(&NEW).enumerate() {
                     if *name == choice.name && is_at(choice.first, place) {
                         self.left_out |= 1 << index;
                     }
@@ -194,7 +189,7 @@ where
     /// show the host's processes, and nothing of the namespace: with `own_proc`
     /// there is a new one.
     pub(super) fn lower_host_files(&self, plan: &mut Builder<'_>, own_proc: bool) {
-        for (index, (path, target, name)) in HOST.iter().enumerate() {
+        for (index, ((path, target), name)) in HOST.iter().zip(&NEW).enumerate() {
             if self.files.leaves_out(index) {
                 continue;
             }
