@@ -4,9 +4,11 @@ use core::ffi::CStr;
 
 use fly::{
     plan::{Kind, Plan, Record, Step, Steps},
-    sys::{network, signal, time},
+    sys::{map::Sealed, network, signal, time},
 };
 use linux_raw_sys::general as raw;
+
+use crate::control::protocol::Reply;
 
 /// Nanoseconds of a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
@@ -34,7 +36,7 @@ pub enum State {
 }
 
 /// One app, as pid 1 knows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct App {
     pub state: State,
     pub ready: bool,
@@ -72,15 +74,22 @@ pub struct App {
     pause: u64,
     /// The apps that it waits for, a bit each.
     pub after: u64,
+    /// Its plan, if it was added later: then it is not in that of the pod.
+    pub plan: Option<Sealed>,
+    /// There is an app in this place.
+    pub is_there: bool,
+    /// Who waits for its end, by the control socket.
+    pub waiter: i32,
 }
 
 impl App {
     /// Bits of `hooks`.
     const PRE_START: u8 = 1;
     const POST_STOP: u8 = 2;
-    /// An app without steps: stopped by SIGTERM, killed after 10 seconds.
+    /// No app. One without steps would be stopped by SIGTERM, and killed after 10
+    /// seconds.
     pub const NONE: Self = Self {
-        state: State::Waits,
+        state: State::Done,
         ready: false,
         told: false,
         hooks: 0,
@@ -102,11 +111,33 @@ impl App {
         kill_at: 0,
         pause: 0,
         after: 0,
+        plan: None,
+        is_there: false,
+        waiter: -1,
     };
+
+    /// Its steps: it is the app number `index` of `plan`, or has a plan of its own.
+    #[inline(never)]
+    pub fn steps<'a>(&'a self, plan: &Plan<'a>, index: usize) -> Option<Steps<'a>> {
+        match &self.plan {
+            None => plan.app(index),
+            Some(own) => Plan::check(own.bytes()).ok()?.app(0),
+        }
+    }
+
+    /// The string of its step of this kind.
+    #[inline(never)]
+    pub fn text<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> &'a CStr {
+        let found = self
+            .steps(plan, index)
+            .and_then(|steps| steps.records().find(|record| record.is(kind)));
+        found.map_or(c"", |record| record.list.first())
+    }
 
     /// What its steps say.
     pub fn new(steps: Steps<'_>) -> Self {
         let mut app = Self::NONE;
+        (app.is_there, app.state) = (true, State::Waits);
         // Behind its program follow the steps of the next app.
         let own = steps.records().take_while(|record| !record.is(Kind::Exec));
         own.for_each(|record| app.read(&record));
@@ -180,15 +211,21 @@ impl App {
         !self.ready && self.how & (Step::READY_FILE | Step::READY_PORT) != 0
     }
 
-    /// Looks whether it is ready, and when to look again.
+    /// Looks whether it is ready.
     #[cold]
-    pub fn probe(&mut self, path: &CStr) {
-        self.due = 0;
-        self.ready = match self.how {
+    pub fn probe(&self, path: &CStr) -> bool {
+        match self.how {
             Step::READY_FILE => crate::ready::exists(path),
             _ => network::listens(self.port),
-        };
-        if !self.ready {
+        }
+    }
+
+    /// Notes that, and when to look again.
+    #[cold]
+    pub fn probed(&mut self, ready: bool) {
+        self.ready = ready;
+        self.due = 0;
+        if !ready {
             self.pause = self.pause.saturating_mul(2).min(PROBES.1);
             self.due = time::monotonic().saturating_add(self.pause);
         }
@@ -243,6 +280,23 @@ impl App {
         self.send(raw::SIGKILL);
     }
 
+    /// It starts anew.
+    #[cold]
+    pub fn again(&mut self) {
+        (self.state, self.told, self.ready) = (State::Waits, false, false);
+        (self.code, self.restarts, self.pause) = (0, 0, 0);
+    }
+
+    /// How it is, for who asks.
+    #[cold]
+    pub fn describe(&self, reply: &mut Reply) {
+        reply.state = self.state as u32;
+        reply.flags = u32::from(self.ready) * Reply::READY;
+        reply.pid = if self.lives() { self.pid } else { 0 };
+        reply.code = self.code.unsigned_abs();
+        reply.restarts = self.restarts;
+    }
+
     /// To its main process only: what that starts is its own affair.
     pub fn send(&self, signal: u32) {
         if let (true, Ok(pid)) = (self.lives(), i32::try_from(self.pid)) {
@@ -251,18 +305,4 @@ impl App {
             let _ = signal::send(pid, signal);
         }
     }
-}
-
-/// The string of the step of this kind of the app number `index`.
-#[inline(never)]
-pub fn text<'p>(plan: &Plan<'p>, index: usize, kind: Kind) -> &'p CStr {
-    let Some(steps) = plan.app(index) else {
-        return c"";
-    };
-    for record in steps.records() {
-        if record.is(kind) {
-            return record.list.first();
-        }
-    }
-    c""
 }

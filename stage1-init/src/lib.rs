@@ -9,6 +9,7 @@
 
 mod apps;
 pub mod container;
+pub mod control;
 pub mod events;
 mod logs;
 pub mod machine;
@@ -21,7 +22,10 @@ pub mod supervise;
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, MACHINE_TEXTS, What, Why},
     launch::{self, PLAN_DESCRIPTOR},
-    sys::entry::{Start, Strings},
+    sys::{
+        descriptor::close_on_exec,
+        entry::{Start, Strings},
+    },
     text::decimal,
 };
 use rustix::{fs, io::Errno};
@@ -86,7 +90,14 @@ fn run_pod(descriptor: i32, start: Start) -> i32 {
         .value("STAGE1_PLAN_OFFSET")
         .and_then(decimal)
         .unwrap_or(0);
-    pod::run(descriptor, offset, &stamps, start.bytes, start.words)
+    let source = pod::Source {
+        plan: descriptor,
+        offset: usize::try_from(offset).unwrap_or(usize::MAX),
+        directory: number(&start.environment, "STAGE1_POD_FD")
+            // No app may inherit it.
+            .filter(|number| close_on_exec(*number).is_ok()),
+    };
+    pod::run(source, &stamps, start.bytes, start.words)
 }
 
 /// The descriptor that an environment variable names.

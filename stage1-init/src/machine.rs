@@ -279,11 +279,11 @@ fn apps<'b>(
         opened = descriptor::open(second, raw::O_RDONLY);
     }
     let number = opened.map_err(|errno| Error::new(What::Read, path, errno))?;
-    let plan = pod::read(number, 0, &mut [], bytes)?;
+    let plan = pod::read(number, bytes)?;
     enter(&plan)?;
     told(settings, "plan");
     launch::block_signals();
-    Ok(pod::start(&plan, stamps, words))
+    Ok(pod::start(&plan, None, None, stamps, words))
 }
 
 /// Carries out what the plan says of the machine.

@@ -5,7 +5,7 @@ use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
     plan::{Kind, MAX_APPS, Plan, Record, Steps},
-    sys::{clone, descriptor, path},
+    sys::{clone, descriptor, map::Sealed, path},
 };
 use linux_raw_sys::general as raw;
 use rustix::{
@@ -13,50 +13,82 @@ use rustix::{
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 
-use crate::{NAME, apps::App, stamps::Stamps, supervise::Pod};
+use crate::{NAME, apps::App, report::Report, stamps::Stamps, supervise::Pod};
 
 /// As many bytes as most plans have.
 const FEW_BYTES: usize = 1024;
 /// As many strings as most programs have, and two ends.
 const FEW: usize = 48;
 
-/// Runs the pod whose plan is in descriptor `plan`, from byte `offset` on;
-/// returns its exit code.
+/// What stage0 hands over.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The file with the plan.
+    pub plan: i32,
+    /// The byte of it where the plan begins.
+    pub offset: usize,
+    /// The pod's directory, if it has one.
+    pub directory: Option<i32>,
+}
+
+/// Runs the pod of this plan; returns its exit code.
 /// `bytes` is room for the plan, `words` for exec's pointers.
-pub fn run(plan: i32, offset: u64, stamps: &Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
+pub fn run(source: Source, stamps: &Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
     // Nobody in the pod may read pid 1's memory or open its descriptors.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    run_from(source, stamps, bytes, words).unwrap_or_else(|error| {
+        error.print(NAME, INIT_TEXTS);
+        FAILURE
+    })
+}
+
+#[inline]
+fn run_from(
+    source: Source,
+    stamps: &Stamps,
+    bytes: &mut [u8],
+    words: &mut [usize],
+) -> Result<i32, Error<'static>> {
+    let number = source.plan;
     // Most plans are small: they are on the stack, which is there already, and
     // cost no page fault.
     let mut few = [0; FEW_BYTES];
-    match read(plan, offset, &mut few, bytes) {
-        Ok(plan) => start(&plan, stamps, words),
-        Err(error) => {
-            error.print(NAME, INIT_TEXTS);
-            FAILURE
-        }
+    let used = fill(number, source.offset, &mut few).map_err(unread)?;
+    let directory = source.directory;
+    if used < FEW_BYTES {
+        close(number)?;
+        return Ok(start(&check(&few, used)?, directory, None, stamps, words));
     }
+    if let Ok(map) = Sealed::map(number, source.offset) {
+        close(number)?;
+        let plan = check(map.bytes(), map.bytes().len())?;
+        return Ok(start(&plan, directory, Some(&map), stamps, words));
+    }
+    // It is on a tmpfs where memory files may not be executed.
+    let used = fill(number, source.offset, bytes).map_err(unread)?;
+    close(number)?;
+    Ok(start(&check(bytes, used)?, directory, None, stamps, words))
 }
 
-/// The plan, in `few` if it fits, otherwise in `bytes`. The descriptor is
-/// closed: no app may inherit it.
-pub(crate) fn read<'b>(
-    number: i32,
-    offset: u64,
-    few: &'b mut [u8],
-    bytes: &'b mut [u8],
-) -> Result<Plan<'b>, Error<'static>> {
-    let failed = |errno: Errno| Error::new(What::Read, c"the plan", errno);
-    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-    let mut used = fill(number, offset, few).map_err(failed)?;
-    let mut place = few;
-    if used == place.len() {
-        place = bytes;
-        used = fill(number, offset, place).map_err(failed)?;
-    }
-    descriptor::close(number).map_err(failed)?;
-    Plan::check(place.get(..used).unwrap_or_default())
+fn unread(errno: Errno) -> Error<'static> {
+    Error::new(What::Read, c"the plan", errno)
+}
+
+fn check(bytes: &[u8], used: usize) -> Result<Plan<'_>, Error<'static>> {
+    Plan::check(bytes.get(..used).unwrap_or_default())
         .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
+}
+
+/// No app may inherit it.
+fn close(number: i32) -> Result<(), Error<'static>> {
+    descriptor::close(number).map_err(unread)
+}
+
+/// The plan of a file, which is closed.
+pub(crate) fn read(number: i32, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
+    let used = fill(number, 0, bytes).map_err(unread)?;
+    close(number)?;
+    check(bytes, used)
 }
 
 /// Reads until `room` is full or the file ends; returns how much there was.
@@ -79,26 +111,37 @@ fn fill(number: i32, offset: usize, room: &mut [u8]) -> Result<usize, Errno> {
     Ok(used)
 }
 
-/// As many apps as most pods have: a place costs 96 bytes, and its first use a page.
+/// As many apps as most pods have: a place costs 120 bytes, and its first use a page.
 const FEW_APPS: usize = 4;
 
-/// Starts the apps and waits for them; returns the pod's exit code.
-pub(crate) fn start(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
-    if plan.app(FEW_APPS).is_some() {
-        return start_many(plan, stamps, words);
+/// Starts the apps and waits for them; returns the pod's exit code. `directory` is that
+/// of the pod, `map` the plan's memory.
+pub(crate) fn start(
+    plan: &Plan<'_>,
+    directory: Option<i32>,
+    map: Option<&Sealed>,
+    stamps: &Stamps,
+    words: &mut [usize],
+) -> i32 {
+    let report = Report::new(plan, directory);
+    if plan.app(FEW_APPS).is_some() || directory.is_some() {
+        return start_many(plan, report, map, stamps, words);
     }
-    start_in(&mut [App::NONE; FEW_APPS], plan, stamps, words)
+    let apps = &mut [const { App::NONE }; FEW_APPS];
+    Pod::new(apps, plan, report, map, stamps, words).supervise()
 }
 
 #[cold]
 #[inline(never)]
-fn start_many(plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
-    start_in(&mut [App::NONE; MAX_APPS], plan, stamps, words)
-}
-
-#[inline(never)]
-fn start_in(apps: &mut [App], plan: &Plan<'_>, stamps: &Stamps, words: &mut [usize]) -> i32 {
-    Pod::new(apps, plan, stamps, words).supervise()
+fn start_many(
+    plan: &Plan<'_>,
+    report: Option<Report>,
+    map: Option<&Sealed>,
+    stamps: &Stamps,
+    words: &mut [usize],
+) -> i32 {
+    let apps = &mut [const { App::NONE }; MAX_APPS];
+    Pod::new(apps, plan, report, map, stamps, words).supervise()
 }
 
 /// Whether pid 1 itself does what a step of this kind says.

@@ -16,7 +16,7 @@ use rustix::{
     process::getpid,
 };
 
-use crate::NAME;
+use crate::{NAME, control};
 
 /// The directory of the pod, and the one of the apps' codes in it. Both are held
 /// open, so that a link that comes later leads nowhere else.
@@ -25,23 +25,30 @@ pub struct Report {
     pod: i32,
     status: i32,
     ready: bool,
+    control: i32,
 }
 
 impl Report {
-    /// As the plan says; `None` if it says nothing, or the directory can't be used,
-    /// which is told.
-    pub fn new(plan: &Plan<'_>) -> Option<Self> {
+    /// In the pod's directory, otherwise as the plan says; `None` if it says nothing,
+    /// or the directory can't be used, which is told.
+    pub fn new(plan: &Plan<'_>, directory: Option<i32>) -> Option<Self> {
         let mut records = plan.steps().records();
-        let path = records.find(|record| record.is(Kind::Report))?.list.first();
-        Self::open(path)
+        let path = match directory {
+            Some(_) => c"the pod's directory",
+            None => records.find(|record| record.is(Kind::Report))?.list.first(),
+        };
+        Self::open(directory, path)
             .map_err(|errno| Error::new(What::Begin, path, errno).print(NAME, INIT_TEXTS))
             .ok()
     }
 
     #[cold]
-    fn open(path: &CStr) -> Result<Self, Errno> {
+    fn open(directory: Option<i32>, path: &CStr) -> Result<Self, Errno> {
         const FLAGS: u32 = raw::O_DIRECTORY | raw::O_NOFOLLOW;
-        let pod = path::open_in(None, path, FLAGS, 0)?;
+        let pod = match directory {
+            Some(pod) => pod,
+            None => path::open_in(None, path, FLAGS, 0)?,
+        };
         match fs::mkdirat(borrow(pod)?, c"status", Mode::from_raw_mode(0o755)) {
             Err(Errno::EXIST) => {}
             done => done?,
@@ -51,6 +58,8 @@ impl Report {
             pod,
             status,
             ready: false,
+            // Only who is on the host may control the pod, not an app of it.
+            control: directory.map_or(-1, control::open),
         };
         // In a pid namespace of its own pid 1 can't know its number on the host.
         let own = getpid();
@@ -59,6 +68,19 @@ impl Report {
             write(report.pod, c"pid", number)?;
         }
         Ok(report)
+    }
+
+    /// The app `name` is no more.
+    #[cold]
+    pub fn forget(&self, name: &CStr) {
+        if let Ok(folder) = borrow(self.status) {
+            let _ = fs::unlinkat(folder, name, AtFlags::empty());
+        }
+    }
+
+    /// The socket of who controls the pod, or -1.
+    pub fn control(&self) -> i32 {
+        self.control
     }
 
     /// The apps run, and all are ready.

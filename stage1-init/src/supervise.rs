@@ -2,10 +2,14 @@
 //! next signal or deadline. All that happens comes as a signal, also on a socket,
 //! and nothing wakes it up in between.
 
+use core::ffi::CStr;
+
 use fly::{
-    error::{Error, FAILURE, INIT_TEXTS},
+    error::{FAILURE, INIT_TEXTS},
     plan::{Kind, Plan, Step, pods},
     sys::{
+        descriptor,
+        map::Sealed,
         signal, time,
         wait::{self, End},
     },
@@ -16,7 +20,7 @@ use rustix::io::Errno;
 
 use crate::{
     NAME,
-    apps::{App, State, text},
+    apps::{App, State},
     logs::Logs,
     machine,
     pod::spawn,
@@ -25,13 +29,20 @@ use crate::{
     stamps::Stamps,
 };
 
+/// A plan that is no larger stays in memory.
+const SMALL: usize = 16 * 1024;
+
 /// The apps of a pod and how the pod is going to end.
 #[derive(Debug)]
 pub struct Pod<'p, 's> {
     plan: &'s Plan<'p>,
+    /// The plan's memory, if it can be given back for the time being.
+    map: Option<&'s Sealed>,
     stamps: &'s Stamps,
     words: &'s mut [usize],
-    apps: &'s mut [App],
+    /// Places, of which the first `count` may have an app.
+    places: &'s mut [App],
+    count: usize,
     /// The pod's code, of the first app that failed or of the one that decides.
     code: Option<i32>,
     /// The apps are being stopped, in order.
@@ -42,48 +53,126 @@ pub struct Pod<'p, 's> {
     ordered: bool,
     /// Where the apps' ends are told.
     report: Option<Report>,
+    /// The socket of who controls the pod, or -1.
+    control: i32,
     logs: Logs,
 }
 
 impl<'p, 's> Pod<'p, 's> {
-    /// The pod of this plan; `apps` has room for its apps. `words` is room for exec's
-    /// pointers.
-    pub fn new(
-        apps: &'s mut [App],
+    /// The pod of this plan; `places` has room for its apps and for those that come.
+    /// `words` is room for exec's pointers.
+    pub(crate) fn new(
+        places: &'s mut [App],
         plan: &'s Plan<'p>,
+        report: Option<Report>,
+        map: Option<&'s Sealed>,
         stamps: &'s Stamps,
         words: &'s mut [usize],
     ) -> Self {
         let mut count = 0;
-        for place in &mut *apps {
+        for place in &mut *places {
             let Some(steps) = plan.app(count) else { break };
             *place = App::new(steps);
             count += 1;
         }
         Self {
             plan,
+            map: map.filter(|map| map.bytes().len() > SMALL),
             stamps,
             words,
-            apps: apps.get_mut(..count).unwrap_or_default(),
+            places,
+            count,
             code: None,
             stopping: false,
             ending: false,
             ordered: false,
-            report: Report::new(plan),
+            control: report.as_ref().map_or(-1, Report::control),
+            report,
             logs: Logs::new(),
         }
     }
 
     fn apps(&mut self) -> impl Iterator<Item = &mut App> {
-        self.apps.iter_mut()
+        self.places.iter_mut().take(self.count)
+    }
+
+    pub(crate) fn app(&mut self, index: usize) -> Option<&mut App> {
+        self.places.get_mut(index)
+    }
+
+    pub(crate) fn at(&self, index: usize) -> Option<&App> {
+        self.places.get(index)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// The name of the app number `index`.
+    pub(crate) fn name(&self, index: usize) -> &CStr {
+        match self.places.get(index) {
+            Some(app) if app.is_there => app.text(self.plan, index, Kind::App),
+            _ => c"",
+        }
+    }
+
+    /// A place without an app, if there is one.
+    #[cold]
+    pub(crate) fn place(&self) -> Option<usize> {
+        self.places.iter().position(|app| !app.is_there)
+    }
+
+    /// Puts an app in a place.
+    #[cold]
+    pub(crate) fn put(&mut self, index: usize, app: App) {
+        if let Some(place) = self.places.get_mut(index) {
+            *place = app;
+            self.count = self.count.max(index + 1);
+        }
+    }
+
+    /// Forgets an app that has ended.
+    #[cold]
+    pub(crate) fn remove(&mut self, index: usize) {
+        if let Some(report) = &self.report {
+            report.forget(self.name(index));
+        }
+        for app in self.apps() {
+            app.after &= !bit(index);
+        }
+        if let Some(place) = self.places.get_mut(index) {
+            let app = core::mem::replace(place, App::NONE);
+            for number in [app.socket, app.log.0, app.log.1] {
+                if number >= 0 {
+                    let _ = descriptor::close(number);
+                }
+            }
+        }
+    }
+
+    /// Stops one app only; it is not restarted.
+    #[cold]
+    pub(crate) fn stop_one(&mut self, index: usize) {
+        let Some(app) = self.places.get_mut(index) else {
+            return;
+        };
+        if app.lives() {
+            return app.stop();
+        }
+        app.told = true;
+        self.end(index);
     }
 
     /// The apps for which this holds, a bit each.
     #[inline(never)]
     fn those(&self, which: &dyn Fn(&App) -> bool) -> u64 {
-        let apps = self.apps.iter().enumerate();
+        let apps = self.places.iter().take(self.count).enumerate();
         apps.fold(0, |bits, (index, app)| {
-            bits | u64::from(which(app)).wrapping_shl(u32::try_from(index).unwrap_or(0))
+            bits | if which(app) { bit(index) } else { 0 }
         })
     }
 
@@ -91,16 +180,22 @@ impl<'p, 's> Pod<'p, 's> {
     /// that failed or of the one that decides, otherwise 0. What the apps have left
     /// behind ends with this process, the pid 1 of their namespace.
     pub fn supervise(&mut self) -> i32 {
-        if self.apps.len() > 1 {
+        if self.count > 1 {
             self.read_order();
         }
         self.ordered = self.those(&|app| app.after != 0) != 0;
+        let stays = self.those(&|app| app.ending & Step::STAYS != 0) != 0;
         loop {
             while self.advance() {}
             self.tell_ready();
-            if self.those(&|app| app.state != State::Done) == 0 {
+            let is_over = self.ending || !stays;
+            if is_over && self.those(&|app| app.state != State::Done) == 0 {
                 self.hears();
                 return self.code.unwrap_or(0);
+            }
+            // What many apps need to start, they don't while they run.
+            if let Some(map) = self.map {
+                map.rest();
             }
             let due = self.apps().flat_map(|app| [app.due, app.kill_at]);
             let due = due.filter(|due| *due != 0).min();
@@ -127,7 +222,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// Does what is due for each app in turn; whether that has changed anything.
     fn advance(&mut self) -> bool {
         let mut changed = false;
-        for index in 0..self.apps.len() {
+        for index in 0..self.count {
             changed |= self.turn(index);
         }
         changed
@@ -136,10 +231,10 @@ impl<'p, 's> Pod<'p, 's> {
     fn turn(&mut self, index: usize) -> bool {
         let ready = self.those(&|app| app.ready);
         let lost = self.those(&|app| app.state == State::Done && !app.ready);
-        let bit = 1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0));
+        let bit = bit(index);
         let in_the_way = self.those(&|app| app.lives() && app.after & bit != 0);
         let (stopping, ending) = (self.stopping, self.ending);
-        let Some(app) = self.apps.get_mut(index) else {
+        let Some(app) = self.places.get_mut(index) else {
             return false;
         };
         match app.state {
@@ -173,27 +268,27 @@ impl<'p, 's> Pod<'p, 's> {
 
     /// The deadlines of an app that runs.
     fn watch(&mut self, index: usize) -> bool {
-        let plan = self.plan;
-        let Some(app) = self.apps.get_mut(index) else {
+        let Some(app) = self.places.get_mut(index) else {
             return false;
         };
         if is_over(app.kill_at) {
             app.kill();
         }
         if app.state == State::Runs && is_over(app.due) {
-            app.probe(text(plan, index, Kind::Ready));
-            return app.ready;
+            let ready = app.probe(app.text(self.plan, index, Kind::Ready));
+            app.probed(ready);
+            return ready;
         }
         false
     }
 
     /// Starts an app, by its hook if it has one.
     fn start(&mut self, index: usize) {
-        let Some(app) = self.apps.get_mut(index) else {
+        let Some(app) = self.places.get_mut(index) else {
             return;
         };
         if app.how == Step::READY_NOTIFY && app.socket < 0 {
-            app.socket = ready::socket(text(self.plan, index, Kind::Ready));
+            app.socket = ready::socket(app.text(self.plan, index, Kind::Ready));
         }
         app.open_log();
         let (state, kind) = app.first();
@@ -203,16 +298,14 @@ impl<'p, 's> Pod<'p, 's> {
     /// Starts a process of an app. One that can't be started is told, and is the
     /// pod's end.
     fn spawn(&mut self, index: usize, state: State, program: Kind) {
-        let Some(steps) = self.plan.app(index) else {
+        let Some(app) = self.places.get_mut(index) else {
             return;
         };
-        let log = self.apps.get(index).map_or(-1, |app| app.log.1);
-        let started: Result<u32, Error<'_>> =
-            spawn(&steps, program, log, self.plan, self.stamps, self.words);
-        let Some(app) = self.apps.get_mut(index) else {
+        let Some(steps) = app.steps(self.plan, index) else {
             return;
         };
-        match started {
+        let log = app.log.1;
+        match spawn(&steps, program, log, self.plan, self.stamps, self.words) {
             Ok(pid) => {
                 (app.pid, app.state) = (pid, state);
                 if state == State::Runs {
@@ -220,10 +313,14 @@ impl<'p, 's> Pod<'p, 's> {
                 }
             }
             Err(error) => {
-                app.state = State::Done;
                 error.print(NAME, INIT_TEXTS);
-                self.code.get_or_insert(FAILURE);
-                self.stop();
+                app.code = FAILURE;
+                let stays = app.ending & Step::STAYS != 0;
+                self.end(index);
+                if !stays {
+                    self.code.get_or_insert(FAILURE);
+                    self.stop();
+                }
             }
         }
     }
@@ -245,7 +342,7 @@ impl<'p, 's> Pod<'p, 's> {
         let Some(index) = found else { return };
         self.stamps.send(APP_ENDED, self.stamps.cycles());
         let stopping = self.stopping;
-        let Some(app) = self.apps.get_mut(index) else {
+        let Some(app) = self.places.get_mut(index) else {
             return;
         };
         let before = app.state;
@@ -273,34 +370,38 @@ impl<'p, 's> Pod<'p, 's> {
     /// Behind the end of an app and its hook: again, or never.
     fn settle(&mut self, index: usize) {
         let ending = self.ending;
-        let Some(app) = self.apps.get_mut(index) else {
+        let Some(app) = self.places.get_mut(index) else {
             return;
         };
         app.state = State::Done;
-        if ending || !app.pauses() {
+        if ending || app.told || !app.pauses() {
             self.end(index);
         }
     }
 
-    /// An app has ended for good: what that means to the pod.
+    /// An app has ended for good: what that means to the pod. The end of one that was
+    /// to stop by itself means nothing.
     fn end(&mut self, index: usize) {
-        let Some(app) = self.apps.get_mut(index) else {
+        let Some(app) = self.places.get_mut(index) else {
             return;
         };
         (app.state, app.due) = (State::Done, 0);
         let (code, rules) = (app.code, app.ending);
-        let first = self
-            .plan
-            .app(index)
-            .and_then(|steps| steps.records().next());
-        if let (Some(report), Some(first)) = (&self.report, first) {
-            report.ended(first.list.first(), code);
+        let alone = app.told && !self.stopping;
+        let waiter = core::mem::replace(&mut app.waiter, -1);
+        if let Some(report) = &self.report {
+            report.ended(app.text(self.plan, index, Kind::App), code);
+        }
+        if waiter >= 0 {
+            self.reply(Ok(index), waiter);
+            let _ = descriptor::close(waiter);
         }
         let decides = rules & Step::DECIDES != 0;
-        if decides || (code != 0 && rules & Step::UNCOUNTED == 0) {
+        let failed = code != 0 && !alone;
+        if decides || (failed && rules & Step::UNCOUNTED == 0) {
             self.code.get_or_insert(code);
         }
-        if decides || (code != 0 && rules & Step::QUIET == 0) {
+        if decides || (failed && rules & Step::QUIET == 0) {
             self.stop();
         }
     }
@@ -324,8 +425,12 @@ impl<'p, 's> Pod<'p, 's> {
     /// Whether the signal was for a socket or a log; all that has come is read.
     fn hears(&mut self) -> bool {
         let mut heard = false;
-        for index in 0..self.apps.len() {
-            let Some(app) = self.apps.get_mut(index) else {
+        if self.control >= 0 {
+            heard = true;
+            self.serve(self.control);
+        }
+        for index in 0..self.count {
+            let Some(app) = self.places.get_mut(index) else {
                 break;
             };
             if app.socket >= 0 {
@@ -336,8 +441,8 @@ impl<'p, 's> Pod<'p, 's> {
             let log = app.log.0;
             if log >= 0 {
                 heard = true;
-                self.logs
-                    .write(index, text(self.plan, index, Kind::App), log);
+                let name = app.text(self.plan, index, Kind::App);
+                self.logs.write(index, name, log);
             }
         }
         heard
@@ -360,6 +465,11 @@ impl<'p, 's> Pod<'p, 's> {
             app.send(signal);
         }
     }
+}
+
+/// The bit of an app.
+fn bit(index: usize) -> u64 {
+    1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0))
 }
 
 /// Whether this moment, unless it is none, has come.

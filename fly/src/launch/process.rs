@@ -14,7 +14,7 @@ use super::{Launcher, app, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
-    plan::{List, Plan, Slot},
+    plan::{List, Plan, Slot, Step},
     sys::{
         clone::{Birth, Child},
         descriptor,
@@ -28,6 +28,9 @@ use crate::{
 pub const PLAN_DESCRIPTOR: i32 = 3;
 /// The descriptor under which pid 1 reports its time stamps.
 pub const STAMPS_DESCRIPTOR: i32 = 4;
+
+/// The descriptor under which pid 1 finds the pod's directory on the host.
+pub const DIRECTORY_DESCRIPTOR: i32 = 5;
 
 /// The descriptor under which another stage 1 finds the lock.
 const LOCK_DESCRIPTOR: i32 = 4;
@@ -159,9 +162,13 @@ impl<'p> Launcher<'p, '_> {
     }
 
     /// Becomes pid 1's program.
-    pub(super) fn exec_init(&mut self, program: Slot, stamps: u64) -> Error<'p> {
-        let stamps = u8::try_from(stamps).ok().map(Slot);
-        let program = match self.pass_descriptors(program, stamps) {
+    pub(super) fn exec_init(&mut self, program: Slot, directory: Slot, stamps: u64) -> Error<'p> {
+        let stamps = u8::try_from(stamps).unwrap_or(Step::NO_SLOT.0);
+        let others = [
+            (Slot(stamps), STAMPS_DESCRIPTOR),
+            (directory, DIRECTORY_DESCRIPTOR),
+        ];
+        let program = match self.pass_descriptors(program, others) {
             Ok(program) => program,
             Err(errno) => return Error::new(What::PassDescriptors, c"stage1-init", errno),
         };
@@ -172,8 +179,14 @@ impl<'p> Launcher<'p, '_> {
             *place = *byte;
         }
         let offset = crate::sys::memory::c_str(&offset).unwrap_or_default();
-        let variables = [PLAN_VARIABLE, offset, STAMPS_VARIABLE];
-        let count = if stamps.is_some() { 3 } else { 2 };
+        let mut variables = [PLAN_VARIABLE, offset, c"", c""];
+        let mut count = 2;
+        for ((slot, _), variable) in others.iter().zip([STAMPS_VARIABLE, DIRECTORY_VARIABLE]) {
+            if let (true, Some(place)) = (*slot != Step::NO_SLOT, variables.get_mut(count)) {
+                *place = variable;
+                count += 1;
+            }
+        }
         let variables = variables.get(..count).unwrap_or_default();
         let errno = Self::exec_with(&[c"stage1-init"], variables, |list, variables| {
             exec::execveat(program, list, variables)
@@ -206,17 +219,26 @@ impl<'p> Launcher<'p, '_> {
         explain::error(What::Exec, name, errno, ADVICES)
     }
 
-    /// The sealed file becomes descriptor 3, the pipe of the stamps 4, and both
+    /// The sealed file becomes descriptor 3, the others those beside them, and all
     /// survive the exec; what is in the way of them moves up.
     fn pass_descriptors(
         &mut self,
         program: Slot,
-        stamps: Option<Slot>,
+        others: [(Slot, i32); 2],
     ) -> Result<BorrowedFd<'static>, Errno> {
-        let program = self.take(program).ok_or(Errno::BADF)?;
-        if let Some(stamps) = stamps {
-            let stamps = lift(self.take(stamps).ok_or(Errno::BADF)?)?;
-            descriptor::duplicate_onto(stamps.as_fd(), STAMPS_DESCRIPTOR)?;
+        let mut program = self.take(program).ok_or(Errno::BADF)?;
+        let mut lifted = [const { None }; 2];
+        for (place, (slot, _)) in lifted.iter_mut().zip(others) {
+            if slot != Step::NO_SLOT {
+                *place = Some(lift(self.take(slot).ok_or(Errno::BADF)?)?);
+            }
+        }
+        for (other, (_, number)) in lifted.iter().zip(others) {
+            let Some(other) = other else { continue };
+            if program.as_raw_fd() == number {
+                program = lift(program)?;
+            }
+            descriptor::duplicate_onto(other.as_fd(), number)?;
         }
         descriptor::duplicate_onto(program.as_fd(), PLAN_DESCRIPTOR)?;
         // It is either this number, or closed when this process becomes pid 1.
@@ -290,10 +312,11 @@ impl<'p> Launcher<'p, '_> {
 const PLAN_VARIABLE: &CStr = c"STAGE1_PLAN_FD=3";
 const OFFSET_VARIABLE: &[u8] = b"STAGE1_PLAN_OFFSET=";
 const STAMPS_VARIABLE: &CStr = c"STAGE1_STAMPS_FD=4";
+const DIRECTORY_VARIABLE: &CStr = c"STAGE1_POD_FD=5";
 const LOCK_VARIABLE: &CStr = c"STAGE1_LOCK_FD=4";
 
 /// The first descriptor that is in nobody's way.
-const FREE: i32 = 5;
+const FREE: i32 = 6;
 
 fn lift(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
     if descriptor.as_raw_fd() >= FREE {

@@ -362,7 +362,15 @@ impl State {
         match rule.kind {
             Kind::Clone | Kind::Maps if record.slot != Step::NO_SLOT.0 => self.used(first),
             Kind::Terminal => self.fill(record.number),
-            Kind::ExecInit if record.number != Step::NO_STAMPS => self.used(record.number),
+            Kind::ExecInit => {
+                if record.other != Step::NO_SLOT.0 {
+                    self.used(other)?;
+                }
+                match record.number {
+                    Step::NO_STAMPS => Ok(()),
+                    stamps => self.used(stamps),
+                }
+            }
             Kind::Attach if record.flags & Step::CLOSE != 0 => {
                 self.filled &= !bit(first);
                 Ok(())

@@ -85,6 +85,7 @@ fn holds(step: &Record<'_>, condition: u8) -> bool {
         b'd' => step.flags & (Step::TERMINAL | Step::DETACHED) != 0,
         b'n' => step.number != 0,
         b'p' => step.number != Step::NO_STAMPS,
+        b'o' => step.other != Step::NO_SLOT.0,
         b'l' => !step.list.is_empty(),
         digit => step.flags >> (digit & 15) & 1 != 0,
     }

@@ -330,8 +330,9 @@ steps! {
     /// Drops all capabilities but `keep` from the bounding set.
     PodBounding = 43 "bounding %c" Pod { number keep }
     /// Becomes the sealed program `program`, which has its own file, with the
-    /// plan in it, as descriptor 3 and, if there is one, the pipe `stamps` as 4.
-    ExecInit = 44 "init %s[p #%n|]" Pod { slot program, number stamps }
+    /// plan in it, as descriptor 3 and, if there are such, the pipe `stamps` as 4 and
+    /// the pod's directory on the host as 5.
+    ExecInit = 44 "init %s[p #%n|][o in %o|]" Pod { slot program, other directory, number stamps }
     /// Maps the ids of the new user namespace; lines as in
     /// [`Step::UserNamespace`]. Without a `mapper` the process writes them itself,
     /// which takes setgroups(2) away; with one it then becomes the namespace's
@@ -429,8 +430,9 @@ steps! {
     ExecSealed = 49 "exec %s %t %e" App { slot program, number arguments, list strings }
     // ---- App: what pid 1 of a pod does with it ----------------------------
 
-    /// How its end counts: [`Step::DECIDES`], [`Step::QUIET`], [`Step::UNCOUNTED`].
-    ExitPolicy = 90 "exit [0decides|stops nobody][2, not counted|]" Policy { flags flags }
+    /// How its end counts: [`Step::DECIDES`], [`Step::QUIET`], [`Step::UNCOUNTED`],
+    /// [`Step::STAYS`].
+    ExitPolicy = 90 "exit [0decides|stops nobody][2, not counted|][3, the pod stays|]" Policy { flags flags }
     /// Starts it again when it has ended: with [`Step::ALWAYS`] whatever its code,
     /// otherwise if that is not 0; at most `most` times in a row, 0 for no limit.
     Restart = 91 "restart [0always|on failure][n, %n times|]" Policy { flags flags, number most }
@@ -484,6 +486,8 @@ impl Step<'_> {
     pub const QUIET: u16 = 2;
     /// Its code is not the pod's.
     pub const UNCOUNTED: u16 = 4;
+    /// The pod does not end with its last app.
+    pub const STAYS: u16 = 8;
     /// Starts again behind success, too.
     pub const ALWAYS: u16 = 1;
     /// Ready when it has ended with code 0.

@@ -93,15 +93,7 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 #[cold]
 #[inline(never)]
 pub fn receiver(path: &CStr) -> Result<RawFd, Errno> {
-    let mut address = [0_u8; 110];
-    let bytes = path.to_bytes_with_nul();
-    let [family, high, name @ ..] = &mut address;
-    [*family, *high, ..] = net::AF_UNIX.to_ne_bytes();
-    let length = bytes.len() + 2;
-    let Some(name) = name.get_mut(..bytes.len()) else {
-        return Err(Errno::NAMETOOLONG);
-    };
-    crate::text::copy(name, bytes);
+    let (address, length) = address(path)?;
     let socket = non_blocking(net::AF_UNIX, net::SOCK_DGRAM)?;
     let number = socket.as_raw_fd().cast_unsigned() as usize;
     let address = address.as_ptr().expose_provenance();
@@ -109,6 +101,30 @@ pub fn receiver(path: &CStr) -> Result<RawFd, Errno> {
     result(unsafe { arch::syscall(raw::__NR_bind, [number, address, length, 0, 0, 0]) })?;
     announce(socket.as_raw_fd())?;
     Ok(socket.into_raw_fd())
+}
+
+/// The address of the socket at `path` (struct sockaddr_un, unix(7)), and its length.
+///
+/// # Errors
+/// ENAMETOOLONG beyond 107 bytes.
+pub(super) fn address(path: &CStr) -> Result<([u8; 110], usize), Errno> {
+    let mut address = [0_u8; 110];
+    let bytes = path.to_bytes_with_nul();
+    let [family, high, name @ ..] = &mut address;
+    [*family, *high, ..] = net::AF_UNIX.to_ne_bytes();
+    let Some(name) = name.get_mut(..bytes.len()) else {
+        return Err(Errno::NAMETOOLONG);
+    };
+    crate::text::copy(name, bytes);
+    Ok((address, bytes.len() + 2))
+}
+
+/// A socket that can send datagrams.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn sender() -> Result<OwnedFd, Errno> {
+    non_blocking(net::AF_UNIX, net::SOCK_DGRAM)
 }
 
 /// SIGIO tells the caller that something can be read from `number`; reading it never

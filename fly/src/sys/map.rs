@@ -1,0 +1,130 @@
+//! Sealed memory files in memory: nothing is copied, and what was not looked at for
+//! long takes none.
+
+use core::slice;
+
+use super::{arch, result};
+use linux_raw_sys::general as raw;
+use rustix::{
+    fd::RawFd,
+    fs::{self, SealFlags},
+    io::Errno,
+};
+
+/// The content of a sealed memory file (memfd_create(2)): it can't change.
+#[derive(Debug)]
+pub struct Sealed {
+    start: usize,
+    length: usize,
+    /// Bytes before those that were asked for.
+    before: usize,
+}
+
+const PAGE: usize = 4096;
+
+impl Sealed {
+    /// Maps the file from byte `offset` on, to read it; the descriptor may be closed
+    /// then.
+    ///
+    /// # Errors
+    /// EPERM if it may shrink or be written, EINVAL if it can't be sealed at all or
+    /// ends there, ENOMEM.
+    #[cold]
+    #[inline(never)]
+    pub fn map(number: RawFd, offset: usize) -> Result<Self, Errno> {
+        let file = super::descriptor::borrow(number).ok_or(Errno::BADF)?;
+        let fixed = SealFlags::SHRINK.union(SealFlags::WRITE);
+        if !fs::fcntl_get_seals(file)?.contains(fixed) {
+            return Err(Errno::PERM);
+        }
+        let size = usize::try_from(fs::fstat(file)?.st_size).map_err(|_| Errno::FBIG)?;
+        let before = offset % PAGE;
+        let offset = offset - before;
+        let length = size.checked_sub(offset).ok_or(Errno::INVAL)?;
+        if length <= before {
+            return Err(Errno::INVAL);
+        }
+        let number = number.cast_unsigned() as usize;
+        let (kind, access) = (raw::MAP_PRIVATE as usize, raw::PROT_READ as usize);
+        // SAFETY: the kernel chooses the place, so that nothing is in its way.
+        let start = result(unsafe {
+            arch::syscall(raw::__NR_mmap, [0, length, access, kind, number, offset])
+        })?;
+        Ok(Self {
+            start,
+            length,
+            before,
+        })
+    }
+
+    /// The bytes of the file.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let start = core::ptr::with_exposed_provenance(self.start);
+        // SAFETY: `map` has mapped so many bytes there, for as long as this value
+        // lives; the seals keep everybody from changing or cutting them.
+        let whole: &[u8] = unsafe { slice::from_raw_parts(start, self.length) };
+        whole.get(self.before..).unwrap_or_default()
+    }
+
+    /// Takes the pages out of memory until they are looked at again (madvise(2)).
+    pub fn rest(&self) {
+        self.advise(raw::__NR_madvise, raw::MADV_DONTNEED as usize);
+    }
+
+    fn advise(&self, call: u32, advice: usize) {
+        // SAFETY: the pages are of a file that can't change, so that they come back as
+        // they were; those that are unmapped, by `drop`, nobody looks at any more.
+        let _ = unsafe { arch::syscall(call, [self.start, self.length, advice, 0, 0, 0]) };
+    }
+}
+
+impl Drop for Sealed {
+    #[cold]
+    fn drop(&mut self) {
+        self.advise(raw::__NR_munmap, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::{
+        fd::AsRawFd,
+        fs::MemfdFlags,
+        io::{Errno, write},
+    };
+
+    #[test]
+    fn maps_what_is_sealed_only() {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = fs::memfd_create(c"test", flags).unwrap();
+        write(&file, &[7; 5000]).unwrap();
+        let number = file.as_raw_fd();
+        assert_eq!(Sealed::map(number, 0).err(), Some(Errno::PERM));
+        fs::fcntl_add_seals(&file, SealFlags::WRITE).unwrap();
+        assert_eq!(Sealed::map(number, 0).err(), Some(Errno::PERM));
+        fs::fcntl_add_seals(&file, SealFlags::SHRINK).unwrap();
+        let map = Sealed::map(number, 0).unwrap();
+        drop(file);
+        assert_eq!(map.bytes(), [7; 5000]);
+        map.rest();
+        assert_eq!(map.bytes(), [7; 5000]);
+    }
+
+    #[test]
+    fn maps_from_any_byte_on() {
+        let file = fs::memfd_create(c"test", MemfdFlags::ALLOW_SEALING).unwrap();
+        let bytes: Vec<u8> = (0..9000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        write(&file, &bytes).unwrap();
+        fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK).unwrap();
+        for offset in [0, 1, 4095, 4096, 5000, 8999] {
+            let map = Sealed::map(file.as_raw_fd(), offset).unwrap();
+            assert_eq!(map.bytes(), &bytes[offset..]);
+        }
+        for offset in [9000, 9001, 20_000, usize::MAX] {
+            let map = Sealed::map(file.as_raw_fd(), offset);
+            assert_eq!(map.err(), Some(Errno::INVAL));
+        }
+    }
+}

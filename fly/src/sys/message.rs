@@ -1,0 +1,163 @@
+//! Datagrams with descriptors on unix sockets (unix(7), SCM_RIGHTS).
+
+use core::ffi::CStr;
+
+use super::{arch, descriptor, network, result};
+use linux_raw_sys::{general as raw, net};
+use rustix::{
+    fd::{BorrowedFd, RawFd},
+    io::Errno,
+};
+
+/// How many descriptors a message can have.
+pub const MOST: usize = 2;
+
+/// The kernel's struct msghdr (recvmsg(2)), and what its pointers lead to.
+#[repr(C)]
+struct Header {
+    name: usize,
+    name_length: usize,
+    parts: usize,
+    part_count: usize,
+    control: usize,
+    control_length: usize,
+    flags: usize,
+}
+
+/// One struct cmsghdr with its descriptors (cmsg(3)): length, level, type.
+#[repr(C)]
+struct Control {
+    length: usize,
+    level: u32,
+    kind: u32,
+    numbers: [RawFd; MOST],
+}
+
+/// Bytes of [`Control`] before the descriptors.
+const FIXED: usize = 16;
+
+/// A message as it came.
+#[derive(Debug)]
+pub struct Received {
+    /// Its length; what did not fit is lost, and the length is then the room's.
+    pub length: usize,
+    /// Its descriptors, -1 where there is none; all are close-on-exec, and the
+    /// caller's to close. More than fit the kernel has closed.
+    pub descriptors: [RawFd; MOST],
+}
+
+/// Takes a message from `socket`, without waiting for one.
+///
+/// # Errors
+/// EAGAIN if there is none.
+#[cold]
+#[inline(never)]
+pub fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<Received, Errno> {
+    let part = [bytes.as_mut_ptr().expose_provenance(), bytes.len()];
+    let mut control = Control {
+        length: 0,
+        level: 0,
+        kind: 0,
+        numbers: [-1; MOST],
+    };
+    let mut header = Header {
+        name: 0,
+        name_length: 0,
+        parts: part.as_ptr().expose_provenance(),
+        part_count: 1,
+        control: (&raw mut control).expose_provenance(),
+        control_length: size_of::<Control>(),
+        flags: 0,
+    };
+    let flags = net::MSG_DONTWAIT | net::MSG_CMSG_CLOEXEC;
+    // SAFETY: the kernel writes at most the lengths that the header gives of the
+    // header, the bytes and the control message, which all live across the call.
+    let length = result(unsafe {
+        arch::syscall(
+            raw::__NR_recvmsg,
+            [
+                socket.cast_unsigned() as usize,
+                (&raw mut header).expose_provenance(),
+                flags as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    })?;
+    let mut descriptors = [-1; MOST];
+    // A message of another kind can't come: nothing else was asked for.
+    if control.level == net::SOL_SOCKET && control.kind == net::SCM_RIGHTS {
+        let count = control.length.saturating_sub(FIXED) / size_of::<RawFd>();
+        for (place, number) in descriptors.iter_mut().zip(control.numbers).take(count) {
+            *place = number;
+        }
+    }
+    Ok(Received {
+        length,
+        descriptors,
+    })
+}
+
+/// Sends `bytes`, with these descriptors, to the socket `path`, or to whom `socket` is
+/// connected with if that is empty. Nobody is waited for, and no SIGPIPE comes.
+///
+/// # Errors
+/// ENAMETOOLONG beyond 107 bytes of path, ECONNREFUSED, EAGAIN if the receiver has
+/// too many messages to read, EPIPE.
+#[cold]
+#[inline(never)]
+pub fn send(
+    socket: RawFd,
+    path: &CStr,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
+    let (address, length) = network::address(path)?;
+    let part = [bytes.as_ptr().expose_provenance(), bytes.len()];
+    let count = descriptors.len().min(MOST);
+    let mut control = Control {
+        length: FIXED + count * size_of::<RawFd>(),
+        level: net::SOL_SOCKET,
+        kind: net::SCM_RIGHTS,
+        numbers: [-1; MOST],
+    };
+    for (place, number) in control.numbers.iter_mut().zip(descriptors) {
+        *place = rustix::fd::AsRawFd::as_raw_fd(number);
+    }
+    let header = Header {
+        name: address.as_ptr().expose_provenance(),
+        name_length: if path.is_empty() { 0 } else { length },
+        parts: part.as_ptr().expose_provenance(),
+        part_count: 1,
+        control: (&raw const control).expose_provenance(),
+        control_length: if count == 0 { 0 } else { size_of::<Control>() },
+        flags: 0,
+    };
+    let flags = net::MSG_DONTWAIT | net::MSG_NOSIGNAL;
+    // SAFETY: the kernel reads the header and what it points to, which all live
+    // across the call; the descriptors are borrowed, so that they are open.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_sendmsg,
+            [
+                socket.cast_unsigned() as usize,
+                (&raw const header).expose_provenance(),
+                flags as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    })
+    .map(drop)
+}
+
+/// Closes what has come with a message.
+pub fn close(descriptors: [RawFd; MOST]) {
+    for number in descriptors {
+        if number >= 0 {
+            let _ = descriptor::close(number);
+        }
+    }
+}

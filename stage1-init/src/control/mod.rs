@@ -1,0 +1,191 @@
+//! Control of a pod that runs: requests come as datagrams on the socket `control` in
+//! the pod's directory, each with a socket for the reply. Nothing is kept of a
+//! client but that socket, and nobody is waited for: one that is killed, or never
+//! reads, costs pid 1 nothing.
+
+pub mod protocol;
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Error, INIT_TEXTS, What},
+    plan::{Kind, Plan},
+    sys::{
+        descriptor,
+        map::Sealed,
+        message::{self, MOST},
+        network, signal,
+    },
+};
+use linux_raw_sys::general as raw;
+use rustix::{
+    fs::{self, Mode},
+    io::Errno,
+    process::{fchdir, getpid, umask},
+};
+
+use crate::{
+    NAME,
+    apps::{App, State},
+    supervise::Pod,
+};
+use protocol::{Reply, Request};
+
+/// The name of the socket.
+pub const SOCKET: &CStr = c"control";
+
+/// How many requests are answered before others have their turn.
+const TURN: usize = 64;
+
+/// The socket in this directory; -1 if there can't be one, which is told. Only its
+/// owner may write to it.
+#[cold]
+#[inline(never)]
+pub(crate) fn open(directory: i32) -> i32 {
+    let made = || {
+        let folder = descriptor::borrow(directory).ok_or(Errno::BADF)?;
+        let _ = fs::unlinkat(folder, SOCKET, fs::AtFlags::empty());
+        // bind(2) takes a path only: of at most 107 bytes, and none that an app could
+        // change.
+        fchdir(folder)?;
+        let before = umask(Mode::from_raw_mode(0o177));
+        let socket = network::receiver(SOCKET);
+        umask(before);
+        rustix::process::chdir(c"/")?;
+        socket
+    };
+    made().unwrap_or_else(|errno: Errno| {
+        Error::new(What::Begin, SOCKET, errno).print(NAME, INIT_TEXTS);
+        -1
+    })
+}
+
+impl Pod<'_, '_> {
+    /// Answers the requests that have come.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn serve(&mut self, socket: i32) {
+        for _ in 0..TURN {
+            let mut bytes = [0; protocol::REQUEST + 1];
+            let Ok(message) = message::receive(socket, &mut bytes) else {
+                return;
+            };
+            let mut descriptors = message.descriptors;
+            let request = Request::read(bytes.get(..message.length).unwrap_or_default());
+            let done = request.and_then(|request| self.carry_out(&request, &mut descriptors));
+            // Whose socket was kept gets its reply later.
+            let [waiter, _] = descriptors;
+            self.reply(done, waiter);
+            message::close(descriptors);
+        }
+        let _ = signal::send(getpid().as_raw_nonzero().get(), raw::SIGIO);
+    }
+
+    /// Does what is asked for; returns the place of the app that it was about. What is
+    /// kept of `descriptors` becomes -1 there.
+    #[inline(never)]
+    fn carry_out(
+        &mut self,
+        request: &Request<'_>,
+        descriptors: &mut [i32; MOST],
+    ) -> Result<usize, Errno> {
+        let [socket, file] = descriptors;
+        let found = self.find(request);
+        let index = if request.operation == protocol::ADD {
+            self.add(request, found, *file)?
+        } else {
+            found.ok_or(Errno::NOENT)?
+        };
+        let ending = self.is_ending();
+        let app = self.app(index).ok_or(Errno::NOENT)?;
+        let is_done = app.state == State::Done;
+        match request.operation {
+            protocol::STATUS | protocol::ADD => {}
+            protocol::START if ending => return Err(Errno::SHUTDOWN),
+            protocol::START if !is_done => return Err(Errno::ALREADY),
+            protocol::START => app.again(),
+            protocol::STOP if is_done => {}
+            protocol::STOP => self.stop_one(index),
+            protocol::REMOVE if !is_done => return Err(Errno::BUSY),
+            protocol::REMOVE => self.remove(index),
+            protocol::SIGNAL if !app.lives() => return Err(Errno::SRCH),
+            protocol::SIGNAL if matches!(request.number, 1..=64) => app.send(request.number),
+            _ => return Err(Errno::INVAL),
+        }
+        if request.flags & protocol::WAIT != 0
+            && let Some(app) = self.app(index)
+            && app.state != State::Done
+        {
+            if app.waiter >= 0 {
+                return Err(Errno::BUSY);
+            }
+            app.waiter = core::mem::replace(socket, -1);
+        }
+        Ok(index)
+    }
+
+    /// The app of this name, or without one that of this place or behind it.
+    #[inline(never)]
+    fn find(&self, request: &Request<'_>) -> Option<usize> {
+        let first = usize::try_from(request.number).unwrap_or(usize::MAX);
+        (0..self.count()).find(|index| {
+            let name = self.name(*index);
+            !name.is_empty()
+                && if request.name.is_empty() {
+                    *index >= first
+                } else {
+                    name == request.name
+                }
+        })
+    }
+
+    /// Adds the app of the plan that has come; `found` is one of the same name.
+    #[inline(never)]
+    fn add(
+        &mut self,
+        request: &Request<'_>,
+        found: Option<usize>,
+        file: i32,
+    ) -> Result<usize, Errno> {
+        if self.is_ending() {
+            return Err(Errno::SHUTDOWN);
+        }
+        if found.is_some() {
+            return Err(Errno::EXIST);
+        }
+        let index = self.place().ok_or(Errno::NOSPC)?;
+        let map = Sealed::map(file, 0)?;
+        let plan = Plan::check(map.bytes()).map_err(|_| Errno::INVAL)?;
+        let steps = plan.app(0).ok_or(Errno::INVAL)?;
+        let mut app = App::new(steps);
+        // It is asked for by the name of its plan.
+        if plan.app(1).is_some() || app.text(&plan, 0, Kind::App) != request.name {
+            return Err(Errno::INVAL);
+        }
+        if request.flags & protocol::AT_ONCE == 0 {
+            app.state = State::Done;
+        }
+        app.plan = Some(map);
+        self.put(index, app);
+        Ok(index)
+    }
+
+    /// Says what was done to an app, and how it is; to nobody if `socket` is -1.
+    pub(crate) fn reply(&mut self, done: Result<usize, Errno>, socket: i32) {
+        let mut reply = Reply::default();
+        let mut name = c"";
+        match done {
+            Err(errno) => reply.errno = errno.raw_os_error().unsigned_abs(),
+            Ok(index) => {
+                reply.place = u32::try_from(index).unwrap_or(0);
+                name = self.name(index);
+                if let Some(app) = self.at(index) {
+                    app.describe(&mut reply);
+                }
+            }
+        }
+        if socket >= 0 {
+            let _ = message::send(socket, c"", &reply.to_bytes(name.to_bytes()), &[]);
+        }
+    }
+}

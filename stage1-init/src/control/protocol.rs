@@ -1,0 +1,230 @@
+//! Requests and replies: of a fixed size, numbers first, in the machine's byte order,
+//! since both ends run on the same one. The first number says what it is and of
+//! which version.
+
+use core::ffi::CStr;
+
+use fly::{
+    sys::memory::c_str,
+    text::{copy, split},
+};
+use rustix::io::Errno;
+
+/// The longest name of an app, NAME_MAX (limits.h), and a zero byte.
+pub const NAME_BYTES: usize = 256;
+
+/// The first number: a name that holds the version, 1.
+const VERSION: u32 = u32::from_le_bytes(*b"kst1");
+
+/// How an app is: the named one, or without a name the one at place `number` or the
+/// next behind it.
+pub const STATUS: u32 = 1;
+/// Adds the app of the plan that comes with it; `name` is its name.
+pub const ADD: u32 = 2;
+/// Starts an app that has ended, or was added without being started.
+pub const START: u32 = 3;
+/// Stops an app: its stop signal, its deadline, SIGKILL. It is not restarted.
+pub const STOP: u32 = 4;
+/// Forgets an app that does not run.
+pub const REMOVE: u32 = 5;
+/// Sends signal `number` to the app's main process.
+pub const SIGNAL: u32 = 6;
+
+/// A request. It comes with a socket for the reply, and [`ADD`] with a file behind
+/// it: a sealed memory file with a plan of one app.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What is asked for: [`STATUS`] and its kin.
+    pub operation: u32,
+    /// [`WAIT`], [`AT_ONCE`].
+    pub flags: u32,
+    /// A place or a signal.
+    pub number: u32,
+    /// The app's name.
+    pub name: &'a CStr,
+}
+
+/// A flag: the reply is to come when the app has ended.
+pub const WAIT: u32 = 1;
+/// A flag: what is added is to be started.
+pub const AT_ONCE: u32 = 2;
+
+/// Bytes of a request.
+pub const REQUEST: usize = 16 + NAME_BYTES;
+
+impl<'a> Request<'a> {
+    /// As sent; of a name that is too long the beginning.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; REQUEST] {
+        let mut bytes = [0; REQUEST];
+        let numbers = [VERSION, self.operation, self.flags, self.number];
+        let numbers = numbers.iter().flat_map(|number| number.to_ne_bytes());
+        let name = self.name.to_bytes().iter().take(NAME_BYTES - 1);
+        for (place, byte) in bytes.iter_mut().zip(numbers.chain(name.copied())) {
+            *place = byte;
+        }
+        bytes
+    }
+
+    /// What has come.
+    ///
+    /// # Errors
+    /// EPROTONOSUPPORT of another version, EINVAL of another size, with flags that
+    /// mean nothing, or without an end of the name.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Errno> {
+        let [version, operation, flags, number] = read(bytes).ok_or(Errno::INVAL)?;
+        if version != VERSION {
+            return Err(Errno::PROTONOSUPPORT);
+        }
+        let name = bytes.get(16..).and_then(c_str);
+        match name {
+            Some(name) if bytes.len() == REQUEST && flags <= (WAIT | AT_ONCE) => Ok(Self {
+                operation,
+                flags,
+                number,
+                name,
+            }),
+            _ => Err(Errno::INVAL),
+        }
+    }
+}
+
+/// The answer: how an app is behind what was done to it. All numbers but `errno` are
+/// of an app, and 0 if there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reply {
+    /// What failed, an errno; 0 for nothing.
+    pub errno: u32,
+    /// The app's place, for [`Operation::Status`] of the next one.
+    pub place: u32,
+    /// How far the app is: its number in [`crate::apps::State`].
+    pub state: u32,
+    /// [`Reply::READY`].
+    pub flags: u32,
+    /// Of its process in the pod's pid namespace; 0 if none runs.
+    pub pid: u32,
+    /// The exit code of its last end.
+    pub code: u32,
+    /// How often it was restarted, in a row.
+    pub restarts: u32,
+}
+
+impl Reply {
+    /// Its size in bytes.
+    pub const SIZE: usize = NUMBERS + NAME_BYTES;
+    /// The app is ready.
+    pub const READY: u32 = 1;
+
+    /// As sent: the name of the app behind the numbers, and zero bytes.
+    #[must_use]
+    pub fn to_bytes(&self, name: &[u8]) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let (numbers, place) = bytes.split_at_mut(NUMBERS);
+        let values = [
+            VERSION,
+            self.errno,
+            self.place,
+            self.state,
+            self.flags,
+            self.pid,
+            self.code,
+            self.restarts,
+        ];
+        for (place, value) in numbers.as_chunks_mut().0.iter_mut().zip(values) {
+            *place = value.to_ne_bytes();
+        }
+        copy(place, name);
+        bytes
+    }
+
+    /// What has come, and the name; `None` if it is no reply of this version.
+    #[must_use]
+    pub fn read(bytes: &[u8; Self::SIZE]) -> Option<(Self, &[u8])> {
+        let (numbers, name) = bytes.split_at(NUMBERS);
+        let [version, errno, place, state, flags, pid, code, restarts] = read(numbers)?;
+        let reply = Self {
+            errno,
+            place,
+            state,
+            flags,
+            pid,
+            code,
+            restarts,
+        };
+        let name = split(name, 0).next().unwrap_or_default();
+        (version == VERSION).then_some((reply, name))
+    }
+}
+
+/// Bytes of a reply before the name.
+const NUMBERS: usize = 32;
+
+/// The numbers at the beginning.
+fn read<const N: usize>(bytes: &[u8]) -> Option<[u32; N]> {
+    let mut numbers = [0; N];
+    for (place, chunk) in numbers.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *place = u32::from_ne_bytes(*chunk);
+    }
+    (bytes.len() >= N * 4).then_some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENT: Request<'static> = Request {
+        operation: SIGNAL,
+        flags: WAIT | AT_ONCE,
+        number: 15,
+        name: c"web",
+    };
+
+    #[test]
+    fn requests_come_back() {
+        let bytes = SENT.to_bytes();
+        let read = Request::read(&bytes).expect("a request");
+        assert_eq!(read.to_bytes(), bytes);
+        assert_eq!((read.operation, read.name), (SIGNAL, c"web"));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        let bytes = SENT.to_bytes();
+        for length in 0..bytes.len() {
+            assert!(Request::read(&bytes[..length]).is_err(), "{length}");
+        }
+        let mut longer = bytes.to_vec();
+        longer.push(0);
+        assert_eq!(Request::read(&longer).err(), Some(Errno::INVAL));
+        let change = |at: usize, byte: u8| {
+            let mut bytes = bytes;
+            bytes[at] = byte;
+            Request::read(&bytes).err()
+        };
+        assert_eq!(change(3, b'2'), Some(Errno::PROTONOSUPPORT));
+        assert_eq!(change(8, 4), Some(Errno::INVAL));
+        assert_eq!(change(11, 1), Some(Errno::INVAL));
+        let endless = [&bytes[..16], &[b'a'; NAME_BYTES]].concat();
+        assert_eq!(Request::read(&endless).err(), Some(Errno::INVAL));
+    }
+
+    #[test]
+    fn replies_come_back() {
+        let reply = Reply {
+            errno: 1,
+            place: 2,
+            state: 3,
+            flags: Reply::READY,
+            pid: 5,
+            code: 255,
+            restarts: 7,
+        };
+        let bytes = reply.to_bytes(b"web");
+        let (read, name) = Reply::read(&bytes).expect("a reply");
+        assert_eq!(read.to_bytes(name), bytes);
+        assert_eq!(name, b"web");
+        let mut other = bytes;
+        other[3] = b'2';
+        assert!(Reply::read(&other).is_none());
+    }
+}
