@@ -196,6 +196,7 @@ texts! {
         }
         STAGE0 from 176 {
             ReadCommand = "read command",
+            Ask = "ask",
             ReadVolume = "read volume",
             ReadMount = "read mount",
             Find = "find",
@@ -323,6 +324,19 @@ texts! {
             NotLog = "its value is none or prefix",
             NotStream = "its value is inherit, null or file:PATH with an absolute path",
             NoSeconds = "it is no number of seconds, or of milliseconds as 500ms",
+            NoAppCommand = "no command for apps (list, status, add, start, stop, rm or kill)",
+            NoPodDirectory = "no pod's directory is named",
+            NoAppNamed = "no app is named",
+            TooManyWords = "too many words",
+            NoPodRuns = "no pod with a control socket runs there",
+            NoAppInPod = "the pod has no such app",
+            NameTaken = "the pod has an app of that name",
+            AppRuns = "it has not ended (stop it first)",
+            AppRunsNot = "it does not run",
+            AwaitedAlready = "somebody waits for its end already",
+            PodEnds = "the pod is ending",
+            OnlyOneApp = "one app at a time",
+            OtherVersion = "its pid 1 is of another version",
             NotForMachine = "not with --output, which is for machines",
             OnlyForPlan = "only for plan",
         }

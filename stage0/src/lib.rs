@@ -5,6 +5,8 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod app;
+mod directory;
 pub mod lower;
 pub mod options;
 mod relay;
@@ -45,7 +47,7 @@ pub const WORDS: usize = MAX_STRINGS + 2 + MAX_STEPS;
 const HELP: Packed = packed!(include_str!("help.txt"));
 
 /// What the program does. Returns the exit code.
-pub fn main(start: Start) -> i32 {
+pub fn main(mut start: Start) -> i32 {
     let mut arguments = start.arguments.iter();
     // The program's own name.
     let _ = arguments.next();
@@ -59,6 +61,7 @@ pub fn main(start: Start) -> i32 {
             Ok(None) => print(HELP),
             Err(error) => fail(error),
         },
+        b"app" => app::run(arguments, &mut start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
         b"version" | b"--version" | b"-V" => {
             print(packed!(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n")))

@@ -9,10 +9,10 @@ use fly::{
 };
 
 /// The names of all commands and options, one a line.
-pub const NAMES: &str = "run\nplan\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
+pub const NAMES: &str = "run\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
 --group\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
---pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr\n--log";
+--pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--stdin\n--stdout\n--stderr\n--log";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,8 @@ pub enum Choice<'a> {
     ExitPolicy(&'a CStr),
     /// `--status-dir PATH`
     StatusDirectory(&'a CStr),
+    /// `--pod-dir DIR`
+    PodDirectory(&'a CStr),
     /// An option of one program, and its value.
     App(AppOption, &'a CStr),
     /// `--output FILE`
@@ -162,6 +164,10 @@ pub struct Options<'a, I> {
     pub exit_policy: Option<&'a CStr>,
     /// `--status-dir`
     pub status_directory: Option<&'a CStr>,
+    /// `--pod-dir`
+    pub pod_directory: Option<&'a CStr>,
+    /// The program is added to a pod that runs.
+    pub added: bool,
     /// Whether a program has an option of its own.
     pub app_options: bool,
     /// `--output`: the plan of a machine, into this file.
@@ -181,28 +187,7 @@ where
     I: Iterator<Item = &'a CStr> + Clone,
 {
     let mut choices = Choices { rest: arguments };
-    let mut options = Options {
-        choices: choices.clone(),
-        programs: choices.rest.clone(),
-        rootfs: c"",
-        working_directory: None,
-        user: None,
-        group: None,
-        hostname: None,
-        cgroup: None,
-        network: Network::Host,
-        stage1: Stage1::Init(None),
-        read_only_root: false,
-        ephemeral: false,
-        terminal: None,
-        insecure: false,
-        exit_policy: None,
-        status_directory: None,
-        app_options: false,
-        output: None,
-        timings: None,
-        debug: false,
-    };
+    let mut options = Options::new(choices.rest.clone());
     while let Some(choice) = choices.take()? {
         match choice {
             Choice::Help => return Ok(None),
@@ -220,6 +205,7 @@ where
             Choice::Insecure => options.insecure = true,
             Choice::ExitPolicy(policy) => options.exit_policy = Some(policy),
             Choice::StatusDirectory(path) => options.status_directory = Some(path),
+            Choice::PodDirectory(path) => options.pod_directory = Some(path),
             Choice::App(..) => options.app_options = true,
             Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
@@ -233,6 +219,44 @@ where
     Ok(Some(options))
 }
 
+/// Reads the command line of a program that is added to a pod, whose root is
+/// `rootfs`.
+///
+/// # Errors
+/// Names the option that is the pod's, unknown, or what is missing.
+pub fn parse_added<'a, I>(rootfs: &'a CStr, arguments: I) -> Result<Options<'a, I>, Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let mut choices = Choices::new(arguments.clone());
+    let mut options = Options {
+        rootfs,
+        added: true,
+        terminal: Some(false),
+        ..Options::new(arguments)
+    };
+    loop {
+        let word = choices.operands().next().unwrap_or_default();
+        let Some(choice) = choices.take()? else { break };
+        match choice {
+            Choice::WorkingDirectory(path) => options.working_directory = Some(path),
+            Choice::User(user) => options.user = Some(user),
+            Choice::Group(group) => options.group = Some(group),
+            Choice::Insecure => options.insecure = true,
+            Choice::SetVariable(variable) => check_variable(variable)?,
+            Choice::App(option, _) if option != AppOption::After => {}
+            _ => return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram)),
+        }
+    }
+    options.programs = choices.operands();
+    let why = match options.programs.clone().next() {
+        None => Why::NoProgramNamed,
+        Some(_) if options.programs.clone().any(|word| word == c"---") => Why::OnlyOneApp,
+        Some(_) => return Ok(options),
+    };
+    Err(Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp))
+}
+
 fn check_variable(variable: &CStr) -> Result<(), Error<'_>> {
     match variable.to_bytes().iter().position(|byte| *byte == b'=') {
         None | Some(0) => Err(Error::new(What::ReadVariable, variable, Why::NoAssignment)),
@@ -244,6 +268,34 @@ impl<'a, I> Options<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
+    /// Those of a command line without options.
+    fn new(words: I) -> Self {
+        Self {
+            choices: Choices::new(words.clone()),
+            programs: words,
+            rootfs: c"",
+            working_directory: None,
+            user: None,
+            group: None,
+            hostname: None,
+            cgroup: None,
+            network: Network::Host,
+            stage1: Stage1::Init(None),
+            read_only_root: false,
+            ephemeral: false,
+            terminal: None,
+            insecure: false,
+            exit_policy: None,
+            status_directory: None,
+            pod_directory: None,
+            added: false,
+            app_options: false,
+            output: None,
+            timings: None,
+            debug: false,
+    }
+    }
+
     fn check(&self) -> Result<(), Error<'a>> {
         let failed = |why: Why| {
             Err(Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp))
@@ -270,6 +322,8 @@ where
                 Some(c"--exit-policy")
             } else if self.status_directory.is_some() {
                 Some(c"--status-dir")
+            } else if self.pod_directory.is_some() {
+                Some(c"--pod-dir")
             } else if self.app_options {
                 Some(c"--name, --restart and the like")
             } else {
@@ -294,6 +348,8 @@ where
         }
         let mut conflict = if self.cgroup.is_some() {
             Some(c"--cgroup")
+        } else if self.pod_directory.is_some() {
+            Some(c"--pod-dir")
         } else if self.network == Network::None {
             Some(c"--net=none")
         } else if self.read_only_root {
@@ -407,6 +463,7 @@ where
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,
             b"--status-dir" => Choice::StatusDirectory(take()?),
+            b"--pod-dir" => Choice::PodDirectory(take()?),
             b"--exit-policy" => Choice::ExitPolicy(take()?),
             _ => match AppOption::of(name) {
                 Some(option) => Choice::App(option, take()?),

@@ -12,14 +12,14 @@ use fly::{
 };
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 
-use crate::{NAME, options::Options, relay::Terminal};
+use crate::{NAME, directory::Directory, options::Options, relay::Terminal};
 
 /// Runs the pod to its end. `words` is room for exec's pointers and a stamp a
 /// step; `cycles` is the counter at the first instruction; `caller` the
 /// caller's stamp, if it passed one.
 pub fn run<'a, I>(
     plan: Plan<'a>,
-    options: &Options<'_, I>,
+    options: &Options<'a, I>,
     words: &mut [usize],
     room: &mut [u8],
     cycles: u64,
@@ -50,7 +50,14 @@ pub fn run<'a, I>(
     if times.is_some() || options.debug {
         launcher.before_exec(&report);
     }
+    let directory = options
+        .pod_directory
+        .map(Directory::prepare)
+        .transpose()?;
     let running = launcher.launch();
+    if let (Some(directory), Err(_)) = (&directory, &running) {
+        directory.undo();
+    }
     if options.debug && !told.get() {
         launcher.fallbacks().tell(NAME);
     }
@@ -59,10 +66,19 @@ pub fn run<'a, I>(
         terminal,
         stamps: pipe,
     } = running?;
+    if let Some(directory) = &directory {
+        if let Err(error) = directory.began(child.pid) {
+            directory.ended();
+            return Err(error);
+        }
+    }
     let end = match &terminal {
         Some(master) => Terminal::relay(master.as_fd(), child.pidfd.as_fd()),
         None => supervise::wait(child.pidfd.as_fd(), child.pid),
     };
+    if let Some(directory) = &directory {
+        directory.ended();
+    }
     let reaped = fly::sys::arch::cycles();
     if let (Some(times), Some(pipe)) = (&times, pipe) {
         times.report(&plan, launcher.stamps(), &|report, scale| {

@@ -50,7 +50,7 @@ where
             index += 1;
         }
         match self.options.exit_policy {
-            Some(policy) if !decided && !matches!(policy.to_bytes(), b"all" | b"first-failure") => {
+            Some(policy) if !decided && !matches!(policy.to_bytes(), b"all" | b"first-failure" | b"never") => {
                 Err(Error::new(What::ReadOption, policy, Why::NoSuchApp))
             }
             _ => Ok(()),
@@ -62,7 +62,12 @@ where
         P: Iterator<Item = &'a CStr> + Clone,
     {
         let options = self.options;
-        app.lower(options.exit_policy, self.plan)?;
+        let policy = if options.added {
+            Some(c"never")
+        } else {
+            options.exit_policy
+        };
+        app.lower(policy, self.plan)?;
         if let Some(path) = options.status_directory.filter(|_| app.is_first()) {
             if !path.to_bytes().starts_with(b"/") {
                 return Err(Error::new(What::ReadOption, path, Why::NotAbsolute));

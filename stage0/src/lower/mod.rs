@@ -2,7 +2,7 @@
 
 mod app;
 mod files;
-mod policy;
+pub(crate) mod policy;
 mod volumes;
 
 use core::ffi::CStr;
@@ -52,12 +52,15 @@ const PROC: Slot = Slot(10);
 const SYS: Slot = Slot(11);
 const DEV: Slot = Slot(12);
 const SHM: Slot = Slot(13);
+/// The pod's directory.
+const DIRECTORY: Slot = Slot(15);
 /// What is opened and mounted at once.
 const SOURCE: Slot = Slot(14);
 
 const RDONLY: u64 = raw::MOUNT_ATTR_RDONLY as u64;
 const NOSUID: u64 = raw::MOUNT_ATTR_NOSUID as u64;
 const NODEV: u64 = raw::MOUNT_ATTR_NODEV as u64;
+const NOEXEC: u64 = raw::MOUNT_ATTR_NOEXEC as u64;
 
 /// Writes the pod's steps.
 ///
@@ -77,6 +80,26 @@ where
         plan,
     }
     .pod()
+}
+
+/// Writes the steps of one program that is added to a pod.
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_added<'a, I>(
+    options: &Options<'a, I>,
+    host: &Host<'_>,
+    plan: &mut Builder<'_>,
+) -> Result<(), Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    Lowering {
+        options,
+        host,
+        plan,
+    }
+    .apps()
 }
 
 struct Lowering<'l, 'a, 'h, 'p, I> {
@@ -230,6 +253,15 @@ where
         if self.host.terminal {
             self.plan.push(Step::TerminalStdio { peer: PEER });
         }
+        if let Some(path) = self.options.pod_directory {
+            // Of the host nothing but this: a mount by itself has no parent.
+            self.plan.push(Step::OpenTree {
+                into: DIRECTORY,
+                flags: 0,
+                attributes: NOSUID | NODEV | NOEXEC,
+                path,
+            });
+        }
         self.plan.push(Step::Pivot { root: ROOT });
         Ok(())
     }
@@ -258,6 +290,10 @@ where
         }
         self.plan.push(Step::ExecInit {
             program: INIT,
+            directory: match self.options.pod_directory {
+                Some(_) => DIRECTORY,
+                None => Step::NO_SLOT,
+            },
             stamps: if self.options.timings.is_some() {
                 u64::from(STAMPS_WRITER.0)
             } else {

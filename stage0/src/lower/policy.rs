@@ -94,6 +94,7 @@ impl<'a> Policies<'a> {
         let flags = match exit_policy.map(CStr::to_bytes) {
             None | Some(b"first-failure") => 0,
             Some(b"all") => Step::QUIET,
+            Some(b"never") => Step::QUIET | Step::UNCOUNTED | Step::STAYS,
             _ if exit_policy.is_some_and(|name| self.is_called(name)) => Step::DECIDES,
             _ => Step::QUIET | Step::UNCOUNTED,
         };
@@ -197,7 +198,7 @@ fn wrong(value: &CStr, why: Why) -> Error<'_> {
 }
 
 /// A number, or a name with or without SIG.
-fn signal_number(value: &[u8]) -> Option<u16> {
+pub(crate) fn signal_number(value: &[u8]) -> Option<u16> {
     let number = match decimal(value) {
         Some(number) => u16::try_from(number).ok()?,
         None => {

@@ -1,0 +1,294 @@
+//! `stage0 app`: adds, starts, stops and removes the apps of a pod that runs, and tells
+//! how they are, by the control socket in the pod's directory.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Advice, Error, What, Why},
+    plan::Builder,
+    sys::{
+        descriptor,
+        entry::Start,
+        memory::c_str,
+        message,
+        network,
+    },
+    text::{Digits, Line, copy, decimal, split},
+};
+use rustix::{
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fs::{self, MemfdFlags, SealFlags},
+    io::Errno,
+    process::chdir,
+};
+use stage1_init::control::{
+    SOCKET,
+    protocol::{self, Reply, Request},
+};
+
+use crate::{
+    lower::{self, policy::signal_number},
+    options,
+};
+
+/// The states of an app, as pid 1 numbers them.
+const STATES: [&str; 6] = [
+    "waiting",
+    "pausing",
+    "preparing",
+    "running",
+    "cleaning",
+    "exited",
+];
+
+/// The longest name that is shown in full in a column of its own.
+const COLUMN: usize = 24;
+
+/// Carries out `stage0 app COMMAND DIR ...`; returns the exit code.
+///
+/// # Errors
+/// Names what is wrong with the command line, or what the pod refuses.
+pub fn run<I>(mut words: I, start: &mut Start) -> Result<i32, Error<'static>>
+where
+    I: Iterator<Item = &'static CStr> + Clone,
+{
+    let missing = |why| Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp);
+    let command = words.next().ok_or(missing(Why::NoAppCommand))?;
+    let is_list = command == c"list";
+    let (operation, flags) = match command.to_bytes() {
+        b"list" | b"status" => (protocol::STATUS, 0),
+        b"add" => (protocol::ADD, protocol::AT_ONCE),
+        b"start" => (protocol::START, 0),
+        b"stop" => (protocol::STOP, protocol::WAIT),
+        b"rm" => (protocol::REMOVE, 0),
+        b"kill" => (protocol::SIGNAL, 0),
+        _ => {
+            let error = Error::new(What::ReadCommand, command, Why::NoSuchCommand);
+            return Err(error.advice(Advice::SeeHelp));
+        }
+    };
+    let mut request = Request {
+        operation,
+        flags,
+        number: 0,
+        name: c"",
+    };
+    let directory = words.next().ok_or(missing(Why::NoPodDirectory))?;
+    if operation == protocol::ADD {
+        let words = words.map(shorter);
+        return Ok(add(directory, request, words, start).unwrap_or_else(crate::fail));
+    }
+    if !is_list {
+        request.name = words.next().ok_or(missing(Why::NoAppNamed))?;
+    }
+    if operation == protocol::SIGNAL {
+        let signal = words.next().unwrap_or(c"TERM");
+        let number = signal_number(signal.to_bytes());
+        request.number = number
+            .ok_or(Error::new(What::ReadOption, signal, Why::NoSignal))?
+            .into();
+    }
+    if words.next().is_some() {
+        return Err(missing(Why::TooManyWords));
+    }
+    let pod = Pod::open(directory)?;
+    if operation == protocol::STATUS {
+        return pod.tell(request, is_list);
+    }
+    pod.order(&request, None).map(|()| 0)
+}
+
+/// The same word, for as long as what it is read with.
+fn shorter<'a>(word: &'static CStr) -> &'a CStr {
+    word
+}
+
+/// Adds a program to the pod, and starts it.
+fn add<'a, I>(
+    directory: &'a CStr,
+    mut request: Request<'a>,
+    words: I,
+    start: &'a mut Start,
+) -> Result<i32, Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let pod = Pod::open(directory)?;
+    // Its root is where the pod's pid 1 is: there its user has a name.
+    let (room, bytes) = start.bytes.split_at_mut_checked(64).unwrap_or_default();
+    let root = pod.root(room)?;
+    let options = options::parse_added(root, words)?;
+    let host = lower::Host {
+        random: start.random,
+        terminal: false,
+        session: false,
+        stage1_init: c"",
+        term: None,
+        groups: true,
+        inheritable: true,
+    };
+    let mut builder = Builder::new(bytes);
+    lower::lower_added(&options, &host, &mut builder)?;
+    let plan = builder.finish().map_err(crate::refused)?;
+    let first = plan.steps().records().next().unwrap_or_default();
+    request.name = first.list.first();
+    let file = seal(plan.as_bytes()).map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
+    pod.order(&request, Some(file.as_fd())).map(|()| 0)
+}
+
+/// The plan in a memory file that nobody can change.
+fn seal(plan: &[u8]) -> Result<OwnedFd, Errno> {
+    let file = fs::memfd_create(c"plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    if !descriptor::write_all(file.as_raw_fd(), plan) {
+        return Err(Errno::NOSPC);
+    }
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    fs::fcntl_add_seals(&file, seals)?;
+    Ok(file)
+}
+
+/// A pod that runs, by its directory.
+struct Pod<'a> {
+    path: &'a CStr,
+    socket: OwnedFd,
+}
+
+impl<'a> Pod<'a> {
+    /// Goes there: the address of a socket has 107 bytes only.
+    fn open(path: &'a CStr) -> Result<Self, Error<'a>> {
+        let failed = |errno: Errno| Error::new(What::Open, path, errno);
+        chdir(path).map_err(failed)?;
+        let socket = network::sender().map_err(failed)?;
+        Ok(Self { path, socket })
+    }
+
+    /// The path of the pod's root, by the number of its pid 1.
+    fn root<'r>(&self, room: &'r mut [u8]) -> Result<&'r CStr, Error<'a>> {
+        let mut number = [0; 16];
+        let number = descriptor::read_file(c"pid", &mut number);
+        let number = split(number, b'\n').next().and_then(decimal);
+        let number = number.ok_or(Error::new(What::Ask, self.path, Why::NoPodRuns))?;
+        let digits = Digits::new(number, 10);
+        let mut used = 0;
+        for part in [b"/proc/", digits.as_bytes(), b"/root"] {
+            copy(room.get_mut(used..).unwrap_or_default(), part);
+            used += part.len();
+        }
+        Ok(c_str(room).unwrap_or_default())
+    }
+
+    /// Sends a request, with a file if one belongs to it, and waits for the reply.
+    fn ask(
+        &self,
+        request: &Request<'a>,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<[u8; Reply::SIZE], Error<'a>> {
+        let nobody = Error::new(What::Ask, self.path, Why::NoPodRuns);
+        let failed = |errno| match errno {
+            Errno::NOENT | Errno::CONNREFUSED => nobody,
+            errno => Error::new(What::Ask, self.path, errno),
+        };
+        let (own, other) = network::pair().map_err(failed)?;
+        let sent = [other.as_fd(), file.unwrap_or(other.as_fd())];
+        let count = if file.is_some() { 2 } else { 1 };
+        message::send(
+            self.socket.as_raw_fd(),
+            SOCKET,
+            &request.to_bytes(),
+            sent.get(..count).unwrap_or_default(),
+        )
+        .map_err(failed)?;
+        // With this end closed, the end of pid 1 is the end of waiting.
+        drop(other);
+        let mut reply = [0; Reply::SIZE];
+        let mut read = descriptor::read(own.as_raw_fd(), &mut reply);
+        while read == Err(Errno::INTR) {
+            read = descriptor::read(own.as_raw_fd(), &mut reply);
+        }
+        match (read.map_err(failed)?, Reply::read(&reply)) {
+            (0, _) => Err(nobody),
+            (_, None) => Err(Error::new(What::Ask, self.path, Why::OtherVersion)),
+            (_, Some(_)) => Ok(reply),
+        }
+    }
+
+    /// The same for what changes something.
+    fn order(&self, request: &Request<'a>, file: Option<BorrowedFd<'_>>) -> Result<(), Error<'a>> {
+        let reply = self.ask(request, file)?;
+        match Reply::read(&reply) {
+            Some((told, _)) if told.errno != 0 => Err(refused(request, told.errno)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints how the app is, or all of them are.
+    fn tell(&self, mut request: Request<'a>, all: bool) -> Result<i32, Error<'a>> {
+        let mut line = Line::new(1);
+        line.text("NAME").column(COLUMN);
+        line.text("STATE      READY      PID  CODE  RESTARTS");
+        let mut told = true;
+        loop {
+            let reply = self.ask(&request, None)?;
+            let Some((reply, name)) = Reply::read(&reply) else {
+                break;
+            };
+            match reply.errno {
+                0 => {}
+                // Behind the last one there is none.
+                _ if all => break,
+                errno => return Err(refused(&request, errno)),
+            }
+            told &= line.end();
+            row(&mut line, &reply, name);
+            if !all {
+                break;
+            }
+            request.number = reply.place.saturating_add(1);
+        }
+        told &= line.end();
+        Ok(if told { 0 } else { fly::error::FAILURE })
+    }
+}
+
+/// One app in the table.
+fn row(line: &mut Line, reply: &Reply, name: &[u8]) {
+    let index = usize::try_from(reply.state).unwrap_or(usize::MAX);
+    let state = STATES.get(index).copied().unwrap_or("unknown");
+    let ready = if reply.flags & Reply::READY == 0 {
+        "no"
+    } else {
+        "yes"
+    };
+    line.quoted(name).text(" ").column(COLUMN);
+    line.text(state).column(COLUMN + 11).text(ready);
+    let numbers = [(17, reply.pid), (8, reply.code), (10, reply.restarts)];
+    let mut end = COLUMN + 11;
+    for (width, number) in numbers {
+        end += width;
+        let digits = Digits::new(number.into(), 10);
+        line.column(end - digits.as_bytes().len() - 3);
+        if number == 0 && width == 17 {
+            line.text("-");
+        } else {
+            line.bytes(digits.as_bytes());
+        }
+    }
+}
+
+/// What the pod has against it.
+fn refused<'a>(request: &Request<'a>, errno: u32) -> Error<'a> {
+    let errno = Errno::from_raw_os_error(i32::try_from(errno).unwrap_or(0));
+    let why = match errno {
+        Errno::NOENT => Why::NoAppInPod,
+        Errno::EXIST => Why::NameTaken,
+        Errno::BUSY if request.operation == protocol::REMOVE => Why::AppRuns,
+        Errno::BUSY => Why::AwaitedAlready,
+        Errno::ALREADY => Why::AppRuns,
+        Errno::SHUTDOWN => Why::PodEnds,
+        Errno::NOSPC => Why::TooManyApps,
+        Errno::SRCH => Why::AppRunsNot,
+        Errno::PROTONOSUPPORT => Why::OtherVersion,
+        errno => return Error::new(What::Ask, request.name, errno),
+    };
+    Error::new(What::Ask, request.name, why)
+}

@@ -1,0 +1,104 @@
+//! The directory of a pod on the host: `pid`, which only this side knows, beside what
+//! pid 1 writes into it.
+
+use core::{ffi::CStr, mem::MaybeUninit};
+
+use fly::{
+    error::{Error, What},
+    sys::descriptor,
+    text::{Digits, copy},
+};
+use rustix::{
+    fd::{AsFd, AsRawFd, OwnedFd},
+    fs::{self, AtFlags, Mode, OFlags},
+    io::Errno,
+};
+
+/// What is there only as long as the pod runs.
+const TRANSIENT: [&CStr; 4] = [c"pid", c"ready", c"control", NEW];
+/// The name under which a file is written.
+const NEW: &CStr = c".new";
+
+/// The directory of a pod.
+pub struct Directory<'a> {
+    path: &'a CStr,
+    /// Whether it was made here.
+    made: bool,
+}
+
+impl<'a> Directory<'a> {
+    /// Makes the directory `path` if it is missing, for its owner only, and takes away
+    /// what a pod before has left in it.
+    ///
+    /// # Errors
+    /// What keeps it from being made or opened.
+    pub fn prepare(path: &'a CStr) -> Result<Self, Error<'a>> {
+        let failed = |errno: Errno| Error::new(What::Begin, path, errno);
+        let made = match fs::mkdir(path, Mode::from_raw_mode(0o700)) {
+            Err(Errno::EXIST) => false,
+            done => done.map(|()| true).map_err(failed)?,
+        };
+        let folder = open(fs::CWD, path, OFlags::empty()).map_err(failed)?;
+        clear(&folder);
+        if let Ok(status) = open(&folder, c"status", OFlags::NOFOLLOW) {
+            let mut room = [const { MaybeUninit::uninit() }; 2048];
+            let mut names = fs::RawDir::new(&status, &mut room);
+            while let Some(Ok(entry)) = names.next() {
+                let _ = fs::unlinkat(&status, entry.file_name(), AtFlags::empty());
+            }
+        }
+        Ok(Self { path, made })
+    }
+
+    /// The pod runs; `pid` is that of its first process. The directory is opened again:
+    /// what was open before the launch is closed by it.
+    ///
+    /// # Errors
+    /// As for write(2).
+    pub fn began(&self, pid: u32) -> Result<(), Error<'a>> {
+        open(fs::CWD, self.path, OFlags::empty())
+            .and_then(|folder| write(&folder, pid))
+            .map_err(|errno| Error::new(What::WriteFile, self.path, errno))
+    }
+
+    /// The pod has ended: the exit codes stay.
+    pub fn ended(&self) {
+        if let Ok(folder) = open(fs::CWD, self.path, OFlags::empty()) {
+            clear(&folder);
+        }
+    }
+
+    /// No pod was started: what was made is unmade.
+    pub fn undo(&self) {
+        if let (true, Ok(folder)) = (self.made, open(fs::CWD, self.path, OFlags::empty())) {
+            clear(&folder);
+            let _ = fs::unlinkat(&folder, c"status", AtFlags::REMOVEDIR);
+            let _ = fs::rmdir(self.path);
+        }
+    }
+}
+
+/// Written under another name and moved: who sees it sees all of it.
+fn write(folder: &OwnedFd, pid: u32) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let new = fs::openat(folder, NEW, flags, Mode::from_raw_mode(0o644))?;
+    let mut line = [b'\n'; 12];
+    let digits = Digits::new(pid.into(), 10);
+    copy(&mut line, digits.as_bytes());
+    let line = line.get(..=digits.as_bytes().len()).unwrap_or_default();
+    if !descriptor::write_all(new.as_raw_fd(), line) {
+        return Err(Errno::IO);
+    }
+    fs::renameat(folder, NEW, folder, c"pid")
+}
+
+fn clear(folder: &OwnedFd) {
+    for name in TRANSIENT {
+        let _ = fs::unlinkat(folder, name, AtFlags::empty());
+    }
+}
+
+fn open(folder: impl AsFd, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fs::openat(folder, path, flags, Mode::empty())
+}
