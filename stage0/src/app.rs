@@ -6,13 +6,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, What, Why},
     plan::Builder,
-    sys::{
-        descriptor,
-        entry::Start,
-        memory::c_str,
-        message,
-        network,
-    },
+    sys::{descriptor, entry::Start, memory::c_str, message, network},
     text::{Digits, Line, copy, decimal, split},
 };
 use rustix::{
@@ -79,7 +73,11 @@ where
         return Ok(add(directory, request, words, start).unwrap_or_else(crate::fail));
     }
     if !is_list {
-        request.name = words.next().ok_or(missing(Why::NoAppNamed))?;
+        let name = words.next().ok_or(missing(Why::NoAppNamed))?;
+        if name.is_empty() || name.count_bytes() >= protocol::NAME_BYTES {
+            return Err(Error::new(What::ReadOption, name, Why::NoAppName));
+        }
+        request.name = name;
     }
     if operation == protocol::SIGNAL {
         let signal = words.next().unwrap_or(c"TERM");
@@ -260,13 +258,13 @@ fn row(line: &mut Line, reply: &Reply, name: &[u8]) {
         "yes"
     };
     line.quoted(name).text(" ").column(COLUMN);
-    line.text(state).column(COLUMN + 11).text(ready);
+    line.text(state).text(" ").column(COLUMN + 11).text(ready);
     let numbers = [(17, reply.pid), (8, reply.code), (10, reply.restarts)];
     let mut end = COLUMN + 11;
     for (width, number) in numbers {
         end += width;
         let digits = Digits::new(number.into(), 10);
-        line.column(end - digits.as_bytes().len() - 3);
+        line.text(" ").column(end - digits.as_bytes().len() - 3);
         if number == 0 && width == 17 {
             line.text("-");
         } else {

@@ -293,7 +293,7 @@ where
             output: None,
             timings: None,
             debug: false,
-    }
+        }
     }
 
     fn check(&self) -> Result<(), Error<'a>> {

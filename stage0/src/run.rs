@@ -50,10 +50,7 @@ pub fn run<'a, I>(
     if times.is_some() || options.debug {
         launcher.before_exec(&report);
     }
-    let directory = options
-        .pod_directory
-        .map(Directory::prepare)
-        .transpose()?;
+    let directory = options.pod_directory.map(Directory::prepare).transpose()?;
     let running = launcher.launch();
     if let (Some(directory), Err(_)) = (&directory, &running) {
         directory.undo();
@@ -66,11 +63,11 @@ pub fn run<'a, I>(
         terminal,
         stamps: pipe,
     } = running?;
-    if let Some(directory) = &directory {
-        if let Err(error) = directory.began(child.pid) {
-            directory.ended();
-            return Err(error);
-        }
+    if let Some(directory) = &directory
+        && let Err(error) = directory.began(child.pid)
+    {
+        directory.ended();
+        return Err(error);
     }
     let end = match &terminal {
         Some(master) => Terminal::relay(master.as_fd(), child.pidfd.as_fd()),

@@ -291,8 +291,9 @@ impl App {
     #[cold]
     pub fn describe(&self, reply: &mut Reply) {
         reply.state = self.state as u32;
-        reply.flags = u32::from(self.ready) * Reply::READY;
-        reply.pid = if self.lives() { self.pid } else { 0 };
+        let lives = self.lives();
+        reply.flags = u32::from(self.ready && lives) * Reply::READY;
+        reply.pid = u32::from(lives) * self.pid;
         reply.code = self.code.unsigned_abs();
         reply.restarts = self.restarts;
     }

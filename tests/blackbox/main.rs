@@ -11,6 +11,7 @@ mod cgroup;
 mod command_line;
 mod completion;
 mod confinement;
+mod control;
 mod debian;
 mod devices;
 mod environment;
@@ -105,6 +106,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("kills", 240, &[], kills::TESTS),
         host("calls", 240, &[], calls::TESTS),
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
+        host("control", 120, &[], control::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
         host("library", 60, &[], library::TESTS),

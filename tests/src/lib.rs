@@ -13,6 +13,7 @@ pub mod guest;
 pub mod init;
 pub mod isolate;
 pub mod json;
+pub mod message;
 pub mod pod;
 pub mod profile;
 pub mod report;

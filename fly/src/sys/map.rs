@@ -115,7 +115,9 @@ mod tests {
     #[test]
     fn maps_from_any_byte_on() {
         let file = fs::memfd_create(c"test", MemfdFlags::ALLOW_SEALING).unwrap();
-        let bytes: Vec<u8> = (0..9000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let bytes: Vec<u8> = (0..9000_u32)
+            .map(|number| number.to_le_bytes()[0])
+            .collect();
         write(&file, &bytes).unwrap();
         fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK).unwrap();
         for offset in [0, 1, 4095, 4096, 5000, 8999] {

@@ -50,7 +50,10 @@ where
             index += 1;
         }
         match self.options.exit_policy {
-            Some(policy) if !decided && !matches!(policy.to_bytes(), b"all" | b"first-failure" | b"never") => {
+            Some(policy)
+                if !decided
+                    && !matches!(policy.to_bytes(), b"all" | b"first-failure" | b"never") =>
+            {
                 Err(Error::new(What::ReadOption, policy, Why::NoSuchApp))
             }
             _ => Ok(()),

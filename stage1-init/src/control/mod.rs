@@ -116,8 +116,12 @@ impl Pod<'_, '_> {
             && let Some(app) = self.app(index)
             && app.state != State::Done
         {
+            // One that was killed has closed its end.
             if app.waiter >= 0 {
-                return Err(Errno::BUSY);
+                if message::receive(app.waiter, &mut []).err() == Some(Errno::AGAIN) {
+                    return Err(Errno::BUSY);
+                }
+                let _ = descriptor::close(app.waiter);
             }
             app.waiter = core::mem::replace(socket, -1);
         }
