@@ -133,7 +133,7 @@ where
         let mut choices = self.choices.clone();
         while let Some(choice) = choices.known() {
             if let (true, Some((kind, _))) = (choice.name == name, limit_of(name)) {
-                plan.push_text(kind, choice.first);
+                plan.push_limit(kind, choice.first);
             }
         }
     }

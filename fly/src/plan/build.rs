@@ -7,6 +7,7 @@ use crate::text::{holds, split};
 use super::{
     MAX_BYTES, Plan, Problem, Reason,
     check::at_end,
+    limits,
     record::{Header, List, Record, put},
     step::{Kind, Step, Texts},
 };
@@ -125,15 +126,24 @@ impl<'a> Builder<'a> {
         self.counted()
     }
 
-    /// Adds a step of a kind that has one text.
+    /// Adds the step of a limit: what its text says is read here.
     #[cold]
     #[inline(never)]
-    pub(crate) fn push_text(&mut self, kind: Kind, text: &CStr) {
+    pub fn push_limit(&mut self, kind: Kind, text: &CStr) -> &mut Self {
         let record = Record {
             kind: kind as u16,
             ..Record::default()
         };
-        self.add_text(record.head(), 0, text);
+        let Some([number, data @ ..]) = limits::parse(record.kind, text.to_bytes()) else {
+            self.fail(Reason::Number);
+            return self;
+        };
+        self.begin(record.head(), number);
+        self.append(text.to_bytes_with_nul());
+        for word in data.iter().take(limits::length(record.kind) / 8) {
+            self.append(&word.to_ne_bytes());
+        }
+        self.end()
     }
 
     /// Where the next string of the step that is open begins.

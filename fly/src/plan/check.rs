@@ -168,7 +168,7 @@ fn number(number: Number, value: u64) -> Result<(), Reason> {
 #[inline(never)]
 fn text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
     match form {
-        Text::Any => Ok(()),
+        Text::Any | Text::Filter | Text::Limit => Ok(()),
         Text::NotEmpty if text.is_empty() => Err(Reason::Strings),
         Text::NotEmpty => Ok(()),
         Text::NameOrDot if text == c"." => Ok(()),
@@ -184,9 +184,6 @@ fn text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
         Text::Id => decimal(text.to_bytes())
             .ok_or(Reason::Number)
             .and_then(identity),
-        Text::Limit => limits::parse(record.kind, text.to_bytes())
-            .map(drop)
-            .ok_or(Reason::Number),
         Text::Map => map_line(text.to_bytes()).map(drop).ok_or(Reason::Number),
     }
 }
@@ -203,13 +200,16 @@ pub(crate) fn map_line(line: &[u8]) -> Option<[u64; 3]> {
     (numbers.next().is_none() && count != 0 && end <= NO_ID).then_some(line)
 }
 
-/// Its bytes are no strings.
-fn filter(record: &Record<'_>) -> Result<(), Reason> {
-    if record.list.is_empty() && seccomp::is_filter(record.list.as_bytes()) {
-        Ok(())
-    } else {
-        Err(Reason::Filter)
-    }
+/// Of a step whose bytes are no strings.
+fn bytes(form: Text, record: &Record<'_>) -> Result<(), Reason> {
+    let (good, reason) = match form {
+        Text::Limit => (limits::data(record).is_some(), Reason::Number),
+        _ => (
+            record.list.is_empty() && seccomp::is_filter(record.list.as_bytes()),
+            Reason::Filter,
+        ),
+    };
+    if good { Ok(()) } else { Err(reason) }
 }
 
 /// What only one kind has.
@@ -290,8 +290,8 @@ struct State {
 impl State {
     #[inline(never)]
     fn step(&mut self, rule: &Rule, record: &Record<'_>) -> Result<(), Reason> {
-        if let Kind::Seccomp = rule.kind {
-            return filter(record).and_then(|()| self.order(rule.kind));
+        if let Text::Filter | Text::Limit = rule.text {
+            return bytes(rule.text, record).and_then(|()| self.order(rule.kind));
         }
         strings(rule, record.list)?;
         number(rule.number, record.number)?;

@@ -1,13 +1,30 @@
-//! Limits as options and steps write them, and as numbers.
+//! Limits as options write them, and as the kernel takes them: the text is read where
+//! the plan is made, and stays in it to be shown; who carries the step out reads none.
 
 use crate::text::{decimal, position, split};
 
-use super::Kind;
+use super::{Kind, Record};
 
-/// What a limit's text says, as the kernel's calls take it: of a resource its
-/// number, soft and hard; of processors a bit each; of a policy its number and the
-/// priority; otherwise one number.
-pub(crate) type Numbers = [u64; 16];
+/// What a limit's text says: a number, the one of the resource or of the policy, and
+/// what the kernel's call reads: soft and hard, the priority, or a bit a processor.
+pub(crate) type Numbers = [u64; 17];
+
+/// How many bytes the call reads, of each kind from [`Kind::Limit`] on.
+const LENGTHS: [u8; 4] = [16, 0, 128, 8];
+
+/// The bytes that the call of a step of this kind reads.
+pub(super) fn length(kind: u16) -> usize {
+    let index = usize::from(kind.wrapping_sub(Kind::Limit as u16));
+    LENGTHS.get(index).copied().unwrap_or(0).into()
+}
+
+/// What the call reads is behind the step's text; `None` if there is more or less.
+#[inline(never)]
+pub(crate) fn data<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
+    let text = record.list.first();
+    let data = record.list.as_bytes().get(text.count_bytes() + 1..)?;
+    (!text.is_empty() && data.len() == length(record.kind)).then_some(data)
+}
 
 /// The resources by number (getrlimit(2), asm-generic/resource.h).
 const RESOURCES: &str = "cpu fsize data stack core rss nproc nofile memlock as locks \
@@ -23,7 +40,7 @@ pub(crate) fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
     const NICE: u16 = Kind::Nice as u16;
     const PROCESSORS: u16 = Kind::Processors as u16;
     const SCHEDULING: u16 = Kind::Scheduling as u16;
-    let mut numbers = [0; 16];
+    let mut numbers = [0; 17];
     let [first, second, third, ..] = &mut numbers;
     match kind {
         LIMIT => {
@@ -93,7 +110,8 @@ fn processors(text: &[u8], bits: &mut Numbers) -> Option<()> {
             return None;
         }
         while number <= last {
-            *bits.get_mut(usize::try_from(number / 64).ok()?)? |= 1 << (number % 64);
+            // The first one is none of the bits.
+            *bits.get_mut(usize::try_from(number / 64 + 1).ok()?)? |= 1 << (number % 64);
             number += 1;
         }
     }
@@ -191,11 +209,11 @@ mod tests {
         check(
             Kind::Processors,
             &[
-                ("0", &[1]),
-                ("0-3,5", &[0b10_1111]),
-                ("63-64", &[1 << 63, 1]),
-                ("5,0", &[0b10_0001]),
-                ("0-1023", &[u64::MAX; 16]),
+                ("0", &[0, 1]),
+                ("0-3,5", &[0, 0b10_1111]),
+                ("63-64", &[0, 1 << 63, 1]),
+                ("5,0", &[0, 0b10_0001]),
+                ("1023", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 << 63]),
             ],
             &[
                 "",

@@ -58,7 +58,9 @@ pub(super) enum Text {
     Id,
     /// A line of a map of ids.
     Map,
-    /// A limit of the step's kind.
+    /// No strings: a system call filter.
+    Filter,
+    /// No strings: a limit's text, and what its call reads.
     Limit,
 }
 
@@ -218,7 +220,7 @@ pub(super) static RULES: &[Rule] = &[
     Rule::of(Kind::User).number(Number::Id),
     Rule::of(Kind::Capabilities),
     Rule::of(Kind::NoNewPrivileges),
-    Rule::of(Kind::Seccomp),
+    Rule::of(Kind::Seccomp).text(Text::Filter),
     Rule::of(Kind::Unblock),
     Rule::of(Kind::Exec)
         .texts(2, Rule::MANY, Text::Path)

@@ -399,15 +399,16 @@ steps! {
     /// if it has no slash), `arguments` arguments, and the environment. With
     /// [`Step::GUARD`] it is refused if it would be this launcher.
     Exec = 72 "exec %t[8 guarded|] %e" App { flags flags, number arguments, list strings }
-    /// Sets a limit of a resource, NAME=SOFT or NAME=SOFT:HARD (prlimit(2)).
-    Limit = 81 "rlimit %t" App { text limit }
-    /// Sets the nice value (setpriority(2)).
-    Nice = 82 "nice %t" App { text value }
+    /// Sets a limit of a resource (prlimit(2)), this number. As of all limits, what
+    /// follows is the option's text, to be shown, its terminator, and what the call
+    /// reads: see [`super::Builder::push_limit`].
+    Limit = 81 "rlimit %t" App { number resource, bytes limit }
+    /// Sets the nice value, as two's complement (setpriority(2)).
+    Nice = 82 "nice %t" App { number nice, bytes limit }
     /// Runs on these processors only (sched_setaffinity(2)).
-    Processors = 83 "cpus %t" App { text list }
-    /// Sets the scheduling policy, `other`, `batch`, `idle`, `fifo:N` or `rr:N`
-    /// (sched_setscheduler(2)).
-    Scheduling = 84 "sched %t" App { text policy }
+    Processors = 83 "cpus %t" App { bytes limit }
+    /// Sets the scheduling policy, this number (sched_setscheduler(2)).
+    Scheduling = 84 "sched %t" App { number policy, bytes limit }
     /// Leaves the permitted capabilities as they are when the user ids change
     /// (PR_SET_KEEPCAPS).
     KeepCapabilities = 85 "keepcaps" App {}

@@ -274,12 +274,19 @@ fn other_versions_are_refused() {
 
 /// A plan with one step before its program.
 fn with(step: Step<'_>) -> Result<(), Reason> {
+    with_pushed(step.kind(), |builder| _ = builder.push(step))
+}
+
+/// The same, of a step of this kind.
+fn with_pushed(kind: Kind, push: impl FnOnce(&mut Builder<'_>)) -> Result<(), Reason> {
     let mut arena = [0; 1024];
     let mut builder = Builder::new(&mut arena);
-    if step.kind().phase() == Phase::App {
-        builder.push(Step::App { name: c"app" }).push(step);
+    if kind.phase() == Phase::App {
+        builder.push(Step::App { name: c"app" });
+        push(&mut builder);
     } else {
-        builder.push(step).push(Step::App { name: c"app" });
+        push(&mut builder);
+        builder.push(Step::App { name: c"app" });
     }
     builder
         .begin_list(Step::Exec {
@@ -293,31 +300,52 @@ fn with(step: Step<'_>) -> Result<(), Reason> {
     builder.finish().map(drop).map_err(|problem| problem.reason)
 }
 
-/// The launcher reads these texts again: a plan that may be damaged has no others.
 #[test]
-fn limits_are_checked() {
+fn limits_are_read_where_the_plan_is_made() {
     let number = Err(Reason::Number);
-    assert_eq!(with(Step::Limit { limit: c"core=0" }), Ok(()));
-    assert_eq!(with(Step::Limit { limit: c"core" }), number);
-    assert_eq!(with(Step::Limit { limit: c"" }), number);
-    assert_eq!(with(Step::Nice { value: c"-20" }), Ok(()));
-    assert_eq!(with(Step::Nice { value: c"-21" }), number);
-    assert_eq!(with(Step::Processors { list: c"0-3" }), Ok(()));
-    assert_eq!(with(Step::Processors { list: c"3-0" }), number);
-    assert_eq!(with(Step::Scheduling { policy: c"rr:1" }), Ok(()));
-    assert_eq!(with(Step::Scheduling { policy: c"rr" }), number);
-    assert_eq!(
-        with(Step::OomScore {
-            adjustment: c"1000"
-        }),
-        Ok(())
-    );
-    assert_eq!(
-        with(Step::OomScore {
-            adjustment: c"1001"
-        }),
-        number
-    );
+    let with_limit =
+        |kind, text: &CStr| with_pushed(kind, |builder| _ = builder.push_limit(kind, text));
+    assert_eq!(with_limit(Kind::Limit, c"core=0"), Ok(()));
+    assert_eq!(with_limit(Kind::Limit, c"core"), number);
+    assert_eq!(with_limit(Kind::Limit, c""), number);
+    assert_eq!(with_limit(Kind::Nice, c"-20"), Ok(()));
+    assert_eq!(with_limit(Kind::Nice, c"-21"), number);
+    assert_eq!(with_limit(Kind::Processors, c"0-3"), Ok(()));
+    assert_eq!(with_limit(Kind::Processors, c"3-0"), number);
+    assert_eq!(with_limit(Kind::Scheduling, c"rr:1"), Ok(()));
+    assert_eq!(with_limit(Kind::Scheduling, c"rr"), number);
+    assert_eq!(with_limit(Kind::OomScore, c"1000"), Ok(()));
+    assert_eq!(with_limit(Kind::OomScore, c"1001"), number);
+}
+
+/// The kernel reads so much: a plan that may be damaged has no less.
+#[test]
+fn what_the_calls_of_limits_read_is_there() {
+    let number = Err(Reason::Number);
+    let resource = |limit| {
+        with(Step::Limit {
+            resource: 4,
+            limit,
+        })
+    };
+    assert_eq!(resource(b"core=0\0soft....hard...."), Ok(()));
+    assert_eq!(resource(b"core=0\0soft....hard..."), number);
+    assert_eq!(resource(b"core=0\0soft....hard....."), number);
+    assert_eq!(resource(b"core=0soft....hard...."), number);
+    assert_eq!(resource(b"\0soft....hard...."), number);
+    assert_eq!(resource(b""), number);
+    let processors = |length| {
+        let limit = &[b"0\0", &[1; 256][..length]].concat();
+        with(Step::Processors { limit })
+    };
+    assert_eq!(processors(128), Ok(()));
+    assert_eq!(processors(127), number);
+    let nice = |limit| with(Step::Nice { nice: 1, limit });
+    assert_eq!(nice(b"1\0"), Ok(()));
+    assert_eq!(nice(b"1"), number);
+    let policy = |limit| with(Step::Scheduling { policy: 1, limit });
+    assert_eq!(policy(b"fifo:1\0priority"), Ok(()));
+    assert_eq!(policy(b"fifo:1\0"), number);
 }
 
 #[test]
