@@ -279,7 +279,7 @@ fn apps<'b>(
         opened = descriptor::open(second, raw::O_RDONLY);
     }
     let number = opened.map_err(|errno| Error::new(What::Read, path, errno))?;
-    let plan = pod::read(number, 0, &mut [], bytes)?;
+    let plan = pod::read(number, 0, &mut [], bytes, Plan::check)?;
     enter(&plan)?;
     told(settings, "plan");
     launch::block_signals();

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
-    plan::{Kind, MAX_APPS, Plan, Record, Steps},
+    plan::{Kind, MAX_APPS, Plan, Problem, Record, Steps},
     sys::{clone, descriptor, path},
 };
 use linux_raw_sys::general as raw;
@@ -29,7 +29,7 @@ pub fn run(plan: i32, offset: u64, stamps: &Stamps, bytes: &mut [u8], words: &mu
     // Most plans are small: they are on the stack, which is there already, and
     // cost no page fault.
     let mut few = [0; FEW_BYTES];
-    match read(plan, offset, &mut few, bytes) {
+    match read(plan, offset, &mut few, bytes, Plan::check_apps) {
         Ok(plan) => start(&plan, stamps, words),
         Err(error) => {
             error.print(NAME, INIT_TEXTS);
@@ -38,13 +38,14 @@ pub fn run(plan: i32, offset: u64, stamps: &Stamps, bytes: &mut [u8], words: &mu
     }
 }
 
-/// The plan, in `few` if it fits, otherwise in `bytes`. The descriptor is
-/// closed: no app may inherit it.
+/// The plan, in `few` if it fits, otherwise in `bytes`; it must pass `check`. The
+/// descriptor is closed: no app may inherit it.
 pub(crate) fn read<'b>(
     number: i32,
     offset: u64,
     few: &'b mut [u8],
     bytes: &'b mut [u8],
+    check: fn(&'b [u8]) -> Result<Plan<'b>, Problem>,
 ) -> Result<Plan<'b>, Error<'static>> {
     let failed = |errno: Errno| Error::new(What::Read, c"the plan", errno);
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -55,7 +56,7 @@ pub(crate) fn read<'b>(
         used = fill(number, offset, place).map_err(failed)?;
     }
     descriptor::close(number).map_err(failed)?;
-    Plan::check(place.get(..used).unwrap_or_default())
+    check(place.get(..used).unwrap_or_default())
         .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
 }
 

@@ -4,7 +4,7 @@
 
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS},
-    plan::{Kind, Plan, Step, pods},
+    plan::{Kind, Plan, Step},
     sys::{
         signal, time,
         wait::{self, End},
@@ -91,9 +91,6 @@ impl<'p, 's> Pod<'p, 's> {
     /// that failed or of the one that decides, otherwise 0. What the apps have left
     /// behind ends with this process, the pid 1 of their namespace.
     pub fn supervise(&mut self) -> i32 {
-        if self.apps.len() > 1 {
-            self.read_order();
-        }
         self.ordered = self.those(&|app| app.after != 0) != 0;
         loop {
             while self.advance() {}
@@ -111,15 +108,6 @@ impl<'p, 's> Pod<'p, 's> {
                 Some(raw::SIGIO) if self.hears() => {}
                 Some(signal) if machine::is_order(signal) => self.stop(),
                 Some(signal) => self.forward(signal),
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn read_order(&mut self) {
-        if let Ok(order) = pods::order(self.plan) {
-            for (app, after) in self.apps().zip(order) {
-                app.after = after;
             }
         }
     }

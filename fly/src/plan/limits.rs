@@ -9,13 +9,12 @@ use super::{Kind, Record};
 /// what the kernel's call reads: soft and hard, the priority, or a bit a processor.
 pub(crate) type Numbers = [u64; 17];
 
-/// How many bytes the call reads, of each kind from [`Kind::Limit`] on.
-const LENGTHS: [u8; 4] = [16, 0, 128, 8];
-
-/// The bytes that the call of a step of this kind reads.
-pub(super) fn length(kind: u16) -> usize {
+/// How many numbers the call of a step of this kind reads.
+pub(super) fn words(kind: u16) -> usize {
+    // Of each kind from this one on.
+    const WORDS: [u8; 4] = [2, 0, 16, 1];
     let index = usize::from(kind.wrapping_sub(Kind::Limit as u16));
-    LENGTHS.get(index).copied().unwrap_or(0).into()
+    WORDS.get(index).copied().unwrap_or(0).into()
 }
 
 /// What the call reads is behind the step's text; `None` if there is more or less.
@@ -23,7 +22,7 @@ pub(super) fn length(kind: u16) -> usize {
 pub(crate) fn data<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
     let text = record.list.first();
     let data = record.list.as_bytes().get(text.count_bytes() + 1..)?;
-    (!text.is_empty() && data.len() == length(record.kind)).then_some(data)
+    (!text.is_empty() && data.len() == words(record.kind) * 8).then_some(data)
 }
 
 /// The resources by number (getrlimit(2), asm-generic/resource.h).
@@ -33,15 +32,15 @@ const RESOURCES: &str = "cpu fsize data stack core rss nproc nofile memlock as l
 /// more than a priority.
 const POLICIES: &str = "other fifo rr batch : idle";
 
-/// Reads the text of a step of this kind; `None` if it has another form.
+/// Reads the text of a step of this kind into `numbers`, which are 0; `None` if it has
+/// another form.
 #[inline(never)]
-pub(crate) fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
+pub(crate) fn parse(kind: u16, text: &[u8], numbers: &mut Numbers) -> Option<()> {
     const LIMIT: u16 = Kind::Limit as u16;
     const NICE: u16 = Kind::Nice as u16;
     const PROCESSORS: u16 = Kind::Processors as u16;
     const SCHEDULING: u16 = Kind::Scheduling as u16;
-    let mut numbers = [0; 17];
-    let [first, second, third, ..] = &mut numbers;
+    let [first, second, third, ..] = numbers;
     match kind {
         LIMIT => {
             let mut parts = split(text, b'=');
@@ -53,11 +52,11 @@ pub(crate) fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
                 None => *second,
             };
             let rest = parts.next().or(limits.next());
-            (rest.is_none() && second <= third).then_some(numbers)
+            (rest.is_none() && second <= third).then_some(())
         }
         NICE => {
             *first = signed(text, 20, 19)?;
-            Some(numbers)
+            Some(())
         }
         SCHEDULING => {
             let mut parts = split(text, b':');
@@ -66,13 +65,13 @@ pub(crate) fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
             if real_time {
                 *second = decimal(parts.next()?).filter(|priority| (1..=99).contains(priority))?;
             }
-            parts.next().is_none().then_some(numbers)
+            parts.next().is_none().then_some(())
         }
-        PROCESSORS => processors(text, &mut numbers).map(|()| numbers),
+        PROCESSORS => processors(text, numbers),
         // Of the OOM killer.
         _ => {
             *first = signed(text, 1000, 1000)?;
-            Some(numbers)
+            Some(())
         }
     }
 }
@@ -125,11 +124,14 @@ mod tests {
     #[track_caller]
     fn check(kind: Kind, good: &[(&str, &[u64])], bad: &[&str]) {
         for (text, numbers) in good {
-            let found = parse(kind as u16, text.as_bytes()).unwrap_or_else(|| panic!("{text:?}"));
+            let mut found = [0; 17];
+            let good = parse(kind as u16, text.as_bytes(), &mut found);
+            assert_eq!(good, Some(()), "{text:?}");
             assert!(found.starts_with(numbers), "{text:?}: {found:?}");
         }
         for text in bad {
-            assert_eq!(parse(kind as u16, text.as_bytes()), None, "{text:?}");
+            let good = parse(kind as u16, text.as_bytes(), &mut [0; 17]);
+            assert_eq!(good, None, "{text:?}");
         }
     }
 
@@ -213,7 +215,10 @@ mod tests {
                 ("0-3,5", &[0, 0b10_1111]),
                 ("63-64", &[0, 1 << 63, 1]),
                 ("5,0", &[0, 0b10_0001]),
-                ("1023", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 << 63]),
+                (
+                    "1023",
+                    &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 << 63],
+                ),
             ],
             &[
                 "",

@@ -435,8 +435,9 @@ steps! {
     /// Starts it again when it has ended: with [`Step::ALWAYS`] whatever its code,
     /// otherwise if that is not 0; at most `most` times in a row, 0 for no limit.
     Restart = 91 "restart [0always|on failure][n, %n times|]" Policy { flags flags, number most }
-    /// Starts when these apps are ready.
-    After = 92 "after %l" Policy { list names }
+    /// Starts when these apps are ready, a bit each by their order in the plan, which
+    /// [`super::Builder::finish`] writes here.
+    After = 92 "after %l" Policy { number apps, list names }
     /// When it is ready: [`Step::READY_EXIT`], [`Step::READY_FILE`] `path`,
     /// [`Step::READY_PORT`] `port`, [`Step::READY_NOTIFY`] by a socket at `path`.
     Ready = 93 "ready [0by exit|][1by file |][2by port %n|][3by notify |]%t" Policy { flags flags, number port, list path }

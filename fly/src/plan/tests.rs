@@ -318,16 +318,93 @@ fn limits_are_read_where_the_plan_is_made() {
     assert_eq!(with_limit(Kind::OomScore, c"1001"), number);
 }
 
+/// The apps' part of a plan of three apps; each waits for those that are named.
+fn part_of_three(waits: [&[&CStr]; 3]) -> Result<Vec<u8>, Reason> {
+    let mut arena = [0; 2048];
+    let mut builder = Builder::new(&mut arena);
+    builder.push(Step::CloseInherited {});
+    for (name, after) in [c"a", c"b", c"c"].into_iter().zip(waits) {
+        builder.push(Step::App { name });
+        if !after.is_empty() {
+            let names = List::EMPTY;
+            builder.begin_list(Step::After { apps: 0, names });
+            for name in after {
+                builder.string(name);
+            }
+            builder.end();
+        }
+        builder
+            .begin_list(Step::Exec {
+                flags: 0,
+                arguments: 1,
+                strings: List::EMPTY,
+            })
+            .string(c"/bin/sh")
+            .string(c"sh")
+            .end();
+    }
+    let plan = builder.finish().map_err(|problem| problem.reason)?;
+    let (header, records) = plan.apps_part();
+    Ok([&header[..], records].concat())
+}
+
+/// Who waits for whom, as pid 1 reads it.
+fn order(part: &[u8]) -> Vec<u64> {
+    let plan = Plan::check_apps(part).expect("a plan");
+    let after = plan.steps().records();
+    let after = after.filter(|record| record.is(Kind::After));
+    after.map(|record| record.number).collect()
+}
+
+#[test]
+fn names_of_apps_become_bits() {
+    let part = part_of_three([&[c"c", c"b"], &[], &[c"b"]]).expect("a plan");
+    assert_eq!(order(&part), [0b110, 0b010]);
+    let part = part_of_three([&[], &[], &[]]).expect("a plan");
+    assert_eq!(order(&part), [0; 0]);
+    let circle = Err(Reason::Order);
+    assert_eq!(part_of_three([&[c"a"], &[], &[]]), circle);
+    assert_eq!(part_of_three([&[c"b"], &[c"c"], &[c"a"]]), circle);
+    assert_eq!(part_of_three([&[], &[c"c"], &[c"b"]]), circle);
+    assert_eq!(part_of_three([&[], &[c"d"], &[]]), Err(Reason::Name));
+}
+
+/// A plan that may be damaged has no order in which an app would never start.
+#[test]
+fn bits_of_apps_are_checked() {
+    let part = part_of_three([&[c"c"], &[], &[c"b"]]).expect("a plan");
+    let with_bits = |bits: u64| {
+        let mut part = part.clone();
+        let name = [0, b'c', 0];
+        let at = part.windows(3).position(|bytes| bytes == name);
+        // Before the name is the record's end of 8 bytes, and before that the number.
+        let at = at.expect("a name") + 1 - 16;
+        part[at..at + 8].copy_from_slice(&bits.to_ne_bytes());
+        Plan::check_apps(&part)
+            .map(|_| order(&part))
+            .map_err(|problem| problem.reason)
+    };
+    assert_eq!(with_bits(0b110), Ok(vec![0b110, 0b010]));
+    assert_eq!(with_bits(0b001), Err(Reason::Order));
+    assert_eq!(with_bits(0b1000), Err(Reason::Name));
+    assert_eq!(with_bits(1 << 63), Err(Reason::Name));
+}
+
+#[test]
+fn a_part_with_more_than_apps_is_refused() {
+    let mut arena = [0; 4096];
+    let bytes = build(&mut arena).as_bytes();
+    assert_eq!(
+        Plan::check_apps(bytes).expect_err("no part").reason,
+        Reason::Record
+    );
+}
+
 /// The kernel reads so much: a plan that may be damaged has no less.
 #[test]
 fn what_the_calls_of_limits_read_is_there() {
     let number = Err(Reason::Number);
-    let resource = |limit| {
-        with(Step::Limit {
-            resource: 4,
-            limit,
-        })
-    };
+    let resource = |limit| with(Step::Limit { resource: 4, limit });
     assert_eq!(resource(b"core=0\0soft....hard...."), Ok(()));
     assert_eq!(resource(b"core=0\0soft....hard..."), number);
     assert_eq!(resource(b"core=0\0soft....hard....."), number);
