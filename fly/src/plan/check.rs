@@ -152,7 +152,7 @@ pub(super) fn check<const HOLDS: u8>(bytes: &[u8]) -> Result<(), Problem> {
     }
     state.end().map_err(|reason| at_end(count, reason))?;
     if HOLDS & POLICIES != 0 && state.waits_for != 0 {
-        return pods::check(&Records { rest: records }, state.apps, state.waits_for);
+        return pods::check(&Records { rest: records }, state.waits_for);
     }
     Ok(())
 }

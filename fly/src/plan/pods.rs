@@ -11,20 +11,16 @@ use super::{
 /// For each app the apps that it waits for: bit `n` is app `n`.
 type Order = [u64; MAX_APPS];
 
-/// Of a plan with so many apps, some of which wait for these.
+/// Of a plan some of whose apps wait for these.
 ///
 /// # Errors
-/// An app that is none of the plan ([`Reason::Name`]), or apps that wait for each other
-/// ([`Reason::Order`]): they would never start.
+/// Apps that wait for each other, or for none of the plan ([`Reason::Order`]): they
+/// would never start.
 #[cold]
 #[inline(never)]
-pub(super) fn check(records: &Records<'_>, apps: usize, waited_for: u64) -> Result<(), Problem> {
-    // No shift by 64.
-    let others = u64::MAX.wrapping_shl(u32::try_from(apps).unwrap_or(0));
-    if apps < MAX_APPS && waited_for & others != 0 {
-        return Err(problem(Kind::After, Reason::Name));
-    }
-    // Takes away who waits for nobody that is left, until that takes nobody.
+pub(super) fn check(records: &Records<'_>, waited_for: u64) -> Result<(), Problem> {
+    // Takes away who waits for nobody that is left, until that takes nobody. Who is no
+    // app is always left.
     let mut left = u64::MAX;
     loop {
         let before = left;
@@ -78,7 +74,7 @@ pub(super) fn resolve(plan: &mut [u8]) -> Result<(), Problem> {
         return Ok(());
     }
     let rest = plan.get(Header::SIZE..).unwrap_or_default();
-    check(&Records { rest }, app, waited_for)
+    check(&Records { rest }, waited_for)
 }
 
 /// Who waits for whom.

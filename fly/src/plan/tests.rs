@@ -386,8 +386,8 @@ fn bits_of_apps_are_checked() {
     };
     assert_eq!(with_bits(0b110), Ok(vec![0b110, 0b010]));
     assert_eq!(with_bits(0b001), Err(Reason::Order));
-    assert_eq!(with_bits(0b1000), Err(Reason::Name));
-    assert_eq!(with_bits(1 << 63), Err(Reason::Name));
+    assert_eq!(with_bits(0b1000), Err(Reason::Order));
+    assert_eq!(with_bits(1 << 63), Err(Reason::Order));
 }
 
 #[test]
