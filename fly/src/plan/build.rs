@@ -114,6 +114,12 @@ impl<'a> Builder<'a> {
         self.counted()
     }
 
+    /// Adds bytes that are no string.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.append(bytes);
+        self
+    }
+
     /// Adds one string made of `parts`. A part must not hold a zero byte.
     pub fn joined(&mut self, parts: &[&[u8]]) -> &mut Self {
         for part in parts {

@@ -7,6 +7,7 @@ use linux_raw_sys::general as raw;
 use crate::{
     seccomp,
     text::{decimal, holds, split},
+    user::MAX_GROUPS,
 };
 
 use super::{
@@ -199,9 +200,6 @@ fn text<const HOLDS: u8>(form: Text, record: &Record<'_>, text: &CStr) -> Result
         Text::Name => one_name(text),
         Text::Absolute if !text.to_bytes().starts_with(b"/") => Err(Reason::Path),
         Text::Absolute | Text::Path => host_path(text),
-        Text::Id => decimal(text.to_bytes())
-            .ok_or(Reason::Number)
-            .and_then(identity),
         _ if HOLDS & LAUNCH != 0 => launch_text(form, record, text),
         _ => Err(Reason::Strings),
     }
@@ -218,6 +216,9 @@ fn launch_text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reaso
         Text::Below => path_below(text),
         // 64 is __NEW_UTS_LEN (sethostname(2)).
         Text::HostName if text.is_empty() || text.count_bytes() > 64 => Err(Reason::Name),
+        Text::Number => decimal(text.to_bytes())
+            .ok_or(Reason::Number)
+            .and_then(identity),
         Text::Map => map_line(text.to_bytes()).map(drop).ok_or(Reason::Number),
         _ => Ok(()),
     }
@@ -237,14 +238,17 @@ pub(crate) fn map_line(line: &[u8]) -> Option<[u64; 3]> {
 
 /// Of a step whose bytes are no strings.
 fn bytes(form: Text, record: &Record<'_>) -> Result<(), Reason> {
+    let bytes = record.list.as_bytes();
     let (good, reason) = match form {
         Text::Limit => (limits::data(record).is_some(), Reason::Number),
-        _ => (
-            record.list.is_empty() && seccomp::is_filter(record.list.as_bytes()),
-            Reason::Filter,
-        ),
+        Text::Groups => (bytes.len() <= MAX_GROUPS * 4, Reason::Number),
+        _ => (seccomp::is_filter(bytes), Reason::Filter),
     };
-    if good { Ok(()) } else { Err(reason) }
+    if good && record.list.is_empty() {
+        Ok(())
+    } else {
+        Err(reason)
+    }
 }
 
 /// What only one kind has.
@@ -326,7 +330,7 @@ struct State<const HOLDS: u8> {
 impl<const HOLDS: u8> State<HOLDS> {
     #[inline(never)]
     fn step(&mut self, rule: &Rule, record: &Record<'_>) -> Result<(), Reason> {
-        if let Text::Filter | Text::Limit = rule.text {
+        if let Text::Filter | Text::Groups | Text::Limit = rule.text {
             return bytes(rule.text, record).and_then(|()| self.order(rule.kind));
         }
         strings(rule, record.list)?;

@@ -53,7 +53,8 @@ impl<'a> Plan<'a> {
     /// Checks `bytes`; no allocation, and one pass, but for apps that wait for others:
     /// that they may start in turn. Whether what [`Builder`] has read of a text, the
     /// numbers of a limit and the apps of [`Step::After`], is what the text says, is
-    /// not looked at: the text is there to be shown.
+    /// not looked at: the text is there to be shown. Nor is whether two apps have one
+    /// name, which [`Builder::finish`] refuses.
     ///
     /// # Errors
     /// The first [`Problem`]: which step, and what is wrong with it.

@@ -54,12 +54,14 @@ pub(super) enum Text {
     /// [`Text::Name`] if no link is followed, otherwise [`Text::Path`].
     Target,
     HostName,
-    /// A decimal user or group id.
-    Id,
+    /// A decimal number of a descriptor.
+    Number,
     /// A line of a map of ids.
     Map,
     /// No strings: a system call filter.
     Filter,
+    /// No strings: ids of groups.
+    Groups,
     /// No strings: a limit's text, and what its call reads.
     Limit,
 }
@@ -133,7 +135,7 @@ macro_rules! rules {
             Rule::of(Kind::AppSession),
             Rule::of(Kind::AppUmask).number(Number::Mask),
             Rule::of(Kind::WorkingDirectory).text(Text::Absolute),
-            Rule::of(Kind::Groups).texts(0, 64, Text::Id),
+            Rule::of(Kind::Groups).text(Text::Groups),
             Rule::of(Kind::Group).number(Number::Id),
             Rule::of(Kind::Bounding),
             Rule::of(Kind::User).number(Number::Id),
@@ -227,7 +229,7 @@ pub(super) static RULES: &[Rule] = rules![
     Rule::of(Kind::TerminalStdio).slots(USES),
     Rule::of(Kind::PodBounding),
     Rule::of(Kind::ExecInit).slots(USES),
-    Rule::of(Kind::CloseOthers).texts(1, Rule::MANY, Text::Id),
+    Rule::of(Kind::CloseOthers).texts(1, Rule::MANY, Text::Number),
     Rule::of(Kind::OverlayIn)
         .slots(FILLS | USES_OTHER)
         .number(Number::Attributes)

@@ -377,8 +377,8 @@ steps! {
     AppUmask = 63 "umask %m" App { number mask }
     /// Makes `path`, inside the root, the working directory.
     WorkingDirectory = 64 "chdir %t" App { text path }
-    /// Sets the supplementary groups (decimal numbers), possibly none.
-    Groups = 65 "groups [l%l|none]" App { list ids }
+    /// Sets the supplementary groups, possibly none: 4 bytes each.
+    Groups = 65 "groups [l%g|none]" App { bytes ids }
     /// Sets the group ids.
     Group = 66 "group %n" App { number id }
     /// Drops all capabilities but `keep` from the bounding set.

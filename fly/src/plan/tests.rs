@@ -426,6 +426,19 @@ fn what_the_calls_of_limits_read_is_there() {
 }
 
 #[test]
+fn groups_are_bounded() {
+    let groups = |count: usize| {
+        let ids = [1_u8; 260];
+        with(Step::Groups {
+            ids: &ids[..4 * count],
+        })
+    };
+    assert_eq!(groups(0), Ok(()));
+    assert_eq!(groups(64), Ok(()));
+    assert_eq!(groups(65), Err(Reason::Number));
+}
+
+#[test]
 fn paths_of_landlock_are_checked() {
     let paths = |writable, paths: &[&CStr]| {
         let bytes: Vec<u8> = paths
