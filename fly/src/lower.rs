@@ -9,7 +9,7 @@ use linux_raw_sys::general as raw;
 use crate::{
     error::{Error, What, Why},
     plan::{Builder, List, Slot, Step},
-    text::{Digits, holds, split},
+    text::{holds, split},
     user::Identity,
 };
 
@@ -165,9 +165,9 @@ pub fn ids(plan: &mut Builder<'_>, identity: &Identity) {
 
 /// The supplementary groups.
 pub fn groups(plan: &mut Builder<'_>, ids: &[u32]) {
-    plan.begin_list(Step::Groups { ids: List::EMPTY });
+    plan.begin_list(Step::Groups { ids: &[] });
     for id in ids {
-        plan.joined(&[Digits::new(u64::from(*id), 10).as_bytes()]);
+        plan.bytes(&id.to_ne_bytes());
     }
     plan.end();
 }

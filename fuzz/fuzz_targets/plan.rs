@@ -26,11 +26,14 @@ fuzz_target!(|data: &[u8]| {
     }
     assert_eq!(plan.steps().count(), steps, "each record is a step");
     assert!(plan.app(0).is_some(), "a checked plan has an app");
-    // The part is a pod's; a sealed program is made outside of it.
-    if plan.steps().records().any(|step| step.is(Kind::ExecSealed)) {
+    // The part is a pod's; these are steps of a program that is no pod's.
+    let others = [Kind::ExecSealed, Kind::Check, Kind::AppDieWithParent];
+    let mut records = plan.steps().records();
+    if records.any(|step| others.iter().any(|kind| step.is(*kind))) {
         return;
     }
     let (header, records) = plan.apps_part();
     let part = [&header[..], records].concat();
     assert!(Plan::check(&part).is_ok(), "the apps' part is a plan");
+    assert!(Plan::check_apps(&part).is_ok(), "and pid 1 takes it");
 });

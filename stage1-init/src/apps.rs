@@ -121,7 +121,7 @@ impl App {
     pub fn steps<'a>(&'a self, plan: &Plan<'a>, index: usize) -> Option<Steps<'a>> {
         match &self.plan {
             None => plan.app(index),
-            Some(own) => Plan::check(own.bytes()).ok()?.app(0),
+            Some(own) => Plan::check_apps(own.bytes()).ok()?.app(0),
         }
     }
 
@@ -149,6 +149,7 @@ impl App {
         const EXIT: u16 = Kind::ExitPolicy as u16;
         const RESTART: u16 = Kind::Restart as u16;
         const READY: u16 = Kind::Ready as u16;
+        const AFTER: u16 = Kind::After as u16;
         const LOG: u16 = Kind::Log as u16;
         const PRE_START: u16 = Kind::PreStart as u16;
         const POST_STOP: u16 = Kind::PostStop as u16;
@@ -161,6 +162,7 @@ impl App {
                 self.how = record.flags;
                 self.port = u16::try_from(record.number).unwrap_or(0);
             }
+            AFTER => self.after |= record.number,
             LOG => self.logs = true,
             PRE_START => self.hooks |= Self::PRE_START,
             POST_STOP => self.hooks |= Self::POST_STOP,

@@ -75,7 +75,7 @@ fn unread(errno: Errno) -> Error<'static> {
 }
 
 fn check(bytes: &[u8], used: usize) -> Result<Plan<'_>, Error<'static>> {
-    Plan::check(bytes.get(..used).unwrap_or_default())
+    Plan::check_apps(bytes.get(..used).unwrap_or_default())
         .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
 }
 
@@ -84,11 +84,12 @@ fn close(number: i32) -> Result<(), Error<'static>> {
     descriptor::close(number).map_err(unread)
 }
 
-/// The plan of a file, which is closed.
+/// The plan of a machine, in a file, which is closed.
 pub(crate) fn read(number: i32, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
     let used = fill(number, 0, bytes).map_err(unread)?;
     close(number)?;
-    check(bytes, used)
+    Plan::check(bytes.get(..used).unwrap_or_default())
+        .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
 }
 
 /// Reads until `room` is full or the file ends; returns how much there was.

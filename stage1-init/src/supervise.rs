@@ -6,7 +6,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{FAILURE, INIT_TEXTS},
-    plan::{Kind, Plan, Step, pods},
+    plan::{Kind, Plan, Step},
     sys::{
         descriptor,
         map::Sealed,
@@ -180,9 +180,6 @@ impl<'p, 's> Pod<'p, 's> {
     /// that failed or of the one that decides, otherwise 0. What the apps have left
     /// behind ends with this process, the pid 1 of their namespace.
     pub fn supervise(&mut self) -> i32 {
-        if self.count > 1 {
-            self.read_order();
-        }
         self.ordered = self.those(&|app| app.after != 0) != 0;
         let stays = self.those(&|app| app.ending & Step::STAYS != 0) != 0;
         loop {
@@ -206,15 +203,6 @@ impl<'p, 's> Pod<'p, 's> {
                 Some(raw::SIGIO) if self.hears() => {}
                 Some(signal) if machine::is_order(signal) => self.stop(),
                 Some(signal) => self.forward(signal),
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn read_order(&mut self) {
-        if let Ok(order) = pods::order(self.plan) {
-            for (app, after) in self.apps().zip(order) {
-                app.after = after;
             }
         }
     }

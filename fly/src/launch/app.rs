@@ -20,7 +20,8 @@ use crate::{
         exec::{self, Pointers},
         path, seccomp, signal,
     },
-    text::{decimal, holds, split},
+    text::{holds, split},
+    user::MAX_GROUPS,
 };
 
 /// Carries out one step of an app. `words` is room for exec's pointers.
@@ -103,16 +104,12 @@ fn working_directory(directory: &CStr) -> Result<(), Error<'_>> {
     path::enter(directory).map_err(|errno| explain::error(What::Enter, directory, errno, ADVICES))
 }
 
-/// The most supplementary groups of an app.
-const MAX_GROUPS: usize = 64;
-
 #[inline(never)]
-fn groups(ids: List<'_>) -> Result<(), Error<'_>> {
+fn groups<'p>(ids: &[u8]) -> Result<(), Error<'p>> {
     let mut list = [Gid::ROOT; MAX_GROUPS];
     let mut count = 0;
-    for (place, id) in list.iter_mut().zip(ids.iter()) {
-        let id = decimal(id.to_bytes()).and_then(|id| u32::try_from(id).ok());
-        *place = Gid::from_raw(id.unwrap_or(u32::MAX));
+    for (place, id) in list.iter_mut().zip(ids.as_chunks().0) {
+        *place = Gid::from_raw(u32::from_ne_bytes(*id));
         count += 1;
     }
     thread::set_thread_groups(list.get(..count).unwrap_or_default())

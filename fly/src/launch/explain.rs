@@ -286,19 +286,16 @@ const NOEXEC: i64 = 8;
 #[cold]
 #[inline(never)]
 pub(super) fn missing_interpreter(file: &CStr) -> Option<Why> {
-    let mut name = [0; elf::MAX_NAME];
-    elf::interpreter(file, &mut name).ok()?;
-    for _ in 0..guard::DEPTH {
-        let current = name;
-        let current = crate::sys::memory::c_str(&current)?;
-        if current.is_empty() {
-            return None;
+    let mut found = None;
+    let _ = guard::each(file, &mut |current| {
+        if current.as_ptr() == file.as_ptr()
+            || fs::accessat(fs::CWD, current, fs::Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+        {
+            return Ok(());
         }
-        if fs::accessat(fs::CWD, current, fs::Access::EXEC_OK, AtFlags::EACCESS).is_err() {
-            keep(current.to_bytes());
-            return Some(Why::Interpreter);
-        }
-        elf::interpreter(current, &mut name).ok()?;
-    }
-    None
+        keep(current.to_bytes());
+        found = Some(Why::Interpreter);
+        Err(Errno::NOENT)
+    });
+    found
 }

@@ -10,7 +10,7 @@ use core::ffi::CStr;
 use rustix::io::Errno;
 
 use super::elf::{MAX_NAME, Name, interpreter};
-use crate::sys::path;
+use crate::sys::{memory::c_str, path};
 
 /// How many interpreters of interpreters the kernel runs (exec_binprm of
 /// fs/exec.c).
@@ -24,24 +24,34 @@ pub(super) const DEPTH: usize = 5;
 #[cold]
 #[inline(never)]
 pub(super) fn refuse_magic_links(file: &CStr) -> Result<(), Errno> {
-    let mut name = [0; MAX_NAME];
-    look(file, &mut name)?;
-    for _ in 0..DEPTH {
-        let current = name;
-        let current = crate::sys::memory::c_str(&current).ok_or(Errno::NAMETOOLONG)?;
-        if current.is_empty() {
-            break;
-        }
-        look(current, &mut name)?;
-    }
-    Ok(())
+    each(file, &mut |file| match path::walk_to(file) {
+        // Under a low limit of descriptors nothing could be looked at.
+        Err(errno @ (Errno::LOOP | Errno::MFILE)) => Err(errno),
+        _ => Ok(()),
+    })
 }
 
-/// Looks at one file; its interpreter's name goes to `name`, or an empty one.
-fn look(file: &CStr, name: &mut Name) -> Result<(), Errno> {
-    // Under a low limit of descriptors nothing could be looked at.
-    if let Err(errno @ (Errno::LOOP | Errno::MFILE)) = path::walk_to(file) {
-        return Err(errno);
+/// Looks at `file` and its interpreters, one after the other.
+///
+/// # Errors
+/// What `look` says; ENOEXEC and ENAMETOOLONG for what can't be looked at.
+#[cold]
+#[inline(never)]
+pub(super) fn each(
+    file: &CStr,
+    look: &mut dyn FnMut(&CStr) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let mut name = [0; MAX_NAME];
+    let mut current: Name;
+    let mut file = file;
+    for _ in 0..=DEPTH {
+        look(file)?;
+        interpreter(file, &mut name)?;
+        current = name;
+        file = c_str(&current).ok_or(Errno::NAMETOOLONG)?;
+        if file.is_empty() {
+            break;
+        }
     }
-    interpreter(file, name)
+    Ok(())
 }

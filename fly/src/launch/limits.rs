@@ -51,13 +51,10 @@ fn set_limit<'p>(record: &Record<'p>, limit: Limit, what: What) -> Result<(), Er
         (Errno::ACCESS, Advice::NeedsPriority),
         (Errno::INVAL, Advice::NotPossibleHere),
     ];
-    let text = record.list.first();
-    // A checked plan holds no other text.
-    match limits::parse(record.kind, text.to_bytes()) {
-        Some(numbers) => set(limit, &numbers),
-        None => Err(Errno::INVAL),
-    }
-    .map_err(|errno| explain::error(what, text, errno, ADVICES))
+    // A checked plan holds no other.
+    let data = limits::data(record).unwrap_or_default();
+    set(limit, record.number, data)
+        .map_err(|errno| explain::error(what, record.list.first(), errno, ADVICES))
 }
 
 fn restrict(writable: u64, paths: List<'_>) -> Result<(), Error<'_>> {

@@ -49,7 +49,10 @@ pub(super) fn check<'a>(choice: &Choice<'a>) -> Result<(), Error<'a>> {
             Why::NoAccess,
         ),
         name => match limit_of(name) {
-            Some((kind, why)) => (parse(kind as u16, value.to_bytes()).is_some(), why),
+            Some((kind, why)) => (
+                parse(kind as u16, value.to_bytes(), &mut [0; 17]).is_some(),
+                why,
+            ),
             None => return Ok(()),
         },
     };
@@ -133,7 +136,7 @@ where
         let mut choices = self.choices.clone();
         while let Some(choice) = choices.known() {
             if let (true, Some((kind, _))) = (choice.name == name, limit_of(name)) {
-                plan.push_text(kind, choice.first);
+                plan.push_limit(kind, choice.first);
             }
         }
     }

@@ -10,7 +10,6 @@ use crate::{
     error::Error,
     lower,
     plan::{Builder, List, Step},
-    text::Digits,
     user::{self, Identity},
 };
 
@@ -88,9 +87,9 @@ where
     /// Who the program is, and its working directory.
     pub(super) fn lower_process(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
         if let Some(groups) = self.process.groups {
-            plan.begin_list(Step::Groups { ids: List::EMPTY });
+            plan.begin_list(Step::Groups { ids: &[] });
             user::each_group(self.rootfs, groups, &mut |id| {
-                plan.joined(&[Digits::new(u64::from(id), 10).as_bytes()]);
+                plan.bytes(&id.to_ne_bytes());
             })?;
             plan.end();
         }

@@ -7,6 +7,7 @@ use crate::text::{holds, split};
 use super::{
     MAX_BYTES, Plan, Problem, Reason,
     check::at_end,
+    limits, pods,
     record::{Header, List, Record, put},
     step::{Kind, Step, Texts},
 };
@@ -113,6 +114,12 @@ impl<'a> Builder<'a> {
         self.counted()
     }
 
+    /// Adds bytes that are no string.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.append(bytes);
+        self
+    }
+
     /// Adds one string made of `parts`. A part must not hold a zero byte.
     pub fn joined(&mut self, parts: &[&[u8]]) -> &mut Self {
         for part in parts {
@@ -125,15 +132,26 @@ impl<'a> Builder<'a> {
         self.counted()
     }
 
-    /// Adds a step of a kind that has one text.
+    /// Adds the step of a limit: what its text says is read here.
     #[cold]
     #[inline(never)]
-    pub(crate) fn push_text(&mut self, kind: Kind, text: &CStr) {
+    pub fn push_limit(&mut self, kind: Kind, text: &CStr) -> &mut Self {
         let record = Record {
             kind: kind as u16,
             ..Record::default()
         };
-        self.add_text(record.head(), 0, text);
+        let mut numbers = [0; 17];
+        let good = limits::parse(record.kind, text.to_bytes(), &mut numbers);
+        let [number, data @ ..] = &numbers;
+        self.begin(record.head(), *number);
+        // The check refuses a step without a text.
+        if good.is_some() {
+            self.append(text.to_bytes_with_nul());
+            for word in data.iter().take(limits::words(record.kind)) {
+                self.append(&word.to_ne_bytes());
+            }
+        }
+        self.end()
     }
 
     /// Where the next string of the step that is open begins.
@@ -216,12 +234,16 @@ impl<'a> Builder<'a> {
         });
     }
 
-    /// Checks the plan and returns it.
+    /// Checks the plan, finds the apps that others name, and returns it.
     ///
     /// # Errors
     /// The first [`Problem`], from here or from the check.
     pub fn finish(self) -> Result<Plan<'a>, Problem> {
-        self.finish_by(Plan::check)
+        self.finish_by(|bytes| {
+            Plan::check(bytes)?;
+            pods::resolve(bytes)?;
+            Ok(Plan { bytes })
+        })
     }
 
     /// The same, of a plan without the steps that only pods have.
@@ -229,13 +251,13 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As of [`Builder::finish`].
     pub fn finish_alone(self) -> Result<Plan<'a>, Problem> {
-        self.finish_by(Plan::check_alone)
+        self.finish_by(|bytes| Plan::check_alone(bytes))
     }
 
     #[inline]
     fn finish_by(
         self,
-        check: fn(&'a [u8]) -> Result<Plan<'a>, Problem>,
+        check: fn(&'a mut [u8]) -> Result<Plan<'a>, Problem>,
     ) -> Result<Plan<'a>, Problem> {
         if let Some(problem) = self.problem {
             return Err(problem);
@@ -245,8 +267,7 @@ impl<'a> Builder<'a> {
         if let Some(place) = arena.get_mut(..Header::SIZE) {
             place.copy_from_slice(&header);
         }
-        let bytes: &'a [u8] = arena;
-        match bytes.get(..self.used) {
+        match arena.get_mut(..self.used) {
             Some(bytes) => check(bytes),
             None => Err(at_end(0, Reason::TooLarge)),
         }

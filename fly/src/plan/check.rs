@@ -7,12 +7,14 @@ use linux_raw_sys::general as raw;
 use crate::{
     seccomp,
     text::{decimal, holds, split},
+    user::MAX_GROUPS,
 };
 
 use super::{
-    MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, VERSION, limits,
+    MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, Records, VERSION, limits,
+    pods,
     record::{Header, List, Record},
-    rules::{Number, POLICY_RULES, RULES, Rule, Text},
+    rules::{APP_RULES, Number, POLICY_RULES, RULES, Rule, Text},
     step::{Kind, Phase, Step},
 };
 
@@ -93,9 +95,31 @@ const ATTRIBUTES: u64 = (raw::MOUNT_ATTR_RDONLY
     | raw::MOUNT_ATTR_NOEXEC
     | raw::MOUNT_ATTR_STRICTATIME) as u64;
 
-/// Goes over the steps, with or without the policies, which only pods have.
+/// What a plan may hold besides the apps' own steps, a bit each: a parameter of the
+/// functions below, since no program is to hold the rules of what it can't do.
+pub(super) const LAUNCH: u8 = 1;
+/// The policies, which only pods have.
+pub(super) const POLICIES: u8 = 2;
+
+/// The rule of this kind.
+#[inline]
+fn rule<const HOLDS: u8>(kind: u16) -> Option<&'static Rule> {
+    let is_its = |rule: &&Rule| rule.kind as u16 == kind;
+    let rules = if HOLDS & LAUNCH == 0 {
+        APP_RULES
+    } else {
+        RULES
+    };
+    let mut rule = rules.iter().find(is_its);
+    if HOLDS & POLICIES != 0 {
+        rule = rule.or_else(|| POLICY_RULES.iter().find(is_its));
+    }
+    rule
+}
+
+/// Goes over the steps.
 #[inline(never)]
-pub(super) fn check<const POLICIES: bool>(bytes: &[u8]) -> Result<(), Problem> {
+pub(super) fn check<const HOLDS: u8>(bytes: &[u8]) -> Result<(), Problem> {
     let header = Header::read(bytes).ok_or(at_end(0, Reason::Header))?;
     if header.version != VERSION {
         return Err(at_end(0, Reason::Version));
@@ -106,18 +130,17 @@ pub(super) fn check<const POLICIES: bool>(bytes: &[u8]) -> Result<(), Problem> {
     if header.length != bytes.len() as u64 {
         return Err(at_end(0, Reason::Header));
     }
-    let mut rest = bytes.get(Header::SIZE..).unwrap_or_default();
-    let mut state = State::default();
+    let records = bytes.get(Header::SIZE..).unwrap_or_default();
+    let mut rest = records;
+    let mut state = State::<HOLDS>::default();
     let mut count = 0;
     while !rest.is_empty() {
         let (record, after) = Record::split(rest).ok_or(at_end(count, Reason::Record))?;
         rest = after;
-        let is_its = |rule: &&Rule| rule.kind as u16 == record.kind;
-        let mut rule = RULES.iter().find(is_its);
-        if POLICIES {
-            rule = rule.or(POLICY_RULES.iter().find(is_its));
+        let rule = rule::<HOLDS>(record.kind).ok_or(at_end(count, Reason::Record))?;
+        if HOLDS & POLICIES != 0 && record.is(Kind::After) {
+            state.waits_for |= record.number;
         }
-        let rule = rule.ok_or(at_end(count, Reason::Record))?;
         state.step(rule, &record).map_err(|reason| Problem {
             step: count,
             kind: Some(rule.kind),
@@ -128,7 +151,11 @@ pub(super) fn check<const POLICIES: bool>(bytes: &[u8]) -> Result<(), Problem> {
     if count != header.count as usize {
         return Err(at_end(count, Reason::Header));
     }
-    state.end().map_err(|reason| at_end(count, reason))
+    state.end().map_err(|reason| at_end(count, reason))?;
+    if HOLDS & POLICIES != 0 && state.waits_for != 0 {
+        return pods::check(&Records { rest: records }, state.waits_for);
+    }
+    Ok(())
 }
 
 /// The strings are terminated, and as many as the kind takes.
@@ -148,15 +175,16 @@ fn strings(rule: &Rule, list: List<'_>) -> Result<(), Reason> {
     }
 }
 
-fn number(number: Number, value: u64) -> Result<(), Reason> {
+fn number<const HOLDS: u8>(number: Number, value: u64) -> Result<(), Reason> {
     let bits = match number {
-        Number::Any => u64::MAX,
+        Number::Any => return Ok(()),
+        Number::Mask => 0o777,
+        Number::Id => return identity(value),
+        _ if HOLDS & LAUNCH == 0 => 0,
         Number::Namespaces => NAMESPACES,
         Number::Attributes => ATTRIBUTES,
-        Number::Mask => 0o777,
         Number::Mode => 0o7777,
         Number::Descriptor => 0x7fff_ffff,
-        Number::Id => return identity(value),
     };
     if value & !bits == 0 {
         Ok(())
@@ -166,28 +194,33 @@ fn number(number: Number, value: u64) -> Result<(), Reason> {
 }
 
 #[inline(never)]
-fn text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
+fn text<const HOLDS: u8>(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
     match form {
         Text::Any => Ok(()),
+        Text::Name => one_name(text),
+        Text::Absolute if !text.to_bytes().starts_with(b"/") => Err(Reason::Path),
+        Text::Absolute | Text::Path => host_path(text),
+        _ if HOLDS & LAUNCH != 0 => launch_text(form, record, text),
+        _ => Err(Reason::Strings),
+    }
+}
+
+/// The forms that only steps of a launcher have.
+#[inline]
+fn launch_text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
+    match form {
         Text::NotEmpty if text.is_empty() => Err(Reason::Strings),
-        Text::NotEmpty => Ok(()),
         Text::NameOrDot if text == c"." => Ok(()),
         Text::Target if record.flags & Step::NO_FOLLOW == 0 => host_path(text),
-        Text::Target | Text::NameOrDot | Text::Name => one_name(text),
-        Text::Path => host_path(text),
-        Text::Absolute if !text.to_bytes().starts_with(b"/") => Err(Reason::Path),
-        Text::Absolute => host_path(text),
+        Text::Target | Text::NameOrDot => one_name(text),
         Text::Below => path_below(text),
         // 64 is __NEW_UTS_LEN (sethostname(2)).
         Text::HostName if text.is_empty() || text.count_bytes() > 64 => Err(Reason::Name),
-        Text::HostName => Ok(()),
-        Text::Id => decimal(text.to_bytes())
+        Text::Number => decimal(text.to_bytes())
             .ok_or(Reason::Number)
             .and_then(identity),
-        Text::Limit => limits::parse(record.kind, text.to_bytes())
-            .map(drop)
-            .ok_or(Reason::Number),
         Text::Map => map_line(text.to_bytes()).map(drop).ok_or(Reason::Number),
+        _ => Ok(()),
     }
 }
 
@@ -203,35 +236,40 @@ pub(crate) fn map_line(line: &[u8]) -> Option<[u64; 3]> {
     (numbers.next().is_none() && count != 0 && end <= NO_ID).then_some(line)
 }
 
-/// Its bytes are no strings.
-fn filter(record: &Record<'_>) -> Result<(), Reason> {
-    if record.list.is_empty() && seccomp::is_filter(record.list.as_bytes()) {
+/// Of a step whose bytes are no strings.
+fn bytes(form: Text, record: &Record<'_>) -> Result<(), Reason> {
+    let bytes = record.list.as_bytes();
+    let (good, reason) = match form {
+        Text::Limit => (limits::data(record).is_some(), Reason::Number),
+        Text::Groups => (bytes.len() <= MAX_GROUPS * 4, Reason::Number),
+        _ => (seccomp::is_filter(bytes), Reason::Filter),
+    };
+    if good && record.list.is_empty() {
         Ok(())
     } else {
-        Err(Reason::Filter)
+        Err(reason)
     }
 }
 
 /// What only one kind has.
-fn special(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
+#[inline]
+fn special<const HOLDS: u8>(kind: Kind, record: &Record<'_>) -> Result<(), Reason> {
     let count = record.list.len() as u64;
+    let some_of_each = record.number != 0 && record.number < count;
     match kind {
+        // The path, and at least the program's name.
+        Kind::Exec if !some_of_each => Err(Reason::Strings),
+        Kind::Landlock if record.number > count => Err(Reason::Number),
+        Kind::Stop if record.flags == 0 || record.flags > 64 => Err(Reason::Number),
+        _ if HOLDS & LAUNCH == 0 => Ok(()),
+        // As above, or at least one line of each.
+        Kind::ExecSealed | Kind::Check | Kind::Maps | Kind::UserNamespace if !some_of_each => {
+            Err(Reason::Strings)
+        }
         // The type, and pairs.
         Kind::FileSystem if count.is_multiple_of(2) => Err(Reason::Strings),
-        // The path, and at least the program's name.
-        Kind::Exec | Kind::ExecSealed | Kind::Check
-            if record.number == 0 || record.number >= count =>
-        {
-            Err(Reason::Strings)
-        }
-        // At least one line of each.
-        Kind::Maps | Kind::UserNamespace if record.number == 0 || record.number >= count => {
-            Err(Reason::Strings)
-        }
-        Kind::Landlock if record.number > count => Err(Reason::Number),
         // The mode.
         Kind::CopyFile if record.flags > 0o7777 => Err(Reason::Number),
-        Kind::Stop if record.flags == 0 || record.flags > 64 => Err(Reason::Number),
         _ => Ok(()),
     }
 }
@@ -278,44 +316,43 @@ fn one_name(name: &CStr) -> Result<(), Reason> {
 
 /// What the steps so far have done.
 #[derive(Default)]
-struct State {
+struct State<const HOLDS: u8> {
     phase: Option<Phase>,
     filled: u64,
+    /// Apps that others wait for, a bit each.
+    waits_for: u64,
     apps: usize,
     in_app: bool,
     cloned: bool,
     init: bool,
 }
 
-impl State {
+impl<const HOLDS: u8> State<HOLDS> {
     #[inline(never)]
     fn step(&mut self, rule: &Rule, record: &Record<'_>) -> Result<(), Reason> {
-        if let Kind::Seccomp = rule.kind {
-            return filter(record).and_then(|()| self.order(rule.kind));
+        if let Text::Filter | Text::Groups | Text::Limit = rule.text {
+            return bytes(rule.text, record).and_then(|()| self.order(rule.kind));
         }
         strings(rule, record.list)?;
-        number(rule.number, record.number)?;
+        number::<HOLDS>(rule.number, record.number)?;
         for string in record.list.iter() {
-            text(rule.text, record, string)?;
+            text::<HOLDS>(rule.text, record, string)?;
             if !rule.each {
                 break;
             }
         }
-        special(rule.kind, record)?;
+        special::<HOLDS>(rule.kind, record)?;
         self.order(rule.kind)?;
+        if HOLDS & LAUNCH == 0 {
+            // No step of an app has a slot.
+            return Ok(());
+        }
         self.slots(rule, record)
     }
 
     #[inline(never)]
     fn order(&mut self, kind: Kind) -> Result<(), Reason> {
-        let phase = kind.phase();
-        if self.phase.is_some_and(|last| phase < last) {
-            return Err(Reason::Order);
-        }
-        self.phase = Some(phase);
         let allowed = match kind {
-            Kind::Clone | Kind::Unshare => !core::mem::replace(&mut self.cloned, true),
-            Kind::ExecInit => !core::mem::replace(&mut self.init, true) && self.cloned,
             Kind::App => {
                 self.apps += 1;
                 if self.apps > MAX_APPS {
@@ -323,16 +360,32 @@ impl State {
                 }
                 !core::mem::replace(&mut self.in_app, true)
             }
-            Kind::Exec | Kind::ExecSealed | Kind::Check => {
-                core::mem::replace(&mut self.in_app, false)
-            }
-            _ => match phase {
+            Kind::Exec => core::mem::replace(&mut self.in_app, false),
+            _ if HOLDS & LAUNCH == 0 => self.in_app,
+            Kind::Clone | Kind::Unshare => !core::mem::replace(&mut self.cloned, true),
+            Kind::ExecInit => !core::mem::replace(&mut self.init, true) && self.cloned,
+            Kind::ExecSealed | Kind::Check => core::mem::replace(&mut self.in_app, false),
+            _ => match kind.phase() {
                 Phase::Launch => !self.cloned,
                 Phase::Pod => !self.init,
                 Phase::App => self.in_app,
             },
         };
-        if allowed { Ok(()) } else { Err(Reason::Order) }
+        if allowed && self.is_in_turn(kind) {
+            Ok(())
+        } else {
+            Err(Reason::Order)
+        }
+    }
+
+    /// Apart from those of the apps there may be steps of other phases.
+    fn is_in_turn(&mut self, kind: Kind) -> bool {
+        if HOLDS & LAUNCH == 0 {
+            return true;
+        }
+        let phase = kind.phase();
+        let before = self.phase.replace(phase);
+        before.is_none_or(|before| before <= phase)
     }
 
     fn end(&self) -> Result<(), Reason> {

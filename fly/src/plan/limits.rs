@@ -1,13 +1,29 @@
-//! Limits as options and steps write them, and as numbers.
+//! Limits as options write them, and as the kernel takes them: the text is read where
+//! the plan is made, and stays in it to be shown; who carries the step out reads none.
 
 use crate::text::{decimal, position, split};
 
-use super::Kind;
+use super::{Kind, Record};
 
-/// What a limit's text says, as the kernel's calls take it: of a resource its
-/// number, soft and hard; of processors a bit each; of a policy its number and the
-/// priority; otherwise one number.
-pub(crate) type Numbers = [u64; 16];
+/// What a limit's text says: a number, the one of the resource or of the policy, and
+/// what the kernel's call reads: soft and hard, the priority, or a bit a processor.
+pub(crate) type Numbers = [u64; 17];
+
+/// How many numbers the call of a step of this kind reads.
+pub(super) fn words(kind: u16) -> usize {
+    // Of each kind from this one on.
+    const WORDS: [u8; 4] = [2, 0, 16, 1];
+    let index = usize::from(kind.wrapping_sub(Kind::Limit as u16));
+    WORDS.get(index).copied().unwrap_or(0).into()
+}
+
+/// What the call reads is behind the step's text; `None` if there is more or less.
+#[inline(never)]
+pub(crate) fn data<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
+    let text = record.list.first();
+    let data = record.list.as_bytes().get(text.count_bytes() + 1..)?;
+    (!text.is_empty() && data.len() == words(record.kind) * 8).then_some(data)
+}
 
 /// The resources by number (getrlimit(2), asm-generic/resource.h).
 const RESOURCES: &str = "cpu fsize data stack core rss nproc nofile memlock as locks \
@@ -16,15 +32,15 @@ const RESOURCES: &str = "cpu fsize data stack core rss nproc nofile memlock as l
 /// more than a priority.
 const POLICIES: &str = "other fifo rr batch : idle";
 
-/// Reads the text of a step of this kind; `None` if it has another form.
+/// Reads the text of a step of this kind into `numbers`, which are 0; `None` if it has
+/// another form.
 #[inline(never)]
-pub(crate) fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
+pub(crate) fn parse(kind: u16, text: &[u8], numbers: &mut Numbers) -> Option<()> {
     const LIMIT: u16 = Kind::Limit as u16;
     const NICE: u16 = Kind::Nice as u16;
     const PROCESSORS: u16 = Kind::Processors as u16;
     const SCHEDULING: u16 = Kind::Scheduling as u16;
-    let mut numbers = [0; 16];
-    let [first, second, third, ..] = &mut numbers;
+    let [first, second, third, ..] = numbers;
     match kind {
         LIMIT => {
             let mut parts = split(text, b'=');
@@ -36,11 +52,11 @@ pub(crate) fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
                 None => *second,
             };
             let rest = parts.next().or(limits.next());
-            (rest.is_none() && second <= third).then_some(numbers)
+            (rest.is_none() && second <= third).then_some(())
         }
         NICE => {
             *first = signed(text, 20, 19)?;
-            Some(numbers)
+            Some(())
         }
         SCHEDULING => {
             let mut parts = split(text, b':');
@@ -49,13 +65,13 @@ pub(crate) fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
             if real_time {
                 *second = decimal(parts.next()?).filter(|priority| (1..=99).contains(priority))?;
             }
-            parts.next().is_none().then_some(numbers)
+            parts.next().is_none().then_some(())
         }
-        PROCESSORS => processors(text, &mut numbers).map(|()| numbers),
+        PROCESSORS => processors(text, numbers),
         // Of the OOM killer.
         _ => {
             *first = signed(text, 1000, 1000)?;
-            Some(numbers)
+            Some(())
         }
     }
 }
@@ -93,7 +109,8 @@ fn processors(text: &[u8], bits: &mut Numbers) -> Option<()> {
             return None;
         }
         while number <= last {
-            *bits.get_mut(usize::try_from(number / 64).ok()?)? |= 1 << (number % 64);
+            // The first one is none of the bits.
+            *bits.get_mut(usize::try_from(number / 64 + 1).ok()?)? |= 1 << (number % 64);
             number += 1;
         }
     }
@@ -107,11 +124,14 @@ mod tests {
     #[track_caller]
     fn check(kind: Kind, good: &[(&str, &[u64])], bad: &[&str]) {
         for (text, numbers) in good {
-            let found = parse(kind as u16, text.as_bytes()).unwrap_or_else(|| panic!("{text:?}"));
+            let mut found = [0; 17];
+            let good = parse(kind as u16, text.as_bytes(), &mut found);
+            assert_eq!(good, Some(()), "{text:?}");
             assert!(found.starts_with(numbers), "{text:?}: {found:?}");
         }
         for text in bad {
-            assert_eq!(parse(kind as u16, text.as_bytes()), None, "{text:?}");
+            let good = parse(kind as u16, text.as_bytes(), &mut [0; 17]);
+            assert_eq!(good, None, "{text:?}");
         }
     }
 
@@ -191,11 +211,14 @@ mod tests {
         check(
             Kind::Processors,
             &[
-                ("0", &[1]),
-                ("0-3,5", &[0b10_1111]),
-                ("63-64", &[1 << 63, 1]),
-                ("5,0", &[0b10_0001]),
-                ("0-1023", &[u64::MAX; 16]),
+                ("0", &[0, 1]),
+                ("0-3,5", &[0, 0b10_1111]),
+                ("63-64", &[0, 1 << 63, 1]),
+                ("5,0", &[0, 0b10_0001]),
+                (
+                    "1023",
+                    &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 << 63],
+                ),
             ],
             &[
                 "",

@@ -2,64 +2,107 @@
 
 use core::ffi::CStr;
 
-use super::{Kind, MAX_APPS, Plan, Problem, Reason, check::at_end};
+use super::{
+    Kind, MAX_APPS, Problem, Reason, Records,
+    check::at_end,
+    record::{Header, Record, put},
+};
 
 /// For each app the apps that it waits for: bit `n` is app `n`.
-pub type Order = [u64; MAX_APPS];
+type Order = [u64; MAX_APPS];
 
-/// The same, without the answer. One app alone has nobody to be mixed up with, and
-/// pid 1 then saves the memory.
-#[inline(never)]
-pub(super) fn check(plan: &Plan<'_>) -> Result<(), Problem> {
-    let mut records = plan.steps().records();
-    if plan.app(1).is_none() && !records.any(|record| record.is(Kind::After)) {
-        return Ok(());
-    }
-    order(plan).map(drop)
-}
-
-/// Who waits for whom.
+/// Of a plan some of whose apps wait for these.
 ///
 /// # Errors
-/// Two apps of one name, a name that no app has ([`Reason::Name`]), or apps that
-/// wait for each other ([`Reason::Order`]).
+/// Apps that wait for each other, or for none of the plan ([`Reason::Order`]): they
+/// would never start.
 #[cold]
 #[inline(never)]
-pub fn order(plan: &Plan<'_>) -> Result<Order, Problem> {
-    let mut order = [0; MAX_APPS];
-    let mut names = [c""; MAX_APPS];
-    let mut count = 0;
-    for record in plan.steps().records() {
-        if record.is(Kind::App) {
-            let name = record.list.first();
-            let (before, place) = names.split_at_mut_checked(count).unwrap_or_default();
-            if before.contains(&name) {
-                return Err(problem(Kind::App, Reason::Name));
+pub(super) fn check(records: &Records<'_>, waited_for: u64) -> Result<(), Problem> {
+    // Takes away who waits for nobody that is left, until that takes nobody. Who is no
+    // app is always left.
+    let mut left = u64::MAX;
+    loop {
+        let before = left;
+        let (mut app, mut waits) = (1_u64, false);
+        for record in records.clone() {
+            waits |= record.is(Kind::After) && record.number & left != 0;
+            // The last step of an app.
+            if record.is(Kind::Exec) {
+                if !waits {
+                    left &= !app;
+                }
+                (app, waits) = (app.wrapping_shl(1), false);
             }
-            if let Some(place) = place.first_mut() {
-                *place = name;
-            }
-            count += 1;
+        }
+        if left == before {
+            break;
         }
     }
-    let mut waits = false;
-    let mut app = 0_usize;
-    for record in plan.steps().records() {
+    if left & waited_for == 0 {
+        Ok(())
+    } else {
+        Err(problem(Kind::After, Reason::Order))
+    }
+}
+
+/// Writes into the steps of a checked plan who waits for whom, of whom they hold the
+/// names: pid 1 then compares none.
+///
+/// # Errors
+/// Two apps of one name, or a name that no app has ([`Reason::Name`]); as of [`check`].
+#[cold]
+#[inline(never)]
+pub(super) fn resolve(plan: &mut [u8]) -> Result<(), Problem> {
+    let order = order(&Records {
+        rest: plan.get(Header::SIZE..).unwrap_or_default(),
+    })?;
+    let mut at = Header::SIZE;
+    let (mut app, mut waited_for) = (0_usize, 0);
+    while let Some((record, rest)) = Record::split(plan.get(at..).unwrap_or_default()) {
+        let after = plan.len() - rest.len();
         if record.is(Kind::App) {
             app += 1;
         } else if record.is(Kind::After) {
-            waits = true;
-            let place = order.get_mut(app.wrapping_sub(1));
-            if let Some(place) = place {
-                *place |= bits(
-                    &mut record.list.iter(),
-                    names.get(..count).unwrap_or_default(),
-                )?;
-            }
+            let waits_for = order.get(app.wrapping_sub(1)).copied().unwrap_or(0);
+            put(plan, at + Record::NUMBER, waits_for.to_ne_bytes());
+            waited_for |= waits_for;
         }
+        at = after;
     }
-    if waits && has_circle(&order) {
-        return Err(problem(Kind::After, Reason::Order));
+    if waited_for == 0 {
+        return Ok(());
+    }
+    let rest = plan.get(Header::SIZE..).unwrap_or_default();
+    check(&Records { rest }, waited_for)
+}
+
+/// Who waits for whom.
+fn order(records: &Records<'_>) -> Result<Order, Problem> {
+    let mut order = [0; MAX_APPS];
+    let mut names = [c""; MAX_APPS];
+    let mut count = 0;
+    for record in records.clone().filter(|record| record.is(Kind::App)) {
+        let name = record.list.first();
+        let (before, place) = names.split_at_mut_checked(count).unwrap_or_default();
+        if before.contains(&name) {
+            return Err(problem(Kind::App, Reason::Name));
+        }
+        if let Some(place) = place.first_mut() {
+            *place = name;
+        }
+        count += 1;
+    }
+    let mut app = 0_usize;
+    for record in records.clone() {
+        if record.is(Kind::App) {
+            app += 1;
+        } else if record.is(Kind::After)
+            && let Some(place) = order.get_mut(app.wrapping_sub(1))
+        {
+            let names = names.get(..count).unwrap_or_default();
+            *place |= bits(&mut record.list.iter(), names)?;
+        }
     }
     Ok(order)
 }
@@ -74,22 +117,6 @@ fn bits(wanted: &mut dyn Iterator<Item = &CStr>, names: &[&CStr]) -> Result<u64,
         }
     }
     Ok(bits)
-}
-
-/// Takes away who waits for nobody that is left, until that takes nobody.
-fn has_circle(order: &Order) -> bool {
-    let mut left = u64::MAX;
-    loop {
-        let before = left;
-        for (index, waits_for) in order.iter().enumerate() {
-            if waits_for & left == 0 {
-                left &= !1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0));
-            }
-        }
-        if left == before {
-            return left != 0;
-        }
-    }
 }
 
 fn problem(kind: Kind, reason: Reason) -> Problem {

@@ -86,7 +86,7 @@ fn holds(step: &Record<'_>, condition: u8) -> bool {
         b'n' => step.number != 0,
         b'p' => step.number != Step::NO_STAMPS,
         b'o' => step.other != Step::NO_SLOT.0,
-        b'l' => !step.list.is_empty(),
+        b'l' => !step.list.as_bytes().is_empty(),
         digit => step.flags >> (digit & 15) & 1 != 0,
     }
 }
@@ -106,6 +106,12 @@ fn field(step: &Record<'_>, letter: u8, line: &mut Line) {
         b'u' => line.quoted(step.list.second().to_bytes()),
         b'l' => list(line, step.list, 0),
         b'r' => list(line, step.list, 1),
+        b'g' => {
+            for id in step.list.as_bytes().as_chunks().0 {
+                line.number(u32::from_ne_bytes(*id).into()).text(" ");
+            }
+            line
+        }
         // The instructions of a filter.
         b'i' => line.number((step.list.as_bytes().len() / seccomp::INSTRUCTION) as u64),
         b'f' => file_system(line, step.list),

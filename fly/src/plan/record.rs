@@ -80,6 +80,8 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// Size of the numbers in bytes.
     pub const FIXED: usize = 24;
+    /// Where among them the number is.
+    pub(super) const NUMBER: usize = 8;
     /// Where among them the number and the length of the strings are.
     pub(super) const COUNT: usize = 16;
 }

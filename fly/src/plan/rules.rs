@@ -54,11 +54,15 @@ pub(super) enum Text {
     /// [`Text::Name`] if no link is followed, otherwise [`Text::Path`].
     Target,
     HostName,
-    /// A decimal user or group id.
-    Id,
+    /// A decimal number of a descriptor.
+    Number,
     /// A line of a map of ids.
     Map,
-    /// A limit of the step's kind.
+    /// No strings: a system call filter.
+    Filter,
+    /// No strings: ids of groups.
+    Groups,
+    /// No strings: a limit's text, and what its call reads.
     Limit,
 }
 
@@ -121,8 +125,44 @@ const FILLS: u8 = Rule::FILLS;
 const USES: u8 = Rule::USES;
 const USES_OTHER: u8 = Rule::USES_OTHER;
 
-/// A rule a kind. What does not fit a table is in `check::special`.
-pub(super) static RULES: &[Rule] = &[
+/// A rule a kind, of the steps of an app that pid 1 of a pod does, and of others behind
+/// them. Those that few starts need come last: the table is searched.
+macro_rules! rules {
+    ($($others:expr),* $(,)?) => {
+        &[
+            Rule::of(Kind::App).text(Text::Name),
+            Rule::of(Kind::Stop),
+            Rule::of(Kind::AppSession),
+            Rule::of(Kind::AppUmask).number(Number::Mask),
+            Rule::of(Kind::WorkingDirectory).text(Text::Absolute),
+            Rule::of(Kind::Groups).text(Text::Groups),
+            Rule::of(Kind::Group).number(Number::Id),
+            Rule::of(Kind::Bounding),
+            Rule::of(Kind::User).number(Number::Id),
+            Rule::of(Kind::Capabilities),
+            Rule::of(Kind::NoNewPrivileges),
+            Rule::of(Kind::Seccomp).text(Text::Filter),
+            Rule::of(Kind::Unblock),
+            Rule::of(Kind::Exec)
+                .texts(2, Rule::MANY, Text::Path)
+                .only_first(),
+            Rule::of(Kind::Limit).text(Text::Limit),
+            Rule::of(Kind::Nice).text(Text::Limit),
+            Rule::of(Kind::Processors).text(Text::Limit),
+            Rule::of(Kind::Scheduling).text(Text::Limit),
+            Rule::of(Kind::KeepCapabilities),
+            Rule::of(Kind::Ambient),
+            Rule::of(Kind::Landlock).texts(1, Rule::MANY, Text::Absolute),
+            $($others),*
+        ]
+    };
+}
+
+/// The rules of the apps of a pod. What does not fit a table is in `check::special`.
+pub(super) static APP_RULES: &[Rule] = rules![];
+
+/// Those and the rules of what only a launcher does, which may become the program itself.
+pub(super) static RULES: &[Rule] = rules![
     Rule::of(Kind::CloseInherited),
     Rule::of(Kind::Supervise),
     Rule::of(Kind::Seal).slots(FILLS).text(Text::Path),
@@ -189,7 +229,7 @@ pub(super) static RULES: &[Rule] = &[
     Rule::of(Kind::TerminalStdio).slots(USES),
     Rule::of(Kind::PodBounding),
     Rule::of(Kind::ExecInit).slots(USES),
-    Rule::of(Kind::CloseOthers).texts(1, Rule::MANY, Text::Id),
+    Rule::of(Kind::CloseOthers).texts(1, Rule::MANY, Text::Number),
     Rule::of(Kind::OverlayIn)
         .slots(FILLS | USES_OTHER)
         .number(Number::Attributes)
@@ -207,23 +247,6 @@ pub(super) static RULES: &[Rule] = &[
         .texts(2, 2, Text::Path)
         .only_first(),
     Rule::of(Kind::Remount).slots(USES).text(Text::Path),
-    Rule::of(Kind::App).text(Text::Name),
-    Rule::of(Kind::Stop),
-    Rule::of(Kind::AppSession),
-    Rule::of(Kind::AppUmask).number(Number::Mask),
-    Rule::of(Kind::WorkingDirectory).text(Text::Absolute),
-    Rule::of(Kind::Groups).texts(0, 64, Text::Id),
-    Rule::of(Kind::Group).number(Number::Id),
-    Rule::of(Kind::Bounding),
-    Rule::of(Kind::User).number(Number::Id),
-    Rule::of(Kind::Capabilities),
-    Rule::of(Kind::NoNewPrivileges),
-    Rule::of(Kind::Seccomp),
-    Rule::of(Kind::Unblock),
-    Rule::of(Kind::Exec)
-        .texts(2, Rule::MANY, Text::Path)
-        .only_first(),
-    // Those that few starts need come last: the table is searched.
     Rule::of(Kind::KeepStatus).number(Number::Descriptor),
     Rule::of(Kind::UserNamespace)
         .slots(FILLS)
@@ -237,14 +260,7 @@ pub(super) static RULES: &[Rule] = &[
     Rule::of(Kind::NoteNamespaces).number(Number::Namespaces),
     Rule::of(Kind::CgroupNamespace),
     Rule::of(Kind::AppDieWithParent).number(Number::Id),
-    Rule::of(Kind::Limit).text(Text::Limit),
-    Rule::of(Kind::Nice).text(Text::Limit),
-    Rule::of(Kind::Processors).text(Text::Limit),
-    Rule::of(Kind::Scheduling).text(Text::Limit),
     Rule::of(Kind::OomScore).text(Text::Limit),
-    Rule::of(Kind::KeepCapabilities),
-    Rule::of(Kind::Ambient),
-    Rule::of(Kind::Landlock).texts(1, Rule::MANY, Text::Absolute),
     Rule::of(Kind::ExecSealed)
         .slots(USES)
         .texts(2, Rule::MANY, Text::Path)
@@ -254,7 +270,7 @@ pub(super) static RULES: &[Rule] = &[
         .only_first(),
 ];
 
-/// The rules of what only pods have; other programs hold none of them.
+/// The rules of what only pods have.
 pub(super) static POLICY_RULES: &[Rule] = &[
     Rule::of(Kind::ExitPolicy),
     Rule::of(Kind::Restart).number(Number::Id),

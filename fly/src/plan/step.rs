@@ -378,8 +378,8 @@ steps! {
     AppUmask = 63 "umask %m" App { number mask }
     /// Makes `path`, inside the root, the working directory.
     WorkingDirectory = 64 "chdir %t" App { text path }
-    /// Sets the supplementary groups (decimal numbers), possibly none.
-    Groups = 65 "groups [l%l|none]" App { list ids }
+    /// Sets the supplementary groups, possibly none: 4 bytes each.
+    Groups = 65 "groups [l%g|none]" App { bytes ids }
     /// Sets the group ids.
     Group = 66 "group %n" App { number id }
     /// Drops all capabilities but `keep` from the bounding set.
@@ -400,15 +400,16 @@ steps! {
     /// if it has no slash), `arguments` arguments, and the environment. With
     /// [`Step::GUARD`] it is refused if it would be this launcher.
     Exec = 72 "exec %t[8 guarded|] %e" App { flags flags, number arguments, list strings }
-    /// Sets a limit of a resource, NAME=SOFT or NAME=SOFT:HARD (prlimit(2)).
-    Limit = 81 "rlimit %t" App { text limit }
-    /// Sets the nice value (setpriority(2)).
-    Nice = 82 "nice %t" App { text value }
+    /// Sets a limit of a resource (prlimit(2)), this number. As of all limits, what
+    /// follows is the option's text, to be shown, its terminator, and what the call
+    /// reads: see [`super::Builder::push_limit`].
+    Limit = 81 "rlimit %t" App { number resource, bytes limit }
+    /// Sets the nice value, as two's complement (setpriority(2)).
+    Nice = 82 "nice %t" App { number nice, bytes limit }
     /// Runs on these processors only (sched_setaffinity(2)).
-    Processors = 83 "cpus %t" App { text list }
-    /// Sets the scheduling policy, `other`, `batch`, `idle`, `fifo:N` or `rr:N`
-    /// (sched_setscheduler(2)).
-    Scheduling = 84 "sched %t" App { text policy }
+    Processors = 83 "cpus %t" App { bytes limit }
+    /// Sets the scheduling policy, this number (sched_setscheduler(2)).
+    Scheduling = 84 "sched %t" App { number policy, bytes limit }
     /// Leaves the permitted capabilities as they are when the user ids change
     /// (PR_SET_KEEPCAPS).
     KeepCapabilities = 85 "keepcaps" App {}
@@ -436,8 +437,9 @@ steps! {
     /// Starts it again when it has ended: with [`Step::ALWAYS`] whatever its code,
     /// otherwise if that is not 0; at most `most` times in a row, 0 for no limit.
     Restart = 91 "restart [0always|on failure][n, %n times|]" Policy { flags flags, number most }
-    /// Starts when these apps are ready.
-    After = 92 "after %l" Policy { list names }
+    /// Starts when these apps are ready, a bit each by their order in the plan, which
+    /// [`super::Builder::finish`] writes here.
+    After = 92 "after %l" Policy { number apps, list names }
     /// When it is ready: [`Step::READY_EXIT`], [`Step::READY_FILE`] `path`,
     /// [`Step::READY_PORT`] `port`, [`Step::READY_NOTIFY`] by a socket at `path`.
     Ready = 93 "ready [0by exit|][1by file |][2by port %n|][3by notify |]%t" Policy { flags flags, number port, list path }

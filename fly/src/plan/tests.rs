@@ -274,12 +274,19 @@ fn other_versions_are_refused() {
 
 /// A plan with one step before its program.
 fn with(step: Step<'_>) -> Result<(), Reason> {
+    with_pushed(step.kind(), |builder| _ = builder.push(step))
+}
+
+/// The same, of a step of this kind.
+fn with_pushed(kind: Kind, push: impl FnOnce(&mut Builder<'_>)) -> Result<(), Reason> {
     let mut arena = [0; 1024];
     let mut builder = Builder::new(&mut arena);
-    if step.kind().phase() == Phase::App {
-        builder.push(Step::App { name: c"app" }).push(step);
+    if kind.phase() == Phase::App {
+        builder.push(Step::App { name: c"app" });
+        push(&mut builder);
     } else {
-        builder.push(step).push(Step::App { name: c"app" });
+        push(&mut builder);
+        builder.push(Step::App { name: c"app" });
     }
     builder
         .begin_list(Step::Exec {
@@ -293,31 +300,142 @@ fn with(step: Step<'_>) -> Result<(), Reason> {
     builder.finish().map(drop).map_err(|problem| problem.reason)
 }
 
-/// The launcher reads these texts again: a plan that may be damaged has no others.
 #[test]
-fn limits_are_checked() {
+fn limits_are_read_where_the_plan_is_made() {
     let number = Err(Reason::Number);
-    assert_eq!(with(Step::Limit { limit: c"core=0" }), Ok(()));
-    assert_eq!(with(Step::Limit { limit: c"core" }), number);
-    assert_eq!(with(Step::Limit { limit: c"" }), number);
-    assert_eq!(with(Step::Nice { value: c"-20" }), Ok(()));
-    assert_eq!(with(Step::Nice { value: c"-21" }), number);
-    assert_eq!(with(Step::Processors { list: c"0-3" }), Ok(()));
-    assert_eq!(with(Step::Processors { list: c"3-0" }), number);
-    assert_eq!(with(Step::Scheduling { policy: c"rr:1" }), Ok(()));
-    assert_eq!(with(Step::Scheduling { policy: c"rr" }), number);
+    let with_limit =
+        |kind, text: &CStr| with_pushed(kind, |builder| _ = builder.push_limit(kind, text));
+    assert_eq!(with_limit(Kind::Limit, c"core=0"), Ok(()));
+    assert_eq!(with_limit(Kind::Limit, c"core"), number);
+    assert_eq!(with_limit(Kind::Limit, c""), number);
+    assert_eq!(with_limit(Kind::Nice, c"-20"), Ok(()));
+    assert_eq!(with_limit(Kind::Nice, c"-21"), number);
+    assert_eq!(with_limit(Kind::Processors, c"0-3"), Ok(()));
+    assert_eq!(with_limit(Kind::Processors, c"3-0"), number);
+    assert_eq!(with_limit(Kind::Scheduling, c"rr:1"), Ok(()));
+    assert_eq!(with_limit(Kind::Scheduling, c"rr"), number);
+    assert_eq!(with_limit(Kind::OomScore, c"1000"), Ok(()));
+    assert_eq!(with_limit(Kind::OomScore, c"1001"), number);
+}
+
+/// The apps' part of a plan of three apps; each waits for those that are named.
+fn part_of_three(waits: [&[&CStr]; 3]) -> Result<Vec<u8>, Reason> {
+    let mut arena = [0; 2048];
+    let mut builder = Builder::new(&mut arena);
+    builder.push(Step::CloseInherited {});
+    for (name, after) in [c"a", c"b", c"c"].into_iter().zip(waits) {
+        builder.push(Step::App { name });
+        if !after.is_empty() {
+            let names = List::EMPTY;
+            builder.begin_list(Step::After { apps: 0, names });
+            for name in after {
+                builder.string(name);
+            }
+            builder.end();
+        }
+        builder
+            .begin_list(Step::Exec {
+                flags: 0,
+                arguments: 1,
+                strings: List::EMPTY,
+            })
+            .string(c"/bin/sh")
+            .string(c"sh")
+            .end();
+    }
+    let plan = builder.finish().map_err(|problem| problem.reason)?;
+    let (header, records) = plan.apps_part();
+    Ok([&header[..], records].concat())
+}
+
+/// Who waits for whom, as pid 1 reads it.
+fn order(part: &[u8]) -> Vec<u64> {
+    let plan = Plan::check_apps(part).expect("a plan");
+    let after = plan.steps().records();
+    let after = after.filter(|record| record.is(Kind::After));
+    after.map(|record| record.number).collect()
+}
+
+#[test]
+fn names_of_apps_become_bits() {
+    let part = part_of_three([&[c"c", c"b"], &[], &[c"b"]]).expect("a plan");
+    assert_eq!(order(&part), [0b110, 0b010]);
+    let part = part_of_three([&[], &[], &[]]).expect("a plan");
+    assert_eq!(order(&part), [0; 0]);
+    let circle = Err(Reason::Order);
+    assert_eq!(part_of_three([&[c"a"], &[], &[]]), circle);
+    assert_eq!(part_of_three([&[c"b"], &[c"c"], &[c"a"]]), circle);
+    assert_eq!(part_of_three([&[], &[c"c"], &[c"b"]]), circle);
+    assert_eq!(part_of_three([&[], &[c"d"], &[]]), Err(Reason::Name));
+}
+
+/// A plan that may be damaged has no order in which an app would never start.
+#[test]
+fn bits_of_apps_are_checked() {
+    let part = part_of_three([&[c"c"], &[], &[c"b"]]).expect("a plan");
+    let with_bits = |bits: u64| {
+        let mut part = part.clone();
+        let name = [0, b'c', 0];
+        let at = part.windows(3).position(|bytes| bytes == name);
+        // Before the name is the record's end of 8 bytes, and before that the number.
+        let at = at.expect("a name") + 1 - 16;
+        part[at..at + 8].copy_from_slice(&bits.to_ne_bytes());
+        Plan::check_apps(&part)
+            .map(|_| order(&part))
+            .map_err(|problem| problem.reason)
+    };
+    assert_eq!(with_bits(0b110), Ok(vec![0b110, 0b010]));
+    assert_eq!(with_bits(0b001), Err(Reason::Order));
+    assert_eq!(with_bits(0b1000), Err(Reason::Order));
+    assert_eq!(with_bits(1 << 63), Err(Reason::Order));
+}
+
+#[test]
+fn a_part_with_more_than_apps_is_refused() {
+    let mut arena = [0; 4096];
+    let bytes = build(&mut arena).as_bytes();
     assert_eq!(
-        with(Step::OomScore {
-            adjustment: c"1000"
-        }),
-        Ok(())
+        Plan::check_apps(bytes).expect_err("no part").reason,
+        Reason::Record
     );
-    assert_eq!(
-        with(Step::OomScore {
-            adjustment: c"1001"
-        }),
-        number
-    );
+}
+
+/// The kernel reads so much: a plan that may be damaged has no less.
+#[test]
+fn what_the_calls_of_limits_read_is_there() {
+    let number = Err(Reason::Number);
+    let resource = |limit| with(Step::Limit { resource: 4, limit });
+    assert_eq!(resource(b"core=0\0soft....hard...."), Ok(()));
+    assert_eq!(resource(b"core=0\0soft....hard..."), number);
+    assert_eq!(resource(b"core=0\0soft....hard....."), number);
+    assert_eq!(resource(b"core=0soft....hard...."), number);
+    assert_eq!(resource(b"\0soft....hard...."), number);
+    assert_eq!(resource(b""), number);
+    let processors = |length| {
+        let limit = &[b"0\0", &[1; 256][..length]].concat();
+        with(Step::Processors { limit })
+    };
+    assert_eq!(processors(128), Ok(()));
+    assert_eq!(processors(127), number);
+    let nice = |limit| with(Step::Nice { nice: 1, limit });
+    assert_eq!(nice(b"1\0"), Ok(()));
+    assert_eq!(nice(b"1"), number);
+    let policy = |limit| with(Step::Scheduling { policy: 1, limit });
+    assert_eq!(policy(b"fifo:1\0priority"), Ok(()));
+    assert_eq!(policy(b"fifo:1\0"), number);
+}
+
+#[test]
+fn groups_are_bounded() {
+    let groups = |count: usize| {
+        let ids = [1_u8; 260];
+        with(Step::Groups {
+            ids: &ids[..4 * count],
+        })
+    };
+    assert_eq!(groups(0), Ok(()));
+    assert_eq!(groups(64), Ok(()));
+    assert_eq!(groups(65), Err(Reason::Number));
 }
 
 #[test]

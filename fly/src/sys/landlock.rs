@@ -49,12 +49,9 @@ impl Ruleset {
                 [0, 0, version as usize, 0, 0, 0],
             )
         })?;
-        let handled: u64 = match abi {
-            0 | 1 => 0x1fff,
-            2 => 0x3fff,
-            3 | 4 => 0x7fff,
-            _ => 0xffff,
-        };
+        // Missing of the 16 bits, by ABI.
+        let missing = [3_u8, 3, 2, 1, 1].get(abi).map_or(0, |bits| *bits);
+        let handled = 0xffff_u64 >> missing;
         // SAFETY: the kernel reads 8 bytes, the first version of the structure: the
         // kinds of access to files.
         let number = result(unsafe {

@@ -4,16 +4,16 @@ use super::{arch, result};
 use linux_raw_sys::general as raw;
 use rustix::io::Errno;
 
-/// Which limit is set, and what of the numbers it takes.
+/// Which limit is set, what its number is, and what the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// prlimit(2): the number of the resource, soft, hard.
+    /// prlimit(2): the resource; soft and hard (struct rlimit64).
     Resource,
-    /// setpriority(2): the nice value, as two's complement.
+    /// setpriority(2): the nice value, as two's complement; none.
     Nice,
-    /// sched_setaffinity(2): a bit a processor.
+    /// sched_setaffinity(2): none; a bit a processor.
     Processors,
-    /// sched_setscheduler(2): the policy, the priority.
+    /// sched_setscheduler(2): the policy; the priority (struct sched_param).
     Policy,
 }
 
@@ -21,22 +21,20 @@ pub enum Limit {
 ///
 /// # Errors
 /// As the call: EPERM, EACCES without the privilege; EINVAL.
-pub fn set(limit: Limit, numbers: &[u64; 16]) -> Result<(), Errno> {
-    let [first, second, ..] = numbers;
-    let value = usize::try_from(*first).unwrap_or(0);
-    let behind = (&raw const *second).expose_provenance();
-    let all = numbers.as_ptr().expose_provenance();
-    let (number, [a, b, c]) = match limit {
-        Limit::Resource => (raw::__NR_prlimit64, [0, value, behind]),
-        Limit::Nice => (
-            raw::__NR_setpriority,
-            [raw::PRIO_PROCESS as usize, 0, value],
-        ),
-        Limit::Processors => (raw::__NR_sched_setaffinity, [0, size_of_val(numbers), all]),
-        Limit::Policy => (raw::__NR_sched_setscheduler, [0, value, behind]),
+pub fn set(limit: Limit, number: u64, data: &[u8]) -> Result<(), Errno> {
+    let value = usize::try_from(number).unwrap_or(0);
+    let (at, length) = (data.as_ptr().expose_provenance(), data.len());
+    let (needed, number, [a, b]) = match limit {
+        Limit::Resource => (16, raw::__NR_prlimit64, [value, at]),
+        // PRIO_PROCESS is 0.
+        Limit::Nice => (0, raw::__NR_setpriority, [0, value]),
+        Limit::Processors => (0, raw::__NR_sched_setaffinity, [length, at]),
+        Limit::Policy => (4, raw::__NR_sched_setscheduler, [value, at]),
     };
-    // SAFETY: the kernel reads 16 bytes from the second number on (struct rlimit64),
-    // 4 (struct sched_param), or all 128; it writes nothing, since the old limits
-    // are not asked for.
-    result(unsafe { arch::syscall(number, [a, b, c, 0, 0, 0]) }).map(drop)
+    if length < needed {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the kernel reads as many of the bytes as the call needs, which are there,
+    // or as it is told; it writes nothing, since the old limits are not asked for.
+    result(unsafe { arch::syscall(number, [0, a, b, 0, 0, 0]) }).map(drop)
 }

@@ -105,7 +105,8 @@ impl<'a> Policies<'a> {
             restart(value, plan).ok_or(wrong(value, Why::NotRestart))?;
         }
         if let Some(value) = self.value(AppOption::After) {
-            plan.begin_list(Step::After { names: List::EMPTY });
+            let names = List::EMPTY;
+            plan.begin_list(Step::After { apps: 0, names });
             for name in split(value.to_bytes(), b',') {
                 plan.joined(&[name]);
             }

@@ -159,7 +159,7 @@ impl Pod<'_, '_> {
         }
         let index = self.place().ok_or(Errno::NOSPC)?;
         let map = Sealed::map(file, 0)?;
-        let plan = Plan::check(map.bytes()).map_err(|_| Errno::INVAL)?;
+        let plan = Plan::check_apps(map.bytes()).map_err(|_| Errno::INVAL)?;
         let steps = plan.app(0).ok_or(Errno::INVAL)?;
         let mut app = App::new(steps);
         // It is asked for by the name of its plan.
