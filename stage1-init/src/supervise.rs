@@ -29,9 +29,6 @@ use crate::{
     stamps::Stamps,
 };
 
-/// A plan that is no larger stays in memory.
-const SMALL: usize = 16 * 1024;
-
 /// The apps of a pod and how the pod is going to end.
 #[derive(Debug)]
 pub struct Pod<'p, 's> {
@@ -77,7 +74,7 @@ impl<'p, 's> Pod<'p, 's> {
         }
         Self {
             plan,
-            map: map.filter(|map| map.bytes().len() > SMALL),
+            map,
             stamps,
             words,
             places,

@@ -1,7 +1,7 @@
 //! Sealed memory files in memory: nothing is copied, and what was not looked at for
 //! long takes none.
 
-use core::slice;
+use core::{num::NonZero, slice};
 
 use super::{arch, result};
 use linux_raw_sys::general as raw;
@@ -14,13 +14,13 @@ use rustix::{
 /// The content of a sealed memory file (memfd_create(2)): it can't change.
 #[derive(Debug)]
 pub struct Sealed {
-    start: usize,
-    length: usize,
+    start: NonZero<usize>,
+    length: u32,
     /// Bytes before those that were asked for.
-    before: usize,
+    before: u32,
 }
 
-const PAGE: usize = 4096;
+const PAGE: u32 = 4096;
 
 impl Sealed {
     /// Maps the file from byte `offset` on, to read it; the descriptor may be closed
@@ -37,7 +37,8 @@ impl Sealed {
         if !fs::fcntl_get_seals(file)?.contains(fixed) {
             return Err(Errno::PERM);
         }
-        let size = usize::try_from(fs::fstat(file)?.st_size).map_err(|_| Errno::FBIG)?;
+        let size = u32::try_from(fs::fstat(file)?.st_size).map_err(|_| Errno::FBIG)?;
+        let offset = u32::try_from(offset).map_err(|_| Errno::INVAL)?;
         let before = offset % PAGE;
         let offset = offset - before;
         let length = size.checked_sub(offset).ok_or(Errno::INVAL)?;
@@ -48,10 +49,13 @@ impl Sealed {
         let (kind, access) = (raw::MAP_PRIVATE as usize, raw::PROT_READ as usize);
         // SAFETY: the kernel chooses the place, so that nothing is in its way.
         let start = result(unsafe {
-            arch::syscall(raw::__NR_mmap, [0, length, access, kind, number, offset])
+            arch::syscall(
+                raw::__NR_mmap,
+                [0, length as usize, access, kind, number, offset as usize],
+            )
         })?;
         Ok(Self {
-            start,
+            start: NonZero::new(start).ok_or(Errno::NOMEM)?,
             length,
             before,
         })
@@ -60,11 +64,11 @@ impl Sealed {
     /// The bytes of the file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        let start = core::ptr::with_exposed_provenance(self.start);
+        let start = core::ptr::with_exposed_provenance(self.start.get());
         // SAFETY: `map` has mapped so many bytes there, for as long as this value
         // lives; the seals keep everybody from changing or cutting them.
-        let whole: &[u8] = unsafe { slice::from_raw_parts(start, self.length) };
-        whole.get(self.before..).unwrap_or_default()
+        let whole: &[u8] = unsafe { slice::from_raw_parts(start, self.length as usize) };
+        whole.get(self.before as usize..).unwrap_or_default()
     }
 
     /// Takes the pages out of memory until they are looked at again (madvise(2)).
@@ -75,7 +79,8 @@ impl Sealed {
     fn advise(&self, call: u32, advice: usize) {
         // SAFETY: the pages are of a file that can't change, so that they come back as
         // they were; those that are unmapped, by `drop`, nobody looks at any more.
-        let _ = unsafe { arch::syscall(call, [self.start, self.length, advice, 0, 0, 0]) };
+        let place = [self.start.get(), self.length as usize, advice, 0, 0, 0];
+        let _ = unsafe { arch::syscall(call, place) };
     }
 }
 
