@@ -13,74 +13,17 @@ use crate::{
 };
 use core::ffi::CStr;
 
+mod groups;
 mod kept;
 mod numbers;
 
+use groups::NO_TEXT;
+pub use groups::{ALL_TEXTS, FLY_TEXTS, FULL_TEXTS, INIT_TEXTS, MACHINE_TEXTS, Texts};
 pub(crate) use kept::keep;
 pub use numbers::describe;
 
 /// Exit code for failures of our own.
 pub const FAILURE: i32 = 254;
-
-/// The texts that some programs need and others don't: each kind in one string,
-/// a text a line, since a table of them would be larger than they are.
-#[derive(Clone, Copy, Debug)]
-pub struct Texts {
-    /// The first of its numbers.
-    from: u8,
-    what: Packed,
-    why: Packed,
-    advice: Packed,
-}
-
-/// The texts of `stage1-init`.
-pub const INIT_TEXTS: &[Texts] = &[CORE, INIT];
-/// The texts of `stage1-machine`.
-pub const MACHINE_TEXTS: &[Texts] = &[CORE, INIT, MACHINE];
-/// The texts of `fly`.
-pub const FLY_TEXTS: &[Texts] = &[CORE, FLY];
-/// The texts of `fly-full`.
-pub const FULL_TEXTS: &[Texts] = &[CORE, FLY, FULL];
-/// All texts, those of `stage0`.
-pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, MACHINE, STAGE0];
-
-const NO_TEXT: Packed = Packed(&[]);
-const CORE: Texts = Texts {
-    from: 0,
-    what: What::CORE,
-    why: Why::CORE,
-    advice: Advice::CORE,
-};
-const FLY: Texts = Texts {
-    from: 32,
-    what: What::FLY,
-    why: Why::FLY,
-    advice: Advice::FLY,
-};
-const FULL: Texts = Texts {
-    from: 152,
-    what: NO_TEXT,
-    why: Why::FULL,
-    advice: NO_TEXT,
-};
-const INIT: Texts = Texts {
-    from: 160,
-    what: What::INIT,
-    why: Why::INIT,
-    advice: Advice::INIT,
-};
-const MACHINE: Texts = Texts {
-    from: 172,
-    what: What::MACHINE,
-    why: Why::MACHINE,
-    advice: NO_TEXT,
-};
-const STAGE0: Texts = Texts {
-    from: 176,
-    what: What::STAGE0,
-    why: Why::STAGE0,
-    advice: Advice::STAGE0,
-};
 
 /// Declares numbers that stand for texts, so that an error is small, and the
 /// texts in the groups of [`Texts`], so that a program holds only those that it
@@ -99,7 +42,7 @@ macro_rules! texts {
         pub enum $name { $($first = $base, $($variant,)*)* }
 
         impl $name {
-            $(const $group: Packed = packed!(concat!($first_text, $("\n", $text,)*));)*
+            $(pub(super) const $group: Packed = packed!(concat!($first_text, $("\n", $text,)*));)*
 
             #[cfg(test)]
             const UNPACKED: &'static [(u8, &'static str)] =

@@ -19,9 +19,9 @@ const TRANSIENT: [&CStr; 4] = [c"pid", c"ready", c"control", NEW];
 /// The name under which a file is written.
 const NEW: &CStr = c".new";
 
-/// The directory of a pod.
+/// The directory of a pod, if it has one.
 pub struct Directory<'a> {
-    path: &'a CStr,
+    path: Option<&'a CStr>,
     /// Whether it was made here.
     made: bool,
 }
@@ -32,13 +32,20 @@ impl<'a> Directory<'a> {
     ///
     /// # Errors
     /// What keeps it from being made or opened.
-    pub fn prepare(path: &'a CStr) -> Result<Self, Error<'a>> {
-        let failed = |errno: Errno| Error::new(What::Begin, path, errno);
-        let made = match fs::mkdir(path, Mode::from_raw_mode(0o700)) {
-            Err(Errno::EXIST) => false,
-            done => done.map(|()| true).map_err(failed)?,
+    pub fn prepare(path: Option<&'a CStr>) -> Result<Self, Error<'a>> {
+        let mut directory = Self { path, made: false };
+        let Some(path) = path else {
+            return Ok(directory);
         };
-        let folder = open(fs::CWD, path, OFlags::empty()).map_err(failed)?;
+        let failed = |errno: Errno| Error::new(What::Begin, path, errno);
+        match fs::mkdir(path, Mode::from_raw_mode(0o700)) {
+            Err(Errno::EXIST) => {}
+            done => {
+                done.map_err(failed)?;
+                directory.made = true;
+            }
+        }
+        let folder = directory.open().map_err(failed)?;
         clear(&folder);
         if let Ok(status) = open(&folder, c"status", OFlags::NOFOLLOW) {
             let mut room = [const { MaybeUninit::uninit() }; 2048];
@@ -47,7 +54,7 @@ impl<'a> Directory<'a> {
                 let _ = fs::unlinkat(&status, entry.file_name(), AtFlags::empty());
             }
         }
-        Ok(Self { path, made })
+        Ok(directory)
     }
 
     /// The pod runs; `pid` is that of its first process. The directory is opened again:
@@ -56,25 +63,35 @@ impl<'a> Directory<'a> {
     /// # Errors
     /// As for write(2).
     pub fn began(&self, pid: u32) -> Result<(), Error<'a>> {
-        open(fs::CWD, self.path, OFlags::empty())
-            .and_then(|folder| write(&folder, pid))
-            .map_err(|errno| Error::new(What::WriteFile, self.path, errno))
+        let Some(path) = self.path else {
+            return Ok(());
+        };
+        let written = self.open().and_then(|folder| write(&folder, pid));
+        written.map_err(|errno| {
+            self.ended();
+            Error::new(What::WriteFile, path, errno)
+        })
     }
 
     /// The pod has ended: the exit codes stay.
     pub fn ended(&self) {
-        if let Ok(folder) = open(fs::CWD, self.path, OFlags::empty()) {
+        if let Ok(folder) = self.open() {
             clear(&folder);
         }
     }
 
     /// No pod was started: what was made is unmade.
     pub fn undo(&self) {
-        if let (true, Ok(folder)) = (self.made, open(fs::CWD, self.path, OFlags::empty())) {
+        if let (true, Some(path), Ok(folder)) = (self.made, self.path, self.open()) {
             clear(&folder);
             let _ = fs::unlinkat(&folder, c"status", AtFlags::REMOVEDIR);
-            let _ = fs::rmdir(self.path);
+            let _ = fs::rmdir(path);
         }
+    }
+
+    fn open(&self) -> Result<OwnedFd, Errno> {
+        let path = self.path.ok_or(Errno::NOENT)?;
+        open(fs::CWD, path, OFlags::empty())
     }
 }
 

@@ -50,9 +50,9 @@ pub fn run<'a, I>(
     if times.is_some() || options.debug {
         launcher.before_exec(&report);
     }
-    let directory = options.pod_directory.map(Directory::prepare).transpose()?;
+    let directory = Directory::prepare(options.pod_directory)?;
     let running = launcher.launch();
-    if let (Some(directory), Err(_)) = (&directory, &running) {
+    if running.is_err() {
         directory.undo();
     }
     if options.debug && !told.get() {
@@ -63,19 +63,12 @@ pub fn run<'a, I>(
         terminal,
         stamps: pipe,
     } = running?;
-    if let Some(directory) = &directory
-        && let Err(error) = directory.began(child.pid)
-    {
-        directory.ended();
-        return Err(error);
-    }
+    directory.began(child.pid)?;
     let end = match &terminal {
         Some(master) => Terminal::relay(master.as_fd(), child.pidfd.as_fd()),
         None => supervise::wait(child.pidfd.as_fd(), child.pid),
     };
-    if let Some(directory) = &directory {
-        directory.ended();
-    }
+    directory.ended();
     let reaped = fly::sys::arch::cycles();
     if let (Some(times), Some(pipe)) = (&times, pipe) {
         times.report(&plan, launcher.stamps(), &|report, scale| {

@@ -1,12 +1,9 @@
 //! The control socket of a pod: apps that are added, started, stopped and removed
-//! while it runs, and clients that do all they can to bring its pid 1 down.
+//! while it runs.
 
 use std::{
     fs,
-    os::{
-        fd::AsRawFd,
-        unix::{fs::PermissionsExt, net::UnixDatagram},
-    },
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -14,7 +11,6 @@ use std::{
 use kickstage_tests::{
     TestResult,
     command::{Output, Run, Running},
-    message,
     pod::Pod,
     roots, sys, tests,
 };
@@ -23,6 +19,7 @@ tests![
     the_directory,
     list_and_status,
     add,
+    add_what_fails,
     names,
     start_again,
     stop,
@@ -35,25 +32,21 @@ tests![
     as_many_as_fit,
     command_lines,
     no_pod,
-    clients_that_are_killed,
-    plans_that_are_none,
-    garbage,
-    ten_thousand_apps,
 ];
 
 /// A pod with a directory on the host, and how it is asked.
-struct Controlled {
-    directory: PathBuf,
-    running: Running,
+pub struct Controlled {
+    pub directory: PathBuf,
+    pub running: Running,
 }
 
 impl Controlled {
     /// With one app, `main`, that runs until it is told to stop.
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(&["--exit-policy=never"], &["catch", "TERM"])
     }
 
-    fn with(options: &[&str], probe: &[&str]) -> Self {
+    pub fn with(options: &[&str], probe: &[&str]) -> Self {
         let directory = roots::fresh("pod");
         let running = Pod::new(roots::probe())
             .options(["--pod-dir".as_ref(), directory.as_os_str()])
@@ -69,11 +62,11 @@ impl Controlled {
         pod
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    fn app(&self, command: &str, words: &[&str]) -> Output {
+    pub fn app(&self, command: &str, words: &[&str]) -> Output {
         app(command, &self.directory, words)
     }
 
@@ -83,35 +76,35 @@ impl Controlled {
     }
 
     /// The line of an app: its name, state, readiness, pid, code and restarts.
-    fn line(&self, name: &str) -> Vec<String> {
+    pub fn line(&self, name: &str) -> Vec<String> {
         let output = self.app("status", &[name]);
         output.code(0);
         let line = output.stdout.lines().nth(1).unwrap_or_default();
         line.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn is(&self, name: &str, state: &str, code: &str) -> bool {
+    pub fn is(&self, name: &str, state: &str, code: &str) -> bool {
         let line = self.line(name);
         line.get(1).is_some_and(|is| is == state) && line.get(4).is_some_and(|is| is == code)
     }
 
-    fn wait_for(&self, name: &str, state: &str, code: &str) {
+    pub fn wait_for(&self, name: &str, state: &str, code: &str) {
         wait_until(&format!("{name} is {state} with {code}"), || {
             self.is(name, state, code)
         });
     }
 
-    fn code(&self, name: &str) -> Option<String> {
+    pub fn code(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.path("status").join(name)).ok()
     }
 
     /// Of pid 1, on the host.
-    fn pid(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         let text = fs::read_to_string(self.path("pid")).expect("a pid");
         text.trim_end().parse().expect("a number")
     }
 
-    fn end(self) -> Output {
+    pub fn end(self) -> Output {
         sys::kill(self.pid(), libc::SIGTERM).expect("it runs");
         self.running.finish()
     }
@@ -125,7 +118,7 @@ fn app(command: &str, directory: &Path, words: &[&str]) -> Output {
         .output()
 }
 
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
+pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(10), "not so: {what}");
@@ -201,73 +194,56 @@ fn list_and_status() -> TestResult {
 
 /// An added app has what one of the start has.
 fn add() -> TestResult {
+    const OPTIONS: &str = "--user=1000 --set-env=NAME=value --working-dir=/tmp";
+    const SEEN: &str = "report uid euid gid groups env cwd CapEff CapBnd CapAmb NoNewPrivs Seccomp \
+        SigBlk SigIgn umask root fd.0 tty ns";
     let pod = Controlled::new();
-    let words = [
-        "--name=added",
-        "--user=1000",
-        "--set-env=NAME=value",
-        "--working-dir=/tmp",
-        "--",
-        "/bin/probe",
-    ];
-    let seen = [
-        "report",
-        "uid",
-        "euid",
-        "gid",
-        "groups",
-        "env",
-        "cwd",
-        "CapEff",
-        "CapBnd",
-        "CapAmb",
-        "NoNewPrivs",
-        "Seccomp",
-        "SigBlk",
-        "SigIgn",
-        "umask",
-        "root",
-        "fd",
-        "tty",
-        "ns",
-    ];
-    let words = [&words[..], &seen[..], &[",", "exit", "4"]].concat();
+    let words: Vec<&str> = words_of(&[OPTIONS, "--name=added -- /bin/probe", SEEN, ", exit 4"]);
     pod.app("add", &words).code(0).quiet();
     pod.wait_for("added", "exited", "4");
     assert_eq!(pod.code("added").as_deref(), Some("4\n"));
-    let words = [
-        "--name=again",
-        "--restart=on-failure:2",
-        "--",
-        "/bin/probe",
-        "exit",
-        "9",
-    ];
+    let output = pod.end();
+    let alone = Pod::new(roots::probe()).options(OPTIONS.split(' '));
+    let same = alone.probe(SEEN.split_whitespace());
+    // The namespaces are those of its pod.
+    let lines = |text: &str, namespaces: bool| -> Vec<String> {
+        let own = text.lines().filter(|line| !line.starts_with("catch"));
+        let own = own.filter(|line| line.starts_with("ns.") == namespaces);
+        own.map(str::to_owned).collect()
+    };
+    assert_eq!(
+        lines(&same.stdout, false),
+        lines(&output.stdout, false),
+        "{}",
+        output.everything()
+    );
+    assert_eq!(
+        lines(&same.stdout, true).len(),
+        lines(&output.stdout, true).len()
+    );
+    output.code(0).quiet();
+    Ok(())
+}
+
+/// All words of these texts.
+fn words_of<'a>(texts: &[&'a str]) -> Vec<&'a str> {
+    let words = texts.iter().flat_map(|text| text.split_whitespace());
+    words.collect()
+}
+
+/// Restarts, and one that can't be started: that is not the end of the pod.
+fn add_what_fails() -> TestResult {
+    let pod = Controlled::new();
+    let words = words_of(&["--name=again --restart=on-failure:2 -- /bin/probe exit 9"]);
     pod.app("add", &words).code(0).quiet();
     pod.wait_for("again", "exited", "9");
-    assert_eq!(pod.line("again").last().map(String::as_str), Some("2"));
-    let words = ["--name=missing", "--", "/bin/missing"];
+    wait_until("it was started three times", || {
+        pod.is("again", "exited", "9") && pod.line("again").last().is_some_and(|last| last == "2")
+    });
+    let words = words_of(&["--name=missing -- /bin/missing"]);
     pod.app("add", &words).code(0);
     pod.wait_for("missing", "exited", "254");
     let output = pod.end();
-    let alone = Pod::new(roots::probe()).options([
-        "--user=1000",
-        "--set-env=NAME=value",
-        "--working-dir=/tmp",
-    ]);
-    let same = alone.probe(seen);
-    // The namespaces are those of its pod.
-    let lines = |text: &str| -> Vec<String> {
-        let other = ["ns.", "fd.1", "fd.2", "catch"];
-        let own = text
-            .lines()
-            .filter(|line| !other.iter().any(|start| line.starts_with(start)));
-        own.map(str::to_owned).collect()
-    };
-    let added = lines(&output.stdout);
-    assert_eq!(lines(&same.stdout), added, "{}", output.everything());
-    let namespaces = |text: &str| text.lines().filter(|line| line.starts_with("ns.")).count();
-    assert_eq!(namespaces(&same.stdout), namespaces(&output.stdout));
     output.code(0);
     assert!(
         output.stderr.contains("/bin/missing"),
@@ -562,287 +538,5 @@ fn no_pod() -> TestResult {
     pod.options(["--pod-dir".as_ref(), directory.join("file").as_os_str()])
         .probe(["exit", "4"])
         .refused(&["file", "Not a directory"]);
-    Ok(())
-}
-
-/// At any moment of a request.
-fn clients_that_are_killed() -> TestResult {
-    let pod = Controlled::new();
-    let words = [
-        "--name=slow",
-        "--stop-timeout=60",
-        "--",
-        "/bin/probe",
-        "ignore",
-        "TERM",
-        ",",
-        "sleep",
-        "60000",
-    ];
-    pod.app("add", &words).code(0);
-    let before = descriptors(pod.pid());
-    for delay in 0..200 {
-        let words: &[&str] = if delay % 2 == 0 {
-            &["stop"]
-        } else {
-            &["status"]
-        };
-        let client = Run::ours("stage0")
-            .args(["app"])
-            .args(words)
-            .arg(&pod.directory)
-            .arg("slow")
-            .start();
-        std::thread::sleep(Duration::from_micros(delay * 20));
-        client.signal(libc::SIGKILL);
-        let _ = client.finish();
-    }
-    // The last one that waited may still be kept.
-    assert!(descriptors(pod.pid()) <= before + 1);
-    pod.app("kill", &["slow", "KILL"]).code(0);
-    pod.wait_for("slow", "exited", "137");
-    wait_until("all is closed", || descriptors(pod.pid()) == before);
-    pod.end().code(0);
-    Ok(())
-}
-
-fn descriptors(pid: i32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("a process")
-        .count()
-}
-
-fn resident(pid: i32) -> u64 {
-    let text = kickstage_tests::init::status(pid, "VmRSS");
-    text.trim_end_matches(" kB").parse().expect("a size")
-}
-
-/// A request as the protocol has it.
-fn request(operation: u32, flags: u32, number: u32, name: &str) -> Vec<u8> {
-    let mut bytes = b"kst1".to_vec();
-    for number in [operation, flags, number] {
-        bytes.extend(number.to_ne_bytes());
-    }
-    bytes.extend(name.bytes());
-    bytes.resize(16 + 256, 0);
-    bytes
-}
-
-const STATUS: u32 = 1;
-const ADD: u32 = 2;
-
-/// What the pod answers: the first numbers of the reply.
-fn ask(pod: &Controlled, bytes: &[u8], file: Option<&fs::File>) -> [u32; 8] {
-    let (own, other) = UnixDatagram::pair().expect("a pair");
-    own.set_read_timeout(Some(Duration::from_secs(5)))
-        .expect("a timeout");
-    let socket = UnixDatagram::unbound().expect("a socket");
-    let mut descriptors = vec![other.as_raw_fd()];
-    descriptors.extend(file.map(AsRawFd::as_raw_fd));
-    message::send(&socket, &pod.path("control"), bytes, &descriptors).expect("sent");
-    let mut reply = [0; 512];
-    assert_eq!(own.recv(&mut reply).expect("a reply"), 32 + 256);
-    assert_eq!(&reply[..4], b"kst1");
-    let mut numbers = [0; 8];
-    for (place, chunk) in numbers.iter_mut().zip(reply.chunks(4)) {
-        *place = u32::from_ne_bytes(chunk.try_into().expect("four bytes"));
-    }
-    numbers
-}
-
-fn error(errno: i32) -> u32 {
-    errno.unsigned_abs()
-}
-
-/// The client's files are read as what they are: an unsealed one might change, and one
-/// that is no plan of one app of that name is none.
-fn plans_that_are_none() -> TestResult {
-    let pod = Controlled::new();
-    let plan = roots::directory("plans").join("plan");
-    let write = |programs: &[&str]| {
-        let written = Run::ours("stage0")
-            .args(["plan", "--output"])
-            .arg(&plan)
-            .args([
-                "--exit-policy=never",
-                "--rootfs",
-                "/",
-                "--name",
-                "one",
-                "--",
-            ])
-            .args(programs)
-            .output();
-        written.code(0);
-        fs::read(&plan).expect("a plan")
-    };
-    let one = write(&["/bin/probe", "exit", "6"]);
-    let two = write(&["/bin/probe", "---", "/bin/probe"]);
-    let add = |bytes: &[u8], sealed: bool, name: &str| {
-        let file = message::memory_file(bytes, sealed).expect("a file");
-        let [_, errno, ..] = ask(&pod, &request(ADD, 2, 0, name), Some(&file));
-        errno
-    };
-    assert_eq!(add(&one, false, "one"), error(libc::EPERM));
-    assert_eq!(add(&two, true, "one"), error(libc::EINVAL));
-    assert_eq!(add(&one, true, "other"), error(libc::EINVAL));
-    assert_eq!(add(&one, true, ""), error(libc::EEXIST));
-    assert_eq!(add(b"", true, "one"), error(libc::EINVAL));
-    assert_eq!(add(&one[..one.len() - 8], true, "one"), error(libc::EINVAL));
-    assert_eq!(add(&[7; 100_000], true, "one"), error(libc::EINVAL));
-    let file = fs::File::open(&plan).expect("a plan");
-    let [_, errno, ..] = ask(&pod, &request(ADD, 2, 0, "one"), Some(&file));
-    assert_eq!(errno, error(libc::EINVAL));
-    let [_, errno, ..] = ask(&pod, &request(ADD, 2, 0, "one"), None);
-    assert_eq!(errno, error(libc::EBADF));
-    assert_eq!(pod.app("list", &[]).stdout.lines().count(), 2);
-    // And this is one.
-    assert_eq!(add(&one, true, "one"), 0);
-    pod.wait_for("one", "exited", "6");
-    pod.end().code(0);
-    Ok(())
-}
-
-/// Small and repeatable (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() >> 16).expect("64 bits") % limit
-    }
-}
-
-/// A million of messages that are no requests, or ask for what there is not; some with
-/// descriptors. pid 1 stays as it is.
-fn garbage() -> TestResult {
-    let pod = Controlled::new();
-    let socket = UnixDatagram::unbound().expect("a socket");
-    let path = pod.path("control");
-    let null = fs::File::open("/dev/null").expect("a device");
-    let file = message::memory_file(&[1; 5000], true).expect("a file");
-    let (before, memory) = (descriptors(pod.pid()), resident(pod.pid()));
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
-    let mut sent = 0;
-    while sent < 1_000_000 {
-        // Not SIGNAL and STOP of the app that is there.
-        let operation = [STATUS, ADD, 3, 5, 7, 0, u32::MAX][random.below(7)];
-        let name = ["", "main", "nobody", "one", "\u{7f}\n"][random.below(5)];
-        let flags = u32::try_from(random.below(5)).expect("small");
-        let mut bytes = request(
-            operation,
-            flags,
-            u32::try_from(random.below(70)).expect("small"),
-            name,
-        );
-        match random.below(4) {
-            0 => bytes.truncate(random.below(272)),
-            1 => {
-                let at = random.below(bytes.len());
-                bytes[at] ^= 1 << random.below(8);
-                // Neither stops the app that is there.
-                if bytes[4] == 4 || bytes[4] == 6 {
-                    continue;
-                }
-            }
-            2 => bytes.resize(272 + random.below(5000), 1),
-            _ => {}
-        }
-        let descriptors: &[_] = match random.below(50) {
-            0 => &[null.as_raw_fd()],
-            1 => &[null.as_raw_fd(), file.as_raw_fd()],
-            2 => &[file.as_raw_fd(); 7],
-            _ => &[],
-        };
-        message::send(&socket, &path, &bytes, descriptors).expect("pid 1 takes them");
-        sent += 1;
-    }
-    assert!(pod.is("main", "running", "0"), "{:?}", pod.line("main"));
-    wait_until("all is closed", || descriptors(pod.pid()) == before);
-    assert!(
-        resident(pod.pid()) <= memory + 16,
-        "{} KB, then {}",
-        memory,
-        resident(pod.pid())
-    );
-    assert_eq!(pod.app("list", &[]).stdout.lines().count(), 2);
-    pod.end().code(0).quiet();
-    Ok(())
-}
-
-/// Each with a code of its own, 60 at once; none is lost, and nothing grows.
-fn ten_thousand_apps() -> TestResult {
-    let pod = Controlled::new();
-    let plan = roots::directory("plans").join("plan");
-    let plans: Vec<Vec<u8>> = (0..250)
-        .map(|code: u32| {
-            let code = code.to_string();
-            let written = Run::ours("stage0")
-                .args(["plan", "--output"])
-                .arg(&plan)
-                .args([
-                    "--exit-policy=never",
-                    "--rootfs",
-                    "/",
-                    "--name",
-                    "nnnnn",
-                    "--",
-                    "/bin/probe",
-                    "exit",
-                    &code,
-                ])
-                .output();
-            written.code(0);
-            fs::read(&plan).expect("a plan")
-        })
-        .collect();
-    let place = |plan: &[u8]| {
-        plan.windows(5)
-            .position(|name| name == b"nnnnn")
-            .expect("a name")
-    };
-    std::thread::sleep(Duration::from_millis(20));
-    let mut first = None;
-    for batch in 0..200_usize {
-        let names: Vec<(usize, String)> = (0..50)
-            .map(|number| {
-                (
-                    (batch * 50 + number) % 250,
-                    format!("{:05}", batch * 50 + number),
-                )
-            })
-            .collect();
-        for (code, name) in &names {
-            let mut plan = plans[*code].clone();
-            let at = place(&plan);
-            plan[at..at + 5].copy_from_slice(name.as_bytes());
-            let file = message::memory_file(&plan, true).expect("a file");
-            let [_, errno, ..] = ask(&pod, &request(ADD, 2, 0, name), Some(&file));
-            assert_eq!(errno, 0, "{name}");
-        }
-        for (code, name) in &names {
-            wait_until(name, || {
-                pod.code(name)
-                    .is_some_and(|told| told == format!("{code}\n"))
-            });
-            let [_, errno, _, state, _, _, told, _] = ask(&pod, &request(STATUS, 0, 0, name), None);
-            assert_eq!((errno, state, told as usize), (0, 5, *code), "{name}");
-            let [_, errno, ..] = ask(&pod, &request(5, 0, 0, name), None);
-            assert_eq!(errno, 0, "{name}");
-        }
-        // The socket of the last reply is closed behind it.
-        let (numbers, memory) =
-            *first.get_or_insert_with(|| (descriptors(pod.pid()), resident(pod.pid())));
-        wait_until("all is closed", || descriptors(pod.pid()) <= numbers);
-        let now = resident(pod.pid());
-        assert!(now <= memory + 16, "{memory} KB, then {now}, batch {batch}");
-    }
-    pod.end().code(0).quiet();
     Ok(())
 }

@@ -12,6 +12,7 @@ mod command_line;
 mod completion;
 mod confinement;
 mod control;
+mod control_attacks;
 mod debian;
 mod devices;
 mod environment;
@@ -106,7 +107,8 @@ const SUITE: runner::Suite = runner::Suite {
         host("kills", 240, &[], kills::TESTS),
         host("calls", 240, &[], calls::TESTS),
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
-        host("control", 120, &[], control::TESTS),
+        host("control_attacks", 120, &[], control_attacks::TESTS),
+        start("control", control::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
         host("library", 60, &[], library::TESTS),

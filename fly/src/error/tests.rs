@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    groups::{FLY, STAGE0},
+    *,
+};
 
 #[test]
 fn an_error_fits_two_registers() {

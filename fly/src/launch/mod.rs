@@ -422,11 +422,7 @@ impl<'p, 's> Launcher<'p, 's> {
             TerminalStdio { peer } => self.terminal_stdio(peer),
             PodBounding { keep } => app::bound(keep),
             Console { peer, under, name } => self.console(peer, under, name),
-            ExecInit {
-                program,
-                directory,
-                stamps,
-            } => Err(self.exec_init(program, directory, stamps)),
+            ExecInit { program, directory, stamps } => Err(self.exec_init(program, directory, stamps)),
             _ => app::step(record, self.words),
         })
     }

@@ -77,9 +77,9 @@ impl Sealed {
     }
 
     fn advise(&self, call: u32, advice: usize) {
+        let place = [self.start.get(), self.length as usize, advice, 0, 0, 0];
         // SAFETY: the pages are of a file that can't change, so that they come back as
         // they were; those that are unmapped, by `drop`, nobody looks at any more.
-        let place = [self.start.get(), self.length as usize, advice, 0, 0, 0];
         let _ = unsafe { arch::syscall(call, place) };
     }
 }

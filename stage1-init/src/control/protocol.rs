@@ -95,9 +95,10 @@ impl<'a> Request<'a> {
 pub struct Reply {
     /// What failed, an errno; 0 for nothing.
     pub errno: u32,
-    /// The app's place, for [`Operation::Status`] of the next one.
+    /// The app's place, for [`STATUS`] of the next one.
     pub place: u32,
-    /// How far the app is: its number in [`crate::apps::State`].
+    /// How far the app is: 0 waits, 1 pauses, 2 its pre-start hook runs, 3 it
+    /// runs, 4 its post-stop hook runs, 5 it has ended.
     pub state: u32,
     /// [`Reply::READY`].
     pub flags: u32,
