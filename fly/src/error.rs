@@ -76,7 +76,7 @@ const MACHINE: Texts = Texts {
     advice: NO_TEXT,
 };
 const STAGE0: Texts = Texts {
-    from: 176,
+    from: 184,
     what: What::STAGE0,
     why: Why::STAGE0,
     advice: Advice::STAGE0,
@@ -193,8 +193,9 @@ texts! {
             MountFor = "mount",
             LoadModule = "load module",
             End = "switch off",
+            Report = "report the code to",
         }
-        STAGE0 from 176 {
+        STAGE0 from 184 {
             ReadCommand = "read command",
             ReadVolume = "read volume",
             ReadMount = "read mount",
@@ -287,9 +288,12 @@ texts! {
         }
         MACHINE from 172 {
             NotFirst = "it is the init of a machine, called init: the first process of a kernel",
-            NoSetting = "there is no such setting",
+            NoSetting = "there is no such setting, or none with this value",
+            NobodyListens = "nobody listens there",
+            NoWay = "no interface leads there",
+            TooLate = "nothing has come of it in time",
         }
-        STAGE0 from 176 {
+        STAGE0 from 184 {
             NoSuchCommand = "there is no such command",
             NoAssignment = "it is not NAME=VALUE",
             NoRootfs = "--rootfs is missing",
@@ -410,7 +414,7 @@ texts! {
         INIT from 160 {
             LookAtHelp = "see --help",
         }
-        STAGE0 from 176 {
+        STAGE0 from 184 {
             NameStage1 = "name stage1-init with --stage1, or install it beside stage0",
         }
     }

@@ -26,6 +26,7 @@ pub mod terminal;
 pub mod thin;
 pub mod time;
 pub mod wait;
+pub mod watchdog;
 
 use rustix::io::Errno;
 
