@@ -18,7 +18,7 @@ use crate::{
     NAME,
     apps::{App, State, text},
     logs::Logs,
-    machine,
+    machine::{self, Heard},
     pod::spawn,
     ready,
     report::Report,
@@ -109,8 +109,11 @@ impl<'p, 's> Pod<'p, 's> {
                 None => {}
                 Some(raw::SIGCHLD) => self.collect(),
                 Some(raw::SIGIO) if self.hears() => {}
-                Some(signal) if machine::is_order(signal) => self.stop(),
-                Some(signal) => self.forward(signal),
+                Some(signal) => match machine::hear(signal) {
+                    Heard::Order => self.stop(),
+                    Heard::Own => {}
+                    Heard::Other => self.forward(signal),
+                },
             }
         }
     }
