@@ -24,10 +24,10 @@ const OPTIONS: [&str; 6] = ["--", "--rootfs", "/app", "/bin/busybox", "sh", "-c"
 /// when pid 1 does nothing more, here since it is frozen. QEMU then ends.
 fn watchdog() -> TestResult {
     Requirement::Guest.require()?;
-    let script = "busybox sleep 7; echo survived; cd /sys/fs/cgroup; busybox mkdir x
+    let script = "busybox sleep 8; echo survived; cd /sys/fs/cgroup; busybox mkdir x
         echo 1 > x/cgroup.procs; echo frozen; echo 1 > x/cgroup.freeze; busybox sleep 1000";
     let image = image::initramfs(kernel::DEVICES, &[&OPTIONS[..], &[script]].concat());
-    guest::boot(&image, "stage1.watchdog=2")
+    guest::boot(&image, "stage1.watchdog=5")
         .args(["-device", "i6300esb", "-watchdog-action", "reset"])
         .output()
         .code(0)
@@ -52,7 +52,7 @@ fn network_and_channel() -> TestResult {
         text
     });
     let script = format!(
-        "echo hello | busybox nc -w 5 10.0.2.2 {port}; busybox route -n; busybox ifconfig eth0"
+        "echo hello | busybox nc -w 20 10.0.2.2 {port}; busybox route -n; busybox ifconfig eth0"
     );
     let image = image::initramfs(kernel::DEVICES, &[&OPTIONS[..], &[&script]].concat());
     let code = image::channel();
