@@ -1,9 +1,9 @@
 //! The init of a machine: the first process of a kernel.
 //!
 //! It mounts what programs expect, loads modules, replaces an initramfs by the root
-//! of a disk if it is told to, enters the root that the plan names, runs the plan's apps as those of a pod, and switches the machine off
-//! when they have ended. It never returns: the kernel panics when its first
-//! process ends.
+//! of a disk if it is told to, enters the root that the plan names, runs the plan's
+//! apps as those of a pod, and switches the machine off when they have ended. It
+//! never returns: the kernel panics when its first process ends.
 
 use core::{
     ffi::CStr,
@@ -173,7 +173,8 @@ fn told_at(settings: &Settings<'_>, step: &str, moment: u64) {
     }
 }
 
-/// Sets up the network and the watchdog, reads the plan, enters its root and runs its apps; returns the pod's code.
+/// Sets up the network and the watchdog, reads the plan, enters its root and runs its
+/// apps; returns the pod's code.
 fn apps<'b>(
     settings: &Settings<'b>,
     stamps: &Stamps,
