@@ -5,7 +5,7 @@
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
-# Options for kickstage-bench, or a filter for the black-box tests.
+# Options for kickstage-bench or kickstage-initramfs, or a filter for the black-box tests.
 ARGS ?=
 # What make initramfs packs, what runs in it, and where it goes.
 ROOT ?=
@@ -26,7 +26,7 @@ export KICKSTAGE_BIN := $(RELEASE)
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  make install takes PREFIX ($(PREFIX)) and DESTDIR; make bench and make test take ARGS."
+	@echo "  make install takes PREFIX ($(PREFIX)) and DESTDIR; make bench, make initramfs and make test take ARGS."
 
 setup: ## Checks for what run, test, bench and lint need; installs what is missing
 	@scripts/setup.sh all
@@ -50,7 +50,7 @@ initramfs: ## Packs ROOT into an initramfs that runs CMD: OUT (initramfs.cpio)
 	@$(MAKE) --no-print-directory programs
 	@$(CARGO) build --quiet --release -p kickstage-image
 	@test -n "$(ROOT)" && test -n "$(CMD)" || { echo "make initramfs: name ROOT=DIR and CMD='PROGRAM ARGS'" >&2; exit 1; }
-	$(RELEASE)/kickstage-initramfs --output $(OUT) --tree $(ROOT):/root.d -- --rootfs /root.d -- $(CMD)
+	$(RELEASE)/kickstage-initramfs --output $(OUT) $(ARGS) --tree $(ROOT):/root.d -- --rootfs /root.d -- $(CMD)
 
 fuzz: ## Runs the fuzz targets for FUZZ_SECONDS in total (nightly)
 	@scripts/fuzz.sh $(FUZZ_SECONDS)

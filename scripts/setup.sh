@@ -28,6 +28,9 @@ needs=(
     "dumb-init dumb-init test bench"
     "catatonit catatonit test bench"
     "xz xz-utils test"                        # its kernel image
+    "mke2fs e2fsprogs test"                   # a root disk for it
+    "zstd zstd test"                          # a compressed initramfs
+    "socat socat test"                        # hears what it says by vsock
     "unshare util-linux test bench"
     "crun crun bench"                         # the peers
     "runc runc bench"

@@ -136,8 +136,9 @@ texts! {
             MountFor = "mount",
             LoadModule = "load module",
             End = "switch off",
+            Report = "report the code to",
         }
-        STAGE0 from 176 {
+        STAGE0 from 184 {
             ReadCommand = "read command",
             Ask = "ask",
             ReadVolume = "read volume",
@@ -231,9 +232,12 @@ texts! {
         }
         MACHINE from 172 {
             NotFirst = "it is the init of a machine, called init: the first process of a kernel",
-            NoSetting = "there is no such setting",
+            NoSetting = "there is no such setting, or none with this value",
+            NobodyListens = "nobody listens there",
+            NoWay = "no interface leads there",
+            TooLate = "nothing has come of it in time",
         }
-        STAGE0 from 176 {
+        STAGE0 from 184 {
             NoSuchCommand = "there is no such command",
             NoAssignment = "it is not NAME=VALUE",
             NoRootfs = "--rootfs is missing",
@@ -367,7 +371,7 @@ texts! {
         INIT from 160 {
             LookAtHelp = "see --help",
         }
-        STAGE0 from 176 {
+        STAGE0 from 184 {
             NameStage1 = "name stage1-init with --stage1, or install it beside stage0",
         }
     }

@@ -72,7 +72,7 @@ pub fn run_machine(start: Start) -> i32 {
     let called = start.arguments.get(0).unwrap_or_default();
     if container::base(called) == b"init" && machine::is_first() {
         let stamps = stamps::Stamps::new(&start.environment, start.cycles);
-        return machine::run(&stamps, start.bytes, start.words);
+        return machine::run(&stamps, start);
     }
     Error::new(What::Start, c"a machine", Why::NotFirst).print(NAME, MACHINE_TEXTS);
     FAILURE

@@ -22,7 +22,7 @@ use crate::{
     NAME,
     apps::{App, State},
     logs::Logs,
-    machine,
+    machine::{self, Heard},
     pod::spawn,
     ready,
     report::Report,
@@ -198,8 +198,11 @@ impl<'p, 's> Pod<'p, 's> {
                 None => {}
                 Some(raw::SIGCHLD) => self.collect(),
                 Some(raw::SIGIO) if self.hears() => {}
-                Some(signal) if machine::is_order(signal) => self.stop(),
-                Some(signal) => self.forward(signal),
+                Some(signal) => match machine::hear(signal) {
+                    Heard::Order => self.stop(),
+                    Heard::Own => {}
+                    Heard::Other => self.forward(signal),
+                },
             }
         }
     }

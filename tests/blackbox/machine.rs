@@ -2,7 +2,13 @@
 
 use std::{fs, path::PathBuf};
 
-use kickstage_tests::{TestResult, command::Run, guest, requirement::Requirement, roots, tests};
+use kickstage_tests::{
+    TestResult,
+    command::Run,
+    guest::{self, image},
+    requirement::Requirement,
+    roots, tests,
+};
 
 tests![
     boots_and_reports_the_code,
@@ -15,18 +21,8 @@ tests![
 
 /// An initramfs with busybox in /app, where `programs` run.
 fn pack(programs: &[&str]) -> PathBuf {
-    let folder = roots::directory("machine");
-    let output = folder.join("image.cpio");
-    let tree = format!("{}:/app/bin/busybox", roots::BUSYBOX);
-    Run::ours("kickstage-initramfs")
-        .arg("--output")
-        .arg(&output)
-        .args(["--tree", &tree, "--"])
-        .args(["--rootfs", "/app", "--hostname", "board", "--"])
-        .args(programs)
-        .output()
-        .code(0);
-    output
+    let options = ["--", "--rootfs", "/app", "--hostname", "board", "--"];
+    image::initramfs(&[], &[&options, programs].concat())
 }
 
 /// Three apps: one fails with 7 and ends the machine, in order.
@@ -67,11 +63,22 @@ fn boots_and_reports_the_code() -> TestResult {
 /// Code 0, and the machine is off without an exit device.
 fn end_without_a_failure() -> TestResult {
     Requirement::Guest.require()?;
-    let image = pack(&["/bin/busybox", "echo", "alive"]);
-    guest::boot(&image, "stage1.wrong")
+    let image = pack(&["/bin/busybox", "sh", "-c", "echo alive; busybox mount"]);
+    let settings =
+        "stage1.wrong stage1.watchdog=0 stage1.cgroup=1 stage1.address=eth0:10.0.0.256/8";
+    // As long as the kernel's bound: what is longer is cut by it, or it does not even
+    // start.
+    let left = 2047 - guest::command_line(settings).len() - 1;
+    guest::boot(&image, &format!("{settings} {}", "x".repeat(left)))
         .output()
         .code(0)
+        .has("stage1-init: read /proc/cmdline: File too large")
         .has("stage1-init: read option stage1.wrong: there is no such setting")
+        .has("stage1-init: read option stage1.watchdog=0: there is no such setting")
+        .has("stage1-init: read option stage1.address=eth0:10.0.0.256/8: there is no")
+        .has("cgroup on /sys/fs/cgroup/memory type cgroup")
+        .has("cgroup on /sys/fs/cgroup/pids type cgroup")
+        .lacks("cgroup2")
         .has("alive")
         .has("stage1-init: the pod ended with code 0")
         .lacks("panic");

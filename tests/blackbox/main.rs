@@ -47,6 +47,9 @@ mod kills;
 mod leaks;
 mod library;
 mod machine;
+mod machine_devices;
+mod machine_pods;
+mod machine_root;
 mod mount_links;
 mod namespaces;
 mod plan;
@@ -102,6 +105,24 @@ const SUITE: runner::Suite = runner::Suite {
     groups: &[
         host("guest", 420, &[Requirement::Guest], guest::TESTS),
         host("machine", 120, &[Requirement::Guest], machine::TESTS),
+        host(
+            "machine_pods",
+            120,
+            &[Requirement::Guest],
+            machine_pods::TESTS,
+        ),
+        host(
+            "machine_root",
+            120,
+            &[Requirement::Guest],
+            machine_root::TESTS,
+        ),
+        host(
+            "machine_devices",
+            120,
+            &[Requirement::Guest],
+            machine_devices::TESTS,
+        ),
         host("leaks", 120, &[], leaks::TESTS),
         host("races", 240, &[], races::TESTS),
         host("kills", 240, &[], kills::TESTS),
@@ -171,6 +192,12 @@ const SUITE: runner::Suite = runner::Suite {
         ("machine::ctrl_alt_del", Requirement::Guest),
         ("machine::an_unreadable_plan", Requirement::Guest),
         ("machine::end_without_a_failure", Requirement::Guest),
+        ("machine_pods::*", Requirement::Guest),
+        ("machine_pods::three_apps", Requirement::Zstd),
+        ("machine_root::*", Requirement::Guest),
+        ("machine_root::*", Requirement::Ext4),
+        ("machine_devices::*", Requirement::Guest),
+        ("machine_devices::code_by_vsock", Requirement::Vsock),
         ("debian::*", Requirement::DebianRoot),
         (
             "debian::a_terminal_cannot_be_typed_into",

@@ -19,6 +19,10 @@ pub enum Requirement {
     Catatonit,
     /// QEMU, and a guest kernel or apt-get to fetch one.
     Guest,
+    /// mke2fs(8) and debugfs(8), for disks of guests.
+    Ext4,
+    /// zstd(1).
+    Zstd,
     /// fish(1).
     Fish,
     /// strace(1).
@@ -27,6 +31,8 @@ pub enum Requirement {
     Tini,
     /// `dev.tty.legacy_tiocsti = 1`: the kernel still has TIOCSTI.
     Tiocsti,
+    /// vsock to guests of this machine, and socat(1).
+    Vsock,
     /// zsh(1).
     Zsh,
 }
@@ -44,7 +50,10 @@ impl Requirement {
             }
             Self::CgroupV2 => cgroup_v2().is_some(),
             Self::Guest => crate::guest::possible(),
+            Self::Ext4 => in_path("mke2fs") && in_path("debugfs"),
+            Self::Zstd => in_path("zstd"),
             Self::Fish => in_path("fish"),
+            Self::Vsock => Path::new("/dev/vhost-vsock").exists() && in_path("socat"),
             Self::Zsh => in_path("zsh"),
             Self::Strace => in_path("strace"),
             Self::DumbInit => in_path("dumb-init"),
@@ -94,7 +103,12 @@ impl fmt::Display for Requirement {
             Self::DumbInit => "dumb-init (apt-get install dumb-init)",
             Self::Catatonit => "catatonit (apt-get install catatonit)",
             Self::Tini => "tini (apt-get install tini)",
+            Self::Ext4 => "mke2fs and debugfs (apt-get install e2fsprogs)",
+            Self::Zstd => "zstd (apt-get install zstd)",
             Self::Fish => "fish (apt-get install fish)",
+            Self::Vsock => {
+                "/dev/vhost-vsock (modprobe vhost_vsock) and socat (apt-get install socat)"
+            }
             Self::Zsh => "zsh (apt-get install zsh)",
             Self::Strace => "strace (apt-get install strace)",
             Self::Tiocsti => "TIOCSTI (sysctl dev.tty.legacy_tiocsti=1)",

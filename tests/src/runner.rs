@@ -30,6 +30,8 @@ pub const PROGRAMS: &str = "KICKSTAGE_BIN";
 pub const TEMPORARY: &str = "KICKSTAGE_TEST_DIR";
 /// The variable that names the cache of roots and kernels (`target`).
 pub const CACHE: &str = "KICKSTAGE_CACHE";
+/// How a line of a test's output begins that is shown also if the test passes.
+pub const SHOWN: &str = "shown: ";
 /// Set inside the guest.
 pub const IN_GUEST: &str = "KICKSTAGE_IN_GUEST";
 
@@ -350,14 +352,15 @@ fn run_all(suite: &Suite, jobs: &[Job], threads: usize, folder: &Path, counts: &
                     let time = start.elapsed().as_secs_f64();
                     let _line = printing.lock().expect("no thread panics");
                     let (word, counter) = match &verdict {
-                        Verdict::Passed => ("ok  ", &counts.passed),
+                        Verdict::Passed(_) => ("ok  ", &counts.passed),
                         Verdict::Failed(_) => ("FAIL", &counts.failed),
                         Verdict::Skipped(_) => ("skip", &counts.skipped),
                     };
                     counter.fetch_add(1, Ordering::Relaxed);
                     println!("{word}  {:<60} {time:8.3} s", job.name());
                     match verdict {
-                        Verdict::Passed => {}
+                        Verdict::Passed(text) if text.is_empty() => {}
+                        Verdict::Passed(text) => println!("{}", indent(&text)),
                         Verdict::Failed(text) => println!("{}", indent(&text)),
                         Verdict::Skipped(requirement) => println!("      needs {requirement}"),
                     }
@@ -384,7 +387,8 @@ struct Ending {
 }
 
 enum Verdict {
-    Passed,
+    /// With the lines that it shows.
+    Passed(String),
     Failed(String),
     Skipped(Requirement),
 }
@@ -402,7 +406,7 @@ fn judge(suite: &Suite, job: &Job, ending: io::Result<Ending>) -> Verdict {
         ));
     };
     match (status.code(), ending.skip) {
-        (Some(isolate::PASSED), None) => Verdict::Passed,
+        (Some(isolate::PASSED), None) => Verdict::Passed(shown(&ending.output)),
         (Some(isolate::SKIPPED), Some(note)) => skipped(suite, job, &note),
         (Some(_), _) => Verdict::Failed(ending.output),
         (None, _) => {
@@ -410,6 +414,12 @@ fn judge(suite: &Suite, job: &Job, ending: io::Result<Ending>) -> Verdict {
             Verdict::Failed(format!("{}ended by signal {signal}", ending.output))
         }
     }
+}
+
+/// What a test that passes shows: its lines behind [`SHOWN`].
+fn shown(output: &str) -> String {
+    let lines = output.lines().filter_map(|line| line.strip_prefix(SHOWN));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 fn skipped(suite: &Suite, job: &Job, note: &str) -> Verdict {

@@ -57,7 +57,7 @@ const MACHINE: Texts = Texts {
     advice: NO_TEXT,
 };
 pub(super) const STAGE0: Texts = Texts {
-    from: 176,
+    from: 184,
     what: What::STAGE0,
     why: Why::STAGE0,
     advice: Advice::STAGE0,

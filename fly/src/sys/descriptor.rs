@@ -177,6 +177,19 @@ pub fn open(path: &CStr, flags: u32) -> Result<RawFd, Errno> {
     RawFd::try_from(number).map_err(|_| Errno::BADF)
 }
 
+/// Makes calls on the open file of `number` wait, and clears its other flags that can
+/// be changed (F_SETFL, fcntl(2)).
+///
+/// # Errors
+/// EBADF.
+#[cold]
+pub fn set_blocking(number: RawFd) -> Result<(), Errno> {
+    let number = number.cast_unsigned() as usize;
+    // SAFETY: F_SETFL takes no pointer.
+    result(unsafe { arch::syscall(raw::__NR_fcntl, [number, raw::F_SETFL as usize, 0, 0, 0, 0]) })
+        .map(drop)
+}
+
 /// The beginning of the file `path`, by one read(2): all of a small file of /proc
 /// or /sys. Empty if it can't be read.
 #[inline(never)]

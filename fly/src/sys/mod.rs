@@ -28,6 +28,7 @@ pub mod terminal;
 pub mod thin;
 pub mod time;
 pub mod wait;
+pub mod watchdog;
 
 use rustix::io::Errno;
 

@@ -223,5 +223,130 @@ fn non_blocking(family: u32, kind: u32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
+/// Gives the interface `name` an IPv4 address and sets it up (netdevice(7)).
+///
+/// # Errors
+/// ENODEV if there is none of this name; EINVAL for an address or a mask that is none.
+#[cold]
+pub fn set_address(name: &[u8], address: [u8; 4], mask: [u8; 4]) -> Result<(), Errno> {
+    let socket = non_blocking(net::AF_INET, net::SOCK_DGRAM)?;
+    for (command, value) in [(ioctl::SIOCSIFADDR, address), (ioctl::SIOCSIFNETMASK, mask)] {
+        let mut request = interface(name)?;
+        if let Some(place) = request.get_mut(16..32) {
+            crate::text::copy(place, &internet(value));
+        }
+        command_of(&socket, command, &mut request)?;
+    }
+    let mut request = interface(name)?;
+    command_of(&socket, ioctl::SIOCGIFFLAGS, &mut request)?;
+    if let Some(flags) = request.get_mut(16) {
+        *flags |= UP.to_ne_bytes()[0];
+    }
+    command_of(&socket, ioctl::SIOCSIFFLAGS, &mut request)
+}
+
+/// Sends by way of `gateway` what has no other way (SIOCADDRT, rtnetlink(7)).
+///
+/// # Errors
+/// ENETUNREACH if no interface leads to it.
+#[cold]
+pub fn set_gateway(gateway: [u8; 4]) -> Result<(), Errno> {
+    /// RTF_UP and RTF_GATEWAY (linux/route.h).
+    const FLAGS: u8 = 3;
+    // struct rtentry: after a long the destination, the gateway and the mask, then
+    // flags.
+    let mut route = [0_u8; 120];
+    let addresses = [[0; 4], gateway, [0; 4]];
+    let places = route.get_mut(8..).unwrap_or_default().chunks_mut(16);
+    for (place, address) in places.zip(addresses) {
+        crate::text::copy(place, &internet(address));
+    }
+    if let Some(flags) = route.get_mut(56) {
+        *flags = FLAGS;
+    }
+    let socket = non_blocking(net::AF_INET, net::SOCK_DGRAM)?;
+    match command_of(&socket, ioctl::SIOCADDRT, &mut route) {
+        Err(Errno::EXIST) => Ok(()),
+        done => done,
+    }
+}
+
+/// struct ifreq of this interface: 16 bytes of name, then 24 of its value.
+fn interface(name: &[u8]) -> Result<[u8; 40], Errno> {
+    let mut request = [0_u8; 40];
+    if name.len() > 15 {
+        return Err(Errno::NODEV);
+    }
+    crate::text::copy(&mut request, name);
+    Ok(request)
+}
+
+/// struct sockaddr_in (ip(7)) of port 0.
+fn internet(address: [u8; 4]) -> [u8; 16] {
+    let [low, high, ..] = net::AF_INET.to_ne_bytes();
+    let [a, b, c, d] = address;
+    [low, high, 0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// ioctl(2) on a socket; `request` is as large as the structure that `command` takes.
+fn command_of(socket: &OwnedFd, command: u32, request: &mut [u8]) -> Result<(), Errno> {
+    let number = socket.as_raw_fd().cast_unsigned() as usize;
+    let place = request.as_mut_ptr().expose_provenance();
+    // SAFETY: the callers pass an ifreq of 40 bytes, or an rtentry of 120 for SIOCADDRT.
+    result(unsafe { arch::syscall(raw::__NR_ioctl, [number, command as usize, place, 0, 0, 0]) })
+        .map(drop)
+}
+
+/// Connects to `port` of the machine that this one is a guest of (vsock(7)); the kernel
+/// gives up after 2 seconds.
+///
+/// # Errors
+/// EAFNOSUPPORT or ENODEV without vsock, ECONNRESET if nobody listens.
+#[cold]
+pub fn connect_to_host(port: u32) -> Result<RawFd, Errno> {
+    let kind = net::SOCK_STREAM | raw::O_CLOEXEC;
+    // SAFETY: socket takes no pointer.
+    let socket = result(unsafe {
+        arch::syscall(
+            raw::__NR_socket,
+            [net::AF_VSOCK as usize, kind as usize, 0, 0, 0, 0],
+        )
+    })?;
+    // struct sockaddr_vm: family, port, and context 2, the host.
+    let address = [net::AF_VSOCK, port, 2, 0];
+    // SAFETY: the kernel reads 16 bytes of the address.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_connect,
+            [
+                socket,
+                address.as_ptr().expose_provenance(),
+                size_of_val(&address),
+                0,
+                0,
+                0,
+            ],
+        )
+    })?;
+    RawFd::try_from(socket).map_err(|_| Errno::BADF)
+}
+
+/// Tells the other side of a connection that nothing more comes (shutdown(2)).
+///
+/// # Errors
+/// ENOTCONN.
+#[cold]
+pub fn end_sending(number: RawFd) -> Result<(), Errno> {
+    let number = number.cast_unsigned() as usize;
+    // SAFETY: shutdown takes no pointer.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_shutdown,
+            [number, net::SHUT_WR as usize, 0, 0, 0, 0],
+        )
+    })
+    .map(drop)
+}
+
 /// IFF_UP (netdevice(7)).
 const UP: u16 = 1;

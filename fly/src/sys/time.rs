@@ -26,3 +26,26 @@ pub fn monotonic() -> u64 {
     };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
+
+/// Sends SIGALRM to this process again and again, `nanoseconds` apart (setitimer(2)).
+#[cold]
+pub fn alarm_every(nanoseconds: u64) {
+    let seconds = nanoseconds / 1_000_000_000;
+    let micros = nanoseconds % 1_000_000_000 / 1000;
+    // struct itimerval: the time between two, and that to the first one.
+    let times = [seconds, micros, seconds, micros];
+    // SAFETY: the kernel reads four longs. It can't fail with these arguments.
+    let _ = unsafe {
+        arch::syscall(
+            raw::__NR_setitimer,
+            [
+                raw::ITIMER_REAL as usize,
+                times.as_ptr().expose_provenance(),
+                0,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+}

@@ -14,10 +14,19 @@ use crate::{
 };
 
 /// What is fetched and how it is unpacked; a change makes a new one.
-pub const RECIPE: &str = "linux-image-amd64 1";
+pub const RECIPE: &str = "linux-image-amd64 3";
 
 /// What the guest needs before it has its root.
 const MODULES: &[&str] = &["virtio_pci", "9p", "9pnet_virtio", "overlay"];
+/// For a root on a disk; the last but one is what ext4 asks the kernel for by another
+/// name.
+pub const DISK: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
+/// For a network card, a channel to the host, a watchdog, and vsock without a host.
+pub const DEVICES: &[&str] = &["virtio_pci", "virtio_net", "virtio_console", "i6300esb"];
+/// See [`DEVICES`].
+pub const VSOCK: &[&str] = &["vsock_loopback"];
+/// The same with a host.
+pub const VSOCK_HOST: &[&str] = &["virtio_pci", "vmw_vsock_virtio_transport"];
 
 fn folder() -> PathBuf {
     cache("guest").join(format!("kernel-{}", hash(&[RECIPE])))
@@ -59,15 +68,11 @@ pub fn make() -> Result<bool, String> {
             .ok_or("no kernel in the package")?;
         let image = fs::read(compressed).map_err(|error| error.to_string())?;
         fs::write(new.join("vmlinux"), unpack(&image)?).map_err(|error| error.to_string())?;
-        for module in load_order(&tree)? {
+        let kept = [MODULES, DISK, DEVICES, VSOCK, VSOCK_HOST].concat();
+        for module in load_order(&tree, &kept)? {
             let name = module.file_name().ok_or("a module without a name")?;
             fs::copy(&module, new.join(name)).map_err(|error| error.to_string())?;
         }
-        let order: Vec<String> = load_order(&tree)?
-            .iter()
-            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-            .collect();
-        fs::write(new.join("order"), order.join("\n")).map_err(|error| error.to_string())?;
         // 400 MB of other modules.
         fs::remove_dir_all(&tree).map_err(|error| error.to_string())?;
         fs::remove_file(&archive).map_err(|error| error.to_string())
@@ -142,10 +147,10 @@ fn unpack(image: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
-/// [`MODULES`] and what they need, in the order of loading.
-fn load_order(tree: &Path) -> Result<Vec<PathBuf>, String> {
+/// These modules and what they need, in the order of loading.
+fn load_order(tree: &Path, modules: &[&str]) -> Result<Vec<PathBuf>, String> {
     let mut order = Vec::new();
-    for module in MODULES {
+    for module in modules {
         add(tree, module, &mut order)?;
     }
     Ok(order)
@@ -188,17 +193,23 @@ fn values(module: &[u8], key: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Name and contents of each module, in the order of loading.
+/// The files of these modules and of what they need, in the order of loading.
+///
+/// # Errors
+/// If the cache is damaged.
+pub fn files(modules: &[&str]) -> Result<Vec<PathBuf>, String> {
+    load_order(&folder(), modules)
+}
+
+/// Name and contents of each module that the guest needs, in the order of loading.
 ///
 /// # Errors
 /// If the cache is damaged.
 pub fn modules() -> Result<Vec<(String, Vec<u8>)>, String> {
-    let order = fs::read_to_string(folder().join("order")).map_err(|error| error.to_string())?;
-    order
-        .lines()
-        .map(|name| {
-            let data = fs::read(folder().join(name)).map_err(|error| format!("{name}: {error}"))?;
-            Ok((name.to_owned(), data))
-        })
-        .collect()
+    let read = |path: PathBuf| {
+        let name = path.file_name().ok_or("a module without a name")?;
+        let data = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok((name.to_string_lossy().into_owned(), data))
+    };
+    files(MODULES)?.into_iter().map(read).collect()
 }

@@ -5,6 +5,7 @@
 //! is a script that runs this very runner with `--guest`, and the count of
 //! tests comes back over the serial console.
 
+pub mod image;
 pub mod initramfs;
 pub mod kernel;
 
@@ -104,17 +105,28 @@ pub fn run(limit: Duration) -> Output {
         .output()
 }
 
+/// The kernel's command line of [`boot`].
+#[must_use]
+pub fn command_line(settings: &str) -> String {
+    format!(
+        "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check random.trust_cpu=on mitigations=off {settings}"
+    )
+}
+
 /// Boots a machine whose first root is `initramfs`, with `settings` on the kernel's
 /// command line and an exit device at port 0xf4; what comes back is the console's.
 #[must_use]
 pub fn boot(initramfs: &Path, settings: &str) -> Run {
-    let append = format!(
-        "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check random.trust_cpu=on mitigations=off {settings}"
-    );
     Run::new(QEMU)
         .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256"])
         .args(["-nodefaults", "-no-user-config", "-display", "none"])
-        .args(["-no-reboot", "-serial", "stdio", "-append", &append])
+        .args([
+            "-no-reboot",
+            "-serial",
+            "stdio",
+            "-append",
+            &command_line(settings),
+        ])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1"])
         .arg("-kernel")
         .arg(kernel::image())
