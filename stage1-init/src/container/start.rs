@@ -9,7 +9,10 @@ use fly::sys::{
     signal::{self, Set},
     terminal,
 };
-use fly::text::{decimal, holds, split};
+use fly::{
+    launch::app::each_candidate,
+    text::{decimal, holds},
+};
 use linux_raw_sys::general as raw;
 use rustix::{
     io::Errno,
@@ -21,9 +24,6 @@ use super::{
     memory::Text,
     voice::{self, Event},
 };
-
-/// The longest path that a program is found by in PATH, and a zero.
-const LONGEST: usize = 1024;
 
 /// Starts the program; returns its pid, and the kernel's answer if exec has
 /// failed: then the process has ended with the exit code for that.
@@ -200,21 +200,19 @@ impl Call<'_> {
         }
         let path = environment.value("PATH").unwrap_or(b"/bin:/usr/bin");
         let mut answer = Errno::NOENT;
-        for folder in split(path, b':') {
-            // An empty folder is the working directory.
-            let folder = if folder.is_empty() { b"." } else { folder };
-            let mut candidate = Text::<LONGEST>::new();
-            candidate.add(folder).add(b"/").add(name.to_bytes());
-            let candidate = candidate.as_c_str();
-            if candidate.count_bytes() == LONGEST - 1 {
-                continue;
-            }
+        each_candidate(name, path, &mut |candidate| {
             match self.execute(candidate, words) {
-                Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {}
-                Errno::ACCESS => answer = Errno::ACCESS,
-                errno => return errno,
+                Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {
+                    return false;
+                }
+                Errno::ACCESS => {
+                    answer = Errno::ACCESS;
+                    return false;
+                }
+                errno => answer = errno,
             }
-        }
+            true
+        });
         answer
     }
 
