@@ -27,9 +27,8 @@ const AGAIN: u64 = 20 * NANOSECONDS_PER_MILLISECOND;
 const SOON: u64 = 2 * NANOSECONDS_PER_MILLISECOND;
 
 /// Runs the program; returns the exit code.
-#[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 #[inline(never)]
-pub fn run(config: &Config, start: Start) -> i32 {
+pub fn run(config: &Config, mut start: Start) -> i32 {
     let (mut events, mask) = Events::begin(config.manner.signals);
     if config.follows {
         events.tell_stops();
@@ -51,7 +50,7 @@ pub fn run(config: &Config, start: Start) -> i32 {
         if config.manner.place == Place::Session && start::give_up_terminal(config) {
             init.hand_off = bit(raw::SIGHUP) | bit(raw::SIGCONT);
         }
-        match start::start(config, &start.environment, mask, start.words) {
+        match start::start(config, &mut start, mask) {
             Ok((pid, failure)) => {
                 init.pid = pid;
                 voice::tell(config, Told::Started, pid, 0);

@@ -2,26 +2,23 @@
 
 use core::ffi::CStr;
 
-use fly::sys::{
-    clone, descriptor,
-    entry::Strings,
-    exec::{self, Pointers},
-    signal::{self, Set},
-    terminal,
-};
 use fly::{
     launch::app::each_candidate,
-    text::{decimal, holds},
+    sys::{
+        clone, descriptor,
+        entry::{Start, Strings},
+        exec,
+        memory,
+        signal::{self, Set},
+        terminal,
+    },
+    text::{Digits, copy, decimal, holds},
 };
 use linux_raw_sys::general as raw;
-use rustix::{
-    io::Errno,
-    process::{self, Pid},
-};
+use rustix::{io::Errno, process};
 
 use super::{
     config::{Config, Place},
-    memory::Text,
     voice::{self, Event},
 };
 
@@ -32,11 +29,10 @@ use super::{
 #[inline(never)]
 pub fn start(
     config: &Config,
-    environment: &Strings,
+    start: &mut Start,
     mask: Set,
-    words: &mut [usize],
 ) -> Result<(u32, Option<Errno>), Errno> {
-    let own = process::getpid();
+    let own = own_pid();
     let mut failure = None;
     let pid = clone::vfork_by_pid(|_| {
         take_place(config);
@@ -51,7 +47,7 @@ pub fn start(
         } else {
             mask
         });
-        let errno = become_program(config, environment, own, words);
+        let errno = become_program(config, start, own);
         failure = Some(errno);
         let failures = config.manner.failures;
         i32::from(match errno {
@@ -137,96 +133,83 @@ pub fn hand_terminal(place: Place, from: i32, to: i32) -> bool {
     before.is_ok()
 }
 
-/// The pid of the caller, if its LISTEN_PID is `own` (sd_listen_fds(3)).
-fn listens(config: &Config, environment: &Strings, own: Pid) -> bool {
-    let own = u64::from(own.as_raw_nonzero().get().unsigned_abs());
-    config.manner.listens && environment.value("LISTEN_PID").and_then(decimal) == Some(own)
-}
-
 /// Replaces the child; returns why it could not.
 #[inline(never)]
-fn become_program(config: &Config, environment: &Strings, own: Pid, words: &mut [usize]) -> Errno {
-    let mut listen = Text::<32>::new();
-    let listens = listens(config, environment, own);
-    if listens {
-        let pid = process::getpid().as_raw_nonzero().get().unsigned_abs();
-        listen.add(b"LISTEN_PID=").number(pid.into());
-    }
-    let listen = listen.as_c_str();
-    let mut words = words;
-    let mut variables = environment.pointers();
-    if listens {
-        let mut list = environment.iter().map(|variable| {
-            if variable.to_bytes().starts_with(b"LISTEN_PID=") {
-                listen
-            } else {
-                variable
+fn become_program(config: &Config, start: &mut Start, own: u64) -> Errno {
+    // What the caller passes on to us (sd_listen_fds(3)) is the program's.
+    let variables = start.environment;
+    let listens = variables.value("LISTEN_PID").and_then(decimal);
+    if config.manner.listens && listens == Some(own) {
+        const NAME: &[u8] = b"LISTEN_PID=";
+        let pid = keep(start, NAME, Digits::new(own_pid(), 10).as_bytes());
+        for (index, variable) in variables.iter().enumerate() {
+            if variable.to_bytes().starts_with(NAME) {
+                variables.set(index, pid);
             }
-        });
-        match Pointers::write(words, &mut list) {
-            Some(written) => (variables, words) = written,
-            None => return Errno::TOOBIG,
         }
     }
-    let call = Call {
-        program: config.program,
-        variables,
-    };
-    call.search(environment, words)
+    search(config.program, start)
 }
 
-/// The same, for an array that lives shorter.
-fn shorter<'a>(text: &'static CStr) -> &'a CStr {
-    text
+/// `head` and `tail` as one string in the scratch memory, which is zeroed.
+#[inline(never)]
+fn keep(start: &mut Start, head: &[u8], tail: &[u8]) -> &'static CStr {
+    // More than a path or a variable may have.
+    let room = start.bytes.split_off_mut(..8192).unwrap_or_default();
+    copy(room, head);
+    copy(room.get_mut(head.len()..).unwrap_or_default(), tail);
+    memory::c_str(room).unwrap_or_default()
 }
 
-/// What exec gets.
-struct Call<'a> {
-    program: Strings,
-    variables: Pointers<'a>,
+/// The pid of this process.
+pub fn own_pid() -> u64 {
+    process::getpid().as_raw_nonzero().get().unsigned_abs().into()
 }
 
-impl Call<'_> {
-    /// As execvp(3): a program that may not be executed is remembered, the search
-    /// goes on.
-    #[inline(never)]
-    fn search(&self, environment: &Strings, words: &mut [usize]) -> Errno {
-        let name = self.program.get(0).unwrap_or_default();
-        if name.is_empty() {
-            return Errno::NOENT;
-        }
-        if holds(name.to_bytes(), b'/') {
-            return self.execute(name, words);
-        }
-        let path = environment.value("PATH").unwrap_or(b"/bin:/usr/bin");
-        let mut answer = Errno::NOENT;
-        each_candidate(name, path, &mut |candidate| {
-            match self.execute(candidate, words) {
-                Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {
-                    return false;
-                }
-                Errno::ACCESS => {
-                    answer = Errno::ACCESS;
-                    return false;
-                }
-                errno => answer = errno,
+/// As execvp(3): a program that may not be executed is remembered, the search
+/// goes on.
+#[inline(never)]
+fn search(program: Strings, start: &mut Start) -> Errno {
+    let name = program.get(0).unwrap_or_default();
+    if holds(name.to_bytes(), b'/') {
+        return execute(program, start, name);
+    }
+    let mut answer = Errno::NOENT;
+    if name.is_empty() {
+        return answer;
+    }
+    let path = start.environment.value("PATH");
+    each_candidate(name, path.unwrap_or(b"/bin:/usr/bin"), &mut |candidate| {
+        match execute(program, start, candidate) {
+            Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {
+                return false;
             }
-            true
-        });
-        answer
-    }
+            Errno::ACCESS => {
+                answer = Errno::ACCESS;
+                return false;
+            }
+            errno => answer = errno,
+        }
+        true
+    });
+    answer
+}
 
-    /// A file that is no program is a script for the shell, as execvp(3) has it.
-    fn execute(&self, file: &CStr, words: &mut [usize]) -> Errno {
-        let errno = exec::execve(file, self.program.pointers(), self.variables);
-        if errno != Errno::NOEXEC {
-            return errno;
-        }
-        let rest = self.program.iter().skip(1);
-        let mut list = [c"/bin/sh", file].into_iter().chain(rest.map(shorter));
-        match Pointers::write(words, &mut list) {
-            Some((list, _)) => exec::execve(c"/bin/sh", list, self.variables),
-            None => Errno::TOOBIG,
-        }
+/// A file that is no program is a script for the shell, as execvp(3) has it.
+#[inline(never)]
+fn execute(program: Strings, start: &mut Start, file: &CStr) -> Errno {
+    let variables = start.environment.pointers();
+    let errno = exec::execve(file, program.pointers(), variables);
+    if errno != Errno::NOEXEC {
+        return errno;
     }
+    // There is a word before the program: our own name, if nothing else.
+    let mut list = start.arguments.iter();
+    while list.rest().len() > program.len() + 1 {
+        let _ = list.next();
+    }
+    let list = list.rest();
+    list.set(1, keep(start, file.to_bytes(), b""));
+    list.set(0, c"/bin/sh");
+    exec::execve(c"/bin/sh", list.pointers(), variables)
 }
