@@ -86,6 +86,7 @@ pub fn run(role: Option<(&'static str, Role)>, start: Start) -> i32 {
         called,
         config: &mut config,
         session: role == Role::DumbInit,
+        room: &mut *start.bytes,
     };
     match reader.read(arguments, &start.environment) {
         Ok(()) => run::run(&config, start),

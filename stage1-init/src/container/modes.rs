@@ -17,7 +17,7 @@ use super::{
     Role,
     config::{Config, Last, Place, Whom},
     options::{Parser, Problem, Wrong, number},
-    text::{Gaps, write},
+    text::{Gaps, write, write_long},
 };
 
 /// Rows as [`Parser::new`] has them.
@@ -41,24 +41,36 @@ pub struct Reader<'c> {
     pub called: &'static CStr,
     pub config: &'c mut Config,
     pub session: bool,
+    /// Zeroed, for long texts.
+    pub room: &'c mut [u8],
 }
 
 impl Reader<'_> {
-    /// Writes a text of this mode.
-    fn write(&self, to: i32, text: Packed, object: &[u8]) {
-        let called = self.called.to_bytes();
-        let gaps = Gaps {
+    /// What goes into the texts of this mode.
+    fn gaps<'g>(&self, object: &'g [u8]) -> Gaps<'g> {
+        Gaps {
             // tini says its name without a path, but not in getopt's words.
             called: if self.role == Role::Tini && object.is_empty() {
                 super::base(self.called)
             } else {
-                called
+                self.called.to_bytes()
             },
             object,
             is_docker: self.name == "docker-init",
             ..Gaps::default()
-        };
-        write(to, &[text], &gaps);
+        }
+    }
+
+    /// Writes a text of this mode.
+    fn write(&self, to: i32, text: Packed, object: &[u8]) {
+        write(to, &[text], &self.gaps(object));
+    }
+
+    /// Writes a long one.
+    #[inline(never)]
+    fn write_long(&mut self, to: i32, number: u32) {
+        let gaps = self.gaps(b"");
+        write_long(to, number, self.room, &gaps);
     }
 
     /// An error of our own; returns the exit code.
@@ -80,7 +92,7 @@ impl Reader<'_> {
     /// that call the originals compare.
     #[cold]
     #[inline(never)]
-    fn refuse_option(&self, problem: &Problem) -> i32 {
+    fn refuse_option(&mut self, problem: &Problem) -> i32 {
         if self.role == Role::Own {
             let why = match problem.wrong {
                 Wrong::NoValue => Why::ValueMissing,
@@ -113,7 +125,7 @@ impl Reader<'_> {
         };
         self.write(2, text, object);
         match self.role {
-            Role::Tini => self.write(2, HELP_OF_TINI, b""),
+            Role::Tini => self.write_long(2, HELP_OF_TINI),
             Role::Catatonit => self.write(2, USAGE_OF_CATATONIT, b""),
             _ => {}
         }
@@ -123,9 +135,9 @@ impl Reader<'_> {
     /// There is nothing to run.
     #[cold]
     #[inline(never)]
-    fn refuse_nothing(&self) -> i32 {
+    fn refuse_nothing(&mut self) -> i32 {
         match self.role {
-            Role::Tini => self.write(2, HELP_OF_TINI, b""),
+            Role::Tini => self.write_long(2, HELP_OF_TINI),
             Role::DumbInit => self.write(
                 2,
                 packed!("Usage: ~ [option] program [args]\nTry ~ --help for full usage.\n"),
@@ -143,14 +155,14 @@ impl Reader<'_> {
     /// Help, version, licence: to where each program writes it.
     #[cold]
     #[inline(never)]
-    fn tell(&self, letter: u8) {
+    fn tell(&mut self, letter: u8) {
         let (to, text) = match (self.role, letter) {
-            (Role::Tini, b'h') => (1, HELP_OF_TINI),
-            (Role::Tini, b'l') => (1, packed!(include_str!("tini.license"))),
+            (Role::Tini, b'h') => return self.write_long(1, HELP_OF_TINI),
+            (Role::Tini, b'l') => return self.write_long(1, 4),
             (Role::Tini, _) => (1, packed!("tini version 0.19.0$\n")),
-            (Role::DumbInit, b'h') => (2, packed!(include_str!("dumb-init.help"))),
+            (Role::DumbInit, b'h') => return self.write_long(2, 1),
             (Role::DumbInit, _) => (2, packed!("dumb-init v1.2.5\n")),
-            (Role::Own, b'h') => (1, packed!(include_str!("own.help"))),
+            (Role::Own, b'h') => return self.write_long(1, 2),
             (Role::Own, b'V') => (
                 1,
                 packed!(concat!("stage1-init ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -158,9 +170,9 @@ impl Reader<'_> {
             (Role::Own, _) => (1, packed!(concat!(env!("CARGO_PKG_LICENSE"), "\n"))),
             (_, b'h') => {
                 self.write(2, USAGE_OF_CATATONIT, b"");
-                (2, packed!(include_str!("catatonit.help")))
+                return self.write_long(2, 3);
             }
-            (_, b'L') => (1, packed!(include_str!("catatonit.license"))),
+            (_, b'L') => return self.write_long(1, 5),
             // It calls itself tini, for Docker.
             _ => (1, packed!("tini version 0.1.7_catatonit\n")),
         };
@@ -293,7 +305,7 @@ impl Reader<'_> {
     }
 }
 
-const HELP_OF_TINI: Packed = packed!(include_str!("tini.help"));
+const HELP_OF_TINI: u32 = 0;
 const USAGE_OF_CATATONIT: Packed = packed!(include_str!("catatonit.usage"));
 
 fn whom(text: &[u8], config: &mut Config) -> Option<()> {
