@@ -96,11 +96,11 @@ pub struct Squeezed(pub &'static [u8]);
 const LOW: u32 = 1 << 24;
 
 impl Squeezed {
-    /// Calls `each` with every byte of part `number`. `room` must be zeroed; without
-    /// [`ROOM`] of it nothing is unpacked.
+    /// Calls `each` with every byte of the parts whose bits are in `parts`. `room` must
+    /// be zeroed; without [`ROOM`] of it nothing is unpacked.
     #[cold]
     #[inline(never)]
-    pub fn each(self, room: &mut [u8], mut number: u32, each: &mut dyn FnMut(u8)) {
+    pub fn each(self, room: &mut [u8], mut parts: u32, each: &mut dyn FnMut(u8)) {
         let Some(counts) = room.first_chunk_mut() else {
             return;
         };
@@ -120,11 +120,15 @@ impl Squeezed {
                 value -= bound;
                 range -= bound;
             }
-            match (model.learn(bit), number) {
-                (None, _) => {}
-                (Some(0), 0) => return,
-                (Some(0), _) => number -= 1,
-                (Some(byte), 0) => each(byte),
+            match model.learn(bit) {
+                None => {}
+                Some(0) => {
+                    parts >>= 1;
+                    if parts == 0 {
+                        return;
+                    }
+                }
+                Some(byte) if parts & 1 == 1 => each(byte),
                 _ => {}
             }
         }
@@ -219,9 +223,9 @@ pub const fn shorten<const N: usize>(bytes: &[u8]) -> [u8; N] {
 mod tests {
     use super::*;
 
-    fn part(squeezed: Squeezed, number: u32) -> String {
+    fn part(squeezed: Squeezed, parts: u32) -> String {
         let mut text = String::new();
-        squeezed.each(&mut vec![0; ROOM], number, &mut |byte| {
+        squeezed.each(&mut vec![0; ROOM], parts, &mut |byte| {
             text.push(char::from(byte));
         });
         text
@@ -240,7 +244,7 @@ mod tests {
         assert!(length * 3 < text.len(), "{length}");
         let squeezed = Squeezed(place[..length].to_vec().leak());
         for (number, expected) in (0..).zip(PARTS) {
-            assert_eq!(part(squeezed, number), expected);
+            assert_eq!(part(squeezed, 1 << number), expected);
         }
     }
 }

@@ -160,7 +160,6 @@ static MANNERS: [Manner; 5] = [
         ..PLAIN
     },
     CATATONIT,
-    CATATONIT,
     Manner {
         failures: Failures::all(FAILURE),
         place: Place::IfForeground,
@@ -171,6 +170,7 @@ static MANNERS: [Manner; 5] = [
         tells_memory: true,
         ..PLAIN
     },
+    CATATONIT,
 ];
 
 /// All of it.

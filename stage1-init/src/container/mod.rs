@@ -23,7 +23,7 @@ use crate::NAME;
 use config::Config;
 use modes::Reader;
 
-/// Whose place it takes.
+/// Whose place it takes; texts and manners are in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// tini, or docker-init.
@@ -32,10 +32,10 @@ pub enum Role {
     DumbInit,
     /// catatonit, or podman-init.
     Catatonit,
-    /// Kubernetes' pause.
-    Pause,
     /// Nobody's: all that they do, and more.
     Own,
+    /// Kubernetes' pause.
+    Pause,
 }
 
 const NAMES: [(&str, Role); 6] = [

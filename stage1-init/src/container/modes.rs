@@ -5,8 +5,6 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, FAILURE, INIT_TEXTS, What, Why},
-    packed,
-    packed::Packed,
     sys::entry::{Strings, StringsIter},
     text::{decimal, holds, split},
 };
@@ -16,8 +14,8 @@ use rustix::process;
 use super::{
     Role,
     config::{Config, Last, Place, Whom},
-    options::{Parser, Problem, Wrong, number},
-    text::{Gaps, write, write_long},
+    options::{Parser, Wrong, number},
+    text::{Gaps, NO_PROGRAM, REWRITE, USAGE, VERSION, write_long},
 };
 
 /// Rows as [`Parser::new`] has them.
@@ -46,31 +44,19 @@ pub struct Reader<'c> {
 }
 
 impl Reader<'_> {
-    /// What goes into the texts of this mode.
-    fn gaps<'g>(&self, object: &'g [u8]) -> Gaps<'g> {
-        Gaps {
-            // tini says its name without a path, but not in getopt's words.
-            called: if self.role == Role::Tini && object.is_empty() {
-                super::base(self.called)
-            } else {
-                self.called.to_bytes()
-            },
-            object,
-            is_docker: self.name == "docker-init",
-            ..Gaps::default()
-        }
-    }
-
-    /// Writes a text of this mode.
-    fn write(&self, to: i32, text: Packed, object: &[u8]) {
-        write(to, &[text], &self.gaps(object));
-    }
-
-    /// Writes a long one.
+    /// Writes parts of the texts.
+    #[cold]
     #[inline(never)]
-    fn write_long(&mut self, to: i32, number: u32) {
-        let gaps = self.gaps(b"");
-        write_long(to, number, self.room, &gaps);
+    fn write(&mut self, to: i32, parts: u32, object: &[u8]) {
+        let gaps = Gaps {
+            name: super::base(self.called),
+            called: self.called.to_bytes(),
+            object,
+            // The only one of these that tells a version so.
+            is_docker: self.name.as_bytes().first() == Some(&b'd'),
+            ..Gaps::default()
+        };
+        write_long(to, parts, self.room, &gaps);
     }
 
     /// An error of our own; returns the exit code.
@@ -88,67 +74,46 @@ impl Reader<'_> {
         1
     }
 
-    /// Says what is wrong with an option, in the words of getopt(3), which programs
-    /// that call the originals compare.
+    /// Says what is wrong with an option.
     #[cold]
     #[inline(never)]
-    fn refuse_option(&mut self, problem: &Problem) -> i32 {
+    fn refuse_option(&mut self, options: &Parser, wrong: Wrong) -> i32 {
         if self.role == Role::Own {
-            let why = match problem.wrong {
-                Wrong::NoValue => Why::ValueMissing,
+            let why = match wrong {
+                Wrong::NameWithoutValue | Wrong::LetterWithoutValue => Why::ValueMissing,
                 Wrong::Value => Why::ValueNotTaken,
-                Wrong::Unknown | Wrong::Ambiguous => Why::UnknownArgument,
+                _ => Why::UnknownArgument,
             };
-            return self.refuse(What::ReadArgument, problem.argument, why);
+            return self.refuse(What::ReadArgument, options.argument, why);
         }
-        let letter = [problem.letter];
-        let (text, object): (_, &[u8]) = match (problem.wrong, problem.letter) {
-            (Wrong::Unknown, 0) => (
-                packed!("~: unrecognized option '^'\n"),
-                problem.argument.to_bytes(),
-            ),
-            (Wrong::NoValue, 0) => (
-                packed!("~: option '--^' requires an argument\n"),
-                problem.name,
-            ),
-            (Wrong::Value, 0) => (
-                packed!("~: option '--^' doesn't allow an argument\n"),
-                problem.name,
-            ),
-            // Only dumb-init has such names.
-            (Wrong::Ambiguous, _) => (
-                packed!("~: option '--^' is ambiguous; possibilities: '--verbose' '--version'\n"),
-                problem.name,
-            ),
-            (Wrong::NoValue, _) => (packed!("~: option requires an argument -- '^'\n"), &letter),
-            _ => (packed!("~: invalid option -- '^'\n"), &letter),
+        let usage = match self.role {
+            Role::DumbInit => 0,
+            _ => self.usage(),
         };
-        self.write(2, text, object);
-        match self.role {
-            Role::Tini => self.write_long(2, HELP_OF_TINI),
-            Role::Catatonit => self.write(2, USAGE_OF_CATATONIT, b""),
-            _ => {}
-        }
+        self.write(2, 1 << wrong as u32 | usage, options.object);
         1
+    }
+
+    /// The part that tells how to call it.
+    fn usage(&self) -> u32 {
+        match self.role {
+            Role::Tini => HELP_OF_TINI,
+            Role::DumbInit => NO_PROGRAM,
+            _ => USAGE,
+        }
     }
 
     /// There is nothing to run.
     #[cold]
     #[inline(never)]
     fn refuse_nothing(&mut self) -> i32 {
-        match self.role {
-            Role::Tini => self.write_long(2, HELP_OF_TINI),
-            Role::DumbInit => self.write(
-                2,
-                packed!("Usage: ~ [option] program [args]\nTry ~ --help for full usage.\n"),
-                b"",
-            ),
-            Role::Own => return self.refuse(What::Begin, c"", Why::NoProgram),
-            _ => {
-                self.refuse(What::Begin, c"", Why::NoProgram);
-                self.write(2, USAGE_OF_CATATONIT, b"");
+        if matches!(self.role, Role::Own | Role::Catatonit) {
+            let code = self.refuse(What::Begin, c"", Why::NoProgram);
+            if self.role == Role::Own {
+                return code;
             }
         }
+        self.write(2, self.usage(), b"");
         1
     }
 
@@ -156,27 +121,21 @@ impl Reader<'_> {
     #[cold]
     #[inline(never)]
     fn tell(&mut self, letter: u8) {
-        let (to, text) = match (self.role, letter) {
-            (Role::Tini, b'h') => return self.write_long(1, HELP_OF_TINI),
-            (Role::Tini, b'l') => return self.write_long(1, 4),
-            (Role::Tini, _) => (1, packed!("tini version 0.19.0$\n")),
-            (Role::DumbInit, b'h') => return self.write_long(2, 1),
-            (Role::DumbInit, _) => (2, packed!("dumb-init v1.2.5\n")),
-            (Role::Own, b'h') => return self.write_long(1, 2),
-            (Role::Own, b'V') => (
-                1,
-                packed!(concat!("stage1-init ", env!("CARGO_PKG_VERSION"), "\n")),
-            ),
-            (Role::Own, _) => (1, packed!(concat!(env!("CARGO_PKG_LICENSE"), "\n"))),
-            (_, b'h') => {
-                self.write(2, USAGE_OF_CATATONIT, b"");
-                return self.write_long(2, 3);
-            }
-            (_, b'L') => return self.write_long(1, 5),
-            // It calls itself tini, for Docker.
-            _ => (1, packed!("tini version 0.1.7_catatonit\n")),
+        let number = match letter {
+            b'h' => 1,
+            b'l' | b'L' => 2,
+            _ => 0,
         };
-        self.write(to, text, b"");
+        let mut parts = 1 << (VERSION + 3 * self.role as u32 + number);
+        let mut to = 1;
+        if self.role == Role::DumbInit {
+            to = 2;
+        }
+        if self.role == Role::Catatonit && letter == b'h' {
+            to = 2;
+            parts |= USAGE;
+        }
+        self.write(to, parts, b"");
     }
 
     /// All of it; an error is the exit code.
@@ -190,11 +149,12 @@ impl Reader<'_> {
                 self.tell(b'V');
                 return Err(0);
             }
-            let mut options = Parser::new(arguments, table(self.role));
-            while let Some(option) = options.next() {
-                match option {
-                    Ok((letter, value)) => self.option(letter, value)?,
-                    Err(problem) => return Err(self.refuse_option(&problem)),
+            let mut options = Parser::new(arguments, table(self.role), self.role != Role::Tini);
+            loop {
+                match options.next() {
+                    Ok(0) => break,
+                    Ok(letter) => self.option(letter, options.value)?,
+                    Err(wrong) => return Err(self.refuse_option(&options, wrong)),
                 }
             }
             self.config.program = options.operands();
@@ -253,7 +213,7 @@ impl Reader<'_> {
             return Ok(());
         }
         if self.role == Role::DumbInit {
-            self.write(2, packed!(include_str!("dumb-init.rewrite")), b"");
+            self.write(2, REWRITE, b"");
             return Err(1);
         }
         Err(self.refuse(What::ReadValue, value, why))
@@ -305,8 +265,7 @@ impl Reader<'_> {
     }
 }
 
-const HELP_OF_TINI: u32 = 0;
-const USAGE_OF_CATATONIT: Packed = packed!(include_str!("catatonit.usage"));
+const HELP_OF_TINI: u32 = 1 << (VERSION + 1);
 
 fn whom(text: &[u8], config: &mut Config) -> Option<()> {
     config.whom = match text {

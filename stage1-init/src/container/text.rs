@@ -5,7 +5,9 @@ use fly::{error::describe, packed::Packed, squeezed, squeezed::Squeezed, text::L
 /// What goes into the gaps of a text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gaps<'a> {
-    /// `~`: how the program was called.
+    /// `~`: the program's name.
+    pub name: &'a [u8],
+    /// `%`: how it was called.
     pub called: &'a [u8],
     /// `^`: what it is about.
     pub object: &'a [u8],
@@ -28,36 +30,61 @@ pub fn write(to: i32, texts: &[Packed], gaps: &Gaps<'_>) {
     line.flush();
 }
 
-/// Writes part `number` of [`LONG`] to descriptor `to`; `room` as for
-/// [`Squeezed::each`].
+/// Writes `parts` of [`LONG`] to descriptor `to`; `room` as for [`Squeezed::each`].
 #[cold]
 #[inline(never)]
-pub fn write_long(to: i32, number: u32, room: &mut [u8], gaps: &Gaps<'_>) {
+pub fn write_long(to: i32, parts: u32, room: &mut [u8], gaps: &Gaps<'_>) {
     let mut line = Line::new(to);
-    LONG.each(room, number, &mut |byte| put(&mut line, byte, gaps));
+    LONG.each(room, parts, &mut |byte| put(&mut line, byte, gaps));
     line.flush();
 }
 
-/// What is long, and seldom read.
+/// What is seldom read. The first are in the order of [`super::options::Wrong`]: getopt's
+/// words, which programs that call the originals compare. Only dumb-init has a name
+/// that is ambiguous.
 const LONG: Squeezed = squeezed!(concat!(
+    "%: unrecognized option '^'\n\0",
+    "%: invalid option -- '^'\n\0",
+    "%: option '--^' requires an argument\n\0",
+    "%: option requires an argument -- '^'\n\0",
+    "%: option '--^' doesn't allow an argument\n\0",
+    "%: option '--^' is ambiguous; possibilities: '--verbose' '--version'\n\0",
+    "Usage: % [option] program [args]\nTry % --help for full usage.\n\0",
+    include_str!("dumb-init.rewrite"),
+    "\0",
+    include_str!("catatonit.usage"),
+    "\0",
+    // Three for each role: version, help, license.
+    "tini version 0.19.0$\n\0",
     include_str!("tini.help"),
     "\0",
+    include_str!("tini.license"),
+    "\0dumb-init v1.2.5\n\0",
     include_str!("dumb-init.help"),
-    "\0",
-    include_str!("own.help"),
-    "\0",
+    // It calls itself tini, for Docker.
+    "\0\0tini version 0.1.7_catatonit\n\0",
     include_str!("catatonit.help"),
     "\0",
-    include_str!("tini.license"),
-    "\0",
     include_str!("catatonit.license"),
-    "\0",
+    concat!("\0stage1-init ", env!("CARGO_PKG_VERSION"), "\n\0"),
+    include_str!("own.help"),
+    concat!("\0", env!("CARGO_PKG_LICENSE"), "\n\0"),
 ));
+
+/// The part that dumb-init writes where there is no program.
+pub const NO_PROGRAM: u32 = 1 << 6;
+/// What it writes about a wrong `--rewrite`.
+pub const REWRITE: u32 = 1 << 7;
+/// How catatonit is called.
+pub const USAGE: u32 = 1 << 8;
+/// The first part of the three of [`super::Role::Tini`].
+pub const VERSION: u32 = 9;
 
 #[inline(never)]
 fn put(line: &mut Line, byte: u8, gaps: &Gaps<'_>) {
     match byte {
-        b'~' => line.bytes(gaps.called),
+        b'~' => line.bytes(gaps.name),
+        b'%' => line.bytes(gaps.called),
         b'^' => line.bytes(gaps.object),
         b'{' => line.number(gaps.first.into()),
         b'}' => line.number(gaps.second.into()),

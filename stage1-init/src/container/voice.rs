@@ -91,7 +91,7 @@ fn say(config: &Config, event: Event, a: u32, b: u32) {
 #[inline(never)]
 pub fn note(config: &Config, text: Packed, a: u32, b: u32) {
     let gaps = Gaps {
-        called: config.name.as_bytes(),
+        name: config.name.as_bytes(),
         object: config.program.get(0).unwrap_or_default().to_bytes(),
         first: a,
         second: b,
