@@ -85,7 +85,6 @@ pub fn run(role: Option<(&'static str, Role)>, start: Start) -> i32 {
         role,
         called,
         config: &mut config,
-        session: role == Role::DumbInit,
         room: &mut *start.bytes,
     };
     match reader.read(arguments, &start.environment) {

@@ -13,7 +13,7 @@ use rustix::process;
 
 use super::{
     Role,
-    config::{Config, Last, Place, Whom},
+    config::{Config, Flags, Place, Whom},
     options::{Parser, Wrong, number},
     text::{Gaps, NO_PROGRAM, REWRITE, USAGE, VERSION, write_long},
 };
@@ -38,7 +38,6 @@ pub struct Reader<'c> {
     pub role: Role,
     pub called: &'static CStr,
     pub config: &'c mut Config,
-    pub session: bool,
     /// Zeroed, for long texts.
     pub room: &'c mut [u8],
 }
@@ -142,9 +141,7 @@ impl Reader<'_> {
     #[inline(never)]
     pub fn read(&mut self, arguments: StringsIter, environment: &Strings) -> Result<(), i32> {
         let all = arguments.rest();
-        if self.role == Role::Pause {
-            self.config.pause = true;
-        } else {
+        if self.role != Role::Pause {
             if self.role == Role::Tini && all.len() == 1 && all.get(0) == Some(c"--version") {
                 self.tell(b'V');
                 return Err(0);
@@ -158,37 +155,43 @@ impl Reader<'_> {
                 }
             }
             self.config.program = options.operands();
-            if self.config.program.is_empty() && !self.config.pause {
+            if self.config.program.is_empty() && !self.config.has(Flags::PAUSE) {
                 return Err(self.refuse_nothing());
             }
         }
         match self.role {
             Role::Tini => self.finish_tini(&all, environment),
             Role::DumbInit => self.finish_dumb_init(environment),
-            Role::Own => self.finish_own(),
-            Role::Catatonit | Role::Pause => {}
+            Role::Own if process::getpid() != process::Pid::INIT => {
+                self.config.flags |= Flags::FOLLOWS;
+            }
+            _ => {}
+        }
+        let config = &mut *self.config;
+        if config.has(Flags::SESSION) {
+            config.place = Place::Session;
+            config.flags = config.flags & !Flags::FOLLOWS | Flags::SUSPENDS;
         }
         Ok(())
     }
 
     fn option(&mut self, letter: u8, value: &'static CStr) -> Result<(), i32> {
         let config = &mut *self.config;
+        let mut flag = 1;
+        for option in Flags::OPTIONS {
+            if *option == letter {
+                config.flags |= flag;
+                return Ok(());
+            }
+            flag <<= 1;
+        }
         match letter {
             b'c' => {
                 config.whom = Whom::Child;
-                self.session = false;
+                config.flags &= !Flags::SESSION;
             }
             b'g' => config.whom = Whom::Group,
-            b's' => config.manner.subreaper = true,
             b'v' => config.verbosity = config.verbosity.saturating_add(1),
-            b'w' => config.tells_reaped = true,
-            b'P' => config.pause = true,
-            b'&' => self.session = true,
-            b'!' => {
-                if config.last == Last::Leave {
-                    config.last = Last::Wait;
-                }
-            }
             b'f' | b'%' | b'e' | b'r' | b'p' => return self.value(letter, value),
             letter => {
                 self.tell(letter);
@@ -229,7 +232,7 @@ impl Reader<'_> {
             config.program = config.program.without_second();
         }
         if environment.value("TINI_SUBREAPER").is_some() {
-            config.manner.subreaper = true;
+            config.flags |= Flags::SUBREAPER;
         }
         if environment.value("TINI_KILL_PROCESS_GROUP").is_some() {
             config.whom = Whom::Group;
@@ -247,20 +250,11 @@ impl Reader<'_> {
         if config.verbosity > 1 || environment.value("DUMB_INIT_DEBUG") == Some(b"1") {
             config.verbosity = 3;
         }
-        if self.session && environment.value("DUMB_INIT_SETSID") != Some(b"0") {
-            config.whom = Whom::Group;
-            config.manner.place = Place::Session;
+        if environment.value("DUMB_INIT_SETSID") == Some(b"0") {
+            config.flags &= !Flags::SESSION;
         }
-        config.last = Last::Terminate;
-    }
-
-    fn finish_own(&mut self) {
-        let manner = &mut self.config.manner;
-        manner.suspends = self.session;
-        if self.session {
-            manner.place = Place::Session;
-        } else {
-            self.config.follows = process::getpid() != process::Pid::INIT;
+        if config.has(Flags::SESSION) {
+            config.whom = Whom::Group;
         }
     }
 }
@@ -278,7 +272,8 @@ fn whom(text: &[u8], config: &mut Config) -> Option<()> {
 }
 
 fn deadline(text: &[u8], config: &mut Config) -> Option<()> {
-    config.last = Last::Stop(decimal(text)?);
+    config.deadline = Some(decimal(text)?);
+    config.flags |= Flags::WAITS;
     Some(())
 }
 

@@ -18,7 +18,7 @@ use linux_raw_sys::general as raw;
 use rustix::{io::Errno, process};
 
 use super::{
-    config::{Config, Place},
+    config::{Config, Flags, Place},
     voice::{self, Event},
 };
 
@@ -36,20 +36,20 @@ pub fn start(
     let mut failure = None;
     let pid = clone::vfork_by_pid(|_| {
         take_place(config);
-        if config.manner.resets {
+        if config.has(Flags::RESETS) {
             for number in 1..=31 {
                 signal::set_default(number);
             }
         }
         // And none stays blocked that its caller had blocked.
-        signal::set_mask(if config.manner.resets {
+        signal::set_mask(if config.has(Flags::RESETS) {
             Set::EMPTY
         } else {
             mask
         });
         let errno = become_program(config, start, own);
         failure = Some(errno);
-        let failures = config.manner.failures;
+        let failures = config.failures;
         i32::from(match errno {
             Errno::NOENT => failures.missing,
             Errno::ACCESS => failures.refused,
@@ -84,7 +84,7 @@ fn code(errno: Errno) -> u32 {
 /// not to run the program.
 #[inline(never)]
 fn take_place(config: &Config) {
-    match config.manner.place {
+    match config.place {
         Place::Ours => {}
         Place::Session => {
             let _ = process::setsid();
@@ -139,7 +139,7 @@ fn become_program(config: &Config, start: &mut Start, own: u64) -> Errno {
     // What the caller passes on to us (sd_listen_fds(3)) is the program's.
     let variables = start.environment;
     let listens = variables.value("LISTEN_PID").and_then(decimal);
-    if config.manner.listens && listens == Some(own) {
+    if config.has(Flags::LISTENS) && listens == Some(own) {
         const NAME: &[u8] = b"LISTEN_PID=";
         let pid = keep(start, NAME, Digits::new(own_pid(), 10).as_bytes());
         for (index, variable) in variables.iter().enumerate() {
