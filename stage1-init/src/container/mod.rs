@@ -132,7 +132,9 @@ mod tests {
             (b"+", None),
             (b"x1", None),
         ] {
-            assert_eq!(options::number(text), expected, "{text:?}");
+            let mut rest = text;
+            let number = options::number(&mut rest).map(|number| (number, rest));
+            assert_eq!(number, expected, "{text:?}");
         }
     }
 }

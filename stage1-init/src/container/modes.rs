@@ -141,6 +141,7 @@ impl Reader<'_> {
     #[inline(never)]
     pub fn read(&mut self, arguments: StringsIter, environment: &Strings) -> Result<(), i32> {
         let all = arguments.rest();
+        let mut ended = false;
         if self.role != Role::Pause {
             if self.role == Role::Tini && all.len() == 1 && all.get(0) == Some(c"--version") {
                 self.tell(b'V');
@@ -155,12 +156,13 @@ impl Reader<'_> {
                 }
             }
             self.config.program = options.operands();
+            ended = options.argument == c"--";
             if self.config.program.is_empty() && !self.config.has(Flags::PAUSE) {
                 return Err(self.refuse_nothing());
             }
         }
         match self.role {
-            Role::Tini => self.finish_tini(&all, environment),
+            Role::Tini => self.finish_tini(ended, environment),
             Role::DumbInit => self.finish_dumb_init(environment),
             Role::Own if process::getpid() != process::Pid::INIT => {
                 self.config.flags |= Flags::FOLLOWS;
@@ -223,11 +225,9 @@ impl Reader<'_> {
     }
 
     /// tini 0.19, and docker-init.
-    fn finish_tini(&mut self, all: &Strings, environment: &Strings) {
+    fn finish_tini(&mut self, ended: bool, environment: &Strings) {
         let config = &mut *self.config;
         // `PROGRAM -- [ARGS]`, as its usage has it, is `PROGRAM [ARGS]`.
-        let before = all.len().checked_sub(config.program.len() + 1);
-        let ended = before.and_then(|last| all.get(last)) == Some(c"--");
         if !ended && config.program.get(1) == Some(c"--") {
             config.program = config.program.without_second();
         }
@@ -239,7 +239,7 @@ impl Reader<'_> {
         }
         if let Some(text) = environment.value("TINI_VERBOSITY") {
             // As atoi(3): what is no number is 0.
-            let level = number(text).map_or(0, |(level, _)| level);
+            let level = number(&mut &*text).unwrap_or(0);
             config.verbosity = u8::try_from(level).unwrap_or(u8::MAX);
         }
     }
@@ -262,11 +262,10 @@ impl Reader<'_> {
 const HELP_OF_TINI: u32 = 1 << (VERSION + 1);
 
 fn whom(text: &[u8], config: &mut Config) -> Option<()> {
-    config.whom = match text {
-        b"child" => Whom::Child,
-        b"group" => Whom::Group,
-        b"all" => Whom::All,
-        _ => return None,
+    config.whom = match split(b"child group all", b' ').position(|name| name == text)? {
+        0 => Whom::Child,
+        1 => Whom::Group,
+        _ => Whom::All,
     };
     Some(())
 }
@@ -279,20 +278,21 @@ fn deadline(text: &[u8], config: &mut Config) -> Option<()> {
 
 /// `CODE`, which leaves as 0; our own form has `CODE=CODE`, too.
 #[inline(never)]
-fn remap(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
-    let (from, rest) = number(text)?;
-    let mut to = (0, rest);
-    if let ([b'=', second @ ..], Role::Own) = (rest, role) {
-        to = number(second)?;
+fn remap(mut text: &[u8], role: Role, config: &mut Config) -> Option<()> {
+    let from = number(&mut text)?;
+    let mut to = 0;
+    if let ([b'=', second @ ..], Role::Own) = (text, role) {
+        text = second;
+        to = number(&mut text)?;
     }
-    let place = u8::try_from(to.0).ok().filter(|_| to.1.is_empty())?;
+    let place = u8::try_from(to).ok().filter(|_| text.is_empty())?;
     config.remap(from, place).then_some(())
 }
 
 /// `SIGNAL:SIGNAL`, of which dumb-init, by sscanf(3), reads two numbers up to 31,
 /// whatever follows them; our own form has `=` and names.
 #[inline(never)]
-fn rewrite(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
+fn rewrite(mut text: &[u8], role: Role, config: &mut Config) -> Option<()> {
     let (from, to) = if role == Role::Own {
         let separator = if holds(text, b'=') { b'=' } else { b':' };
         let mut parts = split(text, separator);
@@ -302,8 +302,12 @@ fn rewrite(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
             other => (from, signal(other)?),
         }
     } else {
-        let (from, rest) = number(text)?;
-        let (to, _) = number(rest.strip_prefix(b":")?)?;
+        let from = number(&mut text)?;
+        let [b':', rest @ ..] = text else {
+            return None;
+        };
+        text = rest;
+        let to = number(&mut text)?;
         if from == 0 || from > 31 || to > 31 {
             return None;
         }
@@ -329,8 +333,9 @@ fn death(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
 /// A signal by number, or by name with or without SIG.
 #[inline(never)]
 fn signal(text: &[u8]) -> Option<u32> {
-    match number(text) {
-        Some((number @ 1..=64, b"")) => Some(number),
+    let mut rest = text;
+    match number(&mut rest) {
+        Some(number @ 1..=64) if rest.is_empty() => Some(number),
         _ => fly::signal::number(text.strip_prefix(b"SIG").unwrap_or(text)),
     }
 }

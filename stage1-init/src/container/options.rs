@@ -79,10 +79,10 @@ impl Parser {
                 return Ok(0);
             }
             let _ = self.rest.next();
+            self.argument = word;
             if after == b"-" {
                 return Ok(0);
             }
-            self.argument = word;
             rest = after;
             by_name = self.has_names && rest.starts_with(b"-");
         }
@@ -163,21 +163,22 @@ impl Parser {
     }
 }
 
-/// The number that `text` begins with, as strtol(3) finds it, and what follows;
-/// of a number that is too large, the largest.
+/// Takes the number that `text` begins with, as strtol(3) finds it, off; of one that
+/// is too large, the largest.
 #[inline(never)]
-pub fn number(text: &[u8]) -> Option<(u32, &[u8])> {
-    let mut rest = text.trim_ascii_start();
-    rest = rest.strip_prefix(b"+").unwrap_or(rest);
-    let mut value = None;
-    while let [digit @ b'0'..=b'9', after @ ..] = rest {
-        let so_far: u32 = value.unwrap_or(0);
-        value = Some(
-            so_far
-                .saturating_mul(10)
-                .saturating_add(u32::from(digit.wrapping_sub(b'0'))),
-        );
-        rest = after;
+pub fn number(text: &mut &[u8]) -> Option<u32> {
+    while let [b' ' | b'\t'..=b'\r', after @ ..] = *text {
+        *text = after;
     }
-    Some((value?, rest))
+    if let [b'+', after @ ..] = *text {
+        *text = after;
+    }
+    let mut value = None;
+    while let [digit @ b'0'..=b'9', after @ ..] = *text {
+        let so_far: u32 = value.unwrap_or(0);
+        let digit = u32::from(digit.wrapping_sub(b'0'));
+        value = Some(so_far.saturating_mul(10).saturating_add(digit));
+        *text = after;
+    }
+    value
 }
