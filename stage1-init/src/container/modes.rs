@@ -336,6 +336,9 @@ fn signal(text: &[u8]) -> Option<u32> {
     let mut rest = text;
     match number(&mut rest) {
         Some(number @ 1..=64) if rest.is_empty() => Some(number),
-        _ => fly::signal::number(text.strip_prefix(b"SIG").unwrap_or(text)),
+        _ => fly::signal::number(match text {
+            [b'S', b'I', b'G', name @ ..] => name,
+            _ => text,
+        }),
     }
 }
