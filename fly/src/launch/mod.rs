@@ -25,6 +25,7 @@ mod walk;
 
 pub use explain::exec as explain_exec;
 pub use library::look;
+pub use path::Path;
 pub use process::{
     PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,
 };
