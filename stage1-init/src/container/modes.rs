@@ -34,7 +34,6 @@ fn table(role: Role) -> &'static str {
 
 /// Reads the options, or says why not: then it returns an exit code.
 pub struct Reader<'c> {
-    pub name: &'static str,
     pub role: Role,
     pub called: &'static CStr,
     pub config: &'c mut Config,
@@ -52,8 +51,8 @@ impl Reader<'_> {
             called: self.called.to_bytes(),
             object,
             // The only one of these that tells a version so.
-            is_docker: self.name.as_bytes().first() == Some(&b'd'),
-            ..Gaps::default()
+            is_docker: self.config.name.as_bytes().first() == Some(&b'd'),
+            ..Gaps::NONE
         };
         write_long(to, parts, self.room, &gaps);
     }
@@ -66,10 +65,10 @@ impl Reader<'_> {
         if self.role == Role::Own {
             error
                 .advice(Advice::LookAtHelp)
-                .print(self.name, INIT_TEXTS);
+                .print(self.config.name, INIT_TEXTS);
             return FAILURE;
         }
-        error.print(self.name, INIT_TEXTS);
+        error.print(self.config.name, INIT_TEXTS);
         1
     }
 

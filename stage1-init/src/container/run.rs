@@ -28,7 +28,7 @@ const SOON: u64 = 2 * NANOSECONDS_PER_MILLISECOND;
 
 /// Runs the program; returns the exit code.
 #[inline(never)]
-pub fn run(config: &Config, mut start: Start) -> i32 {
+pub fn run(config: &Config, start: &mut Start) -> i32 {
     let (mut events, mask) = Events::begin(config.signals());
     if config.has(Flags::FOLLOWS) {
         events.tell_stops();
@@ -50,7 +50,7 @@ pub fn run(config: &Config, mut start: Start) -> i32 {
         if config.place == Place::Session && start::give_up_terminal(config) {
             init.hand_off = bit(raw::SIGHUP) | bit(raw::SIGCONT);
         }
-        match start::start(config, &mut start, mask) {
+        match start::start(config, start, mask) {
             Ok((pid, failure)) => {
                 init.pid = pid;
                 voice::tell(config, Told::Started, pid, 0);

@@ -3,12 +3,14 @@
 use fly::{error::describe, packed::Packed, squeezed, squeezed::Squeezed, text::Line};
 
 /// What goes into the gaps of a text.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Gaps<'a> {
     /// `~`: the program's name.
     pub name: &'a [u8],
     /// `%`: how it was called.
     pub called: &'a [u8],
+    /// `` ` ``: a text with gaps.
+    pub inner: Packed,
     /// `^`: what it is about.
     pub object: &'a [u8],
     /// `{`: a number; `#`: its meaning as an error number.
@@ -19,15 +21,31 @@ pub struct Gaps<'a> {
     pub is_docker: bool,
 }
 
-/// Writes `texts` to descriptor `to`.
+impl Gaps<'_> {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        name: b"",
+        called: b"",
+        inner: Packed(b""),
+        object: b"",
+        first: 0,
+        second: 0,
+        is_docker: false,
+    };
+}
+
+/// Writes `text` to descriptor `to`.
 #[cold]
 #[inline(never)]
-pub fn write(to: i32, texts: &[Packed], gaps: &Gaps<'_>) {
+pub fn write(to: i32, text: Packed, gaps: &Gaps<'_>) {
     let mut line = Line::new(to);
-    for text in texts {
-        text.each(&mut |byte| put(&mut line, byte, gaps));
-    }
+    fill(&mut line, text, gaps);
     line.flush();
+}
+
+#[inline(never)]
+fn fill(line: &mut Line, text: Packed, gaps: &Gaps<'_>) {
+    text.each(&mut |byte| put(line, byte, gaps));
 }
 
 /// Writes `parts` of [`LONG`] to descriptor `to`; `room` as for [`Squeezed::each`].
@@ -83,6 +101,10 @@ pub const VERSION: u32 = 9;
 #[inline(never)]
 fn put(line: &mut Line, byte: u8, gaps: &Gaps<'_>) {
     match byte {
+        b'`' => {
+            fill(line, gaps.inner, gaps);
+            line
+        }
         b'~' => line.bytes(gaps.name),
         b'%' => line.bytes(gaps.called),
         b'^' => line.bytes(gaps.object),

@@ -95,14 +95,15 @@ pub fn note(config: &Config, text: Packed, a: u32, b: u32) {
         object: config.program.get(0).unwrap_or_default().to_bytes(),
         first: a,
         second: b,
-        ..Gaps::default()
+        inner: text,
+        ..Gaps::NONE
     };
-    let head = if config.has(Flags::DUMB_INIT) {
-        packed!("[~] ")
+    let line = if config.has(Flags::DUMB_INIT) {
+        packed!("[~] `\n")
     } else {
-        packed!("~: ")
+        packed!("~: `\n")
     };
-    write(2, &[head, text, packed!("\n")], &gaps);
+    write(2, line, &gaps);
 }
 
 /// The end of a child.
