@@ -88,16 +88,6 @@ impl Strings {
         }
     }
 
-    /// Puts `string` into the place `index`, if there is one, in all copies of the list.
-    #[inline(never)]
-    pub fn set(&self, index: usize, string: &'static CStr) {
-        if index < self.count {
-            // SAFETY: as in `without_second`: the array may be written, and has this
-            // place. `string` lives as long as the program.
-            unsafe { self.first.add(index).cast_mut().write(string.as_ptr()) };
-        }
-    }
-
     /// The list as exec takes it: the kernel's own array, nothing is copied.
     #[must_use]
     pub fn pointers(&self) -> Pointers<'static> {

@@ -6,7 +6,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, FAILURE, INIT_TEXTS, What, Why},
     sys::entry::{Strings, StringsIter},
-    text::{decimal, holds, split},
+    text::{decimal, holds, position, split},
 };
 use linux_raw_sys::general as raw;
 use rustix::process;
@@ -261,7 +261,7 @@ impl Reader<'_> {
 const HELP_OF_TINI: u32 = 1 << (VERSION + 1);
 
 fn whom(text: &[u8], config: &mut Config) -> Option<()> {
-    config.whom = match split(b"child group all", b' ').position(|name| name == text)? {
+    config.whom = match position("child group all", text)? {
         0 => Whom::Child,
         1 => Whom::Group,
         _ => Whom::All,

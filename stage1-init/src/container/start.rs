@@ -1,18 +1,17 @@
 //! The start of the program: its place, its signals, its environment, exec.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, iter};
 
 use fly::{
-    launch::app::each_candidate,
+    launch::{Path, app::each_candidate},
     sys::{
         clone, descriptor,
         entry::{Start, Strings},
-        exec,
-        memory,
+        exec::{self, Pointers},
         signal::{self, Set},
         terminal,
     },
-    text::{Digits, copy, decimal, holds},
+    text::{Digits, decimal, holds},
 };
 use linux_raw_sys::general as raw;
 use rustix::{io::Errno, process};
@@ -134,31 +133,18 @@ pub fn hand_terminal(place: Place, from: i32, to: i32) -> bool {
 }
 
 /// Replaces the child; returns why it could not.
-#[inline(never)]
 fn become_program(config: &Config, start: &mut Start, own: u64) -> Errno {
-    // What the caller passes on to us (sd_listen_fds(3)) is the program's.
-    let variables = start.environment;
-    let listens = variables.value("LISTEN_PID").and_then(decimal);
+    let environment = start.environment;
+    let call = Call {
+        program: config.program,
+        variables: environment.pointers(),
+        path: environment.value("PATH"),
+    };
+    let listens = environment.value("LISTEN_PID").and_then(decimal);
     if config.has(Flags::LISTENS) && listens == Some(own) {
-        const NAME: &[u8] = b"LISTEN_PID=";
-        let pid = keep(start, NAME, Digits::new(own_pid(), 10).as_bytes());
-        for (index, variable) in variables.iter().enumerate() {
-            if variable.to_bytes().starts_with(NAME) {
-                variables.set(index, pid);
-            }
-        }
+        return call.listen(environment, start.words);
     }
-    search(config.program, start)
-}
-
-/// `head` and `tail` as one string in the scratch memory, which is zeroed.
-#[inline(never)]
-fn keep(start: &mut Start, head: &[u8], tail: &[u8]) -> &'static CStr {
-    // More than a path or a variable may have.
-    let room = start.bytes.split_off_mut(..8192).unwrap_or_default();
-    copy(room, head);
-    copy(room.get_mut(head.len()..).unwrap_or_default(), tail);
-    memory::c_str(room).unwrap_or_default()
+    call.search(start.words)
 }
 
 /// The pid of this process.
@@ -166,50 +152,82 @@ pub fn own_pid() -> u64 {
     process::getpid().as_raw_nonzero().get().unsigned_abs().into()
 }
 
-/// As execvp(3): a program that may not be executed is remembered, the search
-/// goes on.
-#[inline(never)]
-fn search(program: Strings, start: &mut Start) -> Errno {
-    let name = program.get(0).unwrap_or_default();
-    if holds(name.to_bytes(), b'/') {
-        return execute(program, start, name);
-    }
-    let mut answer = Errno::NOENT;
-    if name.is_empty() {
-        return answer;
-    }
-    let path = start.environment.value("PATH");
-    each_candidate(name, path.unwrap_or(b"/bin:/usr/bin"), &mut |candidate| {
-        match execute(program, start, candidate) {
-            Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {
-                return false;
-            }
-            Errno::ACCESS => {
-                answer = Errno::ACCESS;
-                return false;
-            }
-            errno => answer = errno,
-        }
-        true
-    });
-    answer
+/// What exec gets.
+struct Call<'a> {
+    program: Strings,
+    variables: Pointers<'a>,
+    path: Option<&'static [u8]>,
 }
 
-/// A file that is no program is a script for the shell, as execvp(3) has it.
-#[inline(never)]
-fn execute(program: Strings, start: &mut Start, file: &CStr) -> Errno {
-    let variables = start.environment.pointers();
-    let errno = exec::execve(file, program.pointers(), variables);
-    if errno != Errno::NOEXEC {
-        return errno;
+impl Call<'_> {
+    /// What the caller passes on to us (sd_listen_fds(3)) is the program's. By itself, as
+    /// a path takes a page of the stack.
+    #[cold]
+    #[inline(never)]
+    fn listen(self, environment: Strings, words: &mut [usize]) -> Errno {
+        const NAME: &[u8] = b"LISTEN_PID=";
+        let mut pid = Path::new();
+        let _ = pid.append(&[NAME, Digits::new(own_pid(), 10).as_bytes()]);
+        let mut variables = environment.iter();
+        let mut list = iter::from_fn(|| {
+            let variable = variables.next()?;
+            let is_it = variable.to_bytes().starts_with(NAME);
+            Some(if is_it { pid.as_c_str() } else { variable })
+        });
+        match Pointers::write(words, &mut list) {
+            Some((variables, words)) => Call { variables, ..self }.search(words),
+            None => Errno::TOOBIG,
+        }
     }
-    // There is a word before the program: our own name, if nothing else.
-    let mut list = start.arguments.iter();
-    while list.rest().len() > program.len() + 1 {
-        let _ = list.next();
+
+    /// As execvp(3): a program that may not be executed is remembered, the search
+    /// goes on.
+    #[inline(never)]
+    fn search(&self, words: &mut [usize]) -> Errno {
+        let name = self.program.get(0).unwrap_or_default();
+        if holds(name.to_bytes(), b'/') {
+            return self.execute(name, words);
+        }
+        let mut answer = Errno::NOENT;
+        if name.is_empty() {
+            return answer;
+        }
+        let path = self.path.unwrap_or(b"/bin:/usr/bin");
+        each_candidate(name, path, &mut |candidate| {
+            match self.execute(candidate, words) {
+                Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {
+                    return false;
+                }
+                Errno::ACCESS => {
+                    answer = Errno::ACCESS;
+                    return false;
+                }
+                errno => answer = errno,
+            }
+            true
+        });
+        answer
     }
-    let list = list.rest();
-    list.set(1, keep(start, file.to_bytes(), b""));
-    list.set(0, c"/bin/sh");
-    exec::execve(c"/bin/sh", list.pointers(), variables)
+
+    /// A file that is no program is a script for the shell, as execvp(3) has it.
+    #[inline(never)]
+    fn execute(&self, file: &CStr, words: &mut [usize]) -> Errno {
+        let errno = exec::execve(file, self.program.pointers(), self.variables);
+        if errno != Errno::NOEXEC {
+            return errno;
+        }
+        let mut at = 0;
+        let mut list = iter::from_fn(|| {
+            at += 1;
+            match at {
+                1 => Some(c"/bin/sh"),
+                2 => Some(file),
+                _ => self.program.get(at - 2),
+            }
+        });
+        match Pointers::write(words, &mut list) {
+            Some((list, _)) => exec::execve(c"/bin/sh", list, self.variables),
+            None => Errno::TOOBIG,
+        }
+    }
 }
