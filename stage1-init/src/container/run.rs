@@ -50,18 +50,19 @@ pub fn run(config: &Config, start: &mut Start) -> i32 {
         if config.place == Place::Session && start::give_up_terminal(config) {
             init.hand_off = bit(raw::SIGHUP) | bit(raw::SIGCONT);
         }
-        match start::start(config, start, mask) {
-            Ok((pid, failure)) => {
-                init.pid = pid;
-                voice::tell(config, Told::Started, pid, 0);
-                if let Some(errno) = failure {
-                    voice::tell_failure(config, What::Exec, errno);
-                }
-            }
-            Err(errno) => {
-                voice::tell_failure(config, What::Start, errno);
-                return config.failures.other.into();
-            }
+        let mut failure = None;
+        init.pid = start::start(config, start, mask, &mut failure);
+        let what = if init.pid == 0 {
+            What::Start
+        } else {
+            voice::tell(config, Told::Started, init.pid, 0);
+            What::Exec
+        };
+        if let Some(errno) = failure {
+            voice::tell_failure(config, what, errno);
+        }
+        if init.pid == 0 {
+            return config.failures.other.into();
         }
     }
     if config.has(Flags::LETS_GO) {
@@ -87,7 +88,7 @@ fn prepare(config: &Config, is_first: bool) {
     if config.has(Flags::WARNS)
         && config.verbosity > 0
         && !is_first
-        && process::child_subreaper() == Ok(None)
+        && matches!(process::child_subreaper(), Ok(None))
     {
         // The end is what tini's tests look for.
         voice::note(

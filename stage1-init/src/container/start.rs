@@ -21,41 +21,37 @@ use super::{
     voice::{self, Event},
 };
 
-/// Starts the program; returns its pid, and the kernel's answer if exec has
-/// failed: then the process has ended with the exit code for that.
+/// Starts the program; returns its pid, 0 if there is no process, and why that or exec
+/// has failed: then the process has ended with the exit code for that.
 ///
 /// `mask` is the mask of signals that we were called with.
 #[inline(never)]
-pub fn start(
-    config: &Config,
-    start: &mut Start,
-    mask: Set,
-) -> Result<(u32, Option<Errno>), Errno> {
+pub fn start(config: &Config, start: &mut Start, mask: Set, failure: &mut Option<Errno>) -> u32 {
     let own = own_pid();
-    let mut failure = None;
     let pid = clone::vfork_by_pid(|_| {
         take_place(config);
+        let mut mask = mask;
         if config.has(Flags::RESETS) {
             for number in 1..=31 {
                 signal::set_default(number);
             }
+            // And none stays blocked that its caller had blocked.
+            mask = Set::EMPTY;
         }
-        // And none stays blocked that its caller had blocked.
-        signal::set_mask(if config.has(Flags::RESETS) {
-            Set::EMPTY
-        } else {
-            mask
-        });
+        signal::set_mask(mask);
         let errno = become_program(config, start, own);
-        failure = Some(errno);
+        *failure = Some(errno);
         let failures = config.failures;
         i32::from(match errno {
             Errno::NOENT => failures.missing,
             Errno::ACCESS => failures.refused,
             _ => failures.other,
         })
-    })?;
-    Ok((pid, failure))
+    });
+    pid.unwrap_or_else(|errno| {
+        *failure = Some(errno);
+        0
+    })
 }
 
 /// Gives the terminal up, so that the program's session can have it; tells
