@@ -1,10 +1,10 @@
 //! Texts at two fifths of their size, for what is longer and is read seldom: help and
-//! licenses. [`crate::packed`] takes a half, but needs no memory to unpack and can
+//! licenses. [`mod@crate::packed`] takes a half, but needs no memory to unpack and can
 //! begin anywhere.
 //!
 //! Each bit is foretold from how often it was 0 and 1 behind the same beginning of its
 //! byte and the same 0 to 4 bytes before, and an arithmetic coder spends as many bits
-//! as it was a surprise. The compiler squeezes by the same [`Model`] that the program
+//! as it was a surprise. The compiler squeezes by the same model that the program
 //! unpacks by.
 
 /// The counts are found by their hash: so many that few share a place.
@@ -45,7 +45,7 @@ impl<'r> Model<'r> {
             shift += 8;
         }
         // What was never seen is possible, too.
-        range / (zero + one + 4 | 1) * (one + 2)
+        range / ((zero + one + 4) | 1) * (one + 2)
     }
 
     /// Counts `bit`; returns the byte if it was its last.
@@ -135,15 +135,14 @@ impl Squeezed {
     }
 }
 
-/// Squeezes `text` into `place`; returns how many bytes it takes.
+/// Squeezes `text` into `place`, with zeroed `counts`; returns how many bytes it takes.
 #[allow(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "the compiler runs it"
 )]
-const fn squeeze_into(text: &[u8], place: &mut [u8]) -> usize {
-    let mut counts = [0; ROOM];
-    let mut model = Model::new(&mut counts);
+const fn squeeze_into(text: &[u8], counts: &mut [u8; ROOM], place: &mut [u8]) -> usize {
+    let mut model = Model::new(counts);
     let mut used = 0;
     // The first of the numbers that stand for the text so far, and how many follow.
     let (mut low, mut range) = (0_u64, u32::MAX);
@@ -202,7 +201,7 @@ pub const MOST: usize = 16 << 10;
 #[must_use]
 pub const fn squeeze(text: &str) -> ([u8; MOST], usize) {
     let mut place = [0; MOST];
-    let length = squeeze_into(text.as_bytes(), &mut place);
+    let length = squeeze_into(text.as_bytes(), &mut [0; ROOM], &mut place);
     (place, length)
 }
 
@@ -240,7 +239,9 @@ mod tests {
             text.push('\0');
         }
         let mut place = vec![0; text.len()];
-        let length = squeeze_into(text.as_bytes(), &mut place);
+        let mut counts = vec![0; ROOM];
+        let counts = counts.first_chunk_mut().expect("all of it");
+        let length = squeeze_into(text.as_bytes(), counts, &mut place);
         assert!(length * 3 < text.len(), "{length}");
         let squeezed = Squeezed(place[..length].to_vec().leak());
         for (number, expected) in (0..).zip(PARTS) {

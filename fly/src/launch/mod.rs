@@ -16,7 +16,7 @@ mod library;
 mod limits;
 mod made;
 mod maps;
-pub(crate) mod path;
+pub mod path;
 mod process;
 mod remount;
 mod root;
@@ -25,7 +25,6 @@ mod walk;
 
 pub use explain::exec as explain_exec;
 pub use library::look;
-pub use path::Path;
 pub use process::{
     PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,
 };

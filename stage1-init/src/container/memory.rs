@@ -1,7 +1,7 @@
 //! Whether the kernel has killed for want of memory: cgroups count it.
 
 use fly::{
-    launch::Path,
+    launch::path::Path,
     packed,
     sys::descriptor,
     text::{decimal, split},

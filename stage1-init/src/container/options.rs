@@ -65,25 +65,26 @@ impl Parser {
         }
     }
 
+    /// What is behind the dash of the next argument; nothing at the first operand.
+    fn dashed(&mut self) -> &'static [u8] {
+        let word = self.rest.rest().get(0).unwrap_or_default();
+        let [b'-', after @ ..] = word.to_bytes() else {
+            return b"";
+        };
+        if !after.is_empty() {
+            let _ = self.rest.next();
+            self.argument = word;
+        }
+        if after == b"-" { b"" } else { after }
+    }
+
     /// The letter of the next option; 0 at the first operand.
     #[inline(never)]
     pub fn next(&mut self) -> Result<u8, Wrong> {
         let mut rest = self.letters;
         let mut by_name = false;
         if rest.is_empty() {
-            let word = self.rest.rest().get(0).unwrap_or_default();
-            let [b'-', after @ ..] = word.to_bytes() else {
-                return Ok(0);
-            };
-            if after.is_empty() {
-                return Ok(0);
-            }
-            let _ = self.rest.next();
-            self.argument = word;
-            if after == b"-" {
-                return Ok(0);
-            }
-            rest = after;
+            rest = self.dashed();
             by_name = self.has_names && rest.starts_with(b"-");
         }
         let [letter, after @ ..] = rest else {
@@ -98,7 +99,9 @@ impl Parser {
             {
                 rest = after;
             }
-            key = key.get(..key.len().wrapping_sub(rest.len())).unwrap_or_default();
+            key = key
+                .get(..key.len().wrapping_sub(rest.len()))
+                .unwrap_or_default();
         }
         self.object = key;
         self.letters = b"";

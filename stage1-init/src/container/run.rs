@@ -143,8 +143,12 @@ impl Init<'_> {
                         return code.cast_signed();
                     }
                 }
-                Event::Signal(raw::SIGINT | raw::SIGTERM) if self.config.has(Flags::PAUSE) => return 0,
-                Event::Signal(number) if !self.config.has(Flags::PAUSE) || number == raw::SIGCHLD => {
+                Event::Signal(raw::SIGINT | raw::SIGTERM) if self.config.has(Flags::PAUSE) => {
+                    return 0;
+                }
+                Event::Signal(number)
+                    if !self.config.has(Flags::PAUSE) || number == raw::SIGCHLD =>
+                {
                     self.receive(number);
                 }
                 Event::Signal(_) => {}

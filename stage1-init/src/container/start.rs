@@ -3,7 +3,7 @@
 use core::{ffi::CStr, iter};
 
 use fly::{
-    launch::{Path, app::each_candidate},
+    launch::{app::each_candidate, path::Path},
     sys::{
         clone, descriptor,
         entry::{Start, Strings},
@@ -145,7 +145,11 @@ fn become_program(config: &Config, start: &mut Start, own: u64) -> Errno {
 
 /// The pid of this process.
 pub fn own_pid() -> u64 {
-    process::getpid().as_raw_nonzero().get().unsigned_abs().into()
+    process::getpid()
+        .as_raw_nonzero()
+        .get()
+        .unsigned_abs()
+        .into()
 }
 
 /// What exec gets.

@@ -89,6 +89,8 @@ const LONG: Squeezed = squeezed!(concat!(
     concat!("\0", env!("CARGO_PKG_LICENSE"), "\n\0"),
 ));
 
+const _: () = assert!(crate::BYTES >= fly::squeezed::ROOM, "room for these texts");
+
 /// The part that dumb-init writes where there is no program.
 pub const NO_PROGRAM: u32 = 1 << 6;
 /// What it writes about a wrong `--rewrite`.

@@ -80,7 +80,11 @@ pub fn tell(config: &Config, event: Event, a: u32, b: u32) {
 #[cold]
 #[inline(never)]
 fn say(config: &Config, event: Event, a: u32, b: u32) {
-    let texts = if config.has(Flags::DUMB_INIT) { DUMB_INIT } else { OWN };
+    let texts = if config.has(Flags::DUMB_INIT) {
+        DUMB_INIT
+    } else {
+        OWN
+    };
     if let Some(text) = split(texts.0, b'\n').nth(event as usize) {
         note(config, Packed(text), a, b);
     }
