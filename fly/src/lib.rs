@@ -31,6 +31,7 @@ pub mod packed;
 pub mod plan;
 pub mod seccomp;
 pub mod signal;
+pub mod squeezed;
 pub mod supervise;
 pub mod text;
 pub mod timings;

@@ -246,27 +246,34 @@ const DEFAULT_PATH: &[u8] = DEFAULT_PATH_VARIABLE.to_bytes().split_at(b"PATH=".l
 
 /// As execvp(3): a program that may not be executed is remembered, the search
 /// goes on.
-#[inline(never)]
 fn search<'p>(name: &'p CStr, path: &[u8], execute: &mut dyn FnMut(&CStr) -> Errno) -> Error<'p> {
-    let mut refused = false;
+    let mut error = Error::new(What::Exec, name, Errno::NOENT).advice(Advice::NotInPath);
+    each_candidate(name, path, &mut |candidate| {
+        match execute(candidate) {
+            Errno::NOENT if !explain::exists(candidate) => return false,
+            Errno::NOTDIR => return false,
+            Errno::ACCESS => {
+                error = Error::new(What::Exec, name, Errno::ACCESS).advice(Advice::FoundButRefused);
+                return false;
+            }
+            errno => error = explain::exec(name, candidate, errno),
+        }
+        true
+    });
+    error
+}
+
+/// Calls `each` with `name` in each folder of `path`, until it says that this was it.
+#[inline(never)]
+pub fn each_candidate(name: &CStr, path: &[u8], each: &mut dyn FnMut(&CStr) -> bool) {
     let mut candidate = Path::new();
     for folder in split(path, b':') {
         // An empty folder is the working directory.
         let folder = if folder.is_empty() { b"." } else { folder };
         candidate.cut(0);
-        if candidate.append(&[folder, b"/", name.to_bytes()]).is_err() {
-            continue;
-        }
-        let candidate = candidate.as_c_str();
-        match execute(candidate) {
-            Errno::NOENT if !explain::exists(candidate) => {}
-            Errno::NOTDIR => {}
-            Errno::ACCESS => refused = true,
-            errno => return explain::exec(name, candidate, errno),
+        let parts = [folder, b"/", name.to_bytes()];
+        if candidate.append(&parts).is_ok() && each(candidate.as_c_str()) {
+            return;
         }
     }
-    if refused {
-        return Error::new(What::Exec, name, Errno::ACCESS).advice(Advice::FoundButRefused);
-    }
-    Error::new(What::Exec, name, Errno::NOENT).advice(Advice::NotInPath)
 }

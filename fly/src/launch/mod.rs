@@ -16,7 +16,7 @@ mod library;
 mod limits;
 mod made;
 mod maps;
-pub(crate) mod path;
+pub mod path;
 mod process;
 mod remount;
 mod root;

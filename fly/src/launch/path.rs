@@ -14,12 +14,16 @@ use crate::{
 
 /// What does not fit is refused. The buffer is a page: it belongs into functions
 /// that most starts do not call.
-pub(crate) struct Path {
+#[derive(Debug)]
+pub struct Path {
     bytes: [u8; MAX_PATH],
     used: usize,
 }
 
 impl Path {
+    /// An empty one.
+    #[allow(clippy::new_without_default, reason = "a page is no default")]
+    #[must_use]
     pub fn new() -> Self {
         Self {
             bytes: [0; MAX_PATH],
@@ -28,6 +32,9 @@ impl Path {
     }
 
     /// All of `parts`, one after the other.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG.
     pub fn of(parts: &[&[u8]]) -> Result<Self, Errno> {
         let mut path = Self::new();
         path.append(parts)?;
@@ -36,17 +43,23 @@ impl Path {
 
     /// `prefix` and the number of `descriptor`: its link in a folder of
     /// /proc/self.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG.
     pub fn of_descriptor(prefix: &[u8], descriptor: BorrowedFd<'_>) -> Result<Self, Errno> {
         let number = u64::from(descriptor.as_raw_fd().unsigned_abs());
         Self::of(&[prefix, Digits::new(number, 10).as_bytes()])
     }
 
+    /// What was put together.
+    #[must_use]
     #[inline(never)]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.used).unwrap_or_default()
     }
 
     /// Up to its end, or to a zero byte in it.
+    #[must_use]
     #[inline(never)]
     pub fn as_c_str(&self) -> &CStr {
         crate::sys::memory::c_str(&self.bytes).unwrap_or_default()
@@ -58,6 +71,9 @@ impl Path {
     }
 
     /// Adds all of `parts`.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG.
     #[inline(never)]
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<(), Errno> {
         for part in parts {
@@ -74,6 +90,9 @@ impl Path {
     }
 
     /// Puts `path` and a slash in front.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG.
     #[inline(never)]
     pub fn prepend(&mut self, path: &[u8]) -> Result<(), Errno> {
         let length = path.len() + 1;

@@ -2,11 +2,10 @@
 
 use fly::{
     sys::{descriptor, signal},
-    text::{decimal, split},
+    text::{Digits, decimal, split},
 };
-use rustix::process;
 
-use super::memory::Text;
+use super::{memory::read_file, start::own_pid};
 
 /// More ancestors than anybody has.
 const DEEP: usize = 256;
@@ -19,7 +18,7 @@ const DEEP: usize = 256;
 #[cold]
 #[inline(never)]
 pub fn send(signal: u32) -> bool {
-    let own = u64::from(process::getpid().as_raw_nonzero().get().unsigned_abs());
+    let own = own_pid();
     // A /proc of another pid namespace has other numbers.
     if field(b"self", 0) != Some(own) {
         return false;
@@ -37,9 +36,7 @@ pub fn send(signal: u32) -> bool {
 
 fn is_below(mut pid: u64, own: u64) -> bool {
     for _ in 0..DEEP {
-        let mut name = Text::<24>::new();
-        // The name, which is the second field, may hold blanks and parentheses.
-        match field(name.number(pid).as_c_str().to_bytes(), 3) {
+        match field(Digits::new(pid, 10).as_bytes(), 3) {
             Some(parent) if parent == own => return true,
             Some(parent) if parent > 1 => pid = parent,
             _ => return false,
@@ -49,16 +46,15 @@ fn is_below(mut pid: u64, own: u64) -> bool {
 }
 
 /// A field of /proc/NAME/stat (proc_pid_stat(5)): 0 is the pid, 3 the parent's.
+#[inline(never)]
 fn field(name: &[u8], number: usize) -> Option<u64> {
-    let mut path = Text::<40>::new();
-    path.add(b"/proc/").add(name).add(b"/stat");
     let mut buffer = [0; 256];
-    let mut rest = descriptor::read_file(path.as_c_str(), &mut buffer);
-    if number == 0 {
-        return decimal(split(rest, b' ').next()?);
+    let mut rest = read_file(&[b"/proc/", name, b"/stat"], &mut buffer);
+    if number > 0 {
+        // The name, which is the second field, may hold blanks and parentheses.
+        for part in split(rest, b')') {
+            rest = part;
+        }
     }
-    for part in split(rest, b')') {
-        rest = part;
-    }
-    decimal(split(rest, b' ').nth(number - 1)?)
+    decimal(split(rest, b' ').nth(number.saturating_sub(1))?)
 }

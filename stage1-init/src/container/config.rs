@@ -36,19 +36,6 @@ pub enum Place {
     IfForeground,
 }
 
-/// What happens when the program has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Last {
-    /// Nothing: as pid 1 that ends all others.
-    Leave,
-    /// SIGTERM is passed on, as if it had come.
-    Terminate,
-    /// All others are waited for.
-    Wait,
-    /// All others get SIGTERM, SIGKILL so many milliseconds later.
-    Stop(u64),
-}
-
 /// The exit codes for a program that can't be started.
 #[derive(Clone, Copy, Debug)]
 pub struct Failures {
@@ -68,37 +55,57 @@ impl Failures {
     }
 }
 
+/// What is done or not: bits of [`Config::flags`]. The first are those of the options
+/// in [`Flags::OPTIONS`].
+#[derive(Clone, Copy, Debug)]
+pub struct Flags;
+
+impl Flags {
+    /// The letters of options that set nothing but a flag.
+    pub const OPTIONS: &'static [u8] = b"swP&!";
+    pub const SUBREAPER: u16 = 1 << 0;
+    /// Each orphan that is reaped is told.
+    pub const TELLS_REAPED: u16 = 1 << 1;
+    /// There is no program.
+    pub const PAUSE: u16 = 1 << 2;
+    /// The program gets a session of its own.
+    pub const SESSION: u16 = 1 << 3;
+    /// All others are waited for when the program has ended.
+    pub const WAITS: u16 = 1 << 4;
+    /// Speaks as dumb-init, whose messages its tests compare, and passes SIGTERM on
+    /// when the program has ended, as if it had come.
+    pub const DUMB_INIT: u16 = 1 << 5;
+    /// A stop signal of the terminal stops this process too.
+    pub const SUSPENDS: u16 = 1 << 6;
+    /// Says that it is no reaper at all.
+    pub const WARNS: u16 = 1 << 7;
+    /// Signals that the caller ignores have their default action in the program.
+    pub const RESETS: u16 = 1 << 8;
+    /// LISTEN_PID, if it names this process, names the program instead.
+    pub const LISTENS: u16 = 1 << 9;
+    /// Descriptors above 2 are closed here: only the program uses them.
+    pub const LETS_GO: u16 = 1 << 10;
+    /// The working directory is left here: its file system may be unmounted then.
+    pub const LEAVES_DIRECTORY: u16 = 1 << 11;
+    /// A kill for want of memory is told.
+    pub const TELLS_MEMORY: u16 = 1 << 12;
+    /// This process stops when the terminal stops the program.
+    pub const FOLLOWS: u16 = 1 << 13;
+    /// Signals that the processor raises for the program's own fault stay as they are,
+    /// with their default action; those are not passed on that stop a job of the
+    /// background: it may write.
+    pub const LEAVES_FAULTS: u16 = 1 << 14;
+}
+
 /// What each program does by nature: a row a role.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Manner {
-    /// The signals that are blocked, and waited for.
-    pub signals: Set,
-    /// Those of them that are not passed on.
-    kept_back: Set,
-    pub failures: Failures,
-    pub place: Place,
-    /// Whether a stop signal of the terminal stops this process too.
-    pub suspends: bool,
-    pub subreaper: bool,
-    /// Whether it says that it is no reaper at all.
-    pub warns: bool,
-    /// Whether signals that the caller ignores have their default action in the
-    /// program.
-    pub resets: bool,
-    /// Whether LISTEN_PID, if it names this process, names the program instead.
-    pub listens: bool,
-    /// Whether descriptors above 2 are closed here: only the program uses them.
-    pub lets_go: bool,
-    /// Whether the working directory is left here: its file system may be
-    /// unmounted then.
-    pub leaves_directory: bool,
-    /// Whether a kill for want of memory is told.
-    pub tells_memory: bool,
+    flags: u16,
+    failures: Failures,
+    place: Place,
 }
 
-/// Signals that the processor raises for the program's own fault stay as they
-/// are: with their default action.
 const OTHERS: Set = Set::ALL
     .without(raw::SIGILL)
     .without(raw::SIGTRAP)
@@ -108,68 +115,49 @@ const OTHERS: Set = Set::ALL
     .without(raw::SIGSEGV)
     .without(raw::SIGSYS);
 
-const PLAIN: Manner = Manner {
-    signals: Set::ALL,
-    kept_back: Set::EMPTY,
-    failures: Failures::all(1),
-    place: Place::Ours,
-    suspends: false,
-    subreaper: false,
-    warns: false,
-    resets: false,
-    listens: false,
-    lets_go: false,
-    leaves_directory: false,
-    tells_memory: false,
-};
-
 /// catatonit 0.1.7, which podman mounts as podman-init; and Kubernetes' pause,
 /// which does nothing but reaping, whatever its arguments.
 const CATATONIT: Manner = Manner {
-    signals: OTHERS,
-    kept_back: Set::only(raw::SIGTSTP).and(raw::SIGTTIN).and(raw::SIGTTOU),
+    flags: Flags::LEAVES_FAULTS | Flags::SUBREAPER | Flags::LISTENS | Flags::LETS_GO,
+    failures: Failures::all(1),
     place: Place::Terminal,
-    subreaper: true,
-    listens: true,
-    lets_go: true,
-    ..PLAIN
 };
 
 /// In the order of [`Role`].
 static MANNERS: [Manner; 5] = [
     // tini 0.19, and docker-init.
     Manner {
-        signals: OTHERS,
-        // It ignores those that stop a job of the background: it may write.
-        kept_back: Set::only(raw::SIGTTIN).and(raw::SIGTTOU),
+        flags: Flags::LEAVES_FAULTS | Flags::WARNS,
         failures: Failures {
             missing: 127,
             refused: 126,
             other: 1,
         },
         place: Place::Input,
-        warns: true,
-        ..PLAIN
     },
     // dumb-init 1.2.5.
     Manner {
+        flags: Flags::DUMB_INIT
+            | Flags::SESSION
+            | Flags::SUSPENDS
+            | Flags::RESETS
+            | Flags::LEAVES_DIRECTORY,
         failures: Failures::all(2),
-        suspends: true,
-        resets: true,
-        leaves_directory: true,
-        ..PLAIN
+        place: Place::Ours,
     },
     CATATONIT,
-    CATATONIT,
     Manner {
+        flags: Flags::SUBREAPER
+            | Flags::LISTENS
+            | Flags::LETS_GO
+            | Flags::LEAVES_DIRECTORY
+            | Flags::TELLS_MEMORY,
         failures: Failures::all(FAILURE),
         place: Place::IfForeground,
-        subreaper: true,
-        listens: true,
-        lets_go: true,
-        leaves_directory: true,
-        tells_memory: true,
-        ..PLAIN
+    },
+    Manner {
+        flags: CATATONIT.flags | Flags::PAUSE,
+        ..CATATONIT
     },
 ];
 
@@ -178,20 +166,18 @@ static MANNERS: [Manner; 5] = [
 // In this order, as what is far from the beginning costs more bytes to reach.
 #[repr(C)]
 pub struct Config {
-    pub manner: Manner,
+    /// See [`Flags`].
+    pub flags: u16,
+    pub failures: Failures,
+    pub place: Place,
     pub whom: Whom,
-    /// Whether it speaks as dumb-init, whose messages its tests compare.
-    pub is_dumb_init: bool,
     /// 1: warnings; 2: beginning and end; 3: every signal.
     pub verbosity: u8,
-    /// Whether each orphan that is reaped is told.
-    pub tells_reaped: bool,
-    pub pause: bool,
-    /// Whether this process stops when the terminal stops the program.
-    pub follows: bool,
     /// What this process gets when its parent dies; 0: nothing.
     pub parent_death: u32,
-    pub last: Last,
+    /// All that is left when the program has ended gets SIGTERM, and SIGKILL so many
+    /// milliseconds later.
+    pub deadline: Option<u64>,
     /// In messages.
     pub name: &'static str,
     /// The program and its arguments; nothing for a pause.
@@ -207,21 +193,37 @@ impl Config {
     /// What a program does without options.
     #[inline(never)]
     pub fn new(name: &'static str, role: Role, program: Strings) -> Self {
-        let manner = MANNERS.get(role as usize);
+        let Manner {
+            flags,
+            failures,
+            place,
+        } = MANNERS.get(role as usize).copied().unwrap_or(CATATONIT);
         Self {
-            manner: *manner.unwrap_or(&PLAIN),
+            flags,
+            failures,
+            place,
             whom: Whom::Child,
-            is_dumb_init: role == Role::DumbInit,
             verbosity: 1,
-            tells_reaped: false,
-            pause: false,
-            follows: false,
             parent_death: 0,
-            last: Last::Leave,
+            deadline: None,
             name,
             program,
             passed_as: [0; 65],
             codes: [0; 256],
+        }
+    }
+
+    /// Whether one of `flags` is there.
+    pub fn has(&self, flags: u16) -> bool {
+        self.flags & flags != 0
+    }
+
+    /// The signals that are blocked, and waited for.
+    pub fn signals(&self) -> Set {
+        if self.has(Flags::LEAVES_FAULTS) {
+            OTHERS
+        } else {
+            Set::ALL
         }
     }
 
@@ -233,13 +235,18 @@ impl Config {
     /// As what `signal` is passed on; 0: not at all.
     #[inline(never)]
     pub fn passed_as(&self, signal: u32) -> u32 {
-        if self.manner.kept_back.holds(signal) {
+        let is_stop = is_stop(signal);
+        // tini passes SIGTSTP on, catatonit does not.
+        if is_stop
+            && self.has(Flags::LEAVES_FAULTS)
+            && (signal != raw::SIGTSTP || self.place == Place::Terminal)
+        {
             return 0;
         }
         let other = mapped(&self.passed_as, signal);
         // In a session of its own the program's process group is orphaned: there
         // the terminal's stop signals have no effect (setpgid(2)), but SIGSTOP has.
-        if other == signal && self.manner.place == Place::Session && is_stop(signal) {
+        if is_stop && other == signal && self.place == Place::Session {
             return raw::SIGSTOP;
         }
         other

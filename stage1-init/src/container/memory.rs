@@ -1,49 +1,13 @@
 //! Whether the kernel has killed for want of memory: cgroups count it.
 
-use core::ffi::CStr;
-
 use fly::{
+    launch::path::Path,
     packed,
     sys::descriptor,
-    text::{Digits, decimal, split},
+    text::{decimal, split},
 };
 
 use super::{config::Config, voice::note};
-
-/// A text that is put together, cut at its end.
-pub struct Text<const N: usize> {
-    bytes: [u8; N],
-    used: usize,
-}
-
-impl<const N: usize> Text<N> {
-    pub fn new() -> Self {
-        Self {
-            bytes: [0; N],
-            used: 0,
-        }
-    }
-
-    #[inline(never)]
-    pub fn add(&mut self, bytes: &[u8]) -> &mut Self {
-        for byte in bytes {
-            // The last byte stays 0.
-            if let Some([place, _, ..]) = self.bytes.get_mut(self.used..) {
-                *place = *byte;
-                self.used += 1;
-            }
-        }
-        self
-    }
-
-    pub fn number(&mut self, value: u64) -> &mut Self {
-        self.add(Digits::new(value, 10).as_bytes())
-    }
-
-    pub fn as_c_str(&self) -> &CStr {
-        fly::sys::memory::c_str(&self.bytes).unwrap_or_default()
-    }
-}
 
 /// How many processes were killed in the cgroup that this process is in, and its
 /// limit in bytes.
@@ -93,22 +57,25 @@ fn look_at(is_version_2: bool, path: &[u8]) -> Option<Memory> {
         )
     };
     Some(Memory {
-        kills: read(&[root, path, events], b"oom_kill ")?,
-        limit: read(&[root, path, limit], b""),
+        kills: read(root, path, events, b"oom_kill ")?,
+        limit: read(root, path, limit, b""),
     })
 }
 
 /// The number behind `key` in a file below /sys/fs/cgroup.
 #[inline(never)]
-fn read(name: &[&[u8]], key: &[u8]) -> Option<u64> {
-    let mut path = Text::<512>::new();
-    path.add(b"/sys/fs/cgroup");
-    for part in name {
-        path.add(part);
-    }
+fn read(root: &[u8], path: &[u8], name: &[u8], key: &[u8]) -> Option<u64> {
     let mut buffer = [0; 512];
-    let text = descriptor::read_file(path.as_c_str(), &mut buffer);
+    let text = read_file(&[b"/sys/fs/cgroup", root, path, name], &mut buffer);
     split(text, b'\n').find_map(|line| decimal(line.strip_prefix(key)?))
+}
+
+/// The beginning of the file whose path is `parts` together; empty if it can't be read.
+#[inline(never)]
+pub fn read_file<'b>(parts: &[&[u8]], buffer: &'b mut [u8]) -> &'b [u8] {
+    let mut path = Path::new();
+    let _ = path.append(parts);
+    descriptor::read_file(path.as_c_str(), buffer)
 }
 
 /// Says it, in one line, if the program was killed for want of memory.

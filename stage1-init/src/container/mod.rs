@@ -23,7 +23,7 @@ use crate::NAME;
 use config::Config;
 use modes::Reader;
 
-/// Whose place it takes.
+/// Whose place it takes; texts and manners are in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// tini, or docker-init.
@@ -32,19 +32,19 @@ pub enum Role {
     DumbInit,
     /// catatonit, or podman-init.
     Catatonit,
-    /// Kubernetes' pause.
-    Pause,
     /// Nobody's: all that they do, and more.
     Own,
+    /// Kubernetes' pause.
+    Pause,
 }
 
-const NAMES: [(&str, Role); 6] = [
-    ("tini", Role::Tini),
-    ("docker-init", Role::Tini),
-    ("dumb-init", Role::DumbInit),
-    ("catatonit", Role::Catatonit),
-    ("podman-init", Role::Catatonit),
-    ("pause", Role::Pause),
+static NAMES: [&str; 6] = [
+    "tini",
+    "docker-init",
+    "dumb-init",
+    "catatonit",
+    "podman-init",
+    "pause",
 ];
 
 /// Which program the name it was called by belongs to, and that name. Published
@@ -54,13 +54,20 @@ const NAMES: [(&str, Role); 6] = [
 #[inline(never)]
 pub fn role(called: &CStr) -> Option<(&'static str, Role)> {
     let base = base(called);
-    NAMES
-        .into_iter()
-        .find(|(name, role)| match base.strip_prefix(name.as_bytes()) {
-            Some([]) => true,
-            Some([next, ..]) => matches!(next, b'-' | b'_' | b'.') && *role != Role::Pause,
-            None => false,
-        })
+    for (index, name) in NAMES.iter().enumerate() {
+        let role = match index {
+            0 | 1 => Role::Tini,
+            2 => Role::DumbInit,
+            3 | 4 => Role::Catatonit,
+            _ => Role::Pause,
+        };
+        match base.strip_prefix(name.as_bytes()) {
+            Some([]) => return Some((name, role)),
+            Some([b'-' | b'_' | b'.', ..]) if role != Role::Pause => return Some((name, role)),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The last part of a path.
@@ -75,20 +82,19 @@ pub(crate) fn base(path: &CStr) -> &[u8] {
 
 /// Runs the program that the arguments name; returns the exit code.
 #[inline(never)]
-pub fn run(role: Option<(&'static str, Role)>, start: Start) -> i32 {
+pub fn run(role: Option<(&'static str, Role)>, mut start: Start) -> i32 {
     let mut arguments = start.arguments.iter();
     let called = arguments.next().unwrap_or_default();
     let (name, role) = role.unwrap_or((NAME, Role::Own));
     let mut config = Config::new(name, role, arguments.rest());
     let mut reader = Reader {
-        name,
         role,
         called,
         config: &mut config,
-        session: role == Role::DumbInit,
+        room: &mut *start.bytes,
     };
     match reader.read(arguments, &start.environment) {
-        Ok(()) => run::run(&config, start),
+        Ok(()) => run::run(&config, &mut start),
         Err(code) => code,
     }
 }
@@ -132,7 +138,9 @@ mod tests {
             (b"+", None),
             (b"x1", None),
         ] {
-            assert_eq!(options::number(text), expected, "{text:?}");
+            let mut rest = text;
+            let number = options::number(&mut rest).map(|number| (number, rest));
+            assert_eq!(number, expected, "{text:?}");
         }
     }
 }

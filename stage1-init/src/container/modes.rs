@@ -5,19 +5,17 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, FAILURE, INIT_TEXTS, What, Why},
-    packed,
-    packed::Packed,
     sys::entry::{Strings, StringsIter},
-    text::{decimal, holds, split},
+    text::{decimal, holds, position, split},
 };
 use linux_raw_sys::general as raw;
 use rustix::process;
 
 use super::{
     Role,
-    config::{Config, Last, Place, Whom},
-    options::{Parser, Problem, Wrong, number},
-    text::{Gaps, write},
+    config::{Config, Flags, Place, Whom},
+    options::{Parser, Wrong, number},
+    text::{Gaps, NO_PROGRAM, REWRITE, USAGE, VERSION, write_long},
 };
 
 /// Rows as [`Parser::new`] has them.
@@ -36,29 +34,27 @@ fn table(role: Role) -> &'static str {
 
 /// Reads the options, or says why not: then it returns an exit code.
 pub struct Reader<'c> {
-    pub name: &'static str,
     pub role: Role,
     pub called: &'static CStr,
     pub config: &'c mut Config,
-    pub session: bool,
+    /// Zeroed, for long texts.
+    pub room: &'c mut [u8],
 }
 
 impl Reader<'_> {
-    /// Writes a text of this mode.
-    fn write(&self, to: i32, text: Packed, object: &[u8]) {
-        let called = self.called.to_bytes();
+    /// Writes parts of the texts.
+    #[cold]
+    #[inline(never)]
+    fn write(&mut self, to: i32, parts: u32, object: &[u8]) {
         let gaps = Gaps {
-            // tini says its name without a path, but not in getopt's words.
-            called: if self.role == Role::Tini && object.is_empty() {
-                super::base(self.called)
-            } else {
-                called
-            },
+            name: super::base(self.called),
+            called: self.called.to_bytes(),
             object,
-            is_docker: self.name == "docker-init",
-            ..Gaps::default()
+            // The only one of these that tells a version so.
+            is_docker: self.config.name.as_bytes().first() == Some(&b'd'),
+            ..Gaps::NONE
         };
-        write(to, &[text], &gaps);
+        write_long(to, parts, self.room, &gaps);
     }
 
     /// An error of our own; returns the exit code.
@@ -69,154 +65,134 @@ impl Reader<'_> {
         if self.role == Role::Own {
             error
                 .advice(Advice::LookAtHelp)
-                .print(self.name, INIT_TEXTS);
+                .print(self.config.name, INIT_TEXTS);
             return FAILURE;
         }
-        error.print(self.name, INIT_TEXTS);
+        error.print(self.config.name, INIT_TEXTS);
         1
     }
 
-    /// Says what is wrong with an option, in the words of getopt(3), which programs
-    /// that call the originals compare.
+    /// Says what is wrong with an option.
     #[cold]
     #[inline(never)]
-    fn refuse_option(&self, problem: &Problem) -> i32 {
+    fn refuse_option(&mut self, options: &Parser, wrong: Wrong) -> i32 {
         if self.role == Role::Own {
-            let why = match problem.wrong {
-                Wrong::NoValue => Why::ValueMissing,
+            let why = match wrong {
+                Wrong::NameWithoutValue | Wrong::LetterWithoutValue => Why::ValueMissing,
                 Wrong::Value => Why::ValueNotTaken,
-                Wrong::Unknown | Wrong::Ambiguous => Why::UnknownArgument,
+                _ => Why::UnknownArgument,
             };
-            return self.refuse(What::ReadArgument, problem.argument, why);
+            return self.refuse(What::ReadArgument, options.argument, why);
         }
-        let letter = [problem.letter];
-        let (text, object): (_, &[u8]) = match (problem.wrong, problem.letter) {
-            (Wrong::Unknown, 0) => (
-                packed!("~: unrecognized option '^'\n"),
-                problem.argument.to_bytes(),
-            ),
-            (Wrong::NoValue, 0) => (
-                packed!("~: option '--^' requires an argument\n"),
-                problem.name,
-            ),
-            (Wrong::Value, 0) => (
-                packed!("~: option '--^' doesn't allow an argument\n"),
-                problem.name,
-            ),
-            // Only dumb-init has such names.
-            (Wrong::Ambiguous, _) => (
-                packed!("~: option '--^' is ambiguous; possibilities: '--verbose' '--version'\n"),
-                problem.name,
-            ),
-            (Wrong::NoValue, _) => (packed!("~: option requires an argument -- '^'\n"), &letter),
-            _ => (packed!("~: invalid option -- '^'\n"), &letter),
+        let usage = match self.role {
+            Role::DumbInit => 0,
+            _ => self.usage(),
         };
-        self.write(2, text, object);
-        match self.role {
-            Role::Tini => self.write(2, HELP_OF_TINI, b""),
-            Role::Catatonit => self.write(2, USAGE_OF_CATATONIT, b""),
-            _ => {}
-        }
+        self.write(2, 1 << wrong as u32 | usage, options.object);
         1
+    }
+
+    /// The part that tells how to call it.
+    fn usage(&self) -> u32 {
+        match self.role {
+            Role::Tini => HELP_OF_TINI,
+            Role::DumbInit => NO_PROGRAM,
+            _ => USAGE,
+        }
     }
 
     /// There is nothing to run.
     #[cold]
     #[inline(never)]
-    fn refuse_nothing(&self) -> i32 {
-        match self.role {
-            Role::Tini => self.write(2, HELP_OF_TINI, b""),
-            Role::DumbInit => self.write(
-                2,
-                packed!("Usage: ~ [option] program [args]\nTry ~ --help for full usage.\n"),
-                b"",
-            ),
-            Role::Own => return self.refuse(What::Begin, c"", Why::NoProgram),
-            _ => {
-                self.refuse(What::Begin, c"", Why::NoProgram);
-                self.write(2, USAGE_OF_CATATONIT, b"");
+    fn refuse_nothing(&mut self) -> i32 {
+        if matches!(self.role, Role::Own | Role::Catatonit) {
+            let code = self.refuse(What::Begin, c"", Why::NoProgram);
+            if self.role == Role::Own {
+                return code;
             }
         }
+        self.write(2, self.usage(), b"");
         1
     }
 
     /// Help, version, licence: to where each program writes it.
     #[cold]
     #[inline(never)]
-    fn tell(&self, letter: u8) {
-        let (to, text) = match (self.role, letter) {
-            (Role::Tini, b'h') => (1, HELP_OF_TINI),
-            (Role::Tini, b'l') => (1, packed!(include_str!("tini.license"))),
-            (Role::Tini, _) => (1, packed!("tini version 0.19.0$\n")),
-            (Role::DumbInit, b'h') => (2, packed!(include_str!("dumb-init.help"))),
-            (Role::DumbInit, _) => (2, packed!("dumb-init v1.2.5\n")),
-            (Role::Own, b'h') => (1, packed!(include_str!("own.help"))),
-            (Role::Own, b'V') => (
-                1,
-                packed!(concat!("stage1-init ", env!("CARGO_PKG_VERSION"), "\n")),
-            ),
-            (Role::Own, _) => (1, packed!(concat!(env!("CARGO_PKG_LICENSE"), "\n"))),
-            (_, b'h') => {
-                self.write(2, USAGE_OF_CATATONIT, b"");
-                (2, packed!(include_str!("catatonit.help")))
-            }
-            (_, b'L') => (1, packed!(include_str!("catatonit.license"))),
-            // It calls itself tini, for Docker.
-            _ => (1, packed!("tini version 0.1.7_catatonit\n")),
+    fn tell(&mut self, letter: u8) {
+        let number = match letter {
+            b'h' => 1,
+            b'l' | b'L' => 2,
+            _ => 0,
         };
-        self.write(to, text, b"");
+        let mut parts = 1 << (VERSION + 3 * self.role as u32 + number);
+        let mut to = 1;
+        if self.role == Role::DumbInit {
+            to = 2;
+        }
+        if self.role == Role::Catatonit && letter == b'h' {
+            to = 2;
+            parts |= USAGE;
+        }
+        self.write(to, parts, b"");
     }
 
     /// All of it; an error is the exit code.
     #[inline(never)]
     pub fn read(&mut self, arguments: StringsIter, environment: &Strings) -> Result<(), i32> {
         let all = arguments.rest();
-        if self.role == Role::Pause {
-            self.config.pause = true;
-        } else {
+        let mut ended = false;
+        if self.role != Role::Pause {
             if self.role == Role::Tini && all.len() == 1 && all.get(0) == Some(c"--version") {
                 self.tell(b'V');
                 return Err(0);
             }
-            let mut options = Parser::new(arguments, table(self.role));
-            while let Some(option) = options.next() {
-                match option {
-                    Ok((letter, value)) => self.option(letter, value)?,
-                    Err(problem) => return Err(self.refuse_option(&problem)),
+            let mut options = Parser::new(arguments, table(self.role), self.role != Role::Tini);
+            loop {
+                match options.next() {
+                    Ok(0) => break,
+                    Ok(letter) => self.option(letter, options.value)?,
+                    Err(wrong) => return Err(self.refuse_option(&options, wrong)),
                 }
             }
             self.config.program = options.operands();
-            if self.config.program.is_empty() && !self.config.pause {
+            ended = options.argument == c"--";
+            if self.config.program.is_empty() && !self.config.has(Flags::PAUSE) {
                 return Err(self.refuse_nothing());
             }
         }
         match self.role {
-            Role::Tini => self.finish_tini(&all, environment),
+            Role::Tini => self.finish_tini(ended, environment),
             Role::DumbInit => self.finish_dumb_init(environment),
-            Role::Own => self.finish_own(),
-            Role::Catatonit | Role::Pause => {}
+            Role::Own if process::getpid() != process::Pid::INIT => {
+                self.config.flags |= Flags::FOLLOWS;
+            }
+            _ => {}
+        }
+        let config = &mut *self.config;
+        if config.has(Flags::SESSION) {
+            config.place = Place::Session;
+            config.flags = config.flags & !Flags::FOLLOWS | Flags::SUSPENDS;
         }
         Ok(())
     }
 
     fn option(&mut self, letter: u8, value: &'static CStr) -> Result<(), i32> {
         let config = &mut *self.config;
+        let mut flag = 1;
+        for option in Flags::OPTIONS {
+            if *option == letter {
+                config.flags |= flag;
+                return Ok(());
+            }
+            flag <<= 1;
+        }
         match letter {
             b'c' => {
                 config.whom = Whom::Child;
-                self.session = false;
+                config.flags &= !Flags::SESSION;
             }
             b'g' => config.whom = Whom::Group,
-            b's' => config.manner.subreaper = true,
             b'v' => config.verbosity = config.verbosity.saturating_add(1),
-            b'w' => config.tells_reaped = true,
-            b'P' => config.pause = true,
-            b'&' => self.session = true,
-            b'!' => {
-                if config.last == Last::Leave {
-                    config.last = Last::Wait;
-                }
-            }
             b'f' | b'%' | b'e' | b'r' | b'p' => return self.value(letter, value),
             letter => {
                 self.tell(letter);
@@ -241,30 +217,28 @@ impl Reader<'_> {
             return Ok(());
         }
         if self.role == Role::DumbInit {
-            self.write(2, packed!(include_str!("dumb-init.rewrite")), b"");
+            self.write(2, REWRITE, b"");
             return Err(1);
         }
         Err(self.refuse(What::ReadValue, value, why))
     }
 
     /// tini 0.19, and docker-init.
-    fn finish_tini(&mut self, all: &Strings, environment: &Strings) {
+    fn finish_tini(&mut self, ended: bool, environment: &Strings) {
         let config = &mut *self.config;
         // `PROGRAM -- [ARGS]`, as its usage has it, is `PROGRAM [ARGS]`.
-        let before = all.len().checked_sub(config.program.len() + 1);
-        let ended = before.and_then(|last| all.get(last)) == Some(c"--");
         if !ended && config.program.get(1) == Some(c"--") {
             config.program = config.program.without_second();
         }
         if environment.value("TINI_SUBREAPER").is_some() {
-            config.manner.subreaper = true;
+            config.flags |= Flags::SUBREAPER;
         }
         if environment.value("TINI_KILL_PROCESS_GROUP").is_some() {
             config.whom = Whom::Group;
         }
         if let Some(text) = environment.value("TINI_VERBOSITY") {
             // As atoi(3): what is no number is 0.
-            let level = number(text).map_or(0, |(level, _)| level);
+            let level = number(&mut &*text).unwrap_or(0);
             config.verbosity = u8::try_from(level).unwrap_or(u8::MAX);
         }
     }
@@ -275,58 +249,49 @@ impl Reader<'_> {
         if config.verbosity > 1 || environment.value("DUMB_INIT_DEBUG") == Some(b"1") {
             config.verbosity = 3;
         }
-        if self.session && environment.value("DUMB_INIT_SETSID") != Some(b"0") {
-            config.whom = Whom::Group;
-            config.manner.place = Place::Session;
+        if environment.value("DUMB_INIT_SETSID") == Some(b"0") {
+            config.flags &= !Flags::SESSION;
         }
-        config.last = Last::Terminate;
-    }
-
-    fn finish_own(&mut self) {
-        let manner = &mut self.config.manner;
-        manner.suspends = self.session;
-        if self.session {
-            manner.place = Place::Session;
-        } else {
-            self.config.follows = process::getpid() != process::Pid::INIT;
+        if config.has(Flags::SESSION) {
+            config.whom = Whom::Group;
         }
     }
 }
 
-const HELP_OF_TINI: Packed = packed!(include_str!("tini.help"));
-const USAGE_OF_CATATONIT: Packed = packed!(include_str!("catatonit.usage"));
+const HELP_OF_TINI: u32 = 1 << (VERSION + 1);
 
 fn whom(text: &[u8], config: &mut Config) -> Option<()> {
-    config.whom = match text {
-        b"child" => Whom::Child,
-        b"group" => Whom::Group,
-        b"all" => Whom::All,
-        _ => return None,
+    config.whom = match position("child group all", text)? {
+        0 => Whom::Child,
+        1 => Whom::Group,
+        _ => Whom::All,
     };
     Some(())
 }
 
 fn deadline(text: &[u8], config: &mut Config) -> Option<()> {
-    config.last = Last::Stop(decimal(text)?);
+    config.deadline = Some(decimal(text)?);
+    config.flags |= Flags::WAITS;
     Some(())
 }
 
 /// `CODE`, which leaves as 0; our own form has `CODE=CODE`, too.
 #[inline(never)]
-fn remap(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
-    let (from, rest) = number(text)?;
-    let mut to = (0, rest);
-    if let ([b'=', second @ ..], Role::Own) = (rest, role) {
-        to = number(second)?;
+fn remap(mut text: &[u8], role: Role, config: &mut Config) -> Option<()> {
+    let from = number(&mut text)?;
+    let mut to = 0;
+    if let ([b'=', second @ ..], Role::Own) = (text, role) {
+        text = second;
+        to = number(&mut text)?;
     }
-    let place = u8::try_from(to.0).ok().filter(|_| to.1.is_empty())?;
+    let place = u8::try_from(to).ok().filter(|_| text.is_empty())?;
     config.remap(from, place).then_some(())
 }
 
 /// `SIGNAL:SIGNAL`, of which dumb-init, by sscanf(3), reads two numbers up to 31,
 /// whatever follows them; our own form has `=` and names.
 #[inline(never)]
-fn rewrite(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
+fn rewrite(mut text: &[u8], role: Role, config: &mut Config) -> Option<()> {
     let (from, to) = if role == Role::Own {
         let separator = if holds(text, b'=') { b'=' } else { b':' };
         let mut parts = split(text, separator);
@@ -336,8 +301,12 @@ fn rewrite(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
             other => (from, signal(other)?),
         }
     } else {
-        let (from, rest) = number(text)?;
-        let (to, _) = number(rest.strip_prefix(b":")?)?;
+        let from = number(&mut text)?;
+        let [b':', rest @ ..] = text else {
+            return None;
+        };
+        text = rest;
+        let to = number(&mut text)?;
         if from == 0 || from > 31 || to > 31 {
             return None;
         }
@@ -363,8 +332,12 @@ fn death(text: &[u8], role: Role, config: &mut Config) -> Option<()> {
 /// A signal by number, or by name with or without SIG.
 #[inline(never)]
 fn signal(text: &[u8]) -> Option<u32> {
-    match number(text) {
-        Some((number @ 1..=64, b"")) => Some(number),
-        _ => fly::signal::number(text.strip_prefix(b"SIG").unwrap_or(text)),
+    let mut rest = text;
+    match number(&mut rest) {
+        Some(number @ 1..=64) if rest.is_empty() => Some(number),
+        _ => fly::signal::number(match text {
+            [b'S', b'I', b'G', name @ ..] => name,
+            _ => text,
+        }),
     }
 }

@@ -1,46 +1,48 @@
 //! Options in the manner of getopt_long(3), up to the first operand: what
 //! follows the program's name is the program's.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, slice};
 
 use fly::{
-    sys::entry::{Strings, StringsIter},
+    sys::{
+        entry::{Strings, StringsIter},
+        memory::c_str,
+    },
     text::split,
 };
 
-/// What is wrong with an option.
+/// What is wrong with an option; the order is that of the texts for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// There is no such option.
-    Unknown,
-    /// It needs a value.
-    NoValue,
+    /// There is no such name.
+    Name,
+    /// There is no such letter.
+    Letter,
+    /// The option with this name needs a value.
+    NameWithoutValue,
+    /// The one with this letter needs one.
+    LetterWithoutValue,
     /// It takes none.
     Value,
     /// It is the beginning of more than one.
     Ambiguous,
 }
 
-/// A wrong option.
-#[derive(Clone, Copy, Debug)]
-pub struct Problem {
-    pub wrong: Wrong,
-    /// The argument that it is in.
-    pub argument: &'static CStr,
-    /// Its letter; 0 for one that was called by its name.
-    pub letter: u8,
-    /// As much of its name as was given; all of it, where it is known.
-    pub name: &'static [u8],
-}
-
 /// Walks the arguments.
 #[derive(Debug)]
 pub struct Parser {
     rest: StringsIter,
-    /// What is left of an argument with several letters.
-    letters: &'static CStr,
-    argument: &'static CStr,
     table: &'static str,
+    /// Whether an option may have a name, not a letter alone.
+    has_names: bool,
+    /// What is left of an argument with several letters.
+    letters: &'static [u8],
+    /// The last argument that was looked at.
+    pub argument: &'static CStr,
+    /// The value of the last option that takes one.
+    pub value: &'static CStr,
+    /// What a wrong option is called in getopt's words.
+    pub object: &'static [u8],
 }
 
 /// A row of the table: letter, `:` or a blank, name.
@@ -51,98 +53,111 @@ impl Parser {
     /// each option: its letter, `:` if it has a value, otherwise a blank, and its
     /// name, which may be missing. What is no letter stands for an option that has a
     /// name only.
-    pub fn new(arguments: StringsIter, table: &'static str) -> Self {
+    pub fn new(arguments: StringsIter, table: &'static str, has_names: bool) -> Self {
         Self {
             rest: arguments,
-            letters: c"",
-            argument: c"",
             table,
+            has_names,
+            letters: b"",
+            argument: c"",
+            value: c"",
+            object: b"",
         }
     }
 
-    /// The letter and the value of the next option; `None` at the first operand.
-    #[inline(never)]
-    pub fn next(&mut self) -> Option<Result<(u8, &'static CStr), Problem>> {
-        let mut letter = 0;
-        let mut name: &[u8] = b"";
-        let mut value = None;
-        if self.letters.is_empty() {
-            let word = self.rest.rest().get(0)?;
-            let bytes = word.to_bytes();
-            let [b'-', second, ..] = bytes else {
-                return None;
-            };
-            let _ = self.rest.next();
-            if bytes == b"--" {
-                return None;
-            }
-            self.argument = word;
-            // A table without names has letters only.
-            if *second == b'-' && self.rows(0, b"").1 > 0 {
-                name = split(bytes, b'=').next().unwrap_or_default();
-                if name.len() < bytes.len() {
-                    value = Some(without(word, name.len() + 1));
-                }
-                name = name.get(2..).unwrap_or_default();
-            } else {
-                self.letters = without(word, 1);
-            }
-        }
-        if let [first, ..] = self.letters.to_bytes() {
-            letter = *first;
-            let rest = without(self.letters, 1);
-            value = Some(rest).filter(|rest| !rest.is_empty());
-            self.letters = c"";
-        }
-        let (row, count) = self.rows(letter, name);
-        let wrong = match row {
-            [] => Wrong::Unknown,
-            _ if count > 1 => Wrong::Ambiguous,
-            [option, b':', ..] => match value.or_else(|| self.rest.next()) {
-                Some(value) => return Some(Ok((*option, value))),
-                None => Wrong::NoValue,
-            },
-            _ if letter == 0 && value.is_some() => Wrong::Value,
-            [option, ..] => {
-                self.letters = value.unwrap_or_default();
-                return Some(Ok((*option, c"")));
-            }
+    /// What is behind the dash of the next argument; nothing at the first operand.
+    fn dashed(&mut self) -> &'static [u8] {
+        let word = self.rest.rest().get(0).unwrap_or_default();
+        let [b'-', after @ ..] = word.to_bytes() else {
+            return b"";
         };
-        if let ([_, _, whole @ ..], false) = (row, wrong == Wrong::Ambiguous) {
-            name = whole;
+        if !after.is_empty() {
+            let _ = self.rest.next();
+            self.argument = word;
         }
-        Some(Err(Problem {
-            wrong,
-            argument: self.argument,
-            letter,
-            name,
-        }))
+        if after == b"-" { b"" } else { after }
+    }
+
+    /// The letter of the next option; 0 at the first operand.
+    #[inline(never)]
+    pub fn next(&mut self) -> Result<u8, Wrong> {
+        let mut rest = self.letters;
+        let mut by_name = false;
+        if rest.is_empty() {
+            rest = self.dashed();
+            by_name = self.has_names && rest.starts_with(b"-");
+        }
+        let [letter, after @ ..] = rest else {
+            return Ok(0);
+        };
+        rest = after;
+        let mut key = slice::from_ref(letter);
+        if by_name {
+            key = rest;
+            while let [byte, after @ ..] = rest
+                && *byte != b'='
+            {
+                rest = after;
+            }
+            key = key
+                .get(..key.len().wrapping_sub(rest.len()))
+                .unwrap_or_default();
+        }
+        self.object = key;
+        self.letters = b"";
+        let (row, count) = self.rows(key, by_name);
+        let [letter, takes, name @ ..] = row else {
+            if by_name {
+                self.object = self.argument.to_bytes();
+                return Err(Wrong::Name);
+            }
+            return Err(Wrong::Letter);
+        };
+        if count > 1 {
+            return Err(Wrong::Ambiguous);
+        }
+        let mut wrong = Wrong::LetterWithoutValue;
+        if by_name {
+            self.object = name;
+            wrong = Wrong::NameWithoutValue;
+        }
+        if *takes != b':' {
+            if !by_name {
+                self.letters = rest;
+            } else if !rest.is_empty() {
+                return Err(Wrong::Value);
+            }
+        } else if rest.is_empty() {
+            self.value = self.rest.next().ok_or(wrong)?;
+        } else {
+            let length = rest.len() - usize::from(by_name);
+            let bytes = self.argument.to_bytes_with_nul();
+            let value = bytes.get(bytes.len().wrapping_sub(length + 1)..);
+            self.value = c_str(value.unwrap_or_default()).unwrap_or_default();
+        }
+        Ok(*letter)
     }
 
     /// What follows the options.
-    pub fn operands(self) -> Strings {
+    pub fn operands(&self) -> Strings {
         self.rest.rest()
     }
 
-    /// The last row with this letter or, where that is 0, with a name that begins
-    /// so; and how many there are. One that is the whole name is the only one.
+    /// The last row whose letter or name begins with `key`, and how many there are. One
+    /// that has no more than that is the only one.
     #[inline(never)]
-    fn rows(&self, letter: u8, name: &[u8]) -> (Row, usize) {
+    fn rows(&self, key: &[u8], by_name: bool) -> (Row, usize) {
         let mut found: Row = b"";
         let mut count = 0;
         for row in split(self.table.as_bytes(), b'\n') {
-            let [first, _, whole @ ..] = row else {
-                continue;
-            };
-            let is_it = if letter == 0 {
-                !whole.is_empty() && whole.starts_with(name)
-            } else {
-                letter == *first && letter.is_ascii_alphabetic()
-            };
-            if is_it {
+            let whole = if by_name { row.get(2..) } else { row.get(..1) };
+            let whole = whole.unwrap_or_default();
+            // What is no letter can't be named by one.
+            let is_named = by_name || row.first() > Some(&b'@');
+            if is_named && !whole.is_empty() && whole.starts_with(key) {
                 found = row;
                 count += 1;
-                if letter == 0 && whole == name {
+                if whole.len() == key.len() {
                     return (row, 1);
                 }
             }
@@ -151,28 +166,22 @@ impl Parser {
     }
 }
 
-/// `text` without its first `count` bytes.
+/// Takes the number that `text` begins with, as strtol(3) finds it, off; of one that
+/// is too large, the largest.
 #[inline(never)]
-fn without(text: &'static CStr, count: usize) -> &'static CStr {
-    let bytes = text.to_bytes_with_nul().get(count..).unwrap_or_default();
-    fly::sys::memory::c_str(bytes).unwrap_or_default()
-}
-
-/// The number that `text` begins with, as strtol(3) finds it, and what follows;
-/// of a number that is too large, the largest.
-#[inline(never)]
-pub fn number(text: &[u8]) -> Option<(u32, &[u8])> {
-    let mut rest = text.trim_ascii_start();
-    rest = rest.strip_prefix(b"+").unwrap_or(rest);
-    let mut value = None;
-    while let [digit @ b'0'..=b'9', after @ ..] = rest {
-        let so_far: u32 = value.unwrap_or(0);
-        value = Some(
-            so_far
-                .saturating_mul(10)
-                .saturating_add(u32::from(digit.wrapping_sub(b'0'))),
-        );
-        rest = after;
+pub fn number(text: &mut &[u8]) -> Option<u32> {
+    while let [b' ' | b'\t'..=b'\r', after @ ..] = *text {
+        *text = after;
     }
-    Some((value?, rest))
+    if let [b'+', after @ ..] = *text {
+        *text = after;
+    }
+    let mut value = None;
+    while let [digit @ b'0'..=b'9', after @ ..] = *text {
+        let so_far: u32 = value.unwrap_or(0);
+        let digit = u32::from(digit.wrapping_sub(b'0'));
+        value = Some(so_far.saturating_mul(10).saturating_add(digit));
+        *text = after;
+    }
+    value
 }

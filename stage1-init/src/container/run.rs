@@ -12,7 +12,7 @@ use rustix::process::{self, Signal};
 
 use super::{
     below,
-    config::{Config, Last, Place, Whom, is_stop},
+    config::{Config, Flags, Place, Whom, is_stop},
     memory::{self, Memory},
     start,
     voice::{self, Event as Told},
@@ -27,11 +27,10 @@ const AGAIN: u64 = 20 * NANOSECONDS_PER_MILLISECOND;
 const SOON: u64 = 2 * NANOSECONDS_PER_MILLISECOND;
 
 /// Runs the program; returns the exit code.
-#[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 #[inline(never)]
-pub fn run(config: &Config, start: Start) -> i32 {
-    let (mut events, mask) = Events::begin(config.manner.signals);
-    if config.follows {
+pub fn run(config: &Config, start: &mut Start) -> i32 {
+    let (mut events, mask) = Events::begin(config.signals());
+    if config.has(Flags::FOLLOWS) {
         events.tell_stops();
     }
     let is_first = process::getpid() == process::Pid::INIT;
@@ -47,29 +46,30 @@ pub fn run(config: &Config, start: Start) -> i32 {
         is_stopping: false,
         memory: None,
     };
-    if !config.pause {
-        if config.manner.place == Place::Session && start::give_up_terminal(config) {
+    if !config.has(Flags::PAUSE) {
+        if config.place == Place::Session && start::give_up_terminal(config) {
             init.hand_off = bit(raw::SIGHUP) | bit(raw::SIGCONT);
         }
-        match start::start(config, &start.environment, mask, start.words) {
-            Ok((pid, failure)) => {
-                init.pid = pid;
-                voice::tell(config, Told::Started, pid, 0);
-                if let Some(errno) = failure {
-                    voice::tell_failure(config, What::Exec, errno);
-                }
-            }
-            Err(errno) => {
-                voice::tell_failure(config, What::Start, errno);
-                return config.manner.failures.other.into();
-            }
+        let mut failure = None;
+        init.pid = start::start(config, start, mask, &mut failure);
+        let what = if init.pid == 0 {
+            What::Start
+        } else {
+            voice::tell(config, Told::Started, init.pid, 0);
+            What::Exec
+        };
+        if let Some(errno) = failure {
+            voice::tell_failure(config, what, errno);
+        }
+        if init.pid == 0 {
+            return config.failures.other.into();
         }
     }
-    if config.manner.lets_go {
+    if config.has(Flags::LETS_GO) {
         // Old kernels lack it: then they stay open.
         let _ = descriptor::close_range(3, u32::MAX);
     }
-    if config.manner.leaves_directory {
+    if config.has(Flags::LEAVES_DIRECTORY) {
         let _ = process::chdir(c"/");
     }
     init.supervise()
@@ -82,13 +82,13 @@ fn prepare(config: &Config, is_first: bool) {
         let _ = process::set_parent_process_death_signal(Some(signal));
     }
     // pid 1 is the reaper of its namespace anyway.
-    if config.manner.subreaper && !is_first {
+    if config.has(Flags::SUBREAPER) && !is_first {
         let _ = process::set_child_subreaper(Some(process::getpid()));
     }
-    if config.manner.warns
+    if config.has(Flags::WARNS)
         && config.verbosity > 0
         && !is_first
-        && process::child_subreaper() == Ok(None)
+        && matches!(process::child_subreaper(), Ok(None))
     {
         // The end is what tini's tests look for.
         voice::note(
@@ -126,7 +126,7 @@ struct Init<'c> {
 impl Init<'_> {
     #[inline(never)]
     fn supervise(mut self) -> i32 {
-        if self.config.manner.tells_memory && !self.config.pause {
+        if self.config.has(Flags::TELLS_MEMORY) && !self.config.has(Flags::PAUSE) {
             self.events.wake_in(SOON);
         }
         loop {
@@ -143,8 +143,12 @@ impl Init<'_> {
                         return code.cast_signed();
                     }
                 }
-                Event::Signal(raw::SIGINT | raw::SIGTERM) if self.config.pause => return 0,
-                Event::Signal(number) if !self.config.pause || number == raw::SIGCHLD => {
+                Event::Signal(raw::SIGINT | raw::SIGTERM) if self.config.has(Flags::PAUSE) => {
+                    return 0;
+                }
+                Event::Signal(number)
+                    if !self.config.has(Flags::PAUSE) || number == raw::SIGCHLD =>
+                {
                     self.receive(number);
                 }
                 Event::Signal(_) => {}
@@ -157,23 +161,23 @@ impl Init<'_> {
     #[inline(never)]
     fn collected(&mut self, alone: bool) -> Option<u32> {
         let code = self.code?;
-        match self.config.last {
-            Last::Leave => return Some(code),
-            Last::Terminate => {
+        if !self.config.has(Flags::WAITS) {
+            if self.config.has(Flags::DUMB_INIT) {
                 self.pass(raw::SIGTERM);
                 voice::tell(self.config, Told::Leaving, code, 0);
-                return Some(code);
             }
-            _ if alone => return Some(code),
-            Last::Stop(milliseconds) if !self.is_stopping => {
-                self.is_stopping = true;
-                let time = milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND);
-                self.events.wake_in(time);
-                self.send(Whom::All, raw::SIGTERM);
-                // Those that are stopped would not see it.
-                self.send(Whom::All, raw::SIGCONT);
-            }
-            _ => {}
+            return Some(code);
+        }
+        if alone {
+            return Some(code);
+        }
+        if let (Some(milliseconds), false) = (self.config.deadline, self.is_stopping) {
+            self.is_stopping = true;
+            let time = milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND);
+            self.events.wake_in(time);
+            self.send(Whom::All, raw::SIGTERM);
+            // Those that are stopped would not see it.
+            self.send(Whom::All, raw::SIGCONT);
         }
         None
     }
@@ -183,7 +187,7 @@ impl Init<'_> {
         let is_program = pid == self.pid && self.code.is_none();
         voice::tell_end(self.config, pid, end, is_program);
         if !is_program {
-            if self.config.tells_reaped && self.config.verbosity > 0 {
+            if self.config.has(Flags::TELLS_REAPED) && self.config.verbosity > 0 {
                 // The beginning is what tini's tests look for.
                 voice::note(
                     self.config,
@@ -225,13 +229,13 @@ impl Init<'_> {
             voice::tell(self.config, Told::HandOff, number, 0);
             return;
         }
-        if self.config.follows && number == raw::SIGCONT {
+        if self.config.has(Flags::FOLLOWS) && number == raw::SIGCONT {
             self.resume();
             return;
         }
         self.stop_sent |= is_stop(number);
         self.pass(number);
-        if self.config.manner.suspends && is_stop(number) {
+        if self.config.has(Flags::SUSPENDS) && is_stop(number) {
             voice::tell(self.config, Told::Suspending, 0, 0);
             // pid 1 can't be stopped from inside, but a SIGCONT that has already
             // come would be lost (SIGSTOP takes it back).
@@ -252,9 +256,10 @@ impl Init<'_> {
             return;
         }
         // When the program has ended, all others are still waited for.
-        let whom = match (self.code, self.config.last) {
-            (Some(_), Last::Wait | Last::Stop(_)) => Whom::All,
-            _ => self.config.whom,
+        let whom = if self.code.is_some() && self.config.has(Flags::WAITS) {
+            Whom::All
+        } else {
+            self.config.whom
         };
         self.send(whom, other);
         voice::tell(self.config, Told::Passed, other, 0);

@@ -1,66 +1,57 @@
 //! The start of the program: its place, its signals, its environment, exec.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, iter};
 
-use fly::sys::{
-    clone, descriptor,
-    entry::Strings,
-    exec::{self, Pointers},
-    signal::{self, Set},
-    terminal,
+use fly::{
+    launch::{app::each_candidate, path::Path},
+    sys::{
+        clone, descriptor,
+        entry::{Start, Strings},
+        exec::{self, Pointers},
+        signal::{self, Set},
+        terminal,
+    },
+    text::{Digits, decimal, holds},
 };
-use fly::text::{decimal, holds, split};
 use linux_raw_sys::general as raw;
-use rustix::{
-    io::Errno,
-    process::{self, Pid},
-};
+use rustix::{io::Errno, process};
 
 use super::{
-    config::{Config, Place},
-    memory::Text,
+    config::{Config, Flags, Place},
     voice::{self, Event},
 };
 
-/// The longest path that a program is found by in PATH, and a zero.
-const LONGEST: usize = 1024;
-
-/// Starts the program; returns its pid, and the kernel's answer if exec has
-/// failed: then the process has ended with the exit code for that.
+/// Starts the program; returns its pid, 0 if there is no process, and why that or exec
+/// has failed: then the process has ended with the exit code for that.
 ///
 /// `mask` is the mask of signals that we were called with.
 #[inline(never)]
-pub fn start(
-    config: &Config,
-    environment: &Strings,
-    mask: Set,
-    words: &mut [usize],
-) -> Result<(u32, Option<Errno>), Errno> {
-    let own = process::getpid();
-    let mut failure = None;
+pub fn start(config: &Config, start: &mut Start, mask: Set, failure: &mut Option<Errno>) -> u32 {
+    let own = own_pid();
     let pid = clone::vfork_by_pid(|_| {
         take_place(config);
-        if config.manner.resets {
+        let mut mask = mask;
+        if config.has(Flags::RESETS) {
             for number in 1..=31 {
                 signal::set_default(number);
             }
+            // And none stays blocked that its caller had blocked.
+            mask = Set::EMPTY;
         }
-        // And none stays blocked that its caller had blocked.
-        signal::set_mask(if config.manner.resets {
-            Set::EMPTY
-        } else {
-            mask
-        });
-        let errno = become_program(config, environment, own, words);
-        failure = Some(errno);
-        let failures = config.manner.failures;
+        signal::set_mask(mask);
+        let errno = become_program(config, start, own);
+        *failure = Some(errno);
+        let failures = config.failures;
         i32::from(match errno {
             Errno::NOENT => failures.missing,
             Errno::ACCESS => failures.refused,
             _ => failures.other,
         })
-    })?;
-    Ok((pid, failure))
+    });
+    pid.unwrap_or_else(|errno| {
+        *failure = Some(errno);
+        0
+    })
 }
 
 /// Gives the terminal up, so that the program's session can have it; tells
@@ -88,7 +79,7 @@ fn code(errno: Errno) -> u32 {
 /// not to run the program.
 #[inline(never)]
 fn take_place(config: &Config) {
-    match config.manner.place {
+    match config.place {
         Place::Ours => {}
         Place::Session => {
             let _ = process::setsid();
@@ -137,95 +128,103 @@ pub fn hand_terminal(place: Place, from: i32, to: i32) -> bool {
     before.is_ok()
 }
 
-/// The pid of the caller, if its LISTEN_PID is `own` (sd_listen_fds(3)).
-fn listens(config: &Config, environment: &Strings, own: Pid) -> bool {
-    let own = u64::from(own.as_raw_nonzero().get().unsigned_abs());
-    config.manner.listens && environment.value("LISTEN_PID").and_then(decimal) == Some(own)
-}
-
 /// Replaces the child; returns why it could not.
-#[inline(never)]
-fn become_program(config: &Config, environment: &Strings, own: Pid, words: &mut [usize]) -> Errno {
-    let mut listen = Text::<32>::new();
-    let listens = listens(config, environment, own);
-    if listens {
-        let pid = process::getpid().as_raw_nonzero().get().unsigned_abs();
-        listen.add(b"LISTEN_PID=").number(pid.into());
-    }
-    let listen = listen.as_c_str();
-    let mut words = words;
-    let mut variables = environment.pointers();
-    if listens {
-        let mut list = environment.iter().map(|variable| {
-            if variable.to_bytes().starts_with(b"LISTEN_PID=") {
-                listen
-            } else {
-                variable
-            }
-        });
-        match Pointers::write(words, &mut list) {
-            Some(written) => (variables, words) = written,
-            None => return Errno::TOOBIG,
-        }
-    }
+fn become_program(config: &Config, start: &mut Start, own: u64) -> Errno {
+    let environment = start.environment;
     let call = Call {
         program: config.program,
-        variables,
+        variables: environment.pointers(),
+        path: environment.value("PATH"),
     };
-    call.search(environment, words)
+    let listens = environment.value("LISTEN_PID").and_then(decimal);
+    if config.has(Flags::LISTENS) && listens == Some(own) {
+        return call.listen(environment, start.words);
+    }
+    call.search(start.words)
 }
 
-/// The same, for an array that lives shorter.
-fn shorter<'a>(text: &'static CStr) -> &'a CStr {
-    text
+/// The pid of this process.
+pub fn own_pid() -> u64 {
+    process::getpid()
+        .as_raw_nonzero()
+        .get()
+        .unsigned_abs()
+        .into()
 }
 
 /// What exec gets.
 struct Call<'a> {
     program: Strings,
     variables: Pointers<'a>,
+    path: Option<&'static [u8]>,
 }
 
 impl Call<'_> {
+    /// What the caller passes on to us (sd_listen_fds(3)) is the program's. By itself, as
+    /// a path takes a page of the stack.
+    #[cold]
+    #[inline(never)]
+    fn listen(self, environment: Strings, words: &mut [usize]) -> Errno {
+        const NAME: &[u8] = b"LISTEN_PID=";
+        let mut pid = Path::new();
+        let _ = pid.append(&[NAME, Digits::new(own_pid(), 10).as_bytes()]);
+        let mut variables = environment.iter();
+        let mut list = iter::from_fn(|| {
+            let variable = variables.next()?;
+            let is_it = variable.to_bytes().starts_with(NAME);
+            Some(if is_it { pid.as_c_str() } else { variable })
+        });
+        match Pointers::write(words, &mut list) {
+            Some((variables, words)) => Call { variables, ..self }.search(words),
+            None => Errno::TOOBIG,
+        }
+    }
+
     /// As execvp(3): a program that may not be executed is remembered, the search
     /// goes on.
     #[inline(never)]
-    fn search(&self, environment: &Strings, words: &mut [usize]) -> Errno {
+    fn search(&self, words: &mut [usize]) -> Errno {
         let name = self.program.get(0).unwrap_or_default();
-        if name.is_empty() {
-            return Errno::NOENT;
-        }
         if holds(name.to_bytes(), b'/') {
             return self.execute(name, words);
         }
-        let path = environment.value("PATH").unwrap_or(b"/bin:/usr/bin");
         let mut answer = Errno::NOENT;
-        for folder in split(path, b':') {
-            // An empty folder is the working directory.
-            let folder = if folder.is_empty() { b"." } else { folder };
-            let mut candidate = Text::<LONGEST>::new();
-            candidate.add(folder).add(b"/").add(name.to_bytes());
-            let candidate = candidate.as_c_str();
-            if candidate.count_bytes() == LONGEST - 1 {
-                continue;
-            }
-            match self.execute(candidate, words) {
-                Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {}
-                Errno::ACCESS => answer = Errno::ACCESS,
-                errno => return errno,
-            }
+        if name.is_empty() {
+            return answer;
         }
+        let path = self.path.unwrap_or(b"/bin:/usr/bin");
+        each_candidate(name, path, &mut |candidate| {
+            match self.execute(candidate, words) {
+                Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {
+                    return false;
+                }
+                Errno::ACCESS => {
+                    answer = Errno::ACCESS;
+                    return false;
+                }
+                errno => answer = errno,
+            }
+            true
+        });
         answer
     }
 
     /// A file that is no program is a script for the shell, as execvp(3) has it.
+    #[inline(never)]
     fn execute(&self, file: &CStr, words: &mut [usize]) -> Errno {
         let errno = exec::execve(file, self.program.pointers(), self.variables);
         if errno != Errno::NOEXEC {
             return errno;
         }
-        let rest = self.program.iter().skip(1);
-        let mut list = [c"/bin/sh", file].into_iter().chain(rest.map(shorter));
+        let mut at = 0;
+        let mut list = iter::from_fn(|| {
+            at += 1;
+            match at {
+                1 => Some(c"/bin/sh"),
+                2 => Some(file),
+                _ => self.program.get(at - 2),
+            }
+        });
         match Pointers::write(words, &mut list) {
             Some((list, _)) => exec::execve(c"/bin/sh", list, self.variables),
             None => Errno::TOOBIG,

@@ -10,7 +10,7 @@ use fly::{
 use rustix::io::Errno;
 
 use super::{
-    config::Config,
+    config::{Config, Flags},
     text::{Gaps, write},
 };
 
@@ -80,7 +80,11 @@ pub fn tell(config: &Config, event: Event, a: u32, b: u32) {
 #[cold]
 #[inline(never)]
 fn say(config: &Config, event: Event, a: u32, b: u32) {
-    let texts = if config.is_dumb_init { DUMB_INIT } else { OWN };
+    let texts = if config.has(Flags::DUMB_INIT) {
+        DUMB_INIT
+    } else {
+        OWN
+    };
     if let Some(text) = split(texts.0, b'\n').nth(event as usize) {
         note(config, Packed(text), a, b);
     }
@@ -91,18 +95,19 @@ fn say(config: &Config, event: Event, a: u32, b: u32) {
 #[inline(never)]
 pub fn note(config: &Config, text: Packed, a: u32, b: u32) {
     let gaps = Gaps {
-        called: config.name.as_bytes(),
+        name: config.name.as_bytes(),
         object: config.program.get(0).unwrap_or_default().to_bytes(),
         first: a,
         second: b,
-        ..Gaps::default()
+        inner: text,
+        ..Gaps::NONE
     };
-    let head = if config.is_dumb_init {
-        packed!("[~] ")
+    let line = if config.has(Flags::DUMB_INIT) {
+        packed!("[~] `\n")
     } else {
-        packed!("~: ")
+        packed!("~: `\n")
     };
-    write(2, &[head, text, packed!("\n")], &gaps);
+    write(2, line, &gaps);
 }
 
 /// The end of a child.
@@ -122,7 +127,7 @@ pub fn tell_end(config: &Config, pid: u32, end: End, is_program: bool) {
 #[inline(never)]
 pub fn tell_failure(config: &Config, what: What, errno: Errno) {
     let object = config.program.get(0).unwrap_or_default();
-    if config.is_dumb_init {
+    if config.has(Flags::DUMB_INIT) {
         note(
             config,
             packed!("^: #"),
