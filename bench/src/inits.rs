@@ -94,17 +94,8 @@ pub fn measure(binaries: &Path, folder: &Path, spawner: &mut Spawner) -> io::Res
         path: copy(&binaries.join("floor-init"), folder, "floor-init")?,
         is_ours: false,
     });
-    let mut missing = Vec::new();
-    for name in PEERS {
-        match find(name) {
-            Some(file) => inits.push(Init {
-                name: name.into(),
-                path: copy(&file, &folder.join("peers"), name)?,
-                is_ours: false,
-            }),
-            None => missing.push(format!("{name:<14} missing: it is not in $PATH")),
-        }
-    }
+    let (others, missing) = peers(folder)?;
+    inits.extend(others);
     let noop = copy(&binaries.join("noop"), folder, "noop")?;
     // tini warns at every start that it is not pid 1.
     let output = fs::File::create(folder.join("output"))?;
@@ -136,16 +127,31 @@ pub fn measure(binaries: &Path, folder: &Path, spawner: &mut Spawner) -> io::Res
     for apps in PODS {
         let (resident, wake_ups) = pod(binaries, folder, apps)?;
         let name = format!("pod of {apps}");
+        let kilobytes = resident >> 10;
         found.table.push(format!(
-            "{name:<14} {:>9} {:>9} {wake_ups:>12} {:>9}",
-            "",
-            resident >> 10,
+            "{name:<14} {:>9} {kilobytes:>9} {wake_ups:>12}",
             ""
         ));
         found.lines.extend(judge_waiting(&name, resident, wake_ups));
     }
     found.table.extend(missing);
     Ok(found)
+}
+
+/// The programs of others, and what is to be said of those that are not there.
+fn peers(folder: &Path) -> io::Result<(Vec<Init>, Vec<String>)> {
+    let (mut inits, mut missing) = (Vec::new(), Vec::new());
+    for name in PEERS {
+        match find(name) {
+            Some(file) => inits.push(Init {
+                name: name.into(),
+                path: copy(&file, &folder.join("peers"), name)?,
+                is_ours: false,
+            }),
+            None => missing.push(format!("{name:<14} missing: it is not in $PATH")),
+        }
+    }
+    Ok((inits, missing))
 }
 
 /// What pid 1 of a pod of so many apps holds in bytes while they sleep, and how often a
