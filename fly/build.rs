@@ -2,7 +2,10 @@
 //!
 //! They go to programs only, so the libraries stay ordinary crates.
 
-use std::{env, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 fn main() {
     let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
@@ -15,8 +18,17 @@ fn main() {
         panic!("fly/link/{architecture}.ld is missing: this architecture is not ported");
     };
     println!("cargo:rerun-if-changed={}", script.display());
+    let is_init = env::var("CARGO_PKG_NAME").is_ok_and(|name| name == "stage1-init");
+    let script = written(
+        &script,
+        if is_init {
+            "/* others:"
+        } else {
+            "/* stage1-init:"
+        },
+    );
     // The examples of one package are such programs, too.
-    let has_examples = env::var("CARGO_PKG_NAME").is_ok_and(|name| name == "stage1-init");
+    let has_examples = is_init;
     let link = |argument: &str| {
         println!("cargo:rustc-link-arg-bins={argument}");
         if has_examples {
@@ -38,4 +50,15 @@ fn main() {
     ] {
         link(argument);
     }
+}
+
+/// The linker's script without the lines that have this mark.
+fn written(script: &Path, mark: &str) -> PathBuf {
+    let text = fs::read_to_string(script).expect("a script");
+    let lines = text.lines().filter(|line| !line.contains(mark));
+    let lines: Vec<&str> = lines.collect();
+    let folder = env::var_os("OUT_DIR").expect("cargo sets it");
+    let copy = Path::new(&folder).join("link.ld");
+    fs::write(&copy, lines.join("\n")).expect("a place to write");
+    copy
 }

@@ -16,6 +16,7 @@ pub mod machine;
 pub mod pod;
 mod ready;
 mod report;
+mod role;
 mod stamps;
 pub mod supervise;
 
@@ -43,7 +44,7 @@ pub const WORDS: usize = fly::plan::MAX_STRINGS + 2;
 #[allow(clippy::needless_pass_by_value, reason = "`fly::entry!` hands it over")]
 pub fn run(start: Start) -> i32 {
     let called = start.arguments.get(0).unwrap_or_default();
-    let role = container::role(called);
+    let role = role::role(called);
     let plan = number(&start.environment, "STAGE1_PLAN_FD");
     let (None, Some(descriptor)) = (role, plan) else {
         if is_pods() {
@@ -70,7 +71,7 @@ fn is_pods() -> bool {
 #[allow(clippy::needless_pass_by_value, reason = "see `run`")]
 pub fn run_machine(start: Start) -> i32 {
     let called = start.arguments.get(0).unwrap_or_default();
-    if container::base(called) == b"init" && machine::is_first() {
+    if role::base(called) == b"init" && machine::is_first() {
         let stamps = stamps::Stamps::new(&start.environment, start.cycles);
         return machine::run(&stamps, start);
     }

@@ -47,7 +47,7 @@ impl Reader<'_> {
     #[inline(never)]
     fn write(&mut self, to: i32, parts: u32, object: &[u8]) {
         let gaps = Gaps {
-            name: super::base(self.called),
+            name: crate::role::base(self.called),
             called: self.called.to_bytes(),
             object,
             // The only one of these that tells a version so.
