@@ -3,14 +3,16 @@
 use core::ffi::CStr;
 
 use fly::{
+    capability,
     error::{Advice, Error, What, Why},
     lower::split_option,
+    plan::{Kind, limits},
     timings::Format,
 };
 
 /// The names of all commands and options, one a line.
 pub const NAMES: &str = "run\nplan\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
---group\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
+--group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr\n--log";
 
@@ -33,6 +35,14 @@ pub enum Choice<'a> {
     User(&'a CStr),
     /// `--group GROUP`
     Group(&'a CStr),
+    /// `--groups GROUP,...`
+    Groups(&'a CStr),
+    /// `--umask MASK`
+    Umask(u64),
+    /// `--rlimit`, `--nice`, `--cpu-affinity` or `--sched`: the step, and its text.
+    Limit(Kind, &'a CStr),
+    /// `--cap-add`, `--cap-drop`, `--cap-keep`
+    Capabilities(Change, u64),
     /// `--hostname NAME`
     Hostname(&'a CStr),
     /// `--cgroup DIR`
@@ -107,6 +117,17 @@ impl AppOption {
     }
 }
 
+/// How a set of capabilities is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These are added.
+    Add,
+    /// These are taken away.
+    Drop,
+    /// No others are left.
+    Keep,
+}
+
 /// `--net`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
@@ -136,12 +157,6 @@ pub struct Options<'a, I> {
     pub programs: I,
     /// `--rootfs`
     pub rootfs: &'a CStr,
-    /// `--working-dir`
-    pub working_directory: Option<&'a CStr>,
-    /// `--user`
-    pub user: Option<&'a CStr>,
-    /// `--group`
-    pub group: Option<&'a CStr>,
     /// `--hostname`
     pub hostname: Option<&'a CStr>,
     /// `--cgroup`
@@ -185,9 +200,6 @@ where
         choices: choices.clone(),
         programs: choices.rest.clone(),
         rootfs: c"",
-        working_directory: None,
-        user: None,
-        group: None,
         hostname: None,
         cgroup: None,
         network: Network::Host,
@@ -207,9 +219,6 @@ where
         match choice {
             Choice::Help => return Ok(None),
             Choice::Rootfs(path) => options.rootfs = path,
-            Choice::WorkingDirectory(path) => options.working_directory = Some(path),
-            Choice::User(user) => options.user = Some(user),
-            Choice::Group(group) => options.group = Some(group),
             Choice::Hostname(name) => options.hostname = Some(name),
             Choice::Cgroup(path) => options.cgroup = Some(path),
             Choice::Network(network) => options.network = network,
@@ -224,8 +233,8 @@ where
             Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
             Choice::Debug => options.debug = true,
-            Choice::SetVariable(variable) => check_variable(variable)?,
-            Choice::Volume(_) | Choice::Mount(_) | Choice::Tmpfs(_) => {}
+            // Each program's, see `lower::own`, or in their order.
+            _ => {}
         }
     }
     options.programs = choices.operands();
@@ -233,10 +242,53 @@ where
     Ok(Some(options))
 }
 
-fn check_variable(variable: &CStr) -> Result<(), Error<'_>> {
+fn check_variable(variable: &CStr) -> Result<&CStr, Error<'_>> {
     match variable.to_bytes().iter().position(|byte| *byte == b'=') {
         None | Some(0) => Err(Error::new(What::ReadVariable, variable, Why::NoAssignment)),
-        Some(_) => Ok(()),
+        Some(_) => Ok(variable),
+    }
+}
+
+fn limit(kind: Kind, value: &CStr, why: Why) -> Result<Choice<'_>, Error<'_>> {
+    match limits::parse(kind as u16, value.to_bytes()) {
+        Some(_) => Ok(Choice::Limit(kind, value)),
+        None => Err(Error::new(What::ReadOption, value, why)),
+    }
+}
+
+fn capabilities(change: Change, names: &CStr) -> Result<Choice<'_>, Error<'_>> {
+    match capability::parse(names.to_bytes()) {
+        Some(named) => Ok(Choice::Capabilities(change, named)),
+        None => Err(Error::new(What::ReadOption, names, Why::NoSuchCapability)),
+    }
+}
+
+fn umask(text: &CStr) -> Result<u64, Error<'_>> {
+    let digits = text.to_bytes();
+    let digit = |digit: &u8| digit.checked_sub(b'0').filter(|digit| *digit < 8);
+    let mask = digits.iter().try_fold(0, |mask: u64, byte| {
+        Some(mask.checked_mul(8)? | u64::from(digit(byte)?))
+    });
+    mask.filter(|mask| !digits.is_empty() && *mask <= 0o777)
+        .ok_or(Error::new(What::ReadOption, text, Why::NoMask))
+}
+
+impl Choice<'_> {
+    /// Whether a program can have it for itself, behind its `---`.
+    #[must_use]
+    pub fn is_of_a_program(&self) -> bool {
+        matches!(
+            self,
+            Choice::App(..)
+                | Choice::SetVariable(_)
+                | Choice::WorkingDirectory(_)
+                | Choice::User(_)
+                | Choice::Group(_)
+                | Choice::Groups(_)
+                | Choice::Umask(_)
+                | Choice::Limit(..)
+                | Choice::Capabilities(..)
+        )
     }
 }
 
@@ -383,10 +435,19 @@ where
             b"--volume" | b"-v" => Choice::Volume(take()?),
             b"--mount" => Choice::Mount(take()?),
             b"--tmpfs" => Choice::Tmpfs(take()?),
-            b"--set-env" => Choice::SetVariable(take()?),
+            b"--set-env" => Choice::SetVariable(check_variable(take()?)?),
             b"--working-dir" => Choice::WorkingDirectory(take()?),
             b"--user" => Choice::User(take()?),
             b"--group" => Choice::Group(take()?),
+            b"--groups" => Choice::Groups(take()?),
+            b"--umask" => Choice::Umask(umask(take()?)?),
+            b"--rlimit" => limit(Kind::Limit, take()?, Why::NoLimit)?,
+            b"--nice" => limit(Kind::Nice, take()?, Why::NoNice)?,
+            b"--cpu-affinity" => limit(Kind::Processors, take()?, Why::NoProcessors)?,
+            b"--sched" => limit(Kind::Scheduling, take()?, Why::NoPolicy)?,
+            b"--cap-add" => capabilities(Change::Add, take()?)?,
+            b"--cap-drop" => capabilities(Change::Drop, take()?)?,
+            b"--cap-keep" => capabilities(Change::Keep, take()?)?,
             b"--hostname" => Choice::Hostname(take()?),
             b"--cgroup" => Choice::Cgroup(take()?),
             b"--net" => Choice::Network(match take()?.to_bytes() {

@@ -50,6 +50,7 @@ mod namespaces;
 mod plan;
 mod pods;
 mod pods_order;
+mod pods_own;
 mod pods_restart;
 mod pods_status;
 mod pods_stdio;
@@ -126,6 +127,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("stage1", stage1::TESTS),
         start("pods", pods::TESTS),
         start("pods_order", pods_order::TESTS),
+        start("pods_own", pods_own::TESTS),
         start("pods_restart", pods_restart::TESTS),
         start("pods_status", pods_status::TESTS),
         start("pods_stdio", pods_stdio::TESTS),

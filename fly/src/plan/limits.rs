@@ -7,7 +7,7 @@ use super::Kind;
 /// What a limit's text says, as the kernel's calls take it: of a resource its
 /// number, soft and hard; of processors a bit each; of a policy its number and the
 /// priority; otherwise one number.
-pub(crate) type Numbers = [u64; 16];
+pub type Numbers = [u64; 16];
 
 /// The resources by number (getrlimit(2), asm-generic/resource.h).
 const RESOURCES: &str = "cpu fsize data stack core rss nproc nofile memlock as locks \
@@ -17,8 +17,9 @@ const RESOURCES: &str = "cpu fsize data stack core rss nproc nofile memlock as l
 const POLICIES: &str = "other fifo rr batch : idle";
 
 /// Reads the text of a step of this kind; `None` if it has another form.
+#[must_use]
 #[inline(never)]
-pub(crate) fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
+pub fn parse(kind: u16, text: &[u8]) -> Option<Numbers> {
     const LIMIT: u16 = Kind::Limit as u16;
     const NICE: u16 = Kind::Nice as u16;
     const PROCESSORS: u16 = Kind::Processors as u16;

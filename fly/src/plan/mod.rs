@@ -10,7 +10,7 @@
 
 mod build;
 mod check;
-pub(crate) mod limits;
+pub mod limits;
 pub mod pods;
 pub mod print;
 mod record;

@@ -2,6 +2,7 @@
 
 mod app;
 mod files;
+mod own;
 mod policy;
 mod volumes;
 
@@ -16,7 +17,8 @@ use fly::{
 };
 use linux_raw_sys::general as raw;
 
-use crate::options::{Network, Options, Stage1};
+use self::own::Programs;
+use crate::options::{Change, Choice, Network, Options, Stage1};
 
 /// What the lowering needs to know of the host.
 #[derive(Debug)]
@@ -75,6 +77,7 @@ where
         options,
         host,
         plan,
+        held: capability::DEFAULT | capability::INIT,
     }
     .pod()
 }
@@ -83,6 +86,8 @@ struct Lowering<'l, 'a, 'h, 'p, I> {
     options: &'l Options<'a, I>,
     host: &'l Host<'h>,
     plan: &'l mut Builder<'p>,
+    /// The capabilities of pid 1.
+    held: u64,
 }
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>
@@ -108,7 +113,7 @@ where
                     },
                 });
                 self.isolated()?;
-                self.init();
+                self.init()?;
             }
             Stage1::Other(path) => {
                 self.hand_over(path);
@@ -250,11 +255,10 @@ where
     }
 
     /// pid 1 keeps what its apps may have, and what it needs to start them.
-    fn init(&mut self) {
+    fn init(&mut self) -> Result<(), Error<'a>> {
         if !self.options.insecure {
-            self.plan.push(Step::PodBounding {
-                keep: capability::DEFAULT | capability::INIT,
-            });
+            self.held |= self.wanted()?;
+            self.plan.push(Step::PodBounding { keep: self.held });
         }
         self.plan.push(Step::ExecInit {
             program: INIT,
@@ -264,6 +268,25 @@ where
                 Step::NO_STAMPS
             },
         });
+        Ok(())
+    }
+
+    /// The capabilities that options ask for, or need.
+    fn wanted(&self) -> Result<u64, Error<'a>> {
+        const LIMITS: u64 = 1 << raw::CAP_SYS_RESOURCE | 1 << raw::CAP_SYS_NICE;
+        let mut wanted = 0;
+        let mut programs = Programs::of(self.options);
+        while let Some(program) = programs.next()? {
+            let mut choices = program.each(self.options);
+            while let Some(choice) = choices.take()? {
+                match choice {
+                    Choice::Capabilities(Change::Add, named) => wanted |= named,
+                    Choice::Limit(..) => wanted |= LIMITS,
+                    _ => {}
+                }
+            }
+        }
+        Ok(wanted)
     }
 
     /// No fork: the process that was called becomes the app, in a mount

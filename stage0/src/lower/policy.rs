@@ -39,7 +39,7 @@ impl<'a> Policies<'a> {
                         *place = Some(value);
                     }
                 }
-                Some(_) if index == 0 => {}
+                Some(choice) if index == 0 || choice.is_of_a_program() => {}
                 Some(_) => return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram)),
             }
         }
