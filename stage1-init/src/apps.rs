@@ -61,6 +61,11 @@ pub struct App {
     /// Whether pid 1 writes its log, and the two ends of its pipe.
     logs: bool,
     pub log: (i32, i32),
+    /// Whether its input is a pipe of other apps, its two ends, and the apps to whose
+    /// pipes it writes, a bit each.
+    pub reads: bool,
+    pub input: (i32, i32),
+    pub outputs: u64,
     /// The socket by which it says that it is ready.
     pub socket: i32,
     /// In nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
@@ -96,6 +101,9 @@ impl App {
         code: 0,
         logs: false,
         log: (-1, -1),
+        reads: false,
+        input: (-1, -1),
+        outputs: 0,
         socket: -1,
         started: 0,
         due: 0,
@@ -119,6 +127,7 @@ impl App {
         const RESTART: u16 = Kind::Restart as u16;
         const READY: u16 = Kind::Ready as u16;
         const LOG: u16 = Kind::Log as u16;
+        const PIPE: u16 = Kind::Pipe as u16;
         const PRE_START: u16 = Kind::PreStart as u16;
         const POST_STOP: u16 = Kind::PostStop as u16;
         let number = u32::try_from(record.number).unwrap_or(u32::MAX);
@@ -131,6 +140,8 @@ impl App {
                 self.port = u16::try_from(record.number).unwrap_or(0);
             }
             LOG => self.logs = true,
+            PIPE if record.flags & 1 != 0 => self.reads = true,
+            PIPE => self.outputs |= 1_u64.wrapping_shl(number),
             PRE_START => self.hooks |= Self::PRE_START,
             POST_STOP => self.hooks |= Self::POST_STOP,
             _ => {}

@@ -16,6 +16,7 @@ pub mod pod;
 mod ready;
 mod report;
 mod stamps;
+mod stdio;
 pub mod supervise;
 
 use fly::{

@@ -1,19 +1,17 @@
 //! A pod: reads the plan that stage0 has handed over and starts its apps.
 
-use core::ffi::CStr;
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
     plan::{Kind, MAX_APPS, Plan, Record, Steps},
-    sys::{clone, descriptor, path},
+    sys::{clone, descriptor},
 };
-use linux_raw_sys::general as raw;
 use rustix::{
     io::Errno,
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 
-use crate::{NAME, apps::App, stamps::Stamps, supervise::Pod};
+use crate::{NAME, apps::App, stamps::Stamps, stdio::stdio, supervise::Pod};
 
 /// As many bytes as most plans have.
 const FEW_BYTES: usize = 1024;
@@ -104,17 +102,17 @@ fn start_in(apps: &mut [App], plan: &Plan<'_>, stamps: &Stamps, words: &mut [usi
 /// Whether pid 1 itself does what a step of this kind says.
 fn is_policy(record: &Record<'_>) -> bool {
     const FIRST: u16 = Kind::ExitPolicy as u16;
-    const LAST: u16 = Kind::Log as u16;
+    const LAST: u16 = Kind::Pipe as u16;
     matches!(record.kind, FIRST..=LAST)
 }
 
-/// Starts what the step of kind `program` names, by the app's steps; returns its
-/// pid. `log` is where its log goes, if it has one. The child runs in our memory until its exec: an error comes back without
-/// a pipe.
+/// Starts what the step of kind `program` names, by the steps of the app number
+/// `index`; returns its pid. The child runs in our memory until its exec: an error
+/// comes back without a pipe.
 pub(crate) fn spawn<'p>(
     steps: &Steps<'p>,
     program: Kind,
-    log: i32,
+    (apps, index): (&[App], usize),
     plan: &Plan<'p>,
     stamps: &Stamps,
     words: &mut [usize],
@@ -134,7 +132,7 @@ pub(crate) fn spawn<'p>(
         let mut words = &mut *words;
         for (number, mut record) in steps.clone().records().enumerate() {
             if is_policy(&record) {
-                if let Err(error) = stdio(&record, log) {
+                if let Err(error) = stdio(&record, apps, index) {
                     failure = Some(error);
                     return FAILURE;
                 }
@@ -163,46 +161,6 @@ pub(crate) fn spawn<'p>(
         Some(error) => Err(error),
         None => Ok(pid),
     }
-}
-
-/// Makes a file of the pod a standard stream, if that is the step; its end is
-/// written, and it is made if it is missing. It is opened as pid 1 could, not as the
-/// app: but inside the root, and by no magic link, which would lead out of it or to
-/// a descriptor of pid 1 (CVE-2024-21626).
-#[inline]
-fn stdio<'p>(record: &Record<'p>, log: i32) -> Result<(), Error<'p>> {
-    if record.is(Kind::Log) {
-        return join(log, 0b110).map_err(|errno| Error::new(What::Begin, c"a log", errno));
-    }
-    if record.is(Kind::Stdio) {
-        let path = record.list.first();
-        return redirect(record.flags, path).map_err(|errno| Error::new(What::Begin, path, errno));
-    }
-    Ok(())
-}
-
-#[cold]
-#[inline(never)]
-fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
-    let (flags, mode) = if streams & 1 == 0 {
-        (raw::O_WRONLY | raw::O_CREAT | raw::O_APPEND, 0o644)
-    } else {
-        (raw::O_RDONLY, 0)
-    };
-    let file = path::open_in(None, path, flags | raw::O_NOCTTY, mode)?;
-    join(file, streams)
-}
-
-/// Makes `file` the standard streams of these bits.
-#[cold]
-fn join(file: i32, streams: u16) -> Result<(), Errno> {
-    let file = descriptor::borrow(file).ok_or(Errno::BADF)?;
-    for number in 0..3 {
-        if streams >> number & 1 != 0 {
-            descriptor::duplicate_onto(file, number)?;
-        }
-    }
-    Ok(())
 }
 
 /// The step of this kind, as one that becomes its program.

@@ -23,6 +23,7 @@ use crate::{
     ready,
     report::Report,
     stamps::Stamps,
+    stdio,
 };
 
 /// The apps of a pod and how the pod is going to end.
@@ -94,10 +95,12 @@ impl<'p, 's> Pod<'p, 's> {
         if self.apps.len() > 1 {
             self.read_order();
         }
+        stdio::open_pipes(self.apps);
         self.ordered = self.those(&|app| app.after != 0) != 0;
         loop {
             while self.advance() {}
             self.tell_ready();
+            stdio::close_pipes(self.apps);
             if self.those(&|app| app.state != State::Done) == 0 {
                 self.hears();
                 return self.code.unwrap_or(0);
@@ -206,9 +209,9 @@ impl<'p, 's> Pod<'p, 's> {
         let Some(steps) = self.plan.app(index) else {
             return;
         };
-        let log = self.apps.get(index).map_or(-1, |app| app.log.1);
+        let app = (&*self.apps, index);
         let started: Result<u32, Error<'_>> =
-            spawn(&steps, program, log, self.plan, self.stamps, self.words);
+            spawn(&steps, program, app, self.plan, self.stamps, self.words);
         let Some(app) = self.apps.get_mut(index) else {
             return;
         };

@@ -51,6 +51,7 @@ mod plan;
 mod pods;
 mod pods_order;
 mod pods_own;
+mod pods_pipes;
 mod pods_restart;
 mod pods_status;
 mod pods_stdio;
@@ -128,6 +129,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("pods", pods::TESTS),
         start("pods_order", pods_order::TESTS),
         start("pods_own", pods_own::TESTS),
+        start("pods_pipes", pods_pipes::TESTS),
         start("pods_restart", pods_restart::TESTS),
         start("pods_status", pods_status::TESTS),
         start("pods_stdio", pods_stdio::TESTS),

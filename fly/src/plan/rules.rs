@@ -269,4 +269,5 @@ pub(super) static POLICY_RULES: &[Rule] = &[
     Rule::of(Kind::Stdio).text(Text::Absolute),
     Rule::of(Kind::Report).text(Text::Absolute),
     Rule::of(Kind::Log),
+    Rule::of(Kind::Pipe).text(Text::Name),
 ];

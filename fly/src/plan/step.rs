@@ -448,6 +448,9 @@ steps! {
     /// Standard output and error go to pid 1, which puts the app's name before each
     /// line.
     Log = 98 "log by name" Policy {}
+    /// The standard streams of these bits are an end of the pipe that is standard
+    /// input of the app number `number`, which is called `app`.
+    Pipe = 99 "pipe [0input of |][1output |][2error |][0|to ]%t" Policy { flags streams, number number, text app }
     /// Tells of all apps in the directory `path` of the pod: `ready`, `status/APP`.
     Report = 97 "report %t" Policy { text path }
     /// Says whether [`Step::Exec`] of this list could start the program, and its

@@ -41,6 +41,7 @@ where
         let options = self.options;
         let app = &program.policies;
         app.lower(options.exit_policy, self.plan)?;
+        self.pipes(program)?;
         if let Some(path) = options.status_directory.filter(|_| app.is_first()) {
             if !path.to_bytes().starts_with(b"/") {
                 return Err(Error::new(What::ReadOption, path, Why::NotAbsolute));

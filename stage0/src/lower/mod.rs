@@ -3,6 +3,7 @@
 mod app;
 mod files;
 mod own;
+mod pipes;
 mod policy;
 mod volumes;
 

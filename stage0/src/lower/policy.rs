@@ -45,7 +45,13 @@ impl<'a> Policies<'a> {
         }
     }
 
-    fn value(&self, option: AppOption) -> Option<&'a CStr> {
+    /// Its number.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What an option of its own says.
+    pub(super) fn value(&self, option: AppOption) -> Option<&'a CStr> {
         self.values.get(option as usize).copied().flatten()
     }
 
@@ -228,6 +234,9 @@ fn restart(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
 fn stream(streams: u16, value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
     let path = match value.to_bytes() {
         b"inherit" => return Some(()),
+        // See `pipes`.
+        b"pipe" if streams == 1 => return Some(()),
+        value if streams != 1 && value.starts_with(b"pipe:") => return Some(()),
         b"null" => b"/dev/null",
         value => value.strip_prefix(b"file:")?,
     };

@@ -1,0 +1,94 @@
+//! The standard streams of an app: files of the pod, pid 1's logs, and pipes between
+//! apps, which pid 1 holds as long as one of their apps may start again.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Error, What},
+    plan::{Kind, Record},
+    sys::{descriptor, network, path},
+};
+use linux_raw_sys::general as raw;
+use rustix::io::Errno;
+
+use crate::apps::{App, State};
+
+/// Makes what the step names a standard stream of the app number `index`, if it is
+/// such a step.
+#[inline]
+pub(crate) fn stdio<'p>(record: &Record<'p>, apps: &[App], index: usize) -> Result<(), Error<'p>> {
+    const STDIO: u16 = Kind::Stdio as u16;
+    const LOG: u16 = Kind::Log as u16;
+    const PIPE: u16 = Kind::Pipe as u16;
+    let object = record.list.first();
+    let streams = record.flags;
+    match record.kind {
+        LOG => join(apps.get(index).map_or(-1, |app| app.log.1), 0b110),
+        PIPE => join(end(record, apps), streams),
+        STDIO => redirect(streams, object),
+        _ => return Ok(()),
+    }
+    .map_err(|errno| Error::new(What::Begin, object, errno))
+}
+
+/// Its end is written, and it is made if it is missing. It is opened as pid 1 could,
+/// not as the app: but inside the root, and by no magic link, which would lead out of
+/// it or to a descriptor of pid 1 (CVE-2024-21626).
+#[cold]
+#[inline(never)]
+fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
+    let (flags, mode) = if streams & 1 == 0 {
+        (raw::O_WRONLY | raw::O_CREAT | raw::O_APPEND, 0o644)
+    } else {
+        (raw::O_RDONLY, 0)
+    };
+    let file = path::open_in(None, path, flags | raw::O_NOCTTY, mode)?;
+    join(file, streams)
+}
+
+/// Makes `file` the standard streams of these bits.
+#[cold]
+fn join(file: i32, streams: u16) -> Result<(), Errno> {
+    let file = descriptor::borrow(file).ok_or(Errno::BADF)?;
+    for number in 0..3 {
+        if streams >> number & 1 != 0 {
+            descriptor::duplicate_onto(file, number)?;
+        }
+    }
+    Ok(())
+}
+
+/// The end of the reader's pipe that the step names.
+fn end(record: &Record<'_>, apps: &[App]) -> i32 {
+    let reader = usize::try_from(record.number).unwrap_or(usize::MAX);
+    let (read, write) = apps.get(reader).map_or((-1, -1), |app| app.input);
+    if record.flags & 1 == 0 { write } else { read }
+}
+
+/// Before any app starts: a pipe for each one that reads another one's output.
+pub(crate) fn open_pipes(apps: &mut [App]) {
+    for app in apps.iter_mut().filter(|app| app.reads) {
+        app.input = network::pipe().unwrap_or((-1, -1));
+    }
+}
+
+/// Lets go of what nobody will use any more: readers see the end, and writers that
+/// nobody reads.
+pub(crate) fn close_pipes(apps: &mut [App]) {
+    let running = apps.iter().filter(|app| app.state != State::Done);
+    let written = running.fold(0, |bits, app| bits | app.outputs);
+    for (index, app) in (0..).zip(apps) {
+        if written >> index & 1 == 0 {
+            close(&mut app.input.1);
+        }
+        if app.state == State::Done {
+            close(&mut app.input.0);
+        }
+    }
+}
+
+fn close(end: &mut i32) {
+    if *end >= 0 {
+        let _ = descriptor::close(core::mem::replace(end, -1));
+    }
+}
