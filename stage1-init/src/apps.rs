@@ -3,10 +3,13 @@
 use core::ffi::CStr;
 
 use fly::{
-    plan::{Kind, Plan, Record, Step, Steps},
+    error::{Error, INIT_TEXTS, What},
+    plan::{Kind, List, Plan, Record, Step, Steps},
     sys::{network, signal, time},
 };
 use linux_raw_sys::general as raw;
+
+use crate::{NAME, log_file::File};
 
 /// Nanoseconds of a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
@@ -61,6 +64,7 @@ pub struct App {
     /// Whether pid 1 writes its log, and the two ends of its pipe.
     logs: bool,
     pub log: (i32, i32),
+    pub file: File,
     /// Whether its input is a pipe of other apps, its two ends, and the apps to whose
     /// pipes it writes, a bit each.
     pub reads: bool,
@@ -101,6 +105,7 @@ impl App {
         code: 0,
         logs: false,
         log: (-1, -1),
+        file: File::NONE,
         reads: false,
         input: (-1, -1),
         outputs: 0,
@@ -127,6 +132,7 @@ impl App {
         const RESTART: u16 = Kind::Restart as u16;
         const READY: u16 = Kind::Ready as u16;
         const LOG: u16 = Kind::Log as u16;
+        const LOG_FILE: u16 = Kind::LogFile as u16;
         const PIPE: u16 = Kind::Pipe as u16;
         const PRE_START: u16 = Kind::PreStart as u16;
         const POST_STOP: u16 = Kind::PostStop as u16;
@@ -140,6 +146,11 @@ impl App {
                 self.port = u16::try_from(record.number).unwrap_or(0);
             }
             LOG => self.logs = true,
+            LOG_FILE => {
+                self.logs = true;
+                (self.file.size, self.file.keep) =
+                    (record.number, record.flags.to_le_bytes()[0] % 10);
+            }
             PIPE if record.flags & 1 != 0 => self.reads = true,
             PIPE => self.outputs |= 1_u64.wrapping_shl(number),
             PRE_START => self.hooks |= Self::PRE_START,
@@ -148,11 +159,24 @@ impl App {
         }
     }
 
-    /// Makes the pipe of its log, if it has one; without a pipe it does not start.
-    pub fn open_log(&mut self) {
-        if self.logs && self.log.0 < 0 {
-            self.log = network::announced_pipe().unwrap_or((-1, -1));
+    /// Makes the pipe of its log, if it has one, and opens the file; false if that
+    /// failed, which is told.
+    pub fn open_log(&mut self, plan: &Plan<'_>, index: usize) -> bool {
+        !self.logs || self.log.0 >= 0 || self.make_log(list(plan, index, Kind::LogFile))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_log(&mut self, names: List<'_>) -> bool {
+        let opened = match self.file.size {
+            0 => Ok(()),
+            _ => self.file.open(names),
+        };
+        match opened.and_then(|()| network::announced_pipe()) {
+            Ok(pipe) => self.log = pipe,
+            Err(errno) => Error::new(What::Log, names.first(), errno).print(NAME, INIT_TEXTS),
         }
+        self.log.0 >= 0
     }
 
     /// What is started first: the pre-start hook, if it has one.
@@ -265,15 +289,20 @@ impl App {
 }
 
 /// The string of the step of this kind of the app number `index`.
-#[inline(never)]
 pub fn text<'p>(plan: &Plan<'p>, index: usize, kind: Kind) -> &'p CStr {
+    list(plan, index, kind).first()
+}
+
+/// All of its strings.
+#[inline(never)]
+fn list<'p>(plan: &Plan<'p>, index: usize, kind: Kind) -> List<'p> {
     let Some(steps) = plan.app(index) else {
-        return c"";
+        return List::EMPTY;
     };
     for record in steps.records() {
         if record.is(kind) {
-            return record.list.first();
+            return record.list;
         }
     }
-    c""
+    List::EMPTY
 }

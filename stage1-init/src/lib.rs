@@ -10,6 +10,7 @@
 mod apps;
 pub mod container;
 pub mod events;
+mod log_file;
 mod logs;
 pub mod machine;
 pub mod pod;

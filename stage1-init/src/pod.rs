@@ -103,7 +103,8 @@ fn start_in(apps: &mut [App], plan: &Plan<'_>, stamps: &Stamps, words: &mut [usi
 fn is_policy(record: &Record<'_>) -> bool {
     const FIRST: u16 = Kind::ExitPolicy as u16;
     const LAST: u16 = Kind::Pipe as u16;
-    matches!(record.kind, FIRST..=LAST)
+    const LOG_FILE: u16 = Kind::LogFile as u16;
+    matches!(record.kind, FIRST..=LAST | LOG_FILE)
 }
 
 /// Starts what the step of kind `program` names, by the steps of the app number

@@ -19,11 +19,12 @@ use crate::apps::{App, State};
 pub(crate) fn stdio<'p>(record: &Record<'p>, apps: &[App], index: usize) -> Result<(), Error<'p>> {
     const STDIO: u16 = Kind::Stdio as u16;
     const LOG: u16 = Kind::Log as u16;
+    const LOG_FILE: u16 = Kind::LogFile as u16;
     const PIPE: u16 = Kind::Pipe as u16;
     let object = record.list.first();
     let streams = record.flags;
     match record.kind {
-        LOG => join(apps.get(index).map_or(-1, |app| app.log.1), 0b110),
+        LOG | LOG_FILE => join(apps.get(index).map_or(-1, |app| app.log.1), 0b110),
         PIPE => join(end(record, apps), streams),
         STDIO => redirect(streams, object),
         _ => return Ok(()),

@@ -198,9 +198,22 @@ impl<'p, 's> Pod<'p, 's> {
         if app.how == Step::READY_NOTIFY && app.socket < 0 {
             app.socket = ready::socket(text(self.plan, index, Kind::Ready));
         }
-        app.open_log();
+        if !app.open_log(self.plan, index) {
+            return self.fail(index);
+        }
         let (state, kind) = app.first();
         self.spawn(index, state, kind);
+    }
+
+    /// An app that can't be started is the pod's end.
+    #[cold]
+    #[inline(never)]
+    fn fail(&mut self, index: usize) {
+        if let Some(app) = self.apps.get_mut(index) {
+            app.state = State::Done;
+        }
+        self.code.get_or_insert(FAILURE);
+        self.stop();
     }
 
     /// Starts a process of an app. One that can't be started is told, and is the
@@ -223,10 +236,8 @@ impl<'p, 's> Pod<'p, 's> {
                 }
             }
             Err(error) => {
-                app.state = State::Done;
                 error.print(NAME, INIT_TEXTS);
-                self.code.get_or_insert(FAILURE);
-                self.stop();
+                self.fail(index);
             }
         }
     }
@@ -339,8 +350,13 @@ impl<'p, 's> Pod<'p, 's> {
             let log = app.log.0;
             if log >= 0 {
                 heard = true;
-                self.logs
-                    .write(index, text(self.plan, index, Kind::App), log);
+                let kind = if app.file.size == 0 {
+                    Kind::App
+                } else {
+                    Kind::LogFile
+                };
+                let name = text(self.plan, index, kind);
+                self.logs.write(index, name, log, &mut app.file);
             }
         }
         heard

@@ -49,6 +49,7 @@ mod mount_links;
 mod namespaces;
 mod plan;
 mod pods;
+mod pods_logs;
 mod pods_order;
 mod pods_own;
 mod pods_pipes;
@@ -127,6 +128,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
         start("pods", pods::TESTS),
+        start("pods_logs", pods_logs::TESTS),
         start("pods_order", pods_order::TESTS),
         start("pods_own", pods_own::TESTS),
         start("pods_pipes", pods_pipes::TESTS),

@@ -269,5 +269,6 @@ pub(super) static POLICY_RULES: &[Rule] = &[
     Rule::of(Kind::Stdio).text(Text::Absolute),
     Rule::of(Kind::Report).text(Text::Absolute),
     Rule::of(Kind::Log),
+    Rule::of(Kind::LogFile).texts(2, 2, Text::Name).only_first(),
     Rule::of(Kind::Pipe).text(Text::Name),
 ];

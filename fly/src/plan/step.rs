@@ -451,6 +451,10 @@ steps! {
     /// The standard streams of these bits are an end of the pipe that is standard
     /// input of the app number `number`, which is called `app`.
     Pipe = 99 "pipe [0input of |][1output |][2error |][0|to ]%t" Policy { flags streams, number number, text app }
+    /// Standard output and error go to pid 1, which writes them to the file `name` in
+    /// the directory `folder`: at most `size` bytes, then it is the first of `keep` old
+    /// ones.
+    LogFile = 106 "log to %u/%t, %n bytes, %w old" Policy { flags keep, number size, text name, second folder }
     /// Tells of all apps in the directory `path` of the pod: `ready`, `status/APP`.
     Report = 97 "report %t" Policy { text path }
     /// Says whether [`Step::Exec`] of this list could start the program, and its

@@ -40,6 +40,7 @@ where
     fn app(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
         let options = self.options;
         let app = &program.policies;
+        self.check_log(app)?;
         app.lower(options.exit_policy, self.plan)?;
         self.pipes(program)?;
         if let Some(path) = options.status_directory.filter(|_| app.is_first()) {

@@ -2,6 +2,7 @@
 
 mod app;
 mod files;
+mod logs;
 mod own;
 mod pipes;
 mod policy;

@@ -3,6 +3,7 @@
 
 use core::ffi::CStr;
 
+use super::logs;
 use crate::options::{AppOption, Choice, Choices};
 use fly::{
     error::{Error, What, Why},
@@ -120,10 +121,8 @@ impl<'a> Policies<'a> {
             self.ready(value, plan).ok_or(wrong(value, Why::NotReady))?;
         }
         // Before the streams, which may take one of the two back.
-        match self.value(AppOption::Log).map(CStr::to_bytes) {
-            None | Some(b"none") => {}
-            Some(b"prefix") => _ = plan.push(Step::Log {}),
-            Some(_) => return Err(Error::new(What::ReadOption, c"--log", Why::NotLog)),
+        if let Some(value) = self.value(AppOption::Log) {
+            logs::lower(value, plan).ok_or(wrong(value, Why::NotLog))?;
         }
         let streams = [AppOption::Stdin, AppOption::Stdout, AppOption::Stderr];
         for (number, option) in (0..).zip(streams) {

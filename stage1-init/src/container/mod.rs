@@ -7,7 +7,7 @@
 
 mod below;
 mod config;
-mod memory;
+pub(crate) mod memory;
 mod modes;
 mod options;
 mod run;
