@@ -14,7 +14,8 @@ use fly::{
 pub const NAMES: &str = "run\nplan\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
---pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr\n--log";
+--pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr\n--log\n\
+--listen-fds\n--notify-socket";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -92,11 +93,13 @@ pub enum AppOption {
     Stdout,
     Stderr,
     Log,
+    ListenFds,
+    NotifySocket,
 }
 
 impl AppOption {
     /// How many there are.
-    pub const COUNT: usize = Self::Log as usize + 1;
+    pub const COUNT: usize = Self::NotifySocket as usize + 1;
 
     fn of(name: &[u8]) -> Option<Self> {
         Some(match name {
@@ -112,6 +115,8 @@ impl AppOption {
             b"--stdout" => Self::Stdout,
             b"--stderr" => Self::Stderr,
             b"--log" => Self::Log,
+            b"--listen-fds" => Self::ListenFds,
+            b"--notify-socket" => Self::NotifySocket,
             _ => return None,
         })
     }
@@ -470,6 +475,10 @@ where
             b"--status-dir" => Choice::StatusDirectory(take()?),
             b"--exit-policy" => Choice::ExitPolicy(take()?),
             _ => match AppOption::of(name) {
+                Some(option @ (AppOption::ListenFds | AppOption::NotifySocket)) => {
+                    let yes = switch(value.take(), word)?;
+                    Choice::App(option, if yes { c"true" } else { c"" })
+                }
                 Some(option) => Choice::App(option, take()?),
                 None => return Err(failed(Why::NoSuchOption)),
             },

@@ -70,6 +70,8 @@ pub struct App {
     pub reads: bool,
     pub input: (i32, i32),
     pub outputs: u64,
+    /// How many descriptors it has from 3 on.
+    pub listens: u16,
     /// The socket by which it says that it is ready.
     pub socket: i32,
     /// In nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
@@ -109,6 +111,7 @@ impl App {
         reads: false,
         input: (-1, -1),
         outputs: 0,
+        listens: 0,
         socket: -1,
         started: 0,
         due: 0,
@@ -133,6 +136,7 @@ impl App {
         const READY: u16 = Kind::Ready as u16;
         const LOG: u16 = Kind::Log as u16;
         const LOG_FILE: u16 = Kind::LogFile as u16;
+        const LISTEN: u16 = Kind::Listen as u16;
         const PIPE: u16 = Kind::Pipe as u16;
         const PRE_START: u16 = Kind::PreStart as u16;
         const POST_STOP: u16 = Kind::PostStop as u16;
@@ -151,6 +155,7 @@ impl App {
                 (self.file.size, self.file.keep) =
                     (record.number, record.flags.to_le_bytes()[0] % 10);
             }
+            LISTEN => self.listens = record.flags,
             PIPE if record.flags & 1 != 0 => self.reads = true,
             PIPE => self.outputs |= 1_u64.wrapping_shl(number),
             PRE_START => self.hooks |= Self::PRE_START,

@@ -11,11 +11,11 @@ use rustix::{
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 
-use crate::{NAME, apps::App, stamps::Stamps, stdio::stdio, supervise::Pod};
+use crate::{NAME, apps::App, stamps::Stamps, stdio, supervise::Pod};
 
 /// As many bytes as most plans have.
 const FEW_BYTES: usize = 1024;
-/// As many strings as most programs have, and two ends.
+/// As many strings as most programs have, a variable and two ends.
 const FEW: usize = 48;
 
 /// Runs the pod whose plan is in descriptor `plan`, from byte `offset` on;
@@ -103,8 +103,9 @@ fn start_in(apps: &mut [App], plan: &Plan<'_>, stamps: &Stamps, words: &mut [usi
 fn is_policy(record: &Record<'_>) -> bool {
     const FIRST: u16 = Kind::ExitPolicy as u16;
     const LAST: u16 = Kind::Pipe as u16;
-    const LOG_FILE: u16 = Kind::LogFile as u16;
-    matches!(record.kind, FIRST..=LAST | LOG_FILE)
+    const MORE: u16 = Kind::LogFile as u16;
+    const END: u16 = Kind::Listen as u16;
+    matches!(record.kind, FIRST..=LAST | MORE..=END)
 }
 
 /// Starts what the step of kind `program` names, by the steps of the app number
@@ -133,7 +134,7 @@ pub(crate) fn spawn<'p>(
         let mut words = &mut *words;
         for (number, mut record) in steps.clone().records().enumerate() {
             if is_policy(&record) {
-                if let Err(error) = stdio(&record, apps, index) {
+                if let Err(error) = stdio::stdio(&record, apps, index) {
                     failure = Some(error);
                     return FAILURE;
                 }
@@ -145,11 +146,17 @@ pub(crate) fn spawn<'p>(
                 }
                 stamps.send((first + number) as u64, stamps.cycles());
                 failure = None;
-                if record.list.len() + 2 <= FEW {
+                if record.list.len() + 3 <= FEW {
                     words = &mut few;
                 }
             }
-            if let Err(error) = app::step(&record, words) {
+            let listens = apps.get(index).map_or(0, |app| app.listens);
+            let done = if listens != 0 && record.is(Kind::Exec) && program == Kind::Exec {
+                Err(stdio::execute(&record, listens, words))
+            } else {
+                app::step(&record, words)
+            };
+            if let Err(error) = done {
                 failure = Some(error);
                 return FAILURE;
             }

@@ -5,13 +5,17 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Error, What},
+    launch::{LISTEN_DESCRIPTOR, app::execute_with},
     plan::{Kind, Record},
     sys::{descriptor, network, path},
 };
 use linux_raw_sys::general as raw;
-use rustix::io::Errno;
+use rustix::{io::Errno, process::getpid};
 
-use crate::apps::{App, State};
+use crate::{
+    apps::{App, State},
+    container::memory::Text,
+};
 
 /// Makes what the step names a standard stream of the app number `index`, if it is
 /// such a step.
@@ -66,11 +70,41 @@ fn end(record: &Record<'_>, apps: &[App]) -> i32 {
     if record.flags & 1 == 0 { write } else { read }
 }
 
-/// Before any app starts: a pipe for each one that reads another one's output.
+/// Before any app starts: a pipe for each one that reads another one's output; and
+/// what is passed through to one is nobody else's.
 pub(crate) fn open_pipes(apps: &mut [App]) {
-    for app in apps.iter_mut().filter(|app| app.reads) {
-        app.input = network::pipe().unwrap_or((-1, -1));
+    for app in apps {
+        if app.reads {
+            app.input = network::pipe().unwrap_or((-1, -1));
+        }
+        for number in passed(app.listens) {
+            let _ = descriptor::close_on_exec(number);
+        }
     }
+}
+
+/// The numbers by which pid 1 was given these descriptors.
+fn passed(count: u16) -> core::ops::Range<i32> {
+    LISTEN_DESCRIPTOR..LISTEN_DESCRIPTOR + i32::from(count)
+}
+
+/// Becomes the program, with what is passed through from 3 on, whatever of pid 1's
+/// was there: it is done with it. Nothing overlaps, as all of them move down.
+#[cold]
+#[inline(never)]
+pub(crate) fn execute<'p>(record: &Record<'p>, listens: u16, words: &mut [usize]) -> Error<'p> {
+    for (from, to) in passed(listens).zip(3..) {
+        let done = descriptor::borrow(from)
+            .ok_or(Errno::BADF)
+            .and_then(|from| descriptor::duplicate_onto(from, to));
+        if let Err(errno) = done {
+            return Error::new(What::Start, c"an app", errno);
+        }
+    }
+    let pid = getpid().as_raw_nonzero().get().unsigned_abs();
+    let mut variable = Text::<32>::new();
+    variable.add(b"LISTEN_PID=").number(pid.into());
+    execute_with(record, variable.as_c_str(), words)
 }
 
 /// Lets go of what nobody will use any more: readers see the end, and writers that

@@ -52,6 +52,7 @@ mod pods;
 mod pods_logs;
 mod pods_order;
 mod pods_own;
+mod pods_pass;
 mod pods_pipes;
 mod pods_restart;
 mod pods_status;
@@ -131,6 +132,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("pods_logs", pods_logs::TESTS),
         start("pods_order", pods_order::TESTS),
         start("pods_own", pods_own::TESTS),
+        start("pods_pass", pods_pass::TESTS),
         start("pods_pipes", pods_pipes::TESTS),
         start("pods_restart", pods_restart::TESTS),
         start("pods_status", pods_status::TESTS),

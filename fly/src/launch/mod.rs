@@ -26,7 +26,8 @@ mod walk;
 pub use explain::exec as explain_exec;
 pub use library::look;
 pub use process::{
-    PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,
+    LISTEN_DESCRIPTOR, MAX_LISTENING, PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals,
+    copy_window_size, parent_pid, supervise,
 };
 pub use status::Status;
 
@@ -411,6 +412,7 @@ impl<'p, 's> Launcher<'p, 's> {
     /// What only a pod needs.
     fn pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
         match_step!(record {
+            KeepListening { count } => self.keep_listening(count),
             Stamps { reader, writer } => self.stamps_pipe(reader, writer),
             Terminal {
                 devpts,

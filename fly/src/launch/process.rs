@@ -29,8 +29,14 @@ pub const PLAN_DESCRIPTOR: i32 = 3;
 /// The descriptor under which pid 1 reports its time stamps.
 pub const STAMPS_DESCRIPTOR: i32 = 4;
 
+/// The descriptor from which on pid 1 finds those that are passed through.
+pub const LISTEN_DESCRIPTOR: i32 = 16;
+
 /// The descriptor under which another stage 1 finds the lock.
 const LOCK_DESCRIPTOR: i32 = 4;
+
+/// The most descriptors that are passed through.
+pub const MAX_LISTENING: i32 = 64;
 
 /// The largest program that is copied for pid 1.
 const MAX_PROGRAM: u64 = 64 << 20;
@@ -46,6 +52,20 @@ const SEALS: SealFlags = SealFlags::SEAL
 impl<'p> Launcher<'p, '_> {
     pub(super) fn close_inherited(&mut self) -> Result<(), Error<'p>> {
         self.close_range(3, u32::MAX)
+    }
+
+    #[cold]
+    pub(super) fn keep_listening(&mut self, count: u64) -> Result<(), Error<'p>> {
+        let count = i32::try_from(count).unwrap_or(0).min(MAX_LISTENING);
+        self.close_range(3 + count.unsigned_abs(), u32::MAX)?;
+        // Upwards the last one first, as the two ranges may overlap.
+        for index in (0..count).rev() {
+            descriptor::borrow(3 + index)
+                .ok_or(Errno::BADF)
+                .and_then(|from| descriptor::duplicate_onto(from, LISTEN_DESCRIPTOR + index))
+                .map_err(|errno| Error::new(What::PassDescriptors, c"the pod", errno))?;
+        }
+        self.close_range(3, LISTEN_DESCRIPTOR.unsigned_abs() - 1)
     }
 
     /// Closes the descriptors from `first` to `last`.
@@ -195,7 +215,7 @@ impl<'p> Launcher<'p, '_> {
     ) -> Error<'p> {
         let name = strings.first();
         let program = self.get(program);
-        let Some((list, variables)) = app::pointers(arguments, strings, self.words) else {
+        let Some((list, variables)) = app::pointers(arguments, strings, None, self.words) else {
             return Error::new(What::Exec, name, Why::TooManyStrings);
         };
         let errno = exec::execveat(program, list, variables);

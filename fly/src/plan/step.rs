@@ -256,6 +256,9 @@ steps! {
     /// Keeps the caller's descriptor `descriptor` for the status, by a number that
     /// nothing that is started inherits; comes before [`Step::CloseInherited`].
     KeepStatus = 12 "status to descriptor %n" Launch { number descriptor }
+    /// Closes all inherited descriptors above 2 but the first `count` ones from 3 on
+    /// (sd_listen_fds(3)), which it moves up, where pid 1 finds them.
+    KeepListening = 11 "close all but %n from 3 on" Launch { number count }
     /// Makes a user namespace, for mounts: the first `users` lines map user ids,
     /// the others group ids, each INSIDE:OUTSIDE:COUNT.
     UserNamespace = 13 "userns %M -> %s" Launch { slot into, number users, list lines }
@@ -455,6 +458,9 @@ steps! {
     /// the directory `folder`: at most `size` bytes, then it is the first of `keep` old
     /// ones.
     LogFile = 106 "log to %u/%t, %n bytes, %w old" Policy { flags keep, number size, text name, second folder }
+    /// Has the first `count` descriptors of [`Step::KeepListening`] from 3 on, and its
+    /// pid in `LISTEN_PID`.
+    Listen = 107 "listen on %w from 3 on" Policy { flags count }
     /// Tells of all apps in the directory `path` of the pod: `ready`, `status/APP`.
     Report = 97 "report %t" Policy { text path }
     /// Says whether [`Step::Exec`] of this list could start the program, and its

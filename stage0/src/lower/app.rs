@@ -43,6 +43,7 @@ where
         self.check_log(app)?;
         app.lower(options.exit_policy, self.plan)?;
         self.pipes(program)?;
+        self.listen(program)?;
         if let Some(path) = options.status_directory.filter(|_| app.is_first()) {
             if !path.to_bytes().starts_with(b"/") {
                 return Err(Error::new(What::ReadOption, path, Why::NotAbsolute));
@@ -210,6 +211,7 @@ where
         if app.notifies() {
             app.join(self.plan, b"NOTIFY_SOCKET=/dev/shm/notify-");
         }
+        self.passed_variables(program);
         let mut choices = each;
         while let Some(choice) = choices.take()? {
             if let Choice::SetVariable(variable) = choice

@@ -4,6 +4,7 @@ mod app;
 mod files;
 mod logs;
 mod own;
+mod pass;
 mod pipes;
 mod policy;
 mod volumes;
@@ -20,6 +21,8 @@ use fly::{
 use linux_raw_sys::general as raw;
 
 use self::own::Programs;
+pub use pass::{Passes, passes};
+
 use crate::options::{Change, Choice, Network, Options, Stage1};
 
 /// What the lowering needs to know of the host.
@@ -38,6 +41,12 @@ pub struct Host<'h> {
     pub groups: bool,
     /// Whether the caller's inheritable capabilities are any.
     pub inheritable: bool,
+    /// The caller's LISTEN_FDS, if they are for stage0.
+    pub listening: Option<&'h [u8]>,
+    /// Its LISTEN_FDNAMES.
+    pub names: Option<&'h [u8]>,
+    /// The caller's NOTIFY_SOCKET.
+    pub notify: Option<&'h [u8]>,
     /// The caller's TERM.
     pub term: Option<&'h [u8]>,
 }
@@ -101,7 +110,7 @@ where
             self.machine();
             return self.apps();
         }
-        self.plan.push(Step::CloseInherited {});
+        self.close_inherited()?;
         match self.options.stage1 {
             Stage1::Fly => self.fly()?,
             Stage1::Init(_) => {
@@ -229,6 +238,7 @@ where
             .push(Step::Umask { mask: 0 });
         self.root();
         self.kernel_files();
+        self.notify_socket()?;
         self.volumes()?;
         self.hostname();
         if self.options.network == Network::None {
