@@ -15,7 +15,7 @@ pub const NAMES: &str = "run\nplan\nhelp\nversion\n--rootfs\n--volume\n--mount\n
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--stdin\n--stdout\n--stderr\n--log\n\
---listen-fds\n--notify-socket";
+--listen-fds\n--notify-socket\n--pid-namespace";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -95,11 +95,20 @@ pub enum AppOption {
     Log,
     ListenFds,
     NotifySocket,
+    PidNamespace,
 }
 
 impl AppOption {
     /// How many there are.
-    pub const COUNT: usize = Self::NotifySocket as usize + 1;
+    pub const COUNT: usize = Self::PidNamespace as usize + 1;
+
+    /// Whether its value is true or false, and may be missing.
+    fn is_switch(self) -> bool {
+        matches!(
+            self,
+            Self::ListenFds | Self::NotifySocket | Self::PidNamespace
+        )
+    }
 
     fn of(name: &[u8]) -> Option<Self> {
         Some(match name {
@@ -117,6 +126,7 @@ impl AppOption {
             b"--log" => Self::Log,
             b"--listen-fds" => Self::ListenFds,
             b"--notify-socket" => Self::NotifySocket,
+            b"--pid-namespace" => Self::PidNamespace,
             _ => return None,
         })
     }
@@ -475,7 +485,7 @@ where
             b"--status-dir" => Choice::StatusDirectory(take()?),
             b"--exit-policy" => Choice::ExitPolicy(take()?),
             _ => match AppOption::of(name) {
-                Some(option @ (AppOption::ListenFds | AppOption::NotifySocket)) => {
+                Some(option) if option.is_switch() => {
                     let yes = switch(value.take(), word)?;
                     Choice::App(option, if yes { c"true" } else { c"" })
                 }

@@ -72,6 +72,8 @@ pub struct App {
     pub outputs: u64,
     /// How many descriptors it has from 3 on.
     pub listens: u16,
+    /// It is pid 1 of its own pid namespace.
+    pub first_of_its_own: bool,
     /// The socket by which it says that it is ready.
     pub socket: i32,
     /// In nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
@@ -112,6 +114,7 @@ impl App {
         input: (-1, -1),
         outputs: 0,
         listens: 0,
+        first_of_its_own: false,
         socket: -1,
         started: 0,
         due: 0,
@@ -137,6 +140,7 @@ impl App {
         const LOG: u16 = Kind::Log as u16;
         const LOG_FILE: u16 = Kind::LogFile as u16;
         const LISTEN: u16 = Kind::Listen as u16;
+        const PID_NAMESPACE: u16 = Kind::PidNamespace as u16;
         const PIPE: u16 = Kind::Pipe as u16;
         const PRE_START: u16 = Kind::PreStart as u16;
         const POST_STOP: u16 = Kind::PostStop as u16;
@@ -156,6 +160,7 @@ impl App {
                     (record.number, record.flags.to_le_bytes()[0] % 10);
             }
             LISTEN => self.listens = record.flags,
+            PID_NAMESPACE => self.first_of_its_own = true,
             PIPE if record.flags & 1 != 0 => self.reads = true,
             PIPE => self.outputs |= 1_u64.wrapping_shl(number),
             PRE_START => self.hooks |= Self::PRE_START,

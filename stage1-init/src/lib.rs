@@ -13,6 +13,7 @@ pub mod events;
 mod log_file;
 mod logs;
 pub mod machine;
+mod namespace;
 pub mod pod;
 mod ready;
 mod report;

@@ -11,7 +11,7 @@ use rustix::{
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 
-use crate::{NAME, apps::App, stamps::Stamps, stdio, supervise::Pod};
+use crate::{NAME, apps::App, namespace::NAMESPACES, stamps::Stamps, stdio, supervise::Pod};
 
 /// As many bytes as most plans have.
 const FEW_BYTES: usize = 1024;
@@ -104,7 +104,7 @@ fn is_policy(record: &Record<'_>) -> bool {
     const FIRST: u16 = Kind::ExitPolicy as u16;
     const LAST: u16 = Kind::Pipe as u16;
     const MORE: u16 = Kind::LogFile as u16;
-    const END: u16 = Kind::Listen as u16;
+    const END: u16 = Kind::PidNamespace as u16;
     matches!(record.kind, FIRST..=LAST | MORE..=END)
 }
 
@@ -130,7 +130,12 @@ pub(crate) fn spawn<'p>(
     // Most programs have few arguments and variables: their pointers are on the
     // stack, which is there already, and cost no page fault.
     let mut few = [0; FEW];
-    let pid = clone::vfork_by_pid(|_| {
+    let app = apps.get(index);
+    let namespaces = match app {
+        Some(app) if app.first_of_its_own => NAMESPACES,
+        _ => 0,
+    };
+    let pid = clone::vfork_by_pid_in(namespaces, |_| {
         let mut words = &mut *words;
         for (number, mut record) in steps.clone().records().enumerate() {
             if is_policy(&record) {
@@ -150,7 +155,7 @@ pub(crate) fn spawn<'p>(
                     words = &mut few;
                 }
             }
-            let listens = apps.get(index).map_or(0, |app| app.listens);
+            let listens = app.map_or(0, |app| app.listens);
             let done = if listens != 0 && record.is(Kind::Exec) && program == Kind::Exec {
                 Err(stdio::execute(&record, listens, words))
             } else {

@@ -15,15 +15,17 @@ use rustix::{io::Errno, process::getpid};
 use crate::{
     apps::{App, State},
     container::memory::Text,
+    namespace,
 };
 
-/// Makes what the step names a standard stream of the app number `index`, if it is
-/// such a step.
+/// Makes what the step names a standard stream of the app number `index`, or its
+/// pid namespace complete, if it is such a step.
 #[inline]
 pub(crate) fn stdio<'p>(record: &Record<'p>, apps: &[App], index: usize) -> Result<(), Error<'p>> {
     const STDIO: u16 = Kind::Stdio as u16;
     const LOG: u16 = Kind::Log as u16;
     const LOG_FILE: u16 = Kind::LogFile as u16;
+    const PID_NAMESPACE: u16 = Kind::PidNamespace as u16;
     const PIPE: u16 = Kind::Pipe as u16;
     let object = record.list.first();
     let streams = record.flags;
@@ -31,6 +33,7 @@ pub(crate) fn stdio<'p>(record: &Record<'p>, apps: &[App], index: usize) -> Resu
         LOG | LOG_FILE => join(apps.get(index).map_or(-1, |app| app.log.1), 0b110),
         PIPE => join(end(record, apps), streams),
         STDIO => redirect(streams, object),
+        PID_NAMESPACE => return namespace::enter(record),
         _ => return Ok(()),
     }
     .map_err(|errno| Error::new(What::Begin, object, errno))

@@ -53,6 +53,7 @@ mod pods_logs;
 mod pods_order;
 mod pods_own;
 mod pods_pass;
+mod pods_pids;
 mod pods_pipes;
 mod pods_restart;
 mod pods_status;
@@ -133,6 +134,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("pods_order", pods_order::TESTS),
         start("pods_own", pods_own::TESTS),
         start("pods_pass", pods_pass::TESTS),
+        start("pods_pids", pods_pids::TESTS),
         start("pods_pipes", pods_pipes::TESTS),
         start("pods_restart", pods_restart::TESTS),
         start("pods_status", pods_status::TESTS),

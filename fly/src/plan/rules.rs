@@ -272,5 +272,6 @@ pub(super) static POLICY_RULES: &[Rule] = &[
     Rule::of(Kind::LogFile).texts(2, 2, Text::Name).only_first(),
     Rule::of(Kind::KeepListening).number(Number::Descriptor),
     Rule::of(Kind::Listen),
+    Rule::of(Kind::PidNamespace).texts(0, 64, Text::Name),
     Rule::of(Kind::Pipe).text(Text::Name),
 ];

@@ -461,6 +461,9 @@ steps! {
     /// Has the first `count` descriptors of [`Step::KeepListening`] from 3 on, and its
     /// pid in `LISTEN_PID`.
     Listen = 107 "listen on %w from 3 on" Policy { flags count }
+    /// Is pid 1 of a pid namespace of its own, with a new /proc, in which these names
+    /// are what they are in the pod's.
+    PidNamespace = 108 "pidns [lwith %lof the pod's /proc|]" Policy { list names }
     /// Tells of all apps in the directory `path` of the pod: `ready`, `status/APP`.
     Report = 97 "report %t" Policy { text path }
     /// Says whether [`Step::Exec`] of this list could start the program, and its

@@ -6,11 +6,11 @@ use super::{
     Lowering,
     own::{Program, Programs, Sets, Who},
 };
-use crate::options::{Choice, Stage1};
+use crate::options::{AppOption, Choice, Stage1};
 use fly::{
     capability,
     error::{Error, What, Why},
-    lower as common,
+    lower::{self as common, kernel_files::covered},
     plan::{Kind, List, Step},
     seccomp::DEFAULT,
     text::Digits,
@@ -44,6 +44,9 @@ where
         app.lower(options.exit_policy, self.plan)?;
         self.pipes(program)?;
         self.listen(program)?;
+        if app.asks(AppOption::PidNamespace) {
+            self.pid_namespace();
+        }
         if let Some(path) = options.status_directory.filter(|_| app.is_first()) {
             if !path.to_bytes().starts_with(b"/") {
                 return Err(Error::new(What::ReadOption, path, Why::NotAbsolute));
@@ -76,6 +79,18 @@ where
             self.plan.push(Step::Seccomp { filter: DEFAULT });
         }
         self.exec(program, identity.as_ref())
+    }
+
+    /// Without confinement nothing of the pod's /proc is hidden, and of a machine's.
+    fn pid_namespace(&mut self) {
+        self.plan
+            .begin_list(Step::PidNamespace { names: List::EMPTY });
+        if !self.options.insecure && self.has_init() {
+            for name in covered() {
+                self.plan.string(name);
+            }
+        }
+        self.plan.end();
     }
 
     /// Of the same limits the last one; resources first: some of them allow the others.

@@ -23,7 +23,7 @@ use linux_raw_sys::general as raw;
 use self::own::Programs;
 pub use pass::{Passes, passes};
 
-use crate::options::{Change, Choice, Network, Options, Stage1};
+use crate::options::{AppOption, Change, Choice, Network, Options, Stage1};
 
 /// What the lowering needs to know of the host.
 #[derive(Debug)]
@@ -289,6 +289,9 @@ where
         let mut wanted = 0;
         let mut programs = Programs::of(self.options);
         while let Some(program) = programs.next()? {
+            if program.policies.asks(AppOption::PidNamespace) {
+                wanted |= 1 << raw::CAP_SYS_ADMIN;
+            }
             let mut choices = program.each(self.options);
             while let Some(choice) = choices.take()? {
                 match choice {

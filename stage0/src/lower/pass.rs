@@ -13,7 +13,6 @@ use fly::{
 use super::{
     DEV, Lowering, NODEV, NOSUID, SOURCE,
     own::{Program, Programs},
-    policy::Policies,
 };
 use crate::options::{AppOption, Options, Stage1};
 
@@ -38,9 +37,9 @@ where
     let mut programs = Programs::of(options);
     while let Some(program) = programs.next()? {
         let own = &program.policies;
-        passes.listening |= asks(own, AppOption::ListenFds);
-        passes.notify |= asks(own, AppOption::NotifySocket);
-        if asks(own, AppOption::NotifySocket) && own.notifies() {
+        passes.listening |= own.asks(AppOption::ListenFds);
+        passes.notify |= own.asks(AppOption::NotifySocket);
+        if own.asks(AppOption::NotifySocket) && own.notifies() {
             let option = c"--notify-socket";
             return Err(Error::new(What::ReadOption, option, Why::OtherNotify));
         }
@@ -55,10 +54,6 @@ where
         (_, true) => Err(Error::new(What::ReadOption, c"--notify-socket", why)),
         _ => Ok(passes),
     }
-}
-
-fn asks(own: &Policies<'_>, option: AppOption) -> bool {
-    own.value(option) == Some(c"true")
 }
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>
@@ -125,7 +120,7 @@ where
 
     pub(super) fn listen(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
         let count = self.listening()?;
-        if count != 0 && asks(&program.policies, AppOption::ListenFds) {
+        if count != 0 && program.policies.asks(AppOption::ListenFds) {
             self.plan.push(Step::Listen { count });
         }
         Ok(())
@@ -134,13 +129,13 @@ where
     /// The variables that tell the program; LISTEN_PID is pid 1's to tell.
     pub(super) fn passed_variables(&mut self, program: &Program<'a, I>) {
         let own = &program.policies;
-        if let (Some(count), true) = (self.host.listening, asks(own, AppOption::ListenFds)) {
+        if let (Some(count), true) = (self.host.listening, own.asks(AppOption::ListenFds)) {
             self.plan.joined(&[b"LISTEN_FDS=", count]);
             if let Some(names) = self.host.names {
                 self.plan.joined(&[b"LISTEN_FDNAMES=", names]);
             }
         }
-        if self.host.notify.is_some() && asks(own, AppOption::NotifySocket) {
+        if self.host.notify.is_some() && own.asks(AppOption::NotifySocket) {
             self.plan.string(c"NOTIFY_SOCKET=/dev/notify");
         }
     }

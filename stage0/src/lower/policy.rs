@@ -51,6 +51,11 @@ impl<'a> Policies<'a> {
         self.index
     }
 
+    /// Whether this switch is on.
+    pub(super) fn asks(&self, option: AppOption) -> bool {
+        self.value(option) == Some(c"true")
+    }
+
     /// What an option of its own says.
     pub(super) fn value(&self, option: AppOption) -> Option<&'a CStr> {
         self.values.get(option as usize).copied().flatten()
