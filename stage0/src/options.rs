@@ -264,14 +264,25 @@ fn check_variable(variable: &CStr) -> Result<&CStr, Error<'_>> {
     }
 }
 
-fn limit(kind: Kind, value: &CStr, why: Why) -> Result<Choice<'_>, Error<'_>> {
+fn limit<'a>(name: &[u8], value: &'a CStr) -> Result<Choice<'a>, Error<'a>> {
+    let (kind, why) = match name {
+        b"--rlimit" => (Kind::Limit, Why::NoLimit),
+        b"--nice" => (Kind::Nice, Why::NoNice),
+        b"--cpu-affinity" => (Kind::Processors, Why::NoProcessors),
+        _ => (Kind::Scheduling, Why::NoPolicy),
+    };
     match limits::parse(kind as u16, value.to_bytes()) {
         Some(_) => Ok(Choice::Limit(kind, value)),
         None => Err(Error::new(What::ReadOption, value, why)),
     }
 }
 
-fn capabilities(change: Change, names: &CStr) -> Result<Choice<'_>, Error<'_>> {
+fn capabilities<'a>(name: &[u8], names: &'a CStr) -> Result<Choice<'a>, Error<'a>> {
+    let change = match name {
+        b"--cap-add" => Change::Add,
+        b"--cap-drop" => Change::Drop,
+        _ => Change::Keep,
+    };
     match capability::parse(names.to_bytes()) {
         Some(named) => Ok(Choice::Capabilities(change, named)),
         None => Err(Error::new(What::ReadOption, names, Why::NoSuchCapability)),
@@ -456,13 +467,8 @@ where
             b"--group" => Choice::Group(take()?),
             b"--groups" => Choice::Groups(take()?),
             b"--umask" => Choice::Umask(umask(take()?)?),
-            b"--rlimit" => limit(Kind::Limit, take()?, Why::NoLimit)?,
-            b"--nice" => limit(Kind::Nice, take()?, Why::NoNice)?,
-            b"--cpu-affinity" => limit(Kind::Processors, take()?, Why::NoProcessors)?,
-            b"--sched" => limit(Kind::Scheduling, take()?, Why::NoPolicy)?,
-            b"--cap-add" => capabilities(Change::Add, take()?)?,
-            b"--cap-drop" => capabilities(Change::Drop, take()?)?,
-            b"--cap-keep" => capabilities(Change::Keep, take()?)?,
+            b"--rlimit" | b"--nice" | b"--cpu-affinity" | b"--sched" => limit(name, take()?)?,
+            b"--cap-add" | b"--cap-drop" | b"--cap-keep" => capabilities(name, take()?)?,
             b"--hostname" => Choice::Hostname(take()?),
             b"--cgroup" => Choice::Cgroup(take()?),
             b"--net" => Choice::Network(match take()?.to_bytes() {

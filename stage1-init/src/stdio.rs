@@ -5,8 +5,8 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Error, What},
-    launch::{LISTEN_DESCRIPTOR, app::execute_with},
-    plan::{Kind, Record},
+    launch::app::execute_with,
+    plan::{Kind, Record, Step},
     sys::{descriptor, network, path},
 };
 use linux_raw_sys::general as raw;
@@ -88,7 +88,7 @@ pub(crate) fn open_pipes(apps: &mut [App]) {
 
 /// The numbers by which pid 1 was given these descriptors.
 fn passed(count: u16) -> core::ops::Range<i32> {
-    LISTEN_DESCRIPTOR..LISTEN_DESCRIPTOR + i32::from(count)
+    Step::LISTENING..Step::LISTENING + i32::from(count)
 }
 
 /// Becomes the program, with what is passed through from 3 on, whatever of pid 1's

@@ -97,7 +97,7 @@ fn users() -> TestResult {
     // The group that is said for all is not one of another user's.
     let output = run(
         &Pod::new(&root).options(["--user=web", "--group=5"]),
-        &[report, &words[1]],
+        &[report, words[1]],
     );
     has(&of(&output, 0), "gid=5\n");
     has(&of(&output, 1), "gid=71\n");

@@ -26,8 +26,7 @@ mod walk;
 pub use explain::exec as explain_exec;
 pub use library::look;
 pub use process::{
-    LISTEN_DESCRIPTOR, MAX_LISTENING, PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals,
-    copy_window_size, parent_pid, supervise,
+    PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,
 };
 pub use status::Status;
 
@@ -168,8 +167,7 @@ pub struct Launcher<'p, 's> {
     checks: Option<CheckStep<'p>>,
     created: Created<'s>,
     fallbacks: Fallbacks,
-    /// The writable layer is attached over / below the root to be: it is
-    /// unmounted by itself.
+    /// The writable layer is attached over / below the root to be: unmounted by itself.
     attached: bool,
     /// Something is mounted over /: `..` of a path leads into it.
     covered: bool,

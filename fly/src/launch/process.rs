@@ -14,7 +14,7 @@ use super::{Launcher, app, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
-    plan::{List, Plan, Slot},
+    plan::{List, MAX_LISTENING, Plan, Slot, Step},
     sys::{
         clone::{Birth, Child},
         descriptor,
@@ -29,14 +29,8 @@ pub const PLAN_DESCRIPTOR: i32 = 3;
 /// The descriptor under which pid 1 reports its time stamps.
 pub const STAMPS_DESCRIPTOR: i32 = 4;
 
-/// The descriptor from which on pid 1 finds those that are passed through.
-pub const LISTEN_DESCRIPTOR: i32 = 16;
-
 /// The descriptor under which another stage 1 finds the lock.
 const LOCK_DESCRIPTOR: i32 = 4;
-
-/// The most descriptors that are passed through.
-pub const MAX_LISTENING: i32 = 64;
 
 /// The largest program that is copied for pid 1.
 const MAX_PROGRAM: u64 = 64 << 20;
@@ -62,10 +56,10 @@ impl<'p> Launcher<'p, '_> {
         for index in (0..count).rev() {
             descriptor::borrow(3 + index)
                 .ok_or(Errno::BADF)
-                .and_then(|from| descriptor::duplicate_onto(from, LISTEN_DESCRIPTOR + index))
+                .and_then(|from| descriptor::duplicate_onto(from, Step::LISTENING + index))
                 .map_err(|errno| Error::new(What::PassDescriptors, c"the pod", errno))?;
         }
-        self.close_range(3, LISTEN_DESCRIPTOR.unsigned_abs() - 1)
+        self.close_range(3, Step::LISTENING.unsigned_abs() - 1)
     }
 
     /// Closes the descriptors from `first` to `last`.

@@ -512,6 +512,8 @@ impl Step<'_> {
     pub const READY_NOTIFY: u16 = 8;
     /// [`Step::AppDieWithParent`] of a process that the launcher made.
     pub const LAUNCHER: u64 = 0;
+    /// Where [`Step::KeepListening`] moves descriptors: from this number on.
+    pub const LISTENING: i32 = 16;
     /// No slot at all.
     pub const NO_SLOT: Slot = Slot(u8::MAX);
     /// [`Step::ExecInit`] without a pipe for time stamps.

@@ -5,8 +5,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Error, What, Why},
-    launch::MAX_LISTENING,
-    plan::Step,
+    plan::{MAX_LISTENING, Step},
     text::decimal,
 };
 
