@@ -323,7 +323,7 @@ texts! {
             WaitInCircle = "programs wait for each other",
             NotReady = "its value is start, exit, file:PATH, port:N or notify",
             NotRestart = "its value is no, on-failure[:N] or always[:N]",
-            NotLog = "its value is none, prefix or file:PATH[,size=BYTES][,keep=N] with an absolute path, N up to 9",
+            NotLog = "its value is none, prefix or file:PATH[,size=BYTES][,keep=N] with an absolute path, N from 1 to 9",
             LogTwice = "another program logs to this file",
             NotStream = "its value is inherit, null or file:PATH with an absolute path; of an output also pipe:NAME, of an input pipe",
             PipeToItself = "it names the program itself",

@@ -3,13 +3,12 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Error, INIT_TEXTS, What},
     plan::{Kind, List, Plan, Record, Step, Steps},
     sys::{network, signal, time},
 };
 use linux_raw_sys::general as raw;
 
-use crate::{NAME, log_file::File};
+use crate::log_file::File;
 
 /// Nanoseconds of a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
@@ -132,6 +131,7 @@ impl App {
         app
     }
 
+    #[inline(never)]
     fn read(&mut self, record: &Record<'_>) {
         const STOP: u16 = Kind::Stop as u16;
         const EXIT: u16 = Kind::ExitPolicy as u16;
@@ -184,7 +184,7 @@ impl App {
         };
         match opened.and_then(|()| network::announced_pipe()) {
             Ok(pipe) => self.log = pipe,
-            Err(errno) => Error::new(What::Log, names.first(), errno).print(NAME, INIT_TEXTS),
+            Err(errno) => self.file.tell(names.first(), errno),
         }
         self.log.0 >= 0
     }
@@ -299,6 +299,7 @@ impl App {
 }
 
 /// The string of the step of this kind of the app number `index`.
+#[inline(never)]
 pub fn text<'p>(plan: &Plan<'p>, index: usize, kind: Kind) -> &'p CStr {
     list(plan, index, kind).first()
 }

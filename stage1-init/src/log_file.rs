@@ -12,7 +12,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::BorrowedFd,
-    fs::{self, AtFlags, SeekFrom},
+    fs::{self, SeekFrom},
     io::Errno,
 };
 
@@ -26,7 +26,7 @@ pub struct File {
     used: u64,
     folder: i32,
     file: i32,
-    /// How many old ones are kept, at most 9.
+    /// How many old ones are kept, 1 to 9.
     pub keep: u8,
     /// Its last line is not at its end.
     begun: bool,
@@ -97,8 +97,16 @@ impl File {
                 written => done.and(written.map(drop)),
             };
         }
-        if let (Err(errno), false) = (done, self.told) {
-            self.told = true;
+        if let Err(errno) = done {
+            self.tell(name, errno);
+        }
+    }
+
+    /// Tells the first failure.
+    #[cold]
+    #[inline(never)]
+    pub fn tell(&mut self, name: &CStr, errno: Errno) {
+        if !core::mem::replace(&mut self.told, true) {
             Error::new(What::Log, name, errno).print(NAME, INIT_TEXTS);
         }
     }
@@ -111,9 +119,6 @@ impl File {
         let mut names = [[0; 260]; 2];
         let [from, to] = &mut names;
         let mut number = self.keep;
-        if number == 0 {
-            fs::unlinkat(folder, name, AtFlags::empty())?;
-        }
         while number > 0 {
             let to = numbered(to, name, number);
             number -= 1;

@@ -1,8 +1,7 @@
 //! Apps that are pid 1 of a pid namespace of their own.
 
 use fly::{
-    error::{Error, What},
-    plan::{List, Record},
+    plan::List,
     sys::{mount::move_clone, path},
 };
 use linux_raw_sys::general as raw;
@@ -18,11 +17,7 @@ pub(crate) const NAMESPACES: u32 = raw::CLONE_NEWPID | raw::CLONE_NEWNS;
 /// the pod's is hidden or read-only, at the same names.
 #[cold]
 #[inline(never)]
-pub(crate) fn enter<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
-    mount_proc(record.list).map_err(|errno| Error::new(What::Set, c"a pid namespace", errno))
-}
-
-fn mount_proc(names: List<'_>) -> Result<(), Errno> {
+pub(crate) fn enter(names: List<'_>) -> Result<(), Errno> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let pods = path::open(c"/proc", raw::O_DIRECTORY)?;
     mount(c"proc", c"/proc", c"proc", flags, None)?;

@@ -99,15 +99,6 @@ fn start_in(apps: &mut [App], plan: &Plan<'_>, stamps: &Stamps, words: &mut [usi
     Pod::new(apps, plan, stamps, words).supervise()
 }
 
-/// Whether pid 1 itself does what a step of this kind says.
-fn is_policy(record: &Record<'_>) -> bool {
-    const FIRST: u16 = Kind::ExitPolicy as u16;
-    const LAST: u16 = Kind::Pipe as u16;
-    const MORE: u16 = Kind::LogFile as u16;
-    const END: u16 = Kind::PidNamespace as u16;
-    matches!(record.kind, FIRST..=LAST | MORE..=END)
-}
-
 /// Starts what the step of kind `program` names, by the steps of the app number
 /// `index`; returns its pid. The child runs in our memory until its exec: an error
 /// comes back without a pipe.
@@ -138,12 +129,13 @@ pub(crate) fn spawn<'p>(
     let pid = clone::vfork_by_pid_in(namespaces, |_| {
         let mut words = &mut *words;
         for (number, mut record) in steps.clone().records().enumerate() {
-            if is_policy(&record) {
-                if let Err(error) = stdio::stdio(&record, apps, index) {
+            match stdio::policy(&record, apps, index) {
+                None => {}
+                Some(Ok(())) => continue,
+                Some(Err(error)) => {
                     failure = Some(error);
                     return FAILURE;
                 }
-                continue;
             }
             if record.is(Kind::Exec) {
                 if program != Kind::Exec {

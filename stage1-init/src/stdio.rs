@@ -18,25 +18,30 @@ use crate::{
     namespace,
 };
 
-/// Makes what the step names a standard stream of the app number `index`, or its
-/// pid namespace complete, if it is such a step.
-#[inline]
-pub(crate) fn stdio<'p>(record: &Record<'p>, apps: &[App], index: usize) -> Result<(), Error<'p>> {
+/// Does what a step says that is pid 1's affair: most are read before the start, others
+/// make something a standard stream of the app number `index`. `None` if it is none.
+#[inline(never)]
+pub(crate) fn policy<'p>(
+    record: &Record<'p>,
+    apps: &[App],
+    index: usize,
+) -> Option<Result<(), Error<'p>>> {
+    const FIRST: u16 = Kind::ExitPolicy as u16;
+    const LAST: u16 = Kind::Pipe as u16;
     const STDIO: u16 = Kind::Stdio as u16;
     const LOG: u16 = Kind::Log as u16;
     const LOG_FILE: u16 = Kind::LogFile as u16;
+    const LISTEN: u16 = Kind::Listen as u16;
     const PID_NAMESPACE: u16 = Kind::PidNamespace as u16;
-    const PIPE: u16 = Kind::Pipe as u16;
-    let object = record.list.first();
-    let streams = record.flags;
-    match record.kind {
+    let done = match record.kind {
         LOG | LOG_FILE => join(apps.get(index).map_or(-1, |app| app.log.1), 0b110),
-        PIPE => join(end(record, apps), streams),
-        STDIO => redirect(streams, object),
-        PID_NAMESPACE => return namespace::enter(record),
-        _ => return Ok(()),
-    }
-    .map_err(|errno| Error::new(What::Begin, object, errno))
+        LAST => join(end(record, apps), record.flags),
+        STDIO => redirect(record.flags, record.list.first()),
+        PID_NAMESPACE => namespace::enter(record.list),
+        FIRST..LAST | LISTEN => Ok(()),
+        _ => return None,
+    };
+    Some(done.map_err(|errno| Error::new(What::Begin, record.list.first(), errno)))
 }
 
 /// Its end is written, and it is made if it is missing. It is opened as pid 1 could,
@@ -56,14 +61,16 @@ fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
 
 /// Makes `file` the standard streams of these bits.
 #[cold]
+#[inline(never)]
 fn join(file: i32, streams: u16) -> Result<(), Errno> {
-    let file = descriptor::borrow(file).ok_or(Errno::BADF)?;
-    for number in 0..3 {
-        if streams >> number & 1 != 0 {
-            descriptor::duplicate_onto(file, number)?;
-        }
-    }
-    Ok(())
+    (0..3)
+        .filter(|number| streams >> number & 1 != 0)
+        .try_for_each(|number| put(file, number))
+}
+
+#[inline(never)]
+fn put(from: i32, to: i32) -> Result<(), Errno> {
+    descriptor::duplicate_onto(descriptor::borrow(from).ok_or(Errno::BADF)?, to)
 }
 
 /// The end of the reader's pipe that the step names.
@@ -75,20 +82,16 @@ fn end(record: &Record<'_>, apps: &[App]) -> i32 {
 
 /// Before any app starts: a pipe for each one that reads another one's output; and
 /// what is passed through to one is nobody else's.
+#[inline(never)]
 pub(crate) fn open_pipes(apps: &mut [App]) {
     for app in apps {
         if app.reads {
             app.input = network::pipe().unwrap_or((-1, -1));
         }
-        for number in passed(app.listens) {
-            let _ = descriptor::close_on_exec(number);
+        for index in 0..app.listens {
+            let _ = descriptor::close_on_exec(Step::LISTENING + i32::from(index));
         }
     }
-}
-
-/// The numbers by which pid 1 was given these descriptors.
-fn passed(count: u16) -> core::ops::Range<i32> {
-    Step::LISTENING..Step::LISTENING + i32::from(count)
 }
 
 /// Becomes the program, with what is passed through from 3 on, whatever of pid 1's
@@ -96,11 +99,8 @@ fn passed(count: u16) -> core::ops::Range<i32> {
 #[cold]
 #[inline(never)]
 pub(crate) fn execute<'p>(record: &Record<'p>, listens: u16, words: &mut [usize]) -> Error<'p> {
-    for (from, to) in passed(listens).zip(3..) {
-        let done = descriptor::borrow(from)
-            .ok_or(Errno::BADF)
-            .and_then(|from| descriptor::duplicate_onto(from, to));
-        if let Err(errno) = done {
+    for index in (0..listens).map(i32::from) {
+        if let Err(errno) = put(Step::LISTENING + index, 3 + index) {
             return Error::new(What::Start, c"an app", errno);
         }
     }
@@ -112,6 +112,7 @@ pub(crate) fn execute<'p>(record: &Record<'p>, listens: u16, words: &mut [usize]
 
 /// Lets go of what nobody will use any more: readers see the end, and writers that
 /// nobody reads.
+#[inline(never)]
 pub(crate) fn close_pipes(apps: &mut [App]) {
     let running = apps.iter().filter(|app| app.state != State::Done);
     let written = running.fold(0, |bits, app| bits | app.outputs);

@@ -21,7 +21,6 @@ tests![
     whole_lines,
     a_line_longer_than_a_file,
     a_line_in_parts,
-    nothing_old,
     old_ones_that_are_missing,
     over_restarts,
     one_stream_elsewhere,
@@ -180,17 +179,6 @@ fn a_line_in_parts() -> TestResult {
         .code(0);
     assert_eq!(text(root.join("tmp/log.1")), "12345678\n");
     assert_eq!(text(root.join("tmp/log")), "next\n");
-    Ok(())
-}
-
-fn nothing_old() -> TestResult {
-    let root = roots::busybox()?;
-    Pod::new(&root)
-        .flag("--log=file:/tmp/log,size=10,keep=0")
-        .sh("seq 100")
-        .code(0);
-    assert_eq!(text(root.join("tmp/log")), "99\n100\n");
-    assert!(!root.join("tmp/log.1").exists());
     Ok(())
 }
 
@@ -370,6 +358,7 @@ fn values_that_are_none() -> TestResult {
         "file:/x,size=1T",
         "file:/x,size=-1",
         "file:/x,keep=10",
+        "file:/x,keep=0",
         "file:/x,keep=a",
         "file:/x,kept=1",
         "file:/x,",

@@ -40,7 +40,9 @@ impl<'a> File<'a> {
                 file.size = bytes(size)?;
             } else {
                 let keep = decimal(part.strip_prefix(b"keep=")?)?;
-                file.keep = u16::try_from(keep).ok().filter(|keep| *keep <= 9)?;
+                file.keep = u16::try_from(keep)
+                    .ok()
+                    .filter(|keep| (1..=9).contains(keep))?;
             }
         }
         // An old one has two characters more; 255 is NAME_MAX (limits.h).
