@@ -37,6 +37,9 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
         panic!("the command line is not read");
     };
     let host = Host {
+        listening: None,
+        names: None,
+        notify: None,
         random: [7; 16],
         terminal: false,
         session: false,

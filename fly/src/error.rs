@@ -13,10 +13,12 @@ use crate::{
 };
 use core::ffi::CStr;
 
+mod cause;
 mod groups;
 mod kept;
 mod numbers;
 
+pub use cause::Cause;
 use groups::NO_TEXT;
 pub use groups::{ALL_TEXTS, FLY_TEXTS, FULL_TEXTS, INIT_TEXTS, MACHINE_TEXTS, Texts};
 pub(crate) use kept::keep;
@@ -131,6 +133,7 @@ texts! {
             ReadArgument = "read option",
             ReadValue = "read value",
             Begin = "run",
+            Log = "log to",
         }
         MACHINE from 172 {
             MountFor = "mount",
@@ -268,8 +271,16 @@ texts! {
             WaitInCircle = "programs wait for each other",
             NotReady = "its value is start, exit, file:PATH, port:N or notify",
             NotRestart = "its value is no, on-failure[:N] or always[:N]",
-            NotLog = "its value is none or prefix",
-            NotStream = "its value is inherit, null or file:PATH with an absolute path",
+            NotLog = "its value is none, prefix or file:PATH[,size=BYTES][,keep=N] with an absolute path, N from 1 to 9",
+            LogTwice = "another program logs to this file",
+            NotStream = "its value is inherit, null or file:PATH with an absolute path; of an output also pipe:NAME, of an input pipe",
+            PipeToItself = "it names the program itself",
+            OtherInput = "the standard input of that program is something else",
+            NoWriter = "no program's output is a pipe to it",
+            NoCount = "it is no number from 0 to 64",
+            NoPathOfSocket = "only a socket with an absolute path can be passed into a pod, no abstract one",
+            OtherNotify = "--ready=notify gives it another socket",
+            OnlyInit = "only with --stage1=init",
             NoSeconds = "it is no number of seconds, or of milliseconds as 500ms",
             NoAppCommand = "no command for apps (list, status, add, start, stop, rm or kill)",
             NoPodDirectory = "no pod's directory is named",
@@ -385,52 +396,6 @@ pub struct Error<'a> {
     code: u32,
     /// To what it was done.
     object: Thin<'a>,
-}
-
-/// Why a step failed: the kernel's answer, a [`Why`], or a [`Reason`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cause(u16);
-
-impl Cause {
-    /// Somebody else has told it already.
-    const TOLD: Self = Self(0x4000);
-    const WHY: u16 = 0x2000;
-    const REASON: u16 = 0x3000;
-    /// The bits that tell the kinds apart. Error numbers are below them.
-    const KIND: u16 = 0xf000;
-    /// Beside these: a line of a file, whose number follows.
-    const LINE: u16 = 0x8000;
-
-    /// The last line that can be told.
-    pub const MAX_LINE: u16 = Self::LINE - 1;
-
-    /// The line `number` of the object is wrong.
-    #[must_use]
-    pub fn line(number: u16) -> Self {
-        Self(Self::LINE | number)
-    }
-}
-
-impl From<Errno> for Cause {
-    #[inline]
-    fn from(errno: Errno) -> Self {
-        let [low, high, ..] = errno.raw_os_error().to_le_bytes();
-        Self(u16::from_le_bytes([low, high]))
-    }
-}
-
-impl From<Why> for Cause {
-    #[inline]
-    fn from(why: Why) -> Self {
-        Self(Self::WHY | why as u16)
-    }
-}
-
-impl From<Reason> for Cause {
-    #[inline]
-    fn from(reason: Reason) -> Self {
-        Self(Self::REASON | reason as u16)
-    }
 }
 
 impl<'a> Error<'a> {

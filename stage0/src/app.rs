@@ -124,6 +124,9 @@ where
         term: None,
         groups: true,
         inheritable: true,
+        listening: None,
+        names: None,
+        notify: None,
     };
     let mut builder = Builder::new(bytes);
     lower::lower_added(&options, &host, &mut builder)?;

@@ -3,16 +3,19 @@
 use core::ffi::CStr;
 
 use fly::{
+    capability,
     error::{Advice, Error, What, Why},
     lower::split_option,
+    plan::{Kind, limits},
     timings::Format,
 };
 
 /// The names of all commands and options, one a line.
 pub const NAMES: &str = "run\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
---group\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
+--group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
---pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--stdin\n--stdout\n--stderr\n--log";
+--pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--stdin\n--stdout\n--stderr\n--log\n\
+--listen-fds\n--notify-socket\n--pid-namespace";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,14 @@ pub enum Choice<'a> {
     User(&'a CStr),
     /// `--group GROUP`
     Group(&'a CStr),
+    /// `--groups GROUP,...`
+    Groups(&'a CStr),
+    /// `--umask MASK`
+    Umask(u64),
+    /// `--rlimit`, `--nice`, `--cpu-affinity` or `--sched`: the step, and its text.
+    Limit(Kind, &'a CStr),
+    /// `--cap-add`, `--cap-drop`, `--cap-keep`
+    Capabilities(Change, u64),
     /// `--hostname NAME`
     Hostname(&'a CStr),
     /// `--cgroup DIR`
@@ -84,11 +95,22 @@ pub enum AppOption {
     Stdout,
     Stderr,
     Log,
+    ListenFds,
+    NotifySocket,
+    PidNamespace,
 }
 
 impl AppOption {
     /// How many there are.
-    pub const COUNT: usize = Self::Log as usize + 1;
+    pub const COUNT: usize = Self::PidNamespace as usize + 1;
+
+    /// Whether its value is true or false, and may be missing.
+    fn is_switch(self) -> bool {
+        matches!(
+            self,
+            Self::ListenFds | Self::NotifySocket | Self::PidNamespace
+        )
+    }
 
     fn of(name: &[u8]) -> Option<Self> {
         Some(match name {
@@ -104,9 +126,23 @@ impl AppOption {
             b"--stdout" => Self::Stdout,
             b"--stderr" => Self::Stderr,
             b"--log" => Self::Log,
+            b"--listen-fds" => Self::ListenFds,
+            b"--notify-socket" => Self::NotifySocket,
+            b"--pid-namespace" => Self::PidNamespace,
             _ => return None,
         })
     }
+}
+
+/// How a set of capabilities is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These are added.
+    Add,
+    /// These are taken away.
+    Drop,
+    /// No others are left.
+    Keep,
 }
 
 /// `--net`
@@ -138,12 +174,6 @@ pub struct Options<'a, I> {
     pub programs: I,
     /// `--rootfs`
     pub rootfs: &'a CStr,
-    /// `--working-dir`
-    pub working_directory: Option<&'a CStr>,
-    /// `--user`
-    pub user: Option<&'a CStr>,
-    /// `--group`
-    pub group: Option<&'a CStr>,
     /// `--hostname`
     pub hostname: Option<&'a CStr>,
     /// `--cgroup`
@@ -192,9 +222,6 @@ where
         match choice {
             Choice::Help => return Ok(None),
             Choice::Rootfs(path) => options.rootfs = path,
-            Choice::WorkingDirectory(path) => options.working_directory = Some(path),
-            Choice::User(user) => options.user = Some(user),
-            Choice::Group(group) => options.group = Some(group),
             Choice::Hostname(name) => options.hostname = Some(name),
             Choice::Cgroup(path) => options.cgroup = Some(path),
             Choice::Network(network) => options.network = network,
@@ -210,8 +237,8 @@ where
             Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
             Choice::Debug => options.debug = true,
-            Choice::SetVariable(variable) => check_variable(variable)?,
-            Choice::Volume(_) | Choice::Mount(_) | Choice::Tmpfs(_) => {}
+            // Each program's, see `lower::own`, or in their order.
+            _ => {}
         }
     }
     options.programs = choices.operands();
@@ -239,12 +266,12 @@ where
         let word = choices.operands().next().unwrap_or_default();
         let Some(choice) = choices.take()? else { break };
         match choice {
-            Choice::WorkingDirectory(path) => options.working_directory = Some(path),
-            Choice::User(user) => options.user = Some(user),
-            Choice::Group(group) => options.group = Some(group),
             Choice::Insecure => options.insecure = true,
-            Choice::SetVariable(variable) => check_variable(variable)?,
-            Choice::App(option, _) if option != AppOption::After => {}
+            // Of other programs it knows nothing, and what was passed is the pod's.
+            Choice::App(AppOption::After | AppOption::ListenFds | AppOption::NotifySocket, _) => {
+                return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram));
+            }
+            choice if choice.is_of_a_program() => {}
             _ => return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram)),
         }
     }
@@ -257,10 +284,64 @@ where
     Err(Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp))
 }
 
-fn check_variable(variable: &CStr) -> Result<(), Error<'_>> {
+fn check_variable(variable: &CStr) -> Result<&CStr, Error<'_>> {
     match variable.to_bytes().iter().position(|byte| *byte == b'=') {
         None | Some(0) => Err(Error::new(What::ReadVariable, variable, Why::NoAssignment)),
-        Some(_) => Ok(()),
+        Some(_) => Ok(variable),
+    }
+}
+
+fn limit<'a>(name: &[u8], value: &'a CStr) -> Result<Choice<'a>, Error<'a>> {
+    let (kind, why) = match name {
+        b"--rlimit" => (Kind::Limit, Why::NoLimit),
+        b"--nice" => (Kind::Nice, Why::NoNice),
+        b"--cpu-affinity" => (Kind::Processors, Why::NoProcessors),
+        _ => (Kind::Scheduling, Why::NoPolicy),
+    };
+    match limits::parse(kind as u16, value.to_bytes(), &mut [0; 17]) {
+        Some(()) => Ok(Choice::Limit(kind, value)),
+        None => Err(Error::new(What::ReadOption, value, why)),
+    }
+}
+
+fn capabilities<'a>(name: &[u8], names: &'a CStr) -> Result<Choice<'a>, Error<'a>> {
+    let change = match name {
+        b"--cap-add" => Change::Add,
+        b"--cap-drop" => Change::Drop,
+        _ => Change::Keep,
+    };
+    match capability::parse(names.to_bytes()) {
+        Some(named) => Ok(Choice::Capabilities(change, named)),
+        None => Err(Error::new(What::ReadOption, names, Why::NoSuchCapability)),
+    }
+}
+
+fn umask(text: &CStr) -> Result<u64, Error<'_>> {
+    let digits = text.to_bytes();
+    let digit = |digit: &u8| digit.checked_sub(b'0').filter(|digit| *digit < 8);
+    let mask = digits.iter().try_fold(0, |mask: u64, byte| {
+        Some(mask.checked_mul(8)? | u64::from(digit(byte)?))
+    });
+    mask.filter(|mask| !digits.is_empty() && *mask <= 0o777)
+        .ok_or(Error::new(What::ReadOption, text, Why::NoMask))
+}
+
+impl Choice<'_> {
+    /// Whether a program can have it for itself, behind its `---`.
+    #[must_use]
+    pub fn is_of_a_program(&self) -> bool {
+        matches!(
+            self,
+            Choice::App(..)
+                | Choice::SetVariable(_)
+                | Choice::WorkingDirectory(_)
+                | Choice::User(_)
+                | Choice::Group(_)
+                | Choice::Groups(_)
+                | Choice::Umask(_)
+                | Choice::Limit(..)
+                | Choice::Capabilities(..)
+        )
     }
 }
 
@@ -274,9 +355,6 @@ where
             choices: Choices::new(words.clone()),
             programs: words,
             rootfs: c"",
-            working_directory: None,
-            user: None,
-            group: None,
             hostname: None,
             cgroup: None,
             network: Network::Host,
@@ -439,10 +517,14 @@ where
             b"--volume" | b"-v" => Choice::Volume(take()?),
             b"--mount" => Choice::Mount(take()?),
             b"--tmpfs" => Choice::Tmpfs(take()?),
-            b"--set-env" => Choice::SetVariable(take()?),
+            b"--set-env" => Choice::SetVariable(check_variable(take()?)?),
             b"--working-dir" => Choice::WorkingDirectory(take()?),
             b"--user" => Choice::User(take()?),
             b"--group" => Choice::Group(take()?),
+            b"--groups" => Choice::Groups(take()?),
+            b"--umask" => Choice::Umask(umask(take()?)?),
+            b"--rlimit" | b"--nice" | b"--cpu-affinity" | b"--sched" => limit(name, take()?)?,
+            b"--cap-add" | b"--cap-drop" | b"--cap-keep" => capabilities(name, take()?)?,
             b"--hostname" => Choice::Hostname(take()?),
             b"--cgroup" => Choice::Cgroup(take()?),
             b"--net" => Choice::Network(match take()?.to_bytes() {
@@ -466,6 +548,10 @@ where
             b"--pod-dir" => Choice::PodDirectory(take()?),
             b"--exit-policy" => Choice::ExitPolicy(take()?),
             _ => match AppOption::of(name) {
+                Some(option) if option.is_switch() => {
+                    let yes = switch(value.take(), word)?;
+                    Choice::App(option, if yes { c"true" } else { c"" })
+                }
                 Some(option) => Choice::App(option, take()?),
                 None => return Err(failed(Why::NoSuchOption)),
             },

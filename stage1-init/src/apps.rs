@@ -3,12 +3,12 @@
 use core::ffi::CStr;
 
 use fly::{
-    plan::{Kind, Plan, Record, Step, Steps},
-    sys::{map::Sealed, network, signal, time},
+    plan::{Kind, List, Plan, Record, Step, Steps},
+    sys::{descriptor, map::Sealed, network, signal, time},
 };
 use linux_raw_sys::general as raw;
 
-use crate::control::protocol::Reply;
+use crate::{control::protocol::Reply, log_file::File};
 
 /// Nanoseconds of a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
@@ -63,6 +63,16 @@ pub struct App {
     /// Whether pid 1 writes its log, and the two ends of its pipe.
     logs: bool,
     pub log: (i32, i32),
+    pub file: File,
+    /// Whether its input is a pipe of other apps, its two ends, and the apps to whose
+    /// pipes it writes, a bit each.
+    pub reads: bool,
+    pub input: (i32, i32),
+    pub outputs: u64,
+    /// How many descriptors it has from 3 on.
+    pub listens: u16,
+    /// It is pid 1 of its own pid namespace.
+    pub first_of_its_own: bool,
     /// The socket by which it says that it is ready.
     pub socket: i32,
     /// In nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
@@ -105,6 +115,12 @@ impl App {
         code: 0,
         logs: false,
         log: (-1, -1),
+        file: File::NONE,
+        reads: false,
+        input: (-1, -1),
+        outputs: 0,
+        listens: 0,
+        first_of_its_own: false,
         socket: -1,
         started: 0,
         due: 0,
@@ -128,10 +144,20 @@ impl App {
     /// The string of its step of this kind.
     #[inline(never)]
     pub fn text<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> &'a CStr {
-        let found = self
-            .steps(plan, index)
-            .and_then(|steps| steps.records().find(|record| record.is(kind)));
-        found.map_or(c"", |record| record.list.first())
+        self.list(plan, index, kind).first()
+    }
+
+    /// All strings of its step of this kind.
+    #[inline(never)]
+    pub fn list<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> List<'a> {
+        if let Some(steps) = self.steps(plan, index) {
+            for record in steps.records() {
+                if record.is(kind) {
+                    return record.list;
+                }
+            }
+        }
+        List::EMPTY
     }
 
     /// What its steps say.
@@ -144,6 +170,7 @@ impl App {
         app
     }
 
+    #[inline(never)]
     fn read(&mut self, record: &Record<'_>) {
         const STOP: u16 = Kind::Stop as u16;
         const EXIT: u16 = Kind::ExitPolicy as u16;
@@ -151,6 +178,10 @@ impl App {
         const READY: u16 = Kind::Ready as u16;
         const AFTER: u16 = Kind::After as u16;
         const LOG: u16 = Kind::Log as u16;
+        const LOG_FILE: u16 = Kind::LogFile as u16;
+        const LISTEN: u16 = Kind::Listen as u16;
+        const PID_NAMESPACE: u16 = Kind::PidNamespace as u16;
+        const PIPE: u16 = Kind::Pipe as u16;
         const PRE_START: u16 = Kind::PreStart as u16;
         const POST_STOP: u16 = Kind::PostStop as u16;
         let number = u32::try_from(record.number).unwrap_or(u32::MAX);
@@ -164,17 +195,55 @@ impl App {
             }
             AFTER => self.after |= record.number,
             LOG => self.logs = true,
+            LOG_FILE => {
+                self.logs = true;
+                (self.file.size, self.file.keep) =
+                    (record.number, record.flags.to_le_bytes()[0] % 10);
+            }
+            LISTEN => self.listens = record.flags,
+            PID_NAMESPACE => self.first_of_its_own = true,
+            PIPE if record.flags & 1 != 0 => self.reads = true,
+            PIPE => self.outputs |= 1_u64.wrapping_shl(number),
             PRE_START => self.hooks |= Self::PRE_START,
             POST_STOP => self.hooks |= Self::POST_STOP,
             _ => {}
         }
     }
 
-    /// Makes the pipe of its log, if it has one; without a pipe it does not start.
-    pub fn open_log(&mut self) {
-        if self.logs && self.log.0 < 0 {
-            self.log = network::announced_pipe().unwrap_or((-1, -1));
+    /// Makes the pipe of its log, if it has one, and opens the file; false if that
+    /// failed, which is told.
+    pub fn open_log(&mut self, plan: &Plan<'_>, index: usize) -> bool {
+        !self.logs || self.log.0 >= 0 || self.make_log(plan, index)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_log(&mut self, plan: &Plan<'_>, index: usize) -> bool {
+        let mut file = self.file;
+        let names = self.list(plan, index, Kind::LogFile);
+        let opened = match file.size {
+            0 => Ok(()),
+            _ => file.open(names),
+        };
+        let pipe = opened.and_then(|()| network::announced_pipe());
+        if let Err(errno) = pipe {
+            file.tell(names.first(), errno);
         }
+        self.file = file;
+        self.log = pipe.unwrap_or((-1, -1));
+        self.log.0 >= 0
+    }
+
+    /// Closes all that pid 1 holds of it.
+    #[cold]
+    pub fn close(&self) {
+        let (log, input) = (self.log, self.input);
+        for number in [self.socket, log.0, log.1, input.0, input.1] {
+            if number >= 0 {
+                let _ = descriptor::close(number);
+            }
+        }
+        self.file.close();
     }
 
     /// What is started first: the pre-start hook, if it has one.

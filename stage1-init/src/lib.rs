@@ -11,13 +11,16 @@ mod apps;
 pub mod container;
 pub mod control;
 pub mod events;
+mod log_file;
 mod logs;
 pub mod machine;
+mod namespace;
 pub mod pod;
 mod ready;
 mod report;
 mod role;
 mod stamps;
+mod stdio;
 pub mod supervise;
 
 use fly::{

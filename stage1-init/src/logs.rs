@@ -1,5 +1,6 @@
-//! The apps' lines on standard error, each behind its app's name, without a process
-//! for it: pid 1 reads their pipes when SIGIO tells that there is something.
+//! The apps' lines on standard error, each behind its app's name, or in a file,
+//! without a process for it: pid 1 reads their pipes when SIGIO tells that there is
+//! something.
 
 use core::ffi::CStr;
 
@@ -9,6 +10,8 @@ use fly::{
 };
 use linux_raw_sys::general as raw;
 use rustix::process::getpid;
+
+use crate::log_file::File;
 
 /// Bytes that are read at once, and how often before others have their turn.
 const CHUNK: usize = 1024;
@@ -26,12 +29,13 @@ impl Logs {
         Self { open: None }
     }
 
-    /// Writes what has come from the app number `index`. A line that another app has
+    /// Writes what has come from the app number `index` by its pipe: into its file,
+    /// if it has one; `name` is then the file's. A line that another app has
     /// begun is ended first. When there may be more, pid 1 tells itself by SIGIO: an
     /// app that never stops writing keeps it from nothing.
     #[cold]
     #[inline(never)]
-    pub fn write(&mut self, index: usize, name: &CStr, pipe: i32) {
+    pub fn write(&mut self, index: usize, name: &CStr, pipe: i32, file: &mut File) {
         let mut line = Line::new(2);
         let mut bytes = [0; CHUNK];
         for _ in 0..TURN {
@@ -39,7 +43,12 @@ impl Logs {
                 line.flush();
                 return;
             };
-            for byte in bytes.get(..count).unwrap_or_default() {
+            let bytes = bytes.get(..count).unwrap_or_default();
+            if file.size != 0 {
+                file.write(name, bytes);
+                continue;
+            }
+            for byte in bytes {
                 if self.open != Some(index) {
                     if self.open.is_some() {
                         line.byte(b'\n');

@@ -1,23 +1,23 @@
 //! A pod: reads the plan that stage0 has handed over and starts its apps.
 
-use core::ffi::CStr;
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
     plan::{Kind, MAX_APPS, Plan, Record, Steps},
-    sys::{clone, descriptor, map::Sealed, path},
+    sys::{clone, descriptor, map::Sealed},
 };
-use linux_raw_sys::general as raw;
 use rustix::{
     io::Errno,
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 
-use crate::{NAME, apps::App, report::Report, stamps::Stamps, supervise::Pod};
+use crate::{
+    NAME, apps::App, namespace::NAMESPACES, report::Report, stamps::Stamps, stdio, supervise::Pod,
+};
 
 /// As many bytes as most plans have.
 const FEW_BYTES: usize = 1024;
-/// As many strings as most programs have, and two ends.
+/// As many strings as most programs have, a variable and two ends.
 const FEW: usize = 48;
 
 /// What stage0 hands over.
@@ -145,20 +145,13 @@ fn start_many(
     Pod::new(apps, plan, report, map, stamps, words).supervise()
 }
 
-/// Whether pid 1 itself does what a step of this kind says.
-fn is_policy(record: &Record<'_>) -> bool {
-    const FIRST: u16 = Kind::ExitPolicy as u16;
-    const LAST: u16 = Kind::Log as u16;
-    matches!(record.kind, FIRST..=LAST)
-}
-
-/// Starts what the step of kind `program` names, by the app's steps; returns its
-/// pid. `log` is where its log goes, if it has one. The child runs in our memory until its exec: an error comes back without
-/// a pipe.
+/// Starts what the step of kind `program` names, by the steps of the app number
+/// `index`; returns its pid. The child runs in our memory until its exec: an error
+/// comes back without a pipe.
 pub(crate) fn spawn<'p>(
     steps: &Steps<'p>,
     program: Kind,
-    log: i32,
+    (apps, index): (&[App], usize),
     plan: &Plan<'p>,
     stamps: &Stamps,
     words: &mut [usize],
@@ -174,15 +167,21 @@ pub(crate) fn spawn<'p>(
     // Most programs have few arguments and variables: their pointers are on the
     // stack, which is there already, and cost no page fault.
     let mut few = [0; FEW];
-    let pid = clone::vfork_by_pid(|_| {
+    let app = apps.get(index);
+    let namespaces = match app {
+        Some(app) if app.first_of_its_own => NAMESPACES,
+        _ => 0,
+    };
+    let pid = clone::vfork_by_pid_in(namespaces, |_| {
         let mut words = &mut *words;
         for (number, mut record) in steps.clone().records().enumerate() {
-            if is_policy(&record) {
-                if let Err(error) = stdio(&record, log) {
+            match stdio::policy(&record, apps, index) {
+                None => {}
+                Some(Ok(())) => continue,
+                Some(Err(error)) => {
                     failure = Some(error);
                     return FAILURE;
                 }
-                continue;
             }
             if record.is(Kind::Exec) {
                 if program != Kind::Exec {
@@ -190,11 +189,17 @@ pub(crate) fn spawn<'p>(
                 }
                 stamps.send((first + number) as u64, stamps.cycles());
                 failure = None;
-                if record.list.len() + 2 <= FEW {
+                if record.list.len() + 3 <= FEW {
                     words = &mut few;
                 }
             }
-            if let Err(error) = app::step(&record, words) {
+            let listens = app.map_or(0, |app| app.listens);
+            let done = if listens != 0 && record.is(Kind::Exec) && program == Kind::Exec {
+                Err(stdio::execute(&record, listens, words))
+            } else {
+                app::step(&record, words)
+            };
+            if let Err(error) = done {
                 failure = Some(error);
                 return FAILURE;
             }
@@ -207,46 +212,6 @@ pub(crate) fn spawn<'p>(
         Some(error) => Err(error),
         None => Ok(pid),
     }
-}
-
-/// Makes a file of the pod a standard stream, if that is the step; its end is
-/// written, and it is made if it is missing. It is opened as pid 1 could, not as the
-/// app: but inside the root, and by no magic link, which would lead out of it or to
-/// a descriptor of pid 1 (CVE-2024-21626).
-#[inline]
-fn stdio<'p>(record: &Record<'p>, log: i32) -> Result<(), Error<'p>> {
-    if record.is(Kind::Log) {
-        return join(log, 0b110).map_err(|errno| Error::new(What::Begin, c"a log", errno));
-    }
-    if record.is(Kind::Stdio) {
-        let path = record.list.first();
-        return redirect(record.flags, path).map_err(|errno| Error::new(What::Begin, path, errno));
-    }
-    Ok(())
-}
-
-#[cold]
-#[inline(never)]
-fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
-    let (flags, mode) = if streams & 1 == 0 {
-        (raw::O_WRONLY | raw::O_CREAT | raw::O_APPEND, 0o644)
-    } else {
-        (raw::O_RDONLY, 0)
-    };
-    let file = path::open_in(None, path, flags | raw::O_NOCTTY, mode)?;
-    join(file, streams)
-}
-
-/// Makes `file` the standard streams of these bits.
-#[cold]
-fn join(file: i32, streams: u16) -> Result<(), Errno> {
-    let file = descriptor::borrow(file).ok_or(Errno::BADF)?;
-    for number in 0..3 {
-        if streams >> number & 1 != 0 {
-            descriptor::duplicate_onto(file, number)?;
-        }
-    }
-    Ok(())
 }
 
 /// The step of this kind, as one that becomes its program.

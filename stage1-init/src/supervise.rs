@@ -27,6 +27,7 @@ use crate::{
     ready,
     report::Report,
     stamps::Stamps,
+    stdio,
 };
 
 /// The apps of a pod and how the pod is going to end.
@@ -142,12 +143,7 @@ impl<'p, 's> Pod<'p, 's> {
             app.after &= !bit(index);
         }
         if let Some(place) = self.places.get_mut(index) {
-            let app = core::mem::replace(place, App::NONE);
-            for number in [app.socket, app.log.0, app.log.1] {
-                if number >= 0 {
-                    let _ = descriptor::close(number);
-                }
-            }
+            core::mem::replace(place, App::NONE).close();
         }
     }
 
@@ -177,11 +173,13 @@ impl<'p, 's> Pod<'p, 's> {
     /// that failed or of the one that decides, otherwise 0. What the apps have left
     /// behind ends with this process, the pid 1 of their namespace.
     pub fn supervise(&mut self) -> i32 {
+        stdio::open_pipes(self.places.get_mut(..self.count).unwrap_or_default());
         self.ordered = self.those(&|app| app.after != 0) != 0;
         let stays = self.those(&|app| app.ending & Step::STAYS != 0) != 0;
         loop {
             while self.advance() {}
             self.tell_ready();
+            stdio::close_pipes(self.places.get_mut(..self.count).unwrap_or_default());
             let is_over = self.ending || !stays;
             if is_over && self.those(&|app| app.state != State::Done) == 0 {
                 self.hears();
@@ -278,38 +276,46 @@ impl<'p, 's> Pod<'p, 's> {
         if app.how == Step::READY_NOTIFY && app.socket < 0 {
             app.socket = ready::socket(app.text(self.plan, index, Kind::Ready));
         }
-        app.open_log();
+        if !app.open_log(self.plan, index) {
+            return self.fail(index);
+        }
         let (state, kind) = app.first();
         self.spawn(index, state, kind);
+    }
+
+    /// An app that can't be started is the pod's end.
+    #[cold]
+    #[inline(never)]
+    fn fail(&mut self, index: usize) {
+        let Some(app) = self.places.get_mut(index) else {
+            return;
+        };
+        app.code = FAILURE;
+        let stays = app.ending & Step::STAYS != 0;
+        self.end(index);
+        if !stays {
+            self.code.get_or_insert(FAILURE);
+            self.stop();
+        }
     }
 
     /// Starts a process of an app. One that can't be started is told, and is the
     /// pod's end.
     fn spawn(&mut self, index: usize, state: State, program: Kind) {
-        let Some(app) = self.places.get_mut(index) else {
+        let apps = &*self.places;
+        let Some(steps) = apps.get(index).and_then(|app| app.steps(self.plan, index)) else {
             return;
         };
-        let Some(steps) = app.steps(self.plan, index) else {
-            return;
-        };
-        let log = app.log.1;
-        match spawn(&steps, program, log, self.plan, self.stamps, self.words) {
-            Ok(pid) => {
+        let started = spawn(&steps, program, (apps, index), self.plan, self.stamps, self.words);
+        let started = started.map_err(|error| error.print(NAME, INIT_TEXTS));
+        match (started, self.places.get_mut(index)) {
+            (Ok(pid), Some(app)) => {
                 (app.pid, app.state) = (pid, state);
                 if state == State::Runs {
                     app.begin();
                 }
             }
-            Err(error) => {
-                error.print(NAME, INIT_TEXTS);
-                app.code = FAILURE;
-                let stays = app.ending & Step::STAYS != 0;
-                self.end(index);
-                if !stays {
-                    self.code.get_or_insert(FAILURE);
-                    self.stop();
-                }
-            }
+            _ => self.fail(index),
         }
     }
 
@@ -429,8 +435,15 @@ impl<'p, 's> Pod<'p, 's> {
             let log = app.log.0;
             if log >= 0 {
                 heard = true;
-                let name = app.text(self.plan, index, Kind::App);
-                self.logs.write(index, name, log);
+                let kind = if app.file.size == 0 {
+                    Kind::App
+                } else {
+                    Kind::LogFile
+                };
+                let mut file = app.file;
+                let name = app.text(self.plan, index, kind);
+                self.logs.write(index, name, log, &mut file);
+                app.file = file;
             }
         }
         heard

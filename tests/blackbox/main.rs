@@ -54,7 +54,12 @@ mod mount_links;
 mod namespaces;
 mod plan;
 mod pods;
+mod pods_logs;
 mod pods_order;
+mod pods_own;
+mod pods_pass;
+mod pods_pids;
+mod pods_pipes;
 mod pods_restart;
 mod pods_status;
 mod pods_stdio;
@@ -150,7 +155,12 @@ const SUITE: runner::Suite = runner::Suite {
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
         host("pods", 60, &[], pods::TESTS),
+        host("pods_logs", 60, &[], pods_logs::TESTS),
         host("pods_order", 60, &[], pods_order::TESTS),
+        host("pods_own", 60, &[], pods_own::TESTS),
+        host("pods_pass", 60, &[], pods_pass::TESTS),
+        start("pods_pids", pods_pids::TESTS),
+        host("pods_pipes", 60, &[], pods_pipes::TESTS),
         host("pods_restart", 60, &[], pods_restart::TESTS),
         host("pods_status", 60, &[], pods_status::TESTS),
         host("pods_stdio", 60, &[], pods_stdio::TESTS),

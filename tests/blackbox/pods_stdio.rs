@@ -177,7 +177,7 @@ fn lines_behind_names() -> TestResult {
     pod.probe(["echo", "x"]).code(0).printed("").quiet();
     let pod = Pod::new(roots::probe()).flag("--log=file");
     pod.probe(["exit", "0"])
-        .refused(&["--log", "none or prefix"]);
+        .refused(&["file", "none, prefix or file:PATH"]);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! credentials, confinement, exec. pid 1 does this for each app of a pod; `fly`
 //! does it in the process that was called.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, iter::from_fn};
 
 use rustix::{
     fs::Mode,
@@ -52,7 +52,7 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
             flags,
             arguments,
             strings,
-        } => Err(program(flags & Step::GUARD != 0, arguments, strings, words)),
+        } => Err(program((flags & Step::GUARD != 0, None), arguments, strings, words)),
         // A policy: pid 1 reads it, nothing is done.
         Stop { signal, deadline } => {
             let _ = (signal, deadline);
@@ -175,12 +175,13 @@ fn raise(set: u64) -> Result<(), Errno> {
         })
 }
 
-/// The arguments and the environment of `strings`, which begin with a path, as
-/// exec takes them; `None` if `words` is too small.
+/// The arguments and the environment of `strings`, which begin with a path, and one
+/// more variable, as exec takes them; `None` if `words` is too small.
 #[inline(never)]
 pub(super) fn pointers<'a>(
     arguments: u64,
     strings: List<'a>,
+    mut more: Option<&'a CStr>,
     words: &'a mut [usize],
 ) -> Option<(Pointers<'a>, Pointers<'a>)> {
     let mut texts = strings.iter();
@@ -188,19 +189,32 @@ pub(super) fn pointers<'a>(
     let _ = texts.next();
     let count = usize::try_from(arguments).unwrap_or(usize::MAX);
     let (list, room) = Pointers::write(words, &mut texts.by_ref().take(count))?;
-    Some((list, Pointers::write(room, &mut texts)?.0))
+    let mut variables = from_fn(|| texts.next().or_else(|| more.take()));
+    Some((list, Pointers::write(room, &mut variables)?.0))
 }
 
 /// Becomes the program.
 #[inline(never)]
-fn program<'p>(guarded: bool, arguments: u64, strings: List<'p>, words: &mut [usize]) -> Error<'p> {
+fn program<'p>(
+    (guarded, more): (bool, Option<&CStr>),
+    arguments: u64,
+    strings: List<'p>,
+    words: &mut [usize],
+) -> Error<'p> {
     let name = strings.first();
-    let Some((list, variables)) = pointers(arguments, strings, words) else {
+    let Some((list, variables)) = pointers(arguments, strings, more, words) else {
         return Error::new(What::Exec, name, Why::TooManyStrings);
     };
     find(arguments, strings, &mut |file| {
         execute(guarded, file, list, variables)
     })
+}
+
+/// Becomes the program of a [`Step::Exec`], with one more variable.
+#[cold]
+#[inline(never)]
+pub fn execute_with<'p>(record: &Record<'p>, variable: &CStr, words: &mut [usize]) -> Error<'p> {
+    program((false, Some(variable)), record.number, record.list, words)
 }
 
 /// Looks the program up and calls `execute` with it; returns why it could not be

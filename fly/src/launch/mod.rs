@@ -167,8 +167,7 @@ pub struct Launcher<'p, 's> {
     checks: Option<CheckStep<'p>>,
     created: Created<'s>,
     fallbacks: Fallbacks,
-    /// The writable layer is attached over / below the root to be: it is
-    /// unmounted by itself.
+    /// The writable layer is attached over / below the root to be: unmounted by itself.
     attached: bool,
     /// Something is mounted over /: `..` of a path leads into it.
     covered: bool,
@@ -411,6 +410,7 @@ impl<'p, 's> Launcher<'p, 's> {
     /// What only a pod needs.
     fn pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
         match_step!(record {
+            KeepListening { count } => self.keep_listening(count),
             Stamps { reader, writer } => self.stamps_pipe(reader, writer),
             Terminal {
                 devpts,

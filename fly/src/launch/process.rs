@@ -14,7 +14,7 @@ use super::{Launcher, app, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
-    plan::{List, Plan, Slot, Step},
+    plan::{List, MAX_LISTENING, Plan, Slot, Step},
     sys::{
         clone::{Birth, Child},
         descriptor,
@@ -49,6 +49,20 @@ const SEALS: SealFlags = SealFlags::SEAL
 impl<'p> Launcher<'p, '_> {
     pub(super) fn close_inherited(&mut self) -> Result<(), Error<'p>> {
         self.close_range(3, u32::MAX)
+    }
+
+    #[cold]
+    pub(super) fn keep_listening(&mut self, count: u64) -> Result<(), Error<'p>> {
+        let count = i32::try_from(count).unwrap_or(0).min(MAX_LISTENING);
+        self.close_range(3 + count.unsigned_abs(), u32::MAX)?;
+        // Upwards the last one first, as the two ranges may overlap.
+        for index in (0..count).rev() {
+            descriptor::borrow(3 + index)
+                .ok_or(Errno::BADF)
+                .and_then(|from| descriptor::duplicate_onto(from, Step::LISTENING + index))
+                .map_err(|errno| Error::new(What::PassDescriptors, c"the pod", errno))?;
+        }
+        self.close_range(3, Step::LISTENING.unsigned_abs() - 1)
     }
 
     /// Closes the descriptors from `first` to `last`.
@@ -208,7 +222,7 @@ impl<'p> Launcher<'p, '_> {
     ) -> Error<'p> {
         let name = strings.first();
         let program = self.get(program);
-        let Some((list, variables)) = app::pointers(arguments, strings, self.words) else {
+        let Some((list, variables)) = app::pointers(arguments, strings, None, self.words) else {
             return Error::new(What::Exec, name, Why::TooManyStrings);
         };
         let errno = exec::execveat(program, list, variables);

@@ -57,6 +57,12 @@ const NOEXEC: u64 = raw::MOUNT_ATTR_NOEXEC as u64;
 /// The attributes of the tmpfs of /dev.
 pub const DEV_ATTRIBUTES: u64 = NOSUID | NOEXEC;
 
+/// What of /proc is hidden or may be read only.
+pub fn covered() -> impl Iterator<Item = &'static CStr> {
+    let lists = [&READ_ONLY[..], &MASKED_FILES, &MASKED_DIRECTORIES];
+    lists.into_iter().flatten().copied()
+}
+
 /// How the files are made; the slots are where their descriptors go.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelFiles {

@@ -35,7 +35,7 @@ const POLICIES: &str = "other fifo rr batch : idle";
 /// Reads the text of a step of this kind into `numbers`, which are 0; `None` if it has
 /// another form.
 #[inline(never)]
-pub(crate) fn parse(kind: u16, text: &[u8], numbers: &mut Numbers) -> Option<()> {
+pub fn parse(kind: u16, text: &[u8], numbers: &mut Numbers) -> Option<()> {
     const LIMIT: u16 = Kind::Limit as u16;
     const NICE: u16 = Kind::Nice as u16;
     const PROCESSORS: u16 = Kind::Processors as u16;

@@ -10,7 +10,7 @@
 
 mod build;
 mod check;
-pub(crate) mod limits;
+pub mod limits;
 mod pods;
 pub mod print;
 mod record;
@@ -36,6 +36,8 @@ pub const MAX_BYTES: usize = 2 << 20;
 pub const MAX_STEPS: usize = 8192;
 /// The largest number of apps in a pod.
 pub const MAX_APPS: usize = 64;
+/// The most descriptors of LISTEN_FDS that are passed through.
+pub const MAX_LISTENING: i32 = 64;
 /// The number of descriptor slots that a plan can name.
 pub const MAX_SLOTS: u8 = 32;
 /// The largest number of arguments and variables of one app, together.

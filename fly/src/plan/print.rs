@@ -99,6 +99,7 @@ fn field(step: &Record<'_>, letter: u8, line: &mut Line) {
         b'o' => slot(line, step.other),
         b'n' => line.number(number),
         b'm' => line.octal(number),
+        b'w' => line.number(step.flags.into()),
         b'p' => line.octal(step.flags.into()),
         // A device.
         b'd' => line.number(number >> 8).text(":").number(number & 0xff),

@@ -285,4 +285,9 @@ pub(super) static POLICY_RULES: &[Rule] = &[
     Rule::of(Kind::Stdio).text(Text::Absolute),
     Rule::of(Kind::Report).text(Text::Absolute),
     Rule::of(Kind::Log),
+    Rule::of(Kind::LogFile).texts(2, 2, Text::Name).only_first(),
+    Rule::of(Kind::KeepListening).number(Number::Descriptor),
+    Rule::of(Kind::Listen),
+    Rule::of(Kind::PidNamespace).texts(0, 64, Text::Name),
+    Rule::of(Kind::Pipe).text(Text::Name),
 ];

@@ -256,6 +256,9 @@ steps! {
     /// Keeps the caller's descriptor `descriptor` for the status, by a number that
     /// nothing that is started inherits; comes before [`Step::CloseInherited`].
     KeepStatus = 12 "status to descriptor %n" Launch { number descriptor }
+    /// Closes all inherited descriptors above 2 but the first `count` ones from 3 on
+    /// (sd_listen_fds(3)), which it moves up, where pid 1 finds them.
+    KeepListening = 11 "close all but %n from 3 on" Launch { number count }
     /// Makes a user namespace, for mounts: the first `users` lines map user ids,
     /// the others group ids, each INSIDE:OUTSIDE:COUNT.
     UserNamespace = 13 "userns %M -> %s" Launch { slot into, number users, list lines }
@@ -452,6 +455,19 @@ steps! {
     /// Standard output and error go to pid 1, which puts the app's name before each
     /// line.
     Log = 98 "log by name" Policy {}
+    /// The standard streams of these bits are an end of the pipe that is standard
+    /// input of the app number `number`, which is called `app`.
+    Pipe = 99 "pipe [0input of |][1output |][2error |][0|to ]%t" Policy { flags streams, number number, text app }
+    /// Standard output and error go to pid 1, which writes them to the file `name` in
+    /// the directory `folder`: at most `size` bytes, then it is the first of `keep` old
+    /// ones.
+    LogFile = 106 "log to %u/%t, %n bytes, %w old" Policy { flags keep, number size, text name, second folder }
+    /// Has the first `count` descriptors of [`Step::KeepListening`] from 3 on, and its
+    /// pid in `LISTEN_PID`.
+    Listen = 107 "listen on %w from 3 on" Policy { flags count }
+    /// Is pid 1 of a pid namespace of its own, with a new /proc, in which these names
+    /// are what they are in the pod's.
+    PidNamespace = 108 "pidns [lwith %lof the pod's /proc|]" Policy { list names }
     /// Tells of all apps in the directory `path` of the pod: `ready`, `status/APP`.
     Report = 97 "report %t" Policy { text path }
     /// Says whether [`Step::Exec`] of this list could start the program, and its
@@ -502,6 +518,8 @@ impl Step<'_> {
     pub const READY_NOTIFY: u16 = 8;
     /// [`Step::AppDieWithParent`] of a process that the launcher made.
     pub const LAUNCHER: u64 = 0;
+    /// Where [`Step::KeepListening`] moves descriptors: from this number on.
+    pub const LISTENING: i32 = 16;
     /// No slot at all.
     pub const NO_SLOT: Slot = Slot(u8::MAX);
     /// [`Step::ExecInit`] without a pipe for time stamps.

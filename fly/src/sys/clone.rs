@@ -145,7 +145,16 @@ fn vfork_with<F: FnMut(&Birth) -> i32>(
 /// # Errors
 /// As clone(2): EAGAIN, ENOMEM.
 pub fn vfork_by_pid<F: FnMut(&Birth) -> i32>(body: F) -> Result<u32, Errno> {
-    const FLAGS: u32 = raw::CLONE_VM | raw::CLONE_VFORK | raw::SIGCHLD;
+    vfork_by_pid_in(0, body)
+}
+
+/// The same, in the namespaces `namespaces` (CLONE_NEW* bits).
+///
+/// # Errors
+/// As clone(2): also EPERM without CAP_SYS_ADMIN.
+#[inline]
+pub fn vfork_by_pid_in<F: FnMut(&Birth) -> i32>(namespaces: u32, body: F) -> Result<u32, Errno> {
+    let flags = namespaces | raw::CLONE_VM | raw::CLONE_VFORK | raw::SIGCHLD;
     let mut body = Body {
         call: body,
         birth: Birth {
@@ -158,7 +167,7 @@ pub fn vfork_by_pid<F: FnMut(&Birth) -> i32>(body: F) -> Result<u32, Errno> {
     let pid = result(unsafe {
         arch::clone_and_call(
             raw::__NR_clone,
-            [FLAGS as usize, 0, 0],
+            [flags as usize, 0, 0],
             run::<F>,
             (&raw mut body).cast(),
         )

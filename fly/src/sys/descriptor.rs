@@ -267,24 +267,31 @@ pub fn write_error(bytes: &[u8]) {
     write_all(2, bytes);
 }
 
+/// Writes to descriptor `number`; returns how much of `bytes`.
+///
+/// # Errors
+/// As write(2).
+pub fn write(number: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel reads `bytes`, which lives across the call.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_write,
+            [
+                number.cast_unsigned() as usize,
+                bytes.as_ptr().expose_provenance(),
+                bytes.len(),
+                0,
+                0,
+                0,
+            ],
+        )
+    })
+}
+
 /// Writes all of `bytes` to descriptor `number`; false if it failed.
 pub fn write_all(number: RawFd, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
-        // SAFETY: the kernel reads `bytes`, which lives across the call.
-        let written = result(unsafe {
-            arch::syscall(
-                raw::__NR_write,
-                [
-                    number.cast_unsigned() as usize,
-                    bytes.as_ptr().expose_provenance(),
-                    bytes.len(),
-                    0,
-                    0,
-                    0,
-                ],
-            )
-        });
-        match written {
+        match write(number, bytes) {
             Ok(count) if count > 0 => match bytes.get(count..) {
                 Some(rest) => bytes = rest,
                 None => return false,

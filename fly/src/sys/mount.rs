@@ -1,6 +1,6 @@
 //! The mount calls that rustix lacks.
 
-use super::{arch, result};
+use super::{arch, descriptor, result};
 use core::ffi::CStr;
 use linux_raw_sys::general as raw;
 use rustix::{
@@ -117,4 +117,29 @@ fn mount_attr(attributes: Attributes) -> raw::mount_attr {
         propagation: 0,
         userns_fd: 0,
     }
+}
+
+/// Clones the mount at `name` of the directory `from` and puts it over the same name
+/// of the directory `to`.
+///
+/// # Errors
+/// As open_tree(2) and move_mount(2).
+pub fn move_clone(from: RawFd, to: RawFd, name: &CStr) -> Result<(), Errno> {
+    let name = name.as_ptr().expose_provenance();
+    let number = |number: RawFd| number.cast_unsigned() as usize;
+    let flags = (raw::OPEN_TREE_CLONE | raw::O_CLOEXEC) as usize;
+    // SAFETY: the name is zero-terminated and lives across both calls.
+    let tree = result(unsafe {
+        arch::syscall(raw::__NR_open_tree, [number(from), name, flags, 0, 0, 0])
+    })?;
+    let flags = raw::MOVE_MOUNT_F_EMPTY_PATH as usize;
+    let empty = c"".as_ptr().expose_provenance();
+    // SAFETY: as above.
+    result(unsafe {
+        arch::syscall(
+            raw::__NR_move_mount,
+            [tree, empty, number(to), name, flags, 0],
+        )
+    })?;
+    descriptor::close(RawFd::try_from(tree).unwrap_or(-1))
 }

@@ -144,20 +144,30 @@ fn announce(number: RawFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The two ends of a pipe (pipe(2)), for reading as with [`receiver`], and for
-/// writing; nobody else owns them.
+/// The two ends of a pipe (pipe(2)), for reading and for writing, with O_CLOEXEC;
+/// nobody else owns them.
 ///
 /// # Errors
 /// EMFILE, ENFILE.
 #[cold]
 #[inline(never)]
-pub fn announced_pipe() -> Result<(RawFd, RawFd), Errno> {
+pub fn pipe() -> Result<(RawFd, RawFd), Errno> {
     let mut ends = [-1_i32; 2];
     let place = ends.as_mut_ptr().expose_provenance();
     let flags = raw::O_CLOEXEC as usize;
     // SAFETY: the kernel writes two ints.
     result(unsafe { arch::syscall(raw::__NR_pipe2, [place, flags, 0, 0, 0, 0]) })?;
     let [reader, writer] = ends;
+    Ok((reader, writer))
+}
+
+/// The same; it is read as with [`receiver`].
+///
+/// # Errors
+/// As [`pipe`].
+#[cold]
+pub fn announced_pipe() -> Result<(RawFd, RawFd), Errno> {
+    let (reader, writer) = pipe()?;
     announce(reader)?;
     Ok((reader, writer))
 }

@@ -2,13 +2,16 @@
 
 use core::ffi::CStr;
 
-use super::{Lowering, policy::Policies};
-use crate::options::{Choice, Choices, Stage1};
+use super::{
+    Lowering,
+    own::{Program, Programs, Sets, Who},
+};
+use crate::options::{AppOption, Choice, Stage1};
 use fly::{
     capability,
     error::{Error, What, Why},
-    lower as common,
-    plan::{List, MAX_APPS, Step},
+    lower::{self as common, kernel_files::covered},
+    plan::{Kind, List, Step},
     seccomp::DEFAULT,
     user,
 };
@@ -18,38 +21,14 @@ where
     I: Iterator<Item = &'a CStr> + Clone,
 {
     pub(super) fn apps(&mut self) -> Result<(), Error<'a>> {
-        let mut rest = self.options.programs.clone();
-        let mut choices = self.options.choices.clone();
-        let mut index = 0;
+        let policy = self.options.exit_policy;
         let mut decided = false;
-        while rest.clone().next().is_some() {
-            let app = Policies::read(index, &mut choices)?;
-            if index > 0 {
-                rest = choices.operands();
-            }
-            let program = rest.clone();
-            let count = program.clone().take_while(|word| *word != c"---").count();
-            // The words of this app, and the separator behind them.
-            for _ in 0..=count {
-                rest.next();
-            }
-            if count == 0 || index >= MAX_APPS {
-                return Err(Error::new(
-                    What::Read,
-                    c"the command line",
-                    if count == 0 {
-                        Why::NoProgramNamed
-                    } else {
-                        Why::TooManyApps
-                    },
-                ));
-            }
-            decided |= app.is_called(self.options.exit_policy.unwrap_or_default());
-            self.app(&app, program.take(count))?;
-            choices = Choices::new(rest.clone());
-            index += 1;
+        let mut programs = Programs::of(self.options);
+        while let Some(program) = programs.next()? {
+            decided |= program.policies.is_called(policy.unwrap_or_default());
+            self.app(&program)?;
         }
-        match self.options.exit_policy {
+        match policy {
             Some(policy)
                 if !decided
                     && !matches!(policy.to_bytes(), b"all" | b"first-failure" | b"never") =>
@@ -60,72 +39,117 @@ where
         }
     }
 
-    fn app<P>(&mut self, app: &Policies<'a>, program: P) -> Result<(), Error<'a>>
-    where
-        P: Iterator<Item = &'a CStr> + Clone,
-    {
+    fn app(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
         let options = self.options;
+        let app = &program.policies;
+        self.check_log(app)?;
         let policy = if options.added {
             Some(c"never")
         } else {
             options.exit_policy
         };
         app.lower(policy, self.plan)?;
+        self.pipes(program)?;
+        self.listen(program)?;
+        if app.asks(AppOption::PidNamespace) {
+            self.pid_namespace();
+        }
         if let Some(path) = options.status_directory.filter(|_| app.is_first()) {
             if !path.to_bytes().starts_with(b"/") {
                 return Err(Error::new(What::ReadOption, path, Why::NotAbsolute));
             }
             self.plan.push(Step::Report { path });
         }
-        if options.stage1 != Stage1::Fly {
-            self.plan
-                .push(Step::AppSession {
-                    flags: if self.host.terminal {
-                        Step::TERMINAL
-                    } else {
-                        0
-                    },
-                })
-                .push(Step::AppUmask { mask: 0o022 });
+        let who = Who::of(options, program)?;
+        let own_session = options.stage1 != Stage1::Fly;
+        if own_session {
+            let terminal = self.host.terminal;
+            let flags = if terminal { Step::TERMINAL } else { 0 };
+            self.plan.push(Step::AppSession { flags });
         }
-        if let Some(path) = options.working_directory {
+        if let Some(mask) = who.umask.or(own_session.then_some(0o022)) {
+            self.plan.push(Step::AppUmask { mask });
+        }
+        if let Some(path) = who.working_directory {
             common::working_directory(self.plan, path)?;
         }
-        let identity = match (options.user, options.group) {
+        self.limits(program)?;
+        let identity = match (who.user, who.group) {
             (None, None) => None,
             (user, group) => Some(user::resolve(options.rootfs, user.unwrap_or(c"0"), group)?),
         };
-        self.credentials(identity.as_ref());
-        if options.stage1 != Stage1::Fly {
+        self.credentials(identity.as_ref(), &who, program)?;
+        if own_session {
             self.plan.push(Step::Unblock {});
         }
         if !options.insecure {
             self.plan.push(Step::Seccomp { filter: DEFAULT });
         }
-        self.exec(app, program, identity.as_ref())
+        self.exec(program, identity.as_ref())
+    }
+
+    /// Without confinement nothing of the pod's /proc is hidden, and of a machine's.
+    fn pid_namespace(&mut self) {
+        self.plan
+            .begin_list(Step::PidNamespace { names: List::EMPTY });
+        if !self.options.insecure && self.has_init() {
+            for name in covered() {
+                self.plan.string(name);
+            }
+        }
+        self.plan.end();
+    }
+
+    /// Of the same limits the last one; resources first: some of them allow the others.
+    fn limits(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
+        for wanted in [Kind::Limit, Kind::Nice, Kind::Processors, Kind::Scheduling] {
+            let mut choices = program.each(self.options);
+            while let Some(choice) = choices.take()? {
+                let Choice::Limit(kind, text) = choice else {
+                    continue;
+                };
+                if kind != wanted || choices.clone().limits(kind, text)? {
+                    continue;
+                }
+                self.plan.push_limit(kind, text);
+            }
+        }
+        Ok(())
     }
 
     /// The bounding set is limited already where pid 1 has no more than the
     /// apps; where the app is the process that was called, it does that itself.
-    fn credentials(&mut self, identity: Option<&user::Identity>) {
+    fn credentials(
+        &mut self,
+        identity: Option<&user::Identity>,
+        who: &Who<'a>,
+        program: &Program<'a, I>,
+    ) -> Result<(), Error<'a>> {
         let confined = !self.options.insecure;
-        if confined && !self.has_init() {
+        let root = identity.is_none_or(|identity| identity.user == 0);
+        let sets = Sets::of(confined, root, program.each(self.options))?;
+        let limited = if confined && self.has_init() {
+            self.held
+        } else {
+            capability::ALL
+        };
+        if limited & !sets.bounding != 0 {
             self.plan.push(Step::Bounding {
-                keep: capability::DEFAULT,
+                keep: sets.bounding,
             });
         }
-        match identity {
-            Some(identity) => common::identity(self.plan, identity),
-            None if self.host.groups => common::groups(self.plan, &[]),
-            None => {}
+        self.groups(identity, who)?;
+        if !root && sets.held != 0 && sets.changed {
+            self.plan.push(Step::KeepCapabilities {});
         }
-        if confined {
-            // setuid(2) to another user than root has emptied the sets.
-            let root = identity.is_none_or(|identity| identity.user == 0);
-            self.plan.push(Step::Capabilities {
-                keep: if root { capability::DEFAULT } else { 0 },
-            });
-            self.plan.push(Step::NoNewPrivileges {});
+        if let Some(identity) = identity {
+            common::ids(self.plan, identity);
+        }
+        // setuid(2) to another user than root has emptied the sets.
+        if !root && sets.held != 0 && sets.changed {
+            self.plan.push(Step::Ambient { keep: sets.held });
+        } else if confined || sets.changed {
+            self.plan.push(Step::Capabilities { keep: sets.held });
         } else if self.host.inheritable {
             // All that is held; but none is inheritable (CVE-2022-29162), and
             // with that none ambient.
@@ -133,6 +157,31 @@ where
                 keep: capability::ALL,
             });
         }
+        if confined {
+            self.plan.push(Step::NoNewPrivileges {});
+        }
+        Ok(())
+    }
+
+    /// The supplementary groups.
+    fn groups(
+        &mut self,
+        identity: Option<&user::Identity>,
+        who: &Who<'a>,
+    ) -> Result<(), Error<'a>> {
+        match (who.groups, identity) {
+            (Some(groups), _) => {
+                self.plan.begin_list(Step::Groups { ids: &[] });
+                user::each_group(self.options.rootfs, groups, &mut |id| {
+                    self.plan.bytes(&id.to_ne_bytes());
+                })?;
+                self.plan.end();
+            }
+            (None, Some(identity)) => common::groups(self.plan, identity.groups()),
+            (None, None) if self.host.groups => common::groups(self.plan, &[]),
+            (None, None) => {}
+        }
+        Ok(())
     }
 
     fn has_init(&self) -> bool {
@@ -140,24 +189,21 @@ where
         matches!(self.options.stage1, Stage1::Init(_)) && self.options.output.is_none()
     }
 
-    fn exec<P>(
+    fn exec(
         &mut self,
-        app: &Policies<'a>,
-        program: P,
+        program: &Program<'a, I>,
         identity: Option<&user::Identity>,
-    ) -> Result<(), Error<'a>>
-    where
-        P: Iterator<Item = &'a CStr> + Clone,
-    {
+    ) -> Result<(), Error<'a>> {
+        let words = program.words();
         // Without pid 1 the program is executed by stage0, a file of the host.
         let guarded = !self.options.insecure && self.options.stage1 == Stage1::Fly;
         self.plan.begin_list(Step::Exec {
             flags: if guarded { Step::GUARD } else { 0 },
-            arguments: program.clone().count() as u64,
+            arguments: words.clone().count() as u64,
             strings: List::EMPTY,
         });
-        self.plan.string(program.clone().next().unwrap_or_default());
-        for word in program {
+        self.plan.string(words.clone().next().unwrap_or_default());
+        for word in words {
             self.plan.string(word);
         }
         let home = identity.and_then(|identity| identity.home);
@@ -166,23 +212,26 @@ where
             (None, Some(identity)) if identity.user != 0 => b"/",
             _ => b"/root",
         };
-        if !self.is_set(b"PATH")? {
+        let each = program.each(self.options);
+        if !each.clone().sets(b"PATH")? {
             self.plan.string(fly::launch::app::DEFAULT_PATH_VARIABLE);
         }
-        if !self.is_set(b"HOME")? {
+        if !each.clone().sets(b"HOME")? {
             self.plan.joined(&[b"HOME=", home]);
         }
-        if self.host.terminal && !self.is_set(b"TERM")? {
+        if self.host.terminal && !each.clone().sets(b"TERM")? {
             self.plan
                 .joined(&[b"TERM=", self.host.term.unwrap_or(b"xterm")]);
         }
+        let app = &program.policies;
         if app.notifies() {
             app.join(self.plan, b"NOTIFY_SOCKET=/dev/shm/notify-");
         }
-        let mut choices = self.options.choices.clone();
+        self.passed_variables(program);
+        let mut choices = each;
         while let Some(choice) = choices.take()? {
             if let Choice::SetVariable(variable) = choice
-                && !is_set_in(choices.clone(), common::variable_name(variable))?
+                && !choices.clone().sets(common::variable_name(variable))?
             {
                 self.plan.string(variable);
             }
@@ -190,23 +239,4 @@ where
         self.plan.end();
         Ok(())
     }
-
-    fn is_set(&self, name: &[u8]) -> Result<bool, Error<'a>> {
-        is_set_in(self.options.choices.clone(), name)
-    }
-}
-
-/// Whether one of the options from `choices` on sets the variable `name`.
-fn is_set_in<'a, I>(mut choices: Choices<I>, name: &[u8]) -> Result<bool, Error<'a>>
-where
-    I: Iterator<Item = &'a CStr> + Clone,
-{
-    while let Some(choice) = choices.take()? {
-        if let Choice::SetVariable(variable) = choice
-            && common::variable_name(variable) == name
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

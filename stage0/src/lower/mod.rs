@@ -2,6 +2,10 @@
 
 mod app;
 mod files;
+mod logs;
+mod own;
+mod pass;
+mod pipes;
 pub(crate) mod policy;
 mod volumes;
 
@@ -16,7 +20,10 @@ use fly::{
 };
 use linux_raw_sys::general as raw;
 
-use crate::options::{Network, Options, Stage1};
+use self::own::Programs;
+pub use pass::{Passes, passes};
+
+use crate::options::{AppOption, Change, Choice, Network, Options, Stage1};
 
 /// What the lowering needs to know of the host.
 #[derive(Debug)]
@@ -34,6 +41,12 @@ pub struct Host<'h> {
     pub groups: bool,
     /// Whether the caller's inheritable capabilities are any.
     pub inheritable: bool,
+    /// The caller's LISTEN_FDS, if they are for stage0.
+    pub listening: Option<&'h [u8]>,
+    /// Its LISTEN_FDNAMES.
+    pub names: Option<&'h [u8]>,
+    /// The caller's NOTIFY_SOCKET.
+    pub notify: Option<&'h [u8]>,
     /// The caller's TERM.
     pub term: Option<&'h [u8]>,
 }
@@ -78,6 +91,7 @@ where
         options,
         host,
         plan,
+        held: capability::DEFAULT | capability::INIT,
     }
     .pod()
 }
@@ -98,6 +112,7 @@ where
         options,
         host,
         plan,
+        held: capability::DEFAULT | capability::INIT,
     }
     .apps()
 }
@@ -106,6 +121,8 @@ struct Lowering<'l, 'a, 'h, 'p, I> {
     options: &'l Options<'a, I>,
     host: &'l Host<'h>,
     plan: &'l mut Builder<'p>,
+    /// The capabilities of pid 1.
+    held: u64,
 }
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>
@@ -117,7 +134,7 @@ where
             self.machine();
             return self.apps();
         }
-        self.plan.push(Step::CloseInherited {});
+        self.close_inherited()?;
         match self.options.stage1 {
             Stage1::Fly => self.fly()?,
             Stage1::Init(_) => {
@@ -131,7 +148,7 @@ where
                     },
                 });
                 self.isolated()?;
-                self.init();
+                self.init()?;
             }
             Stage1::Other(path) => {
                 self.hand_over(path);
@@ -245,6 +262,7 @@ where
             .push(Step::Umask { mask: 0 });
         self.root();
         self.kernel_files();
+        self.notify_socket()?;
         self.volumes()?;
         self.hostname();
         if self.options.network == Network::None {
@@ -282,11 +300,10 @@ where
     }
 
     /// pid 1 keeps what its apps may have, and what it needs to start them.
-    fn init(&mut self) {
+    fn init(&mut self) -> Result<(), Error<'a>> {
         if !self.options.insecure {
-            self.plan.push(Step::PodBounding {
-                keep: capability::DEFAULT | capability::INIT,
-            });
+            self.held |= self.wanted()?;
+            self.plan.push(Step::PodBounding { keep: self.held });
         }
         self.plan.push(Step::ExecInit {
             program: INIT,
@@ -300,6 +317,28 @@ where
                 Step::NO_STAMPS
             },
         });
+        Ok(())
+    }
+
+    /// The capabilities that options ask for, or need.
+    fn wanted(&self) -> Result<u64, Error<'a>> {
+        const LIMITS: u64 = 1 << raw::CAP_SYS_RESOURCE | 1 << raw::CAP_SYS_NICE;
+        let mut wanted = 0;
+        let mut programs = Programs::of(self.options);
+        while let Some(program) = programs.next()? {
+            if program.policies.asks(AppOption::PidNamespace) {
+                wanted |= 1 << raw::CAP_SYS_ADMIN;
+            }
+            let mut choices = program.each(self.options);
+            while let Some(choice) = choices.take()? {
+                match choice {
+                    Choice::Capabilities(Change::Add, named) => wanted |= named,
+                    Choice::Limit(..) => wanted |= LIMITS,
+                    _ => {}
+                }
+            }
+        }
+        Ok(wanted)
     }
 
     /// No fork: the process that was called becomes the app, in a mount

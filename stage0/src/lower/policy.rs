@@ -3,6 +3,7 @@
 
 use core::ffi::CStr;
 
+use super::logs;
 use crate::options::{AppOption, Choice, Choices};
 use fly::{
     error::{Error, What, Why},
@@ -39,13 +40,24 @@ impl<'a> Policies<'a> {
                         *place = Some(value);
                     }
                 }
-                Some(_) if index == 0 => {}
+                Some(choice) if index == 0 || choice.is_of_a_program() => {}
                 Some(_) => return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram)),
             }
         }
     }
 
-    fn value(&self, option: AppOption) -> Option<&'a CStr> {
+    /// Its number.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Whether this switch is on.
+    pub(super) fn asks(&self, option: AppOption) -> bool {
+        self.value(option) == Some(c"true")
+    }
+
+    /// What an option of its own says.
+    pub(super) fn value(&self, option: AppOption) -> Option<&'a CStr> {
         self.values.get(option as usize).copied().flatten()
     }
 
@@ -116,10 +128,8 @@ impl<'a> Policies<'a> {
             self.ready(value, plan).ok_or(wrong(value, Why::NotReady))?;
         }
         // Before the streams, which may take one of the two back.
-        match self.value(AppOption::Log).map(CStr::to_bytes) {
-            None | Some(b"none") => {}
-            Some(b"prefix") => _ = plan.push(Step::Log {}),
-            Some(_) => return Err(Error::new(What::ReadOption, c"--log", Why::NotLog)),
+        if let Some(value) = self.value(AppOption::Log) {
+            logs::lower(value, plan).ok_or(wrong(value, Why::NotLog))?;
         }
         let streams = [AppOption::Stdin, AppOption::Stdout, AppOption::Stderr];
         for (number, option) in (0..).zip(streams) {
@@ -230,6 +240,9 @@ fn restart(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
 fn stream(streams: u16, value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
     let path = match value.to_bytes() {
         b"inherit" => return Some(()),
+        // See `pipes`.
+        b"pipe" if streams == 1 => return Some(()),
+        value if streams != 1 && value.starts_with(b"pipe:") => return Some(()),
         b"null" => b"/dev/null",
         value => value.strip_prefix(b"file:")?,
     };

@@ -1,0 +1,111 @@
+//! Where the output of a program goes by way of pid 1.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Error, What, Why},
+    plan::{Builder, Step},
+    text::{decimal, split},
+};
+
+use super::{Lowering, own::Programs, policy::Policies};
+use crate::options::AppOption;
+
+/// The bytes of a file, and the number of old ones, if nothing is said.
+const SIZE: u64 = 1 << 20;
+const KEEP: u16 = 4;
+
+/// The value of --log.
+struct File<'a> {
+    folder: &'a [u8],
+    name: &'a [u8],
+    size: u64,
+    keep: u16,
+}
+
+impl<'a> File<'a> {
+    fn parse(value: &'a CStr) -> Option<Self> {
+        let mut parts = split(value.to_bytes().strip_prefix(b"file:")?, b',');
+        let path = parts.next()?;
+        let slash = path.iter().rposition(|byte| *byte == b'/')?;
+        let (folder, name) = (path.get(..slash)?, path.get(slash + 1..)?);
+        let mut file = Self {
+            folder: if folder.is_empty() { b"/" } else { folder },
+            name,
+            size: SIZE,
+            keep: KEEP,
+        };
+        for part in parts {
+            if let Some(size) = part.strip_prefix(b"size=") {
+                file.size = bytes(size)?;
+            } else {
+                let keep = decimal(part.strip_prefix(b"keep=")?)?;
+                file.keep = u16::try_from(keep)
+                    .ok()
+                    .filter(|keep| (1..=9).contains(keep))?;
+            }
+        }
+        // An old one has two characters more; 255 is NAME_MAX (limits.h).
+        let good = !matches!(name, b"" | b"." | b"..") && name.len() <= 253;
+        (good && path.starts_with(b"/")).then_some(file)
+    }
+}
+
+/// A number of bytes: `65536`, `64K`, `2M`, `1G`; not 0.
+fn bytes(text: &[u8]) -> Option<u64> {
+    let (number, shift) = match text {
+        [number @ .., b'K' | b'k'] => (number, 10),
+        [number @ .., b'M' | b'm'] => (number, 20),
+        [number @ .., b'G' | b'g'] => (number, 30),
+        number => (number, 0),
+    };
+    decimal(number)?
+        .checked_mul(1 << shift)
+        .filter(|size| *size != 0 && i64::try_from(*size).is_ok())
+}
+
+pub(super) fn lower(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
+    match value.to_bytes() {
+        b"none" => {}
+        b"prefix" => _ = plan.push(Step::Log {}),
+        _ => {
+            let file = File::parse(value)?;
+            plan.begin_list(Step::LogFile {
+                keep: file.keep,
+                size: file.size,
+                name: c"",
+                folder: c"",
+            })
+            .joined(&[file.name])
+            .joined(&[file.folder])
+            .end();
+        }
+    }
+    Some(())
+}
+
+impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    /// Two programs would rotate each other's file.
+    pub(super) fn check_log(&self, own: &Policies<'a>) -> Result<(), Error<'a>> {
+        let file = |policies: &Policies<'a>| File::parse(policies.value(AppOption::Log)?);
+        let Some(wanted) = file(own) else {
+            return Ok(());
+        };
+        let mut programs = Programs::of(self.options);
+        while let Some(other) = programs.next()? {
+            if other.policies.index() >= own.index() {
+                break;
+            }
+            if file(&other.policies)
+                .is_some_and(|other| (other.folder, other.name) == (wanted.folder, wanted.name))
+            {
+                let value = own.value(AppOption::Log).unwrap_or_default();
+                return Err(Error::new(What::ReadOption, value, Why::LogTwice));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! The log of an app in a file of the pod, which pid 1 writes and rotates by its size.
+//! The folder is held open: what becomes of its path does not matter then.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Error, INIT_TEXTS, What},
+    plan::List,
+    sys::{descriptor, memory, path},
+    text::copy,
+};
+use linux_raw_sys::general as raw;
+use rustix::{
+    fd::BorrowedFd,
+    fs::{self, SeekFrom},
+    io::Errno,
+};
+
+use crate::NAME;
+
+/// A log file and how far it is.
+#[derive(Clone, Copy, Debug)]
+pub struct File {
+    /// When the next one begins, 0 for an app without a file.
+    pub size: u64,
+    used: u64,
+    folder: i32,
+    file: i32,
+    /// How many old ones are kept, 1 to 9.
+    pub keep: u8,
+    /// Its last line is not at its end.
+    begun: bool,
+    /// A failure was told; there may be as many as lines.
+    told: bool,
+}
+
+impl File {
+    /// Of an app without one.
+    pub const NONE: Self = Self {
+        size: 0,
+        used: 0,
+        folder: 0,
+        file: 0,
+        keep: 0,
+        begun: false,
+        told: false,
+    };
+
+    /// Opens it, as pid 1 could; by no magic link, see [`crate::stdio`]. Goes on at
+    /// the end of one that is there.
+    #[cold]
+    #[inline(never)]
+    pub fn open(&mut self, names: List<'_>) -> Result<(), Errno> {
+        self.folder = path::open_in(None, names.second(), raw::O_PATH | raw::O_DIRECTORY, 0)?;
+        self.begin(names.first())?;
+        self.used = fs::seek(borrow(self.file)?, SeekFrom::End(0))?;
+        Ok(())
+    }
+
+    /// Closes what is open of it.
+    #[cold]
+    pub fn close(&self) {
+        if self.size != 0 {
+            let _ = descriptor::close(self.folder);
+            let _ = descriptor::close(self.file);
+        }
+    }
+
+    /// Opens a file: nothing that could keep pid 1 waiting.
+    fn begin(&mut self, name: &CStr) -> Result<(), Errno> {
+        const FLAGS: u32 = raw::O_WRONLY
+            | raw::O_CREAT
+            | raw::O_APPEND
+            | raw::O_NOFOLLOW
+            | raw::O_NONBLOCK
+            | raw::O_NOCTTY;
+        self.file = path::open_in(Some(self.folder), name, FLAGS, 0o640)?;
+        self.used = 0;
+        Ok(())
+    }
+
+    /// Adds what the app has written. The next file begins when a line has ended at
+    /// the size or behind it, or goes on behind twice the size.
+    #[cold]
+    #[inline(never)]
+    pub fn write(&mut self, name: &CStr, mut rest: &[u8]) {
+        let mut done = Ok(());
+        while !rest.is_empty() && done.is_ok() {
+            if self.used >= self.size && (!self.begun || self.used / 2 >= self.size) {
+                done = self.rotate(name);
+            }
+            // To the size, and to the end of that line.
+            let mut count = 0;
+            for byte in rest {
+                count += 1;
+                self.used += 1;
+                self.begun = *byte != b'\n';
+                if self.used >= self.size && !self.begun {
+                    break;
+                }
+            }
+            let (part, after) = rest.split_at_checked(count).unwrap_or_default();
+            rest = after;
+            done = match descriptor::write(self.file, part) {
+                Ok(written) if written != count => Err(Errno::NOSPC),
+                written => done.and(written.map(drop)),
+            };
+        }
+        if let Err(errno) = done {
+            self.tell(name, errno);
+        }
+    }
+
+    /// Tells the first failure.
+    #[cold]
+    #[inline(never)]
+    pub fn tell(&mut self, name: &CStr, errno: Errno) {
+        if !core::mem::replace(&mut self.told, true) {
+            Error::new(What::Log, name, errno).print(NAME, INIT_TEXTS);
+        }
+    }
+
+    /// The file becomes the first old one, and that the second; the last one is gone.
+    #[inline(never)]
+    fn rotate(&mut self, name: &CStr) -> Result<(), Errno> {
+        let folder = borrow(self.folder)?;
+        let old = self.file;
+        let mut names = [[0; 260]; 2];
+        let [from, to] = &mut names;
+        let mut number = self.keep;
+        while number > 0 {
+            let to = numbered(to, name, number);
+            number -= 1;
+            match fs::renameat(folder, numbered(from, name, number), folder, to) {
+                Err(Errno::NOENT) if number > 0 => {}
+                done => done?,
+            }
+        }
+        self.begin(name)?;
+        descriptor::close(old)
+    }
+}
+
+/// The name of the old file of this number; 0 is the one that is written.
+#[inline(never)]
+fn numbered<'b>(place: &'b mut [u8; 260], name: &CStr, number: u8) -> &'b CStr {
+    copy(place, name.to_bytes_with_nul());
+    if let (Some([dot, digit, ..]), 1..) = (place.get_mut(name.count_bytes()..), number) {
+        (*dot, *digit) = (b'.', b'0' + number);
+    }
+    memory::c_str(place).unwrap_or_default()
+}
+
+fn borrow(number: i32) -> Result<BorrowedFd<'static>, Errno> {
+    descriptor::borrow(number).ok_or(Errno::BADF)
+}

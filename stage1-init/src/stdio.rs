@@ -1,0 +1,133 @@
+//! The standard streams of an app: files of the pod, pid 1's logs, and pipes between
+//! apps, which pid 1 holds as long as one of their apps may start again.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Error, What},
+    launch::{app::execute_with, path::Path},
+    plan::{Kind, Record, Step},
+    sys::{descriptor, network, path},
+    text::Digits,
+};
+use linux_raw_sys::general as raw;
+use rustix::{io::Errno, process::getpid};
+
+use crate::{
+    apps::{App, State},
+    namespace,
+};
+
+/// Does what a step says that is pid 1's affair: most are read before the start, others
+/// make something a standard stream of the app number `index`. `None` if it is none.
+#[inline(never)]
+pub(crate) fn policy<'p>(
+    record: &Record<'p>,
+    apps: &[App],
+    index: usize,
+) -> Option<Result<(), Error<'p>>> {
+    const FIRST: u16 = Kind::ExitPolicy as u16;
+    const LAST: u16 = Kind::Pipe as u16;
+    const STDIO: u16 = Kind::Stdio as u16;
+    const LOG: u16 = Kind::Log as u16;
+    const LOG_FILE: u16 = Kind::LogFile as u16;
+    const LISTEN: u16 = Kind::Listen as u16;
+    const PID_NAMESPACE: u16 = Kind::PidNamespace as u16;
+    let done = match record.kind {
+        LOG | LOG_FILE => join(apps.get(index).map_or(-1, |app| app.log.1), 0b110),
+        LAST => join(end(record, apps), record.flags),
+        STDIO => redirect(record.flags, record.list.first()),
+        PID_NAMESPACE => namespace::enter(record.list),
+        FIRST..LAST | LISTEN => Ok(()),
+        _ => return None,
+    };
+    Some(done.map_err(|errno| Error::new(What::Begin, record.list.first(), errno)))
+}
+
+/// Its end is written, and it is made if it is missing. It is opened as pid 1 could,
+/// not as the app: but inside the root, and by no magic link, which would lead out of
+/// it or to a descriptor of pid 1 (CVE-2024-21626).
+#[cold]
+#[inline(never)]
+fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
+    let (flags, mode) = if streams & 1 == 0 {
+        (raw::O_WRONLY | raw::O_CREAT | raw::O_APPEND, 0o644)
+    } else {
+        (raw::O_RDONLY, 0)
+    };
+    let file = path::open_in(None, path, flags | raw::O_NOCTTY, mode)?;
+    join(file, streams)
+}
+
+/// Makes `file` the standard streams of these bits.
+#[cold]
+#[inline(never)]
+fn join(file: i32, streams: u16) -> Result<(), Errno> {
+    (0..3)
+        .filter(|number| streams >> number & 1 != 0)
+        .try_for_each(|number| put(file, number))
+}
+
+#[inline(never)]
+fn put(from: i32, to: i32) -> Result<(), Errno> {
+    descriptor::duplicate_onto(descriptor::borrow(from).ok_or(Errno::BADF)?, to)
+}
+
+/// The end of the reader's pipe that the step names.
+fn end(record: &Record<'_>, apps: &[App]) -> i32 {
+    let reader = usize::try_from(record.number).unwrap_or(usize::MAX);
+    let (read, write) = apps.get(reader).map_or((-1, -1), |app| app.input);
+    if record.flags & 1 == 0 { write } else { read }
+}
+
+/// Before any app starts: a pipe for each one that reads another one's output; and
+/// what is passed through to one is nobody else's.
+#[inline(never)]
+pub(crate) fn open_pipes(apps: &mut [App]) {
+    for app in apps {
+        if app.reads {
+            app.input = network::pipe().unwrap_or((-1, -1));
+        }
+        for index in 0..app.listens {
+            let _ = descriptor::close_on_exec(Step::LISTENING + i32::from(index));
+        }
+    }
+}
+
+/// Becomes the program, with what is passed through from 3 on, whatever of pid 1's
+/// was there: it is done with it. Nothing overlaps, as all of them move down.
+#[cold]
+#[inline(never)]
+pub(crate) fn execute<'p>(record: &Record<'p>, listens: u16, words: &mut [usize]) -> Error<'p> {
+    for index in (0..listens).map(i32::from) {
+        if let Err(errno) = put(Step::LISTENING + index, 3 + index) {
+            return Error::new(What::Start, c"an app", errno);
+        }
+    }
+    let pid = getpid().as_raw_nonzero().get().unsigned_abs();
+    let mut variable = Path::new();
+    let _ = variable.append(&[b"LISTEN_PID=", Digits::new(pid.into(), 10).as_bytes()]);
+    execute_with(record, variable.as_c_str(), words)
+}
+
+/// Lets go of what nobody will use any more: readers see the end, and writers that
+/// nobody reads.
+#[inline(never)]
+pub(crate) fn close_pipes(apps: &mut [App]) {
+    let running = apps.iter().filter(|app| app.state != State::Done);
+    let written = running.fold(0, |bits, app| bits | app.outputs);
+    for (index, app) in (0..).zip(apps) {
+        if written >> index & 1 == 0 {
+            close(&mut app.input.1);
+        }
+        if app.state == State::Done {
+            close(&mut app.input.0);
+        }
+    }
+}
+
+fn close(end: &mut i32) {
+    if *end >= 0 {
+        let _ = descriptor::close(core::mem::replace(end, -1));
+    }
+}
