@@ -93,6 +93,7 @@ pub(crate) fn read(number: i32, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'sta
 }
 
 /// Reads until `room` is full or the file ends; returns how much there was.
+#[inline(never)]
 fn fill(number: i32, offset: usize, room: &mut [u8]) -> Result<usize, Errno> {
     let mut used = 0;
     while let Some(rest @ [_, ..]) = room.get_mut(used..) {

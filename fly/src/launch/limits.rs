@@ -40,7 +40,6 @@ pub(super) fn step<'p>(record: &Record<'p>) -> Result<(), Error<'p>> {
         KeepCapabilities {} => thread::set_keep_capabilities(true)
             .map_err(|errno| Error::new(What::SetCapabilities, c"", errno)),
         Ambient { keep } => app::capabilities(keep, true),
-        Landlock { writable, paths } => restrict(writable, paths),
         _ => Err(super::out_of_place()),
     })
 }
@@ -57,7 +56,9 @@ fn set_limit<'p>(record: &Record<'p>, limit: Limit, what: What) -> Result<(), Er
         .map_err(|errno| explain::error(what, record.list.first(), errno, ADVICES))
 }
 
-fn restrict(writable: u64, paths: List<'_>) -> Result<(), Error<'_>> {
+/// Only `fly` does that, no app of a pod.
+#[cold]
+pub(super) fn restrict(writable: u64, paths: List<'_>) -> Result<(), Error<'_>> {
     const ADVICES: &explain::Advices = &[
         (Errno::NOSYS, Advice::NoLandlock),
         (Errno::OPNOTSUPP, Advice::NoLandlock),

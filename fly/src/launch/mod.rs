@@ -374,7 +374,7 @@ impl<'p, 's> Launcher<'p, 's> {
             } => self.attach(mount, under, flags, target),
             Chroot { root } => self.chroot(root),
             _ => match record.kind {
-                12..=15 | 45..=50 | 89 => self.namespace_step(record),
+                12..=15 | 45..=50 | 87 | 89 => self.namespace_step(record),
                 60..=88 => app::step(record, self.words),
                 _ => self.isolated_step(record),
             },
@@ -451,6 +451,7 @@ impl<'p, 's> Launcher<'p, 's> {
                 self.note_namespaces(namespaces);
                 Ok(())
             },
+            Landlock { writable, paths } => limits::restrict(writable, paths),
             OomScore { adjustment } => limits::oom_score(adjustment),
             CgroupNamespace {} => process::unshare(raw::CLONE_NEWCGROUP.into()),
             Check { arguments, strings } => Err(match self.checks {

@@ -152,7 +152,6 @@ macro_rules! rules {
             Rule::of(Kind::Scheduling).text(Text::Limit),
             Rule::of(Kind::KeepCapabilities),
             Rule::of(Kind::Ambient),
-            Rule::of(Kind::Landlock).texts(1, Rule::MANY, Text::Absolute),
             $($others),*
         ]
     };
@@ -163,6 +162,7 @@ pub(super) static APP_RULES: &[Rule] = rules![];
 
 /// Those and the rules of what only a launcher does, which may become the program itself.
 pub(super) static RULES: &[Rule] = rules![
+    Rule::of(Kind::Landlock).texts(1, Rule::MANY, Text::Absolute),
     Rule::of(Kind::CloseInherited),
     Rule::of(Kind::Supervise),
     Rule::of(Kind::Seal).slots(FILLS).text(Text::Path),
