@@ -133,7 +133,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("pods_logs", pods_logs::TESTS),
         start("pods_order", pods_order::TESTS),
         start("pods_own", pods_own::TESTS),
-        start("pods_pass", pods_pass::TESTS),
+        host("pods_pass", 60, &[], pods_pass::TESTS),
         start("pods_pids", pods_pids::TESTS),
         start("pods_pipes", pods_pipes::TESTS),
         start("pods_restart", pods_restart::TESTS),
