@@ -52,20 +52,21 @@ impl File {
     #[inline(never)]
     pub fn open(&mut self, names: List<'_>) -> Result<(), Errno> {
         self.folder = path::open_in(None, names.second(), raw::O_PATH | raw::O_DIRECTORY, 0)?;
-        self.begin(names.first())?;
+        self.begin(names.first(), 0)?;
         self.used = fs::seek(borrow(self.file)?, SeekFrom::End(0))?;
         Ok(())
     }
 
-    /// Opens a file: nothing that could keep pid 1 waiting.
-    fn begin(&mut self, name: &CStr) -> Result<(), Errno> {
+    /// Opens a file: nothing that could keep pid 1 waiting. The next one must be new, as
+    /// the app may have the folder, and links to other files in it.
+    fn begin(&mut self, name: &CStr, new: u32) -> Result<(), Errno> {
         const FLAGS: u32 = raw::O_WRONLY
             | raw::O_CREAT
             | raw::O_APPEND
             | raw::O_NOFOLLOW
             | raw::O_NONBLOCK
             | raw::O_NOCTTY;
-        self.file = path::open_in(Some(self.folder), name, FLAGS, 0o640)?;
+        self.file = path::open_in(Some(self.folder), name, FLAGS | new, 0o640)?;
         self.used = 0;
         Ok(())
     }
@@ -127,7 +128,7 @@ impl File {
                 done => done?,
             }
         }
-        self.begin(name)?;
+        self.begin(name, raw::O_EXCL)?;
         descriptor::close(old)
     }
 }
