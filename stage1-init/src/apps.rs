@@ -184,7 +184,7 @@ impl App {
         };
         match opened.and_then(|()| network::announced_pipe()) {
             Ok(pipe) => self.log = pipe,
-            Err(errno) => self.file.tell(names.first(), errno),
+            Err(errno) => self.file.tell(names.first(), Err(errno)),
         }
         self.log.0 >= 0
     }

@@ -76,10 +76,11 @@ impl File {
     #[cold]
     #[inline(never)]
     pub fn write(&mut self, name: &CStr, mut rest: &[u8]) {
-        let mut done = Ok(());
-        while !rest.is_empty() && done.is_ok() {
+        while !rest.is_empty() {
             if self.used >= self.size && (!self.begun || self.used / 2 >= self.size) {
-                done = self.rotate(name);
+                // Rather a file that is too long than a line that is lost.
+                let rotated = self.rotate(name);
+                self.tell(name, rotated);
             }
             // To the size, and to the end of that line.
             let mut count = 0;
@@ -93,21 +94,19 @@ impl File {
             }
             let (part, after) = rest.split_at_checked(count).unwrap_or_default();
             rest = after;
-            done = match descriptor::write(self.file, part) {
+            let written = match descriptor::write(self.file, part) {
                 Ok(written) if written != count => Err(Errno::NOSPC),
-                written => done.and(written.map(drop)),
+                written => written.map(drop),
             };
-        }
-        if let Err(errno) = done {
-            self.tell(name, errno);
+            self.tell(name, written);
         }
     }
 
     /// Tells the first failure.
-    #[cold]
     #[inline(never)]
-    pub fn tell(&mut self, name: &CStr, errno: Errno) {
-        if !core::mem::replace(&mut self.told, true) {
+    pub fn tell(&mut self, name: &CStr, done: Result<(), Errno>) {
+        if let (Err(errno), false) = (done, self.told) {
+            self.told = true;
             Error::new(What::Log, name, errno).print(NAME, INIT_TEXTS);
         }
     }

@@ -26,6 +26,7 @@ tests![
     who_writes_without_end,
     no_other_process,
     a_full_disk,
+    a_file_that_cannot_be_renamed,
     files_that_cannot_be_opened,
     a_folder_that_is_moved,
     a_folder_that_becomes_a_link,
@@ -277,6 +278,20 @@ fn a_full_disk() -> TestResult {
     );
     assert_eq!(text(root.join("tmp/end")), "end\n");
     assert!(used.starts_with("1\n2\n3\n"));
+    Ok(())
+}
+
+/// It is told once, and rather grows than that a line is lost.
+fn a_file_that_cannot_be_renamed() -> TestResult {
+    let root = roots::busybox()?;
+    fs::create_dir_all(root.join("tmp/log.1/x")).expect("a directory");
+    let output = Pod::new(&root)
+        .flag("--log=file:/tmp/log,size=10,keep=1")
+        .sh("seq 1000");
+    output.code(0);
+    assert_eq!(output.stderr, "stage1-init: log to log: Is a directory\n");
+    let expected: String = (1..=1000).map(|number| format!("{number}\n")).collect();
+    assert_eq!(text(root.join("tmp/log")), expected);
     Ok(())
 }
 
