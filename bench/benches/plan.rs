@@ -10,7 +10,7 @@ use std::{
 use criterion::{Criterion, criterion_group, criterion_main};
 use fly::plan::{Builder, MAX_BYTES, Plan};
 use stage0::{
-    lower::{Host, lower},
+    lower::{Host, lower, wants},
     options,
 };
 
@@ -36,7 +36,11 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
     let Ok(Some(options)) = options else {
         panic!("the command line is not read");
     };
+    let Ok(wants) = wants(&options) else {
+        panic!("the programs are not read");
+    };
     let host = Host {
+        wants,
         listening: None,
         names: None,
         notify: None,

@@ -117,6 +117,7 @@ where
     let root = pod.root(room)?;
     let options = options::parse_added(root, words)?;
     let host = lower::Host {
+        wants: lower::wants(&options)?,
         random: start.random,
         terminal: false,
         session: false,

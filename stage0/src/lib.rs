@@ -116,15 +116,16 @@ where
 {
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let terminal = relay::Terminal::wanted(options.terminal);
-    let passes = lower::passes(options)?;
+    let wants = lower::wants(options)?;
     let variable = |name, wanted: bool| wanted.then(|| start.environment.value(name)).flatten();
     let own = u64::from(getpid().as_raw_nonzero().get().unsigned_abs());
     let is_own = |pid| fly::text::decimal(pid) == Some(own);
-    let listens = variable("LISTEN_PID", passes.listening).is_some_and(is_own);
+    let listens = variable("LISTEN_PID", wants.listening).is_some_and(is_own);
     let host = lower::Host {
+        wants,
         listening: variable("LISTEN_FDS", listens),
         names: variable("LISTEN_FDNAMES", listens),
-        notify: variable("NOTIFY_SOCKET", passes.notify),
+        notify: variable("NOTIFY_SOCKET", wants.notify),
         random: start.random,
         terminal,
         session: terminal || relay::has_terminal(),

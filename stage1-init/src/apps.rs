@@ -227,7 +227,7 @@ impl App {
         };
         let pipe = opened.and_then(|()| network::announced_pipe());
         if let Err(errno) = pipe {
-            file.tell(names.first(), errno);
+            file.tell(names.first(), Err(errno));
         }
         self.file = file;
         self.log = pipe.unwrap_or((-1, -1));

@@ -52,7 +52,7 @@ impl File {
     #[inline(never)]
     pub fn open(&mut self, names: List<'_>) -> Result<(), Errno> {
         self.folder = path::open_in(None, names.second(), raw::O_PATH | raw::O_DIRECTORY, 0)?;
-        self.begin(names.first())?;
+        self.begin(names.first(), 0)?;
         self.used = fs::seek(borrow(self.file)?, SeekFrom::End(0))?;
         Ok(())
     }
@@ -66,15 +66,16 @@ impl File {
         }
     }
 
-    /// Opens a file: nothing that could keep pid 1 waiting.
-    fn begin(&mut self, name: &CStr) -> Result<(), Errno> {
+    /// Opens a file: nothing that could keep pid 1 waiting. The next one must be new, as
+    /// the app may have the folder, and links to other files in it.
+    fn begin(&mut self, name: &CStr, new: u32) -> Result<(), Errno> {
         const FLAGS: u32 = raw::O_WRONLY
             | raw::O_CREAT
             | raw::O_APPEND
             | raw::O_NOFOLLOW
             | raw::O_NONBLOCK
             | raw::O_NOCTTY;
-        self.file = path::open_in(Some(self.folder), name, FLAGS, 0o640)?;
+        self.file = path::open_in(Some(self.folder), name, FLAGS | new, 0o640)?;
         self.used = 0;
         Ok(())
     }
@@ -84,10 +85,11 @@ impl File {
     #[cold]
     #[inline(never)]
     pub fn write(&mut self, name: &CStr, mut rest: &[u8]) {
-        let mut done = Ok(());
-        while !rest.is_empty() && done.is_ok() {
+        while !rest.is_empty() {
             if self.used >= self.size && (!self.begun || self.used / 2 >= self.size) {
-                done = self.rotate(name);
+                // Rather a file that is too long than a line that is lost.
+                let rotated = self.rotate(name);
+                self.tell(name, rotated);
             }
             // To the size, and to the end of that line.
             let mut count = 0;
@@ -101,21 +103,19 @@ impl File {
             }
             let (part, after) = rest.split_at_checked(count).unwrap_or_default();
             rest = after;
-            done = match descriptor::write(self.file, part) {
+            let written = match descriptor::write(self.file, part) {
                 Ok(written) if written != count => Err(Errno::NOSPC),
-                written => done.and(written.map(drop)),
+                written => written.map(drop),
             };
-        }
-        if let Err(errno) = done {
-            self.tell(name, errno);
+            self.tell(name, written);
         }
     }
 
     /// Tells the first failure.
-    #[cold]
     #[inline(never)]
-    pub fn tell(&mut self, name: &CStr, errno: Errno) {
-        if !core::mem::replace(&mut self.told, true) {
+    pub fn tell(&mut self, name: &CStr, done: Result<(), Errno>) {
+        if let (Err(errno), false) = (done, self.told) {
+            self.told = true;
             Error::new(What::Log, name, errno).print(NAME, INIT_TEXTS);
         }
     }
@@ -136,7 +136,7 @@ impl File {
                 done => done?,
             }
         }
-        self.begin(name)?;
+        self.begin(name, raw::O_EXCL)?;
         descriptor::close(old)
     }
 }

@@ -4,7 +4,6 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, symlink},
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -27,6 +26,7 @@ tests![
     who_writes_without_end,
     no_other_process,
     a_full_disk,
+    a_file_that_cannot_be_renamed,
     files_that_cannot_be_opened,
     a_folder_that_is_moved,
     a_folder_that_becomes_a_link,
@@ -281,13 +281,27 @@ fn a_full_disk() -> TestResult {
     Ok(())
 }
 
+/// It is told once, and rather grows than that a line is lost.
+fn a_file_that_cannot_be_renamed() -> TestResult {
+    let root = roots::busybox()?;
+    fs::create_dir_all(root.join("tmp/log.1/x")).expect("a directory");
+    let output = Pod::new(&root)
+        .flag("--log=file:/tmp/log,size=10,keep=1")
+        .sh("seq 1000");
+    output.code(0);
+    assert_eq!(output.stderr, "stage1-init: log to log: Is a directory\n");
+    let expected: String = (1..=1000).map(|number| format!("{number}\n")).collect();
+    assert_eq!(text(root.join("tmp/log")), expected);
+    Ok(())
+}
+
 fn files_that_cannot_be_opened() -> TestResult {
-    let root = roots::probe();
+    let root = roots::busybox()?;
     symlink("/etc/other", root.join("tmp/link")).expect("a link");
     symlink("/proc/self/cwd", root.join("tmp/magic")).expect("a link");
     fs::create_dir(root.join("tmp/folder")).expect("a directory");
-    let made = Command::new("mkfifo").arg(root.join("tmp/fifo")).status();
-    assert!(made.expect("mkfifo").success());
+    let busybox = ["/bin/busybox", "mkfifo", "/tmp/fifo"];
+    Pod::new(&root).run(busybox).code(0);
     for path in [
         "/none/log",
         "/tmp/link",

@@ -23,10 +23,16 @@ where
     pub(super) fn apps(&mut self) -> Result<(), Error<'a>> {
         let policy = self.options.exit_policy;
         let mut decided = false;
+        let mut pods = None;
         let mut programs = Programs::of(self.options);
         while let Some(program) = programs.next()? {
+            let own = program.policies.who;
+            let who = match &pods {
+                Some(pods) => Who::of(*pods, own),
+                None => *pods.insert(own),
+            };
             decided |= program.policies.is_called(policy.unwrap_or_default());
-            self.app(&program)?;
+            self.app(&program, &who)?;
         }
         match policy {
             Some(policy)
@@ -39,7 +45,7 @@ where
         }
     }
 
-    fn app(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
+    fn app(&mut self, program: &Program<'a, I>, who: &Who<'a>) -> Result<(), Error<'a>> {
         let options = self.options;
         let app = &program.policies;
         self.check_log(app)?;
@@ -49,7 +55,9 @@ where
             options.exit_policy
         };
         app.lower(policy, self.plan)?;
-        self.pipes(program)?;
+        if self.host.wants.pipes {
+            self.pipes(program)?;
+        }
         self.listen(program)?;
         if app.asks(AppOption::PidNamespace) {
             self.pid_namespace();
@@ -60,7 +68,6 @@ where
             }
             self.plan.push(Step::Report { path });
         }
-        let who = Who::of(options, program)?;
         let own_session = options.stage1 != Stage1::Fly;
         if own_session {
             let terminal = self.host.terminal;
@@ -73,12 +80,14 @@ where
         if let Some(path) = who.working_directory {
             common::working_directory(self.plan, path)?;
         }
-        self.limits(program)?;
+        if self.host.wants.limits {
+            self.limits(program)?;
+        }
         let identity = match (who.user, who.group) {
             (None, None) => None,
             (user, group) => Some(user::resolve(options.rootfs, user.unwrap_or(c"0"), group)?),
         };
-        self.credentials(identity.as_ref(), &who, program)?;
+        self.credentials(identity.as_ref(), who, program)?;
         if own_session {
             self.plan.push(Step::Unblock {});
         }
@@ -127,7 +136,9 @@ where
     ) -> Result<(), Error<'a>> {
         let confined = !self.options.insecure;
         let root = identity.is_none_or(|identity| identity.user == 0);
-        let sets = Sets::of(confined, root, program.each(self.options))?;
+        let changed = self.host.wants.changes;
+        let choices = changed.then(|| program.each(self.options));
+        let sets = Sets::of(confined, root, choices)?;
         let limited = if confined && self.has_init() {
             self.held
         } else {
@@ -139,16 +150,16 @@ where
             });
         }
         self.groups(identity, who)?;
-        if !root && sets.held != 0 && sets.changed {
+        if !root && sets.held != 0 && changed {
             self.plan.push(Step::KeepCapabilities {});
         }
         if let Some(identity) = identity {
             common::ids(self.plan, identity);
         }
         // setuid(2) to another user than root has emptied the sets.
-        if !root && sets.held != 0 && sets.changed {
+        if !root && sets.held != 0 && changed {
             self.plan.push(Step::Ambient { keep: sets.held });
-        } else if confined || sets.changed {
+        } else if confined || changed {
             self.plan.push(Step::Capabilities { keep: sets.held });
         } else if self.host.inheritable {
             // All that is held; but none is inheritable (CVE-2022-29162), and

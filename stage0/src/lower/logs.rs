@@ -94,6 +94,9 @@ where
         let Some(wanted) = file(own) else {
             return Ok(());
         };
+        if own.is_first() {
+            return Ok(());
+        }
         let mut programs = Programs::of(self.options);
         while let Some(other) = programs.next()? {
             if other.policies.index() >= own.index() {

@@ -20,16 +20,17 @@ use fly::{
 };
 use linux_raw_sys::general as raw;
 
-use self::own::Programs;
-pub use pass::{Passes, passes};
+pub use pass::{Wants, wants};
 
-use crate::options::{AppOption, Change, Choice, Network, Options, Stage1};
+use crate::options::{Network, Options, Stage1};
 
 /// What the lowering needs to know of the host.
 #[derive(Debug)]
 pub struct Host<'h> {
     /// Random bytes, for names.
     pub random: [u8; 16],
+    /// What the programs ask for.
+    pub wants: Wants,
     /// Whether the pod gets a terminal.
     pub terminal: bool,
     /// Whether the pod needs a session of its own: the caller's may have a
@@ -112,7 +113,8 @@ where
         options,
         host,
         plan,
-        held: capability::DEFAULT | capability::INIT,
+        // pid 1 may have been given more, for others.
+        held: capability::ALL,
     }
     .apps()
 }
@@ -148,7 +150,7 @@ where
                     },
                 });
                 self.isolated()?;
-                self.init()?;
+                self.init();
             }
             Stage1::Other(path) => {
                 self.hand_over(path);
@@ -300,9 +302,9 @@ where
     }
 
     /// pid 1 keeps what its apps may have, and what it needs to start them.
-    fn init(&mut self) -> Result<(), Error<'a>> {
+    fn init(&mut self) {
         if !self.options.insecure {
-            self.held |= self.wanted()?;
+            self.held |= self.host.wants.capabilities;
             self.plan.push(Step::PodBounding { keep: self.held });
         }
         self.plan.push(Step::ExecInit {
@@ -317,28 +319,6 @@ where
                 Step::NO_STAMPS
             },
         });
-        Ok(())
-    }
-
-    /// The capabilities that options ask for, or need.
-    fn wanted(&self) -> Result<u64, Error<'a>> {
-        const LIMITS: u64 = 1 << raw::CAP_SYS_RESOURCE | 1 << raw::CAP_SYS_NICE;
-        let mut wanted = 0;
-        let mut programs = Programs::of(self.options);
-        while let Some(program) = programs.next()? {
-            if program.policies.asks(AppOption::PidNamespace) {
-                wanted |= 1 << raw::CAP_SYS_ADMIN;
-            }
-            let mut choices = program.each(self.options);
-            while let Some(choice) = choices.take()? {
-                match choice {
-                    Choice::Capabilities(Change::Add, named) => wanted |= named,
-                    Choice::Limit(..) => wanted |= LIMITS,
-                    _ => {}
-                }
-            }
-        }
-        Ok(wanted)
     }
 
     /// No fork: the process that was called becomes the app, in a mount

@@ -91,15 +91,7 @@ where
     /// The pod's options, which are those of the first program too, then its own.
     pub(super) fn each(&self, options: &Options<'a, I>) -> Each<I> {
         Each {
-            pods: Some(options.choices.clone()),
-            own: self.own.clone(),
-        }
-    }
-
-    /// Its own options alone.
-    pub(super) fn own(&self) -> Each<I> {
-        Each {
-            pods: None,
+            pods: options.choices.clone(),
             own: self.own.clone(),
         }
     }
@@ -108,7 +100,7 @@ where
 /// Walks options.
 #[derive(Clone)]
 pub(super) struct Each<I> {
-    pods: Option<Choices<I>>,
+    pods: Choices<I>,
     own: Option<Choices<I>>,
 }
 
@@ -117,12 +109,10 @@ where
     I: Iterator<Item = &'a CStr> + Clone,
 {
     pub(super) fn take(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
-        for choices in [&mut self.pods, &mut self.own].into_iter().flatten() {
-            if let Some(choice) = choices.take()? {
-                return Ok(Some(choice));
-            }
+        match (self.pods.take()?, &mut self.own) {
+            (None, Some(own)) => own.take(),
+            (choice, _) => Ok(choice),
         }
-        Ok(None)
     }
 
     /// Whether one of them sets the variable `name`.
@@ -164,50 +154,19 @@ pub(super) struct Who<'a> {
 }
 
 impl<'a> Who<'a> {
-    /// As the pod's options say, and over them the program's own.
-    pub(super) fn of<I>(
-        options: &Options<'a, I>,
-        program: &Program<'a, I>,
-    ) -> Result<Self, Error<'a>>
-    where
-        I: Iterator<Item = &'a CStr> + Clone,
-    {
-        let mut pods = Self::default();
-        let choices = options.choices.clone();
-        pods.read(Each {
-            pods: Some(choices),
-            own: None,
-        })?;
-        let mut own = Self::default();
-        own.read(program.own())?;
+    /// As is said for all, and over that what is the program's own.
+    pub(super) fn of(mut pods: Self, own: Self) -> Self {
         // The groups are those of the user.
         if own.user.is_some() {
             (pods.group, pods.groups) = (None, None);
         }
-        Ok(Self {
+        Self {
             user: own.user.or(pods.user),
             group: own.group.or(pods.group),
             groups: own.groups.or(pods.groups),
             working_directory: own.working_directory.or(pods.working_directory),
             umask: own.umask.or(pods.umask),
-        })
-    }
-
-    fn read<I>(&mut self, mut choices: Each<I>) -> Result<(), Error<'a>>
-    where
-        I: Iterator<Item = &'a CStr> + Clone,
-    {
-        while let Some(choice) = choices.take()? {
-            match choice {
-                Choice::User(user) => self.user = Some(user),
-                Choice::Group(group) => self.group = Some(group),
-                Choice::Groups(groups) => self.groups = Some(groups),
-                Choice::WorkingDirectory(path) => self.working_directory = Some(path),
-                Choice::Umask(mask) => self.umask = Some(mask),
-                _ => {}
-            }
         }
-        Ok(())
     }
 }
 
@@ -217,8 +176,6 @@ pub(super) struct Sets {
     pub(super) bounding: u64,
     /// What it has.
     pub(super) held: u64,
-    /// Whether an option says so.
-    pub(super) changed: bool,
 }
 
 impl Sets {
@@ -227,7 +184,7 @@ impl Sets {
     pub(super) fn of<'a, I>(
         confined: bool,
         root: bool,
-        mut choices: Each<I>,
+        choices: Option<Each<I>>,
     ) -> Result<Self, Error<'a>>
     where
         I: Iterator<Item = &'a CStr> + Clone,
@@ -240,13 +197,14 @@ impl Sets {
         let mut sets = Self {
             bounding,
             held: if root { bounding } else { 0 },
-            changed: false,
+        };
+        let Some(mut choices) = choices else {
+            return Ok(sets);
         };
         while let Some(choice) = choices.take()? {
             let Choice::Capabilities(change, named) = choice else {
                 continue;
             };
-            sets.changed = true;
             match change {
                 Change::Add => {
                     sets.bounding |= named;

@@ -9,35 +9,60 @@ use fly::{
     text::decimal,
 };
 
+use linux_raw_sys::general as raw;
+
 use super::{
     DEV, Lowering, NODEV, NOSUID, SOURCE,
     own::{Program, Programs},
 };
 use crate::options::{AppOption, Options, Stage1};
 
-/// What the programs of a pod ask for.
+/// What the programs of a pod ask for: what nobody does is not looked for again.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Passes {
+pub struct Wants {
     /// The descriptors of LISTEN_FDS.
     pub listening: bool,
     /// The socket of NOTIFY_SOCKET.
     pub notify: bool,
+    /// What pid 1 needs for that, beside what it always has.
+    pub(super) capabilities: u64,
+    /// Limits of any kind.
+    pub(super) limits: bool,
+    /// Other capabilities.
+    pub(super) changes: bool,
+    /// A pipe between two.
+    pub(super) pipes: bool,
 }
 
 /// What they ask for.
 ///
 /// # Errors
 /// As of [`super::lower`]; only a pod of ours passes anything.
-pub fn passes<'a, I>(options: &Options<'a, I>) -> Result<Passes, Error<'a>>
+pub fn wants<'a, I>(options: &Options<'a, I>) -> Result<Wants, Error<'a>>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
-    let mut passes = Passes::default();
+    const STREAMS: [AppOption; 3] = [AppOption::Stdin, AppOption::Stdout, AppOption::Stderr];
+    const LIMITS: u64 = 1 << raw::CAP_SYS_RESOURCE | 1 << raw::CAP_SYS_NICE;
+    let mut wants = Wants::default();
     let mut programs = Programs::of(options);
     while let Some(program) = programs.next()? {
         let own = &program.policies;
-        passes.listening |= own.asks(AppOption::ListenFds);
-        passes.notify |= own.asks(AppOption::NotifySocket);
+        wants.listening |= own.asks(AppOption::ListenFds);
+        wants.notify |= own.asks(AppOption::NotifySocket);
+        wants.limits |= own.limits;
+        wants.changes |= own.changes;
+        wants.pipes |= STREAMS.iter().any(|stream| {
+            let value = own.value(*stream).unwrap_or_default();
+            value.to_bytes().starts_with(b"pipe")
+        });
+        wants.capabilities |= own.added;
+        if own.limits {
+            wants.capabilities |= LIMITS;
+        }
+        if own.asks(AppOption::PidNamespace) {
+            wants.capabilities |= 1 << raw::CAP_SYS_ADMIN;
+        }
         if own.asks(AppOption::NotifySocket) && own.notifies() {
             let option = c"--notify-socket";
             return Err(Error::new(What::ReadOption, option, Why::OtherNotify));
@@ -45,13 +70,13 @@ where
     }
     let why = match options.stage1 {
         _ if options.output.is_some() => Why::NotForMachine,
-        Stage1::Init(_) => return Ok(passes),
+        Stage1::Init(_) => return Ok(wants),
         _ => Why::OnlyInit,
     };
-    match (passes.listening, passes.notify) {
+    match (wants.listening, wants.notify) {
         (true, _) => Err(Error::new(What::ReadOption, c"--listen-fds", why)),
         (_, true) => Err(Error::new(What::ReadOption, c"--notify-socket", why)),
-        _ => Ok(passes),
+        _ => Ok(wants),
     }
 }
 

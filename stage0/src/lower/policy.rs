@@ -3,8 +3,8 @@
 
 use core::ffi::CStr;
 
-use super::logs;
-use crate::options::{AppOption, Choice, Choices};
+use super::{logs, own::Who};
+use crate::options::{AppOption, Change, Choice, Choices};
 use fly::{
     error::{Error, What, Why},
     launch::app::DEFAULT_PATH_VARIABLE,
@@ -21,6 +21,12 @@ const SIGTERM: u16 = 15;
 pub(super) struct Policies<'a> {
     index: usize,
     values: [Option<&'a CStr>; AppOption::COUNT],
+    /// Who it is; of the first one: who all are.
+    pub(super) who: Who<'a>,
+    /// Whether there are limits, and changes of capabilities, and what these add.
+    pub(super) limits: bool,
+    pub(super) changes: bool,
+    pub(super) added: u64,
 }
 
 impl<'a> Policies<'a> {
@@ -30,19 +36,42 @@ impl<'a> Policies<'a> {
     where
         I: Iterator<Item = &'a CStr> + Clone,
     {
-        let mut values = [None; AppOption::COUNT];
+        let mut read = Self {
+            index,
+            values: [None; AppOption::COUNT],
+            who: Who::default(),
+            limits: false,
+            changes: false,
+            added: 0,
+        };
         loop {
             let word = choices.operands().next().unwrap_or_default();
             match choices.take()? {
-                None => return Ok(Self { index, values }),
-                Some(Choice::App(option, value)) => {
-                    if let Some(place) = values.get_mut(option as usize) {
-                        *place = Some(value);
-                    }
-                }
-                Some(choice) if index == 0 || choice.is_of_a_program() => {}
+                None => return Ok(read),
+                Some(choice) if index == 0 || choice.is_of_a_program() => read.note(&choice),
                 Some(_) => return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram)),
             }
+        }
+    }
+
+    fn note(&mut self, choice: &Choice<'a>) {
+        match *choice {
+            Choice::App(option, value) => {
+                if let Some(place) = self.values.get_mut(option as usize) {
+                    *place = Some(value);
+                }
+            }
+            Choice::User(user) => self.who.user = Some(user),
+            Choice::Group(group) => self.who.group = Some(group),
+            Choice::Groups(groups) => self.who.groups = Some(groups),
+            Choice::WorkingDirectory(path) => self.who.working_directory = Some(path),
+            Choice::Umask(mask) => self.who.umask = Some(mask),
+            Choice::Limit(..) => self.limits = true,
+            Choice::Capabilities(change, named) => {
+                self.changes = true;
+                self.added |= if change == Change::Add { named } else { 0 };
+            }
+            _ => {}
         }
     }
 
