@@ -15,9 +15,9 @@ use rustix::{
 };
 
 /// What is there only as long as the pod runs.
-const TRANSIENT: [&CStr; 4] = [c"pid", c"ready", c"control", NEW];
-/// The name under which a file is written.
-const NEW: &CStr = c".new";
+const TRANSIENT: [&CStr; 5] = [c"pid", c"ready", c"control", NEW, c".new"];
+/// The name under which `pid` is written; pid 1 has another one, at the same time.
+const NEW: &CStr = c".pid";
 
 /// The directory of a pod, if it has one.
 pub struct Directory<'a> {

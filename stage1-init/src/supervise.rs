@@ -306,7 +306,14 @@ impl<'p, 's> Pod<'p, 's> {
         let Some(steps) = apps.get(index).and_then(|app| app.steps(self.plan, index)) else {
             return;
         };
-        let started = spawn(&steps, program, (apps, index), self.plan, self.stamps, self.words);
+        let started = spawn(
+            &steps,
+            program,
+            (apps, index),
+            self.plan,
+            self.stamps,
+            self.words,
+        );
         let started = started.map_err(|error| error.print(NAME, INIT_TEXTS));
         match (started, self.places.get_mut(index)) {
             (Ok(pid), Some(app)) => {

@@ -75,6 +75,14 @@ impl Controlled {
         self.app("add", &words).code(0).quiet();
     }
 
+    /// An app `deaf` that ignores SIGTERM.
+    pub fn add_deaf(&self, timeout: &str) {
+        let words = "--name=deaf -- /bin/probe ignore TERM , echo deaf , sleep 60000";
+        let words: Vec<&str> = [timeout].into_iter().chain(words.split(' ')).collect();
+        self.app("add", &words).code(0);
+        self.running.wait_for("deaf\n");
+    }
+
     /// The line of an app: its name, state, readiness, pid, code and restarts.
     pub fn line(&self, name: &str) -> Vec<String> {
         let output = self.app("status", &[name]);
@@ -312,7 +320,7 @@ fn stop() -> TestResult {
     ];
     pod.app("add", &words).code(0);
     pod.wait_for("always", "running", "0");
-    std::thread::sleep(Duration::from_millis(100));
+    pod.running.wait_for("waiting\ncatch: waiting");
     pod.app("stop", &["always"]).code(0).quiet();
     assert!(pod.is("always", "exited", "3"), "{:?}", pod.line("always"));
     std::thread::sleep(Duration::from_millis(300));
@@ -353,7 +361,7 @@ fn a_stop_is_no_failure() -> TestResult {
         .command(words)
         .start();
     wait_until("both are ready", || directory.join("ready").exists());
-    std::thread::sleep(Duration::from_millis(100));
+    running.wait_for("waiting\ncatch: waiting");
     app("stop", &directory, &["first"]).code(0);
     let status = app("status", &directory, &["first"]);
     status.code(0).has("exited").has(" 9 ");
@@ -367,19 +375,7 @@ fn a_stop_is_no_failure() -> TestResult {
 
 fn the_deadline() -> TestResult {
     let pod = Controlled::new();
-    let words = [
-        "--name=deaf",
-        "--stop-timeout=200ms",
-        "--",
-        "/bin/probe",
-        "ignore",
-        "TERM",
-        ",",
-        "sleep",
-        "60000",
-    ];
-    pod.app("add", &words).code(0);
-    std::thread::sleep(Duration::from_millis(100));
+    pod.add_deaf("--stop-timeout=200ms");
     let start = Instant::now();
     pod.app("stop", &["deaf"]).code(0);
     assert!(start.elapsed() >= Duration::from_millis(150));
@@ -391,7 +387,7 @@ fn the_deadline() -> TestResult {
 fn kill() -> TestResult {
     let pod = Controlled::new();
     pod.add("sleeper", &["catch", "USR1", ",", "sleep", "60000"]);
-    std::thread::sleep(Duration::from_millis(100));
+    pod.running.wait_for("waiting\ncatch: waiting");
     pod.app("kill", &["sleeper", "SIGUSR1"]).code(0).quiet();
     pod.running.wait_for("catch: SIGUSR1");
     pod.app("kill", &["sleeper", "9"]).code(0).quiet();
@@ -430,7 +426,6 @@ fn a_pod_that_is_ending() -> TestResult {
         &["--exit-policy=never"],
         &["catch", "TERM", ",", "sleep", "1500", ",", "exit", "0"],
     );
-    std::thread::sleep(Duration::from_millis(100));
     sys::kill(pod.pid(), libc::SIGTERM).expect("it runs");
     pod.running.wait_for("SIGTERM");
     pod.app("add", &["--name=late", "--", "/bin/probe", "exit", "0"])
@@ -442,24 +437,13 @@ fn a_pod_that_is_ending() -> TestResult {
 /// Who waits for an app is told that there is no pod any more.
 fn the_end_of_the_pod() -> TestResult {
     let pod = Controlled::new();
-    let words = [
-        "--name=deaf",
-        "--stop-timeout=60",
-        "--",
-        "/bin/probe",
-        "ignore",
-        "TERM",
-        ",",
-        "sleep",
-        "60000",
-    ];
-    pod.app("add", &words).code(0);
+    pod.add_deaf("--stop-timeout=60");
     let waiting = Run::ours("stage0")
         .args(["app", "stop"])
         .arg(&pod.directory)
         .arg("deaf")
         .start();
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(500));
     // A second one would have to wait for the first.
     pod.app("stop", &["deaf"])
         .refused(&["deaf", "somebody waits for its end already"]);

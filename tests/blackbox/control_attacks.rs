@@ -21,18 +21,7 @@ tests![
 /// At any moment of a request.
 fn clients_that_are_killed() -> TestResult {
     let pod = Controlled::new();
-    let words = [
-        "--name=slow",
-        "--stop-timeout=60",
-        "--",
-        "/bin/probe",
-        "ignore",
-        "TERM",
-        ",",
-        "sleep",
-        "60000",
-    ];
-    pod.app("add", &words).code(0);
+    pod.add_deaf("--stop-timeout=60");
     let before = descriptors(pod.pid());
     for delay in 0..200 {
         let words: &[&str] = if delay % 2 == 0 {
@@ -44,7 +33,7 @@ fn clients_that_are_killed() -> TestResult {
             .args(["app"])
             .args(words)
             .arg(&pod.directory)
-            .arg("slow")
+            .arg("deaf")
             .start();
         std::thread::sleep(Duration::from_micros(delay * 20));
         client.signal(libc::SIGKILL);
@@ -52,8 +41,8 @@ fn clients_that_are_killed() -> TestResult {
     }
     // The last one that waited may still be kept.
     assert!(descriptors(pod.pid()) <= before + 1);
-    pod.app("kill", &["slow", "KILL"]).code(0);
-    pod.wait_for("slow", "exited", "137");
+    pod.app("kill", &["deaf", "KILL"]).code(0);
+    pod.wait_for("deaf", "exited", "137");
     wait_until("all is closed", || descriptors(pod.pid()) == before);
     pod.end().code(0);
     Ok(())
