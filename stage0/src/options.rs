@@ -413,12 +413,7 @@ where
         }
         Ok(())
     }
-}
 
-impl<'a, I> Options<'a, I>
-where
-    I: Iterator<Item = &'a CStr> + Clone,
-{
     /// A machine has one root and no pod around it.
     fn check_machine(&self) -> Result<(), Error<'a>> {
         if self.output.is_none() {
@@ -599,18 +594,4 @@ impl<'a> Stage1<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::ffi::CString;
-
-    #[test]
-    fn all_names_are_known() {
-        for name in NAMES.lines().filter(|name| name.starts_with("--")) {
-            let word = CString::new(name).unwrap();
-            let unknown = Error::new(What::ReadOption, &word, Why::NoSuchOption);
-            if let Err(error) = parse([word.as_c_str()].into_iter()) {
-                assert_ne!(error.cause(), unknown.cause(), "{name}");
-            }
-        }
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ pub mod path;
 mod process;
 mod remount;
 mod root;
+mod running;
 mod status;
 mod walk;
 
@@ -28,11 +29,12 @@ pub use library::look;
 pub use process::{
     PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,
 };
+pub use running::Running;
 pub use status::Status;
 
 use linux_raw_sys::general as raw;
 use rustix::{
-    fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd},
+    fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd},
     io::Errno,
 };
 
@@ -41,8 +43,7 @@ use crate::{
     packed,
     packed::Packed,
     plan::{Kind, List, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
-    supervise,
-    sys::{arch, clone, descriptor, wait::End},
+    sys::{arch, clone, descriptor},
     text::{Line, split},
 };
 
@@ -108,27 +109,6 @@ impl Fallbacks {
                 line.text(program).text(": ").packed(Packed(text)).end();
             }
         }
-    }
-}
-
-/// A pod that was started.
-#[derive(Debug)]
-pub struct Running {
-    /// Its first process.
-    pub child: clone::Child,
-    /// The master of its terminal, if it has one.
-    pub terminal: Option<OwnedFd>,
-    /// Where pid 1 reports its time stamps, if it was asked to.
-    pub stamps: Option<OwnedFd>,
-}
-
-impl Running {
-    /// Waits for the end of its first process, and passes signals on meanwhile,
-    /// which a plan with [`Step::Supervise`] has blocked for that. `None` if the
-    /// end can't be told.
-    #[must_use]
-    pub fn wait(&self) -> Option<End> {
-        supervise::wait(self.child.pidfd.as_fd(), self.child.pid)
     }
 }
 
