@@ -20,7 +20,7 @@ pub struct Running {
 
 impl Running {
     /// Waits for the end of its first process, and passes signals on meanwhile,
-    /// which a plan with [`Step::Supervise`] has blocked for that. `None` if the
+    /// which a plan with [`crate::plan::Step::Supervise`] has blocked for that. `None` if the
     /// end can't be told.
     #[must_use]
     pub fn wait(&self) -> Option<End> {
