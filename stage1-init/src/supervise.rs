@@ -160,13 +160,33 @@ impl<'p, 's> Pod<'p, 's> {
         self.end(index);
     }
 
-    /// The apps for which this holds, a bit each.
+    /// How the apps are.
     #[inline(never)]
-    fn those(&self, which: &dyn Fn(&App) -> bool) -> u64 {
-        let apps = self.places.iter().take(self.count).enumerate();
-        apps.fold(0, |bits, (index, app)| {
-            bits | if which(app) { bit(index) } else { 0 }
-        })
+    fn look(&self) -> Look {
+        let mut look = Look {
+            left: 0,
+            ready: 0,
+            awaited: 0,
+            due: u64::MAX,
+        };
+        for (index, app) in self.places.iter().take(self.count).enumerate() {
+            let bit = bit(index);
+            if app.state != State::Done {
+                look.left |= bit;
+            }
+            if app.ready {
+                look.ready |= bit;
+            }
+            if app.lives() {
+                look.awaited |= app.after;
+            }
+            for due in [app.due, app.kill_at] {
+                if due != 0 {
+                    look.due = look.due.min(due);
+                }
+            }
+        }
+        look
     }
 
     /// Runs until no app is left; returns the pod's exit code: of the first app
@@ -174,14 +194,18 @@ impl<'p, 's> Pod<'p, 's> {
     /// behind ends with this process, the pid 1 of their namespace.
     pub fn supervise(&mut self) -> i32 {
         stdio::open_pipes(self.places.get_mut(..self.count).unwrap_or_default());
-        self.ordered = self.those(&|app| app.after != 0) != 0;
-        let stays = self.those(&|app| app.ending & Step::STAYS != 0) != 0;
+        let mut stays = false;
+        for app in self.places.iter().take(self.count) {
+            self.ordered |= app.after != 0;
+            stays |= app.ending & Step::STAYS != 0;
+        }
         loop {
             while self.advance() {}
-            self.tell_ready();
+            let look = self.look();
+            self.tell_ready(&look);
             stdio::close_pipes(self.places.get_mut(..self.count).unwrap_or_default());
             let is_over = self.ending || !stays;
-            if is_over && self.those(&|app| app.state != State::Done) == 0 {
+            if is_over && look.left == 0 {
                 self.hears();
                 return self.code.unwrap_or(0);
             }
@@ -189,9 +213,10 @@ impl<'p, 's> Pod<'p, 's> {
             if let Some(map) = self.map {
                 map.rest();
             }
-            let due = self.apps().flat_map(|app| [app.due, app.kill_at]);
-            let due = due.filter(|due| *due != 0).min();
-            let left = due.map(|due| due.saturating_sub(time::monotonic()));
+            let left = match look.due {
+                u64::MAX => None,
+                due => Some(due.saturating_sub(time::monotonic())),
+            };
             match signal::wait(signal::SUPERVISED, left) {
                 None => {}
                 Some(raw::SIGCHLD) => self.collect(),
@@ -215,17 +240,19 @@ impl<'p, 's> Pod<'p, 's> {
     }
 
     fn turn(&mut self, index: usize) -> bool {
-        let ready = self.those(&|app| app.ready);
-        let lost = self.those(&|app| app.state == State::Done && !app.ready);
-        let bit = bit(index);
-        let in_the_way = self.those(&|app| app.lives() && app.after & bit != 0);
+        let Look {
+            left,
+            ready,
+            awaited,
+            ..
+        } = self.look();
         let (stopping, ending) = (self.stopping, self.ending);
         let Some(app) = self.places.get_mut(index) else {
             return false;
         };
         match app.state {
             State::Done => false,
-            State::Waits if ending || app.after & lost != 0 => {
+            State::Waits if ending || app.after & !left & !ready != 0 => {
                 app.state = State::Done;
                 true
             }
@@ -244,7 +271,7 @@ impl<'p, 's> Pod<'p, 's> {
                 true
             }
             State::Pauses => false,
-            _ if stopping && !app.told && in_the_way == 0 => {
+            _ if stopping && !app.told && awaited & bit(index) == 0 => {
                 app.stop();
                 true
             }
@@ -306,7 +333,14 @@ impl<'p, 's> Pod<'p, 's> {
         let Some(steps) = apps.get(index).and_then(|app| app.steps(self.plan, index)) else {
             return;
         };
-        let started = spawn(&steps, program, (apps, index), self.plan, self.stamps, self.words);
+        let started = spawn(
+            &steps,
+            program,
+            (apps, index),
+            self.plan,
+            self.stamps,
+            self.words,
+        );
         let started = started.map_err(|error| error.print(NAME, INIT_TEXTS));
         match (started, self.places.get_mut(index)) {
             (Ok(pid), Some(app)) => {
@@ -322,7 +356,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// Collects all that has ended, as one SIGCHLD may stand for many, or until no
     /// app is left.
     fn collect(&mut self) {
-        while self.those(&|app| app.lives()) != 0 {
+        while self.look().left != 0 {
             match wait::any() {
                 Ok(Some((pid, end))) => self.ended(pid, end),
                 Ok(None) | Err(Errno::CHILD) => return,
@@ -401,10 +435,9 @@ impl<'p, 's> Pod<'p, 's> {
     }
 
     /// Tells once that all apps are ready.
-    fn tell_ready(&mut self) {
-        let left = self.those(&|app| app.state != State::Done && !app.ready);
+    fn tell_ready(&mut self, look: &Look) {
         if let Some(report) = &mut self.report
-            && left == 0
+            && look.left & !look.ready == 0
             && self.code.is_none()
         {
             report.ready();
@@ -466,6 +499,17 @@ impl<'p, 's> Pod<'p, 's> {
             app.send(signal);
         }
     }
+}
+
+/// How the apps of a pod are, a bit each.
+struct Look {
+    /// Those that have not ended for good.
+    left: u64,
+    ready: u64,
+    /// Those for which an app that lives has waited.
+    awaited: u64,
+    /// The next moment at which one has to be looked at.
+    due: u64,
 }
 
 /// The bit of an app.
