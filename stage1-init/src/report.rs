@@ -25,7 +25,6 @@ pub struct Report {
     pod: i32,
     status: i32,
     ready: bool,
-    control: i32,
 }
 
 impl Report {
@@ -54,12 +53,14 @@ impl Report {
             done => done?,
         }
         let status = path::open_in(Some(pod), c"status", FLAGS, 0)?;
+        // Only who is on the host may control the pod, not an app of it.
+        if let Some(directory) = directory {
+            control::open(directory);
+        }
         let report = Self {
             pod,
             status,
             ready: false,
-            // Only who is on the host may control the pod, not an app of it.
-            control: directory.map_or(-1, control::open),
         };
         // In a pid namespace of its own pid 1 can't know its number on the host.
         let own = getpid();
@@ -76,11 +77,6 @@ impl Report {
         if let Ok(folder) = borrow(self.status) {
             let _ = fs::unlinkat(folder, name, AtFlags::empty());
         }
-    }
-
-    /// The socket of who controls the pod, or -1.
-    pub fn control(&self) -> i32 {
-        self.control
     }
 
     /// The apps run, and all are ready.

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use crate::{
     NAME,
     apps::{App, State},
+    control,
     logs::Logs,
     machine::{self, Heard},
     pod::spawn,
@@ -51,8 +52,6 @@ pub struct Pod<'p, 's> {
     ordered: bool,
     /// Where the apps' ends are told.
     report: Option<Report>,
-    /// The socket of who controls the pod, or -1.
-    control: i32,
     logs: Logs,
 }
 
@@ -84,7 +83,6 @@ impl<'p, 's> Pod<'p, 's> {
             stopping: false,
             ending: false,
             ordered: false,
-            control: report.as_ref().map_or(-1, Report::control),
             report,
             logs: Logs::new(),
         }
@@ -416,11 +414,12 @@ impl<'p, 's> Pod<'p, 's> {
         (app.state, app.due) = (State::Done, 0);
         let (code, rules) = (app.code, app.ending);
         let alone = app.told && !self.stopping;
-        let waiter = core::mem::replace(&mut app.waiter, -1);
+        let waiter = app.waiter;
         if let Some(report) = &self.report {
             report.ended(app.text(self.plan, index, Kind::App), code);
         }
-        if waiter >= 0 {
+        if waiter >= 0 && control::socket() >= 0 {
+            app.waiter = -1;
             self.reply(Ok(index), waiter);
             let _ = descriptor::close(waiter);
         }
@@ -452,9 +451,10 @@ impl<'p, 's> Pod<'p, 's> {
     /// Whether the signal was for a socket or a log; all that has come is read.
     fn hears(&mut self) -> bool {
         let mut heard = false;
-        if self.control >= 0 {
+        let control = control::socket();
+        if control >= 0 {
             heard = true;
-            self.serve(self.control);
+            self.serve(control);
         }
         for index in 0..self.count {
             let Some(app) = self.places.get_mut(index) else {

@@ -5,7 +5,10 @@
 
 pub mod protocol;
 
-use core::ffi::CStr;
+use core::{
+    ffi::CStr,
+    sync::atomic::{AtomicI32, Ordering::Relaxed},
+};
 
 use fly::{
     error::{Error, INIT_TEXTS, What},
@@ -37,11 +40,21 @@ pub const SOCKET: &CStr = c"control";
 /// How many requests are answered before others have their turn.
 const TURN: usize = 64;
 
-/// The socket in this directory; -1 if there can't be one, which is told. Only its
-/// owner may write to it.
+/// The socket of who controls the pod, inverted: 0 if there is none. A program that
+/// never opens one, as that of machines, holds nothing of what is done with it.
+static SOCKET_NUMBER: AtomicI32 = AtomicI32::new(0);
+
+/// The socket of who controls the pod, or -1.
+#[inline]
+pub(crate) fn socket() -> i32 {
+    !SOCKET_NUMBER.load(Relaxed)
+}
+
+/// Opens the socket in this directory; that there can't be one is told. Only its owner
+/// may write to it.
 #[cold]
 #[inline(never)]
-pub(crate) fn open(directory: i32) -> i32 {
+pub(crate) fn open(directory: i32) {
     let made = || {
         let folder = descriptor::borrow(directory).ok_or(Errno::BADF)?;
         let _ = fs::unlinkat(folder, SOCKET, fs::AtFlags::empty());
@@ -54,10 +67,10 @@ pub(crate) fn open(directory: i32) -> i32 {
         rustix::process::chdir(c"/")?;
         socket
     };
-    made().unwrap_or_else(|errno: Errno| {
-        Error::new(What::Begin, SOCKET, errno).print(NAME, INIT_TEXTS);
-        -1
-    })
+    match made() {
+        Ok(socket) => SOCKET_NUMBER.store(!socket, Relaxed),
+        Err(errno) => Error::new(What::Begin, SOCKET, errno).print(NAME, INIT_TEXTS),
+    }
 }
 
 impl Pod<'_, '_> {
