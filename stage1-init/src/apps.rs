@@ -165,13 +165,12 @@ impl App {
     }
 
     /// What its steps say.
-    pub fn new(steps: Steps<'_>) -> Self {
-        let mut app = Self::NONE;
-        (app.is_there, app.state) = (true, State::Waits);
+    #[inline(never)]
+    pub fn begin_as(&mut self, steps: Steps<'_>) {
+        (self.is_there, self.state) = (true, State::Waits);
         // Behind its program follow the steps of the next app.
         let own = steps.records().take_while(|record| !record.is(Kind::Exec));
-        own.for_each(|record| app.read(&record));
-        app
+        own.for_each(|record| self.read(&record));
     }
 
     #[inline(never)]

@@ -76,7 +76,7 @@ pub fn run_machine(start: Start) -> i32 {
     let called = start.arguments.get(0).unwrap_or_default();
     if role::base(called) == b"init" && machine::is_first() {
         let stamps = stamps::Stamps::new(&start.environment, start.cycles);
-        return machine::run(&stamps, start);
+        return machine::run(stamps, start);
     }
     Error::new(What::Start, c"a machine", Why::NotFirst).print(NAME, MACHINE_TEXTS);
     FAILURE
@@ -101,7 +101,7 @@ fn run_pod(descriptor: i32, start: Start) -> i32 {
             // No app may inherit it.
             .filter(|number| close_on_exec(*number).is_ok()),
     };
-    pod::run(source, &stamps, start.bytes, start.words)
+    pod::run(source, stamps, start.bytes, start.words)
 }
 
 /// The descriptor that an environment variable names.

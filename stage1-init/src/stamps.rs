@@ -7,7 +7,7 @@ use fly::{
 };
 
 /// Where stamps go, if anywhere.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Stamps {
     pipe: Option<i32>,
 }
@@ -24,12 +24,12 @@ impl Stamps {
     }
 
     /// Whether anybody wants stamps.
-    pub fn are_wanted(&self) -> bool {
+    pub fn are_wanted(self) -> bool {
         self.pipe.is_some()
     }
 
     /// The counter, if anybody wants it.
-    pub fn cycles(&self) -> u64 {
+    pub fn cycles(self) -> u64 {
         match self.pipe {
             Some(_) => arch::cycles(),
             None => 0,
@@ -37,7 +37,7 @@ impl Stamps {
     }
 
     /// Reports that step or event `tag` ended when the counter read `cycles`.
-    pub fn send(&self, tag: u64, cycles: u64) {
+    pub fn send(self, tag: u64, cycles: u64) {
         if let Some(pipe) = self.pipe {
             let [a, b] = [tag.to_ne_bytes(), cycles.to_ne_bytes()];
             let mut record = [0; 16];

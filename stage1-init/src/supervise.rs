@@ -37,7 +37,7 @@ pub struct Pod<'p, 's> {
     plan: &'s Plan<'p>,
     /// The plan's memory, if it can be given back for the time being.
     map: Option<&'s Sealed>,
-    stamps: &'s Stamps,
+    stamps: Stamps,
     words: &'s mut [usize],
     /// Places, of which the first `count` may have an app.
     places: &'s mut [App],
@@ -56,29 +56,22 @@ pub struct Pod<'p, 's> {
 }
 
 impl<'p, 's> Pod<'p, 's> {
-    /// The pod of this plan; `places` has room for its apps and for those that come.
-    /// `words` is room for exec's pointers.
+    /// The pod of this plan, still without apps. `words` is room for exec's pointers.
+    #[inline]
     pub(crate) fn new(
-        places: &'s mut [App],
         plan: &'s Plan<'p>,
         report: Option<Report>,
         map: Option<&'s Sealed>,
-        stamps: &'s Stamps,
+        stamps: Stamps,
         words: &'s mut [usize],
     ) -> Self {
-        let mut count = 0;
-        for place in &mut *places {
-            let Some(steps) = plan.app(count) else { break };
-            *place = App::new(steps);
-            count += 1;
-        }
         Self {
             plan,
             map,
             stamps,
             words,
-            places,
-            count,
+            places: &mut [],
+            count: 0,
             code: None,
             stopping: false,
             ending: false,
@@ -189,8 +182,18 @@ impl<'p, 's> Pod<'p, 's> {
 
     /// Runs until no app is left; returns the pod's exit code: of the first app
     /// that failed or of the one that decides, otherwise 0. What the apps have left
-    /// behind ends with this process, the pid 1 of their namespace.
-    pub fn supervise(&mut self) -> i32 {
+    /// behind ends with this process, the pid 1 of their namespace. `places` has room
+    /// for its apps and for those that come.
+    #[inline(never)]
+    pub(crate) fn supervise(mut self, places: &'s mut [App]) -> i32 {
+        for place in &mut *places {
+            let Some(steps) = self.plan.app(self.count) else {
+                break;
+            };
+            place.begin_as(steps);
+            self.count += 1;
+        }
+        self.places = places;
         stdio::open_pipes(self.places.get_mut(..self.count).unwrap_or_default());
         let mut stays = false;
         for app in self.places.iter().take(self.count) {

@@ -174,7 +174,8 @@ impl Pod<'_, '_> {
         let map = Sealed::map(file, 0)?;
         let plan = Plan::check_apps(map.bytes()).map_err(|_| Errno::INVAL)?;
         let steps = plan.app(0).ok_or(Errno::INVAL)?;
-        let mut app = App::new(steps);
+        let mut app = App::NONE;
+        app.begin_as(steps);
         // It is asked for by the name of its plan.
         if plan.app(1).is_some() || app.text(&plan, 0, Kind::App) != request.name {
             return Err(Errno::INVAL);
