@@ -6,7 +6,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{FAILURE, INIT_TEXTS},
-    plan::{Kind, Plan, Step},
+    plan::{Kind, Plan, Step, Steps},
     sys::{
         descriptor,
         map::Sealed,
@@ -115,13 +115,14 @@ impl<'p, 's> Pod<'p, 's> {
         self.places.iter().position(|app| !app.is_there)
     }
 
-    /// Puts an app in a place.
+    /// Makes an app of these steps in a place without one.
     #[cold]
-    pub(crate) fn put(&mut self, index: usize, app: App) {
-        if let Some(place) = self.places.get_mut(index) {
-            *place = app;
-            self.count = self.count.max(index + 1);
-        }
+    #[inline]
+    pub(crate) fn put(&mut self, index: usize, steps: Steps<'_>) -> Option<&mut App> {
+        self.count = self.count.max(index + 1);
+        let app = self.places.get_mut(index)?;
+        app.begin_as(steps);
+        Some(app)
     }
 
     /// Forgets an app that has ended.
@@ -133,8 +134,9 @@ impl<'p, 's> Pod<'p, 's> {
         for app in self.apps() {
             app.after &= !bit(index);
         }
-        if let Some(place) = self.places.get_mut(index) {
-            core::mem::replace(place, App::NONE).close();
+        if let Some(app) = self.places.get_mut(index) {
+            app.close();
+            app.clear();
         }
     }
 

@@ -12,7 +12,7 @@ use core::{
 
 use fly::{
     error::{Error, INIT_TEXTS, What},
-    plan::{Kind, Plan},
+    plan::Plan,
     sys::{
         descriptor,
         map::Sealed,
@@ -27,11 +27,7 @@ use rustix::{
     process::{fchdir, getpid, umask},
 };
 
-use crate::{
-    NAME,
-    apps::{App, State},
-    supervise::Pod,
-};
+use crate::{NAME, apps::State, supervise::Pod};
 use protocol::{Reply, Request};
 
 /// The name of the socket.
@@ -174,17 +170,16 @@ impl Pod<'_, '_> {
         let map = Sealed::map(file, 0)?;
         let plan = Plan::check_apps(map.bytes()).map_err(|_| Errno::INVAL)?;
         let steps = plan.app(0).ok_or(Errno::INVAL)?;
-        let mut app = App::NONE;
-        app.begin_as(steps);
+        let name = steps.clone().records().next();
         // It is asked for by the name of its plan.
-        if plan.app(1).is_some() || app.text(&plan, 0, Kind::App) != request.name {
+        if plan.app(1).is_some() || name.is_none_or(|name| name.list.first() != request.name) {
             return Err(Errno::INVAL);
         }
+        let app = self.put(index, steps).ok_or(Errno::NOSPC)?;
         if request.flags & protocol::AT_ONCE == 0 {
             app.state = State::Done;
         }
         app.plan = Some(map);
-        self.put(index, app);
         Ok(index)
     }
 
