@@ -1,6 +1,6 @@
 //! One app of a pod: what its steps say of it, and how far it is.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, mem::ManuallyDrop};
 
 use fly::{
     plan::{Kind, List, Plan, Record, Step, Steps},
@@ -56,8 +56,9 @@ pub struct App {
     pub after: u64,
     /// The apps to whose pipes it writes, a bit each.
     pub outputs: u64,
-    /// Its plan, if it was added later: then it is not in that of the pod.
-    pub plan: Option<Sealed>,
+    /// Its plan, if it was added later: then it is not in that of the pod. The exit
+    /// of pid 1 unmaps it anyway.
+    pub plan: ManuallyDrop<Option<Sealed>>,
     pub file: File,
     /// Whether it is started again: the step's flags.
     again: Option<u16>,
@@ -113,7 +114,7 @@ impl App {
         pause: 0,
         after: 0,
         outputs: 0,
-        plan: None,
+        plan: ManuallyDrop::new(None),
         file: File::NONE,
         again: None,
         most: 0,
@@ -143,7 +144,7 @@ impl App {
     /// Its steps: it is the app number `index` of `plan`, or has a plan of its own.
     #[inline(never)]
     pub fn steps<'a>(&'a self, plan: &Plan<'a>, index: usize) -> Option<Steps<'a>> {
-        match &self.plan {
+        match &*self.plan {
             // Only who controls the pod can have added it.
             Some(own) if control::socket() >= 0 => Plan::check_apps(own.bytes()).ok()?.app(0),
             _ => plan.app(index),
@@ -253,12 +254,13 @@ impl App {
 
     /// Closes all that pid 1 holds of it.
     #[cold]
-    pub fn close(&self) {
+    pub fn close(&mut self) {
         let (log, input) = (self.log, self.input);
         for mut number in [self.socket, log.0, log.1, input.0, input.1] {
             stdio::close(&mut number);
         }
         self.file.close();
+        drop(self.plan.take());
     }
 
     /// What is started first: the pre-start hook, if it has one.

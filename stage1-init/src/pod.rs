@@ -1,7 +1,5 @@
 //! A pod: reads the plan that stage0 has handed over and starts its apps.
 
-use core::mem::ManuallyDrop;
-
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
@@ -29,8 +27,8 @@ pub struct Source {
     pub plan: i32,
     /// The byte of it where the plan begins.
     pub offset: usize,
-    /// The pod's directory, if it has one.
-    pub directory: Option<i32>,
+    /// The pod's directory, or -1.
+    pub directory: i32,
 }
 
 /// Runs the pod of this plan; returns its exit code.
@@ -58,14 +56,15 @@ fn run_from(
     let mut few = [0; FEW_BYTES];
     let mut room = &mut few[..];
     let mut used = fill(number, source.offset, room).map_err(unread)?;
-    let mut map = None;
-    if used == FEW_BYTES {
-        map = Sealed::map(number, source.offset).ok();
-        if map.is_none() {
-            // It is on a tmpfs where memory files may not be executed.
-            room = bytes;
-            used = fill(number, source.offset, room).map_err(unread)?;
-        }
+    let map = if used < FEW_BYTES {
+        None
+    } else {
+        Sealed::map(number, source.offset).ok()
+    };
+    if used == FEW_BYTES && map.is_none() {
+        // It is on a tmpfs where memory files may not be executed.
+        room = bytes;
+        used = fill(number, source.offset, room).map_err(unread)?;
     }
     // No app may inherit it.
     descriptor::close(number).map_err(unread)?;
@@ -117,28 +116,26 @@ fn fill(number: i32, offset: usize, room: &mut [u8]) -> Result<usize, Errno> {
 const FEW_APPS: usize = 4;
 
 /// Starts the apps and waits for them; returns the pod's exit code. `directory` is that
-/// of the pod, `map` the plan's memory.
+/// of the pod or -1, `map` the plan's memory.
 #[inline]
 pub(crate) fn start(
     plan: &Plan<'_>,
-    directory: Option<i32>,
+    directory: i32,
     map: Option<&Sealed>,
     stamps: Stamps,
     words: &mut [usize],
 ) -> i32 {
     let pod = Pod::new(plan, Report::new(plan, directory), map, stamps, words);
-    if plan.app(FEW_APPS).is_some() || directory.is_some() {
+    if plan.app(FEW_APPS).is_some() || directory >= 0 {
         return start_many(pod);
     }
-    let mut places = ManuallyDrop::new([const { App::NONE }; FEW_APPS]);
-    pod.supervise(&mut *places)
+    pod.supervise(&mut [const { App::NONE }; FEW_APPS])
 }
 
 #[cold]
 #[inline(never)]
 fn start_many(pod: Pod<'_, '_>) -> i32 {
-    let mut places = ManuallyDrop::new([const { App::NONE }; MAX_APPS]);
-    pod.supervise(&mut *places)
+    pod.supervise(&mut [const { App::NONE }; MAX_APPS])
 }
 
 /// Starts what the step of kind `program` names, by the steps of the app number

@@ -51,7 +51,7 @@ pub struct Pod<'p, 's> {
     /// An app waits for another one.
     ordered: bool,
     /// Where the apps' ends are told.
-    report: Option<Report>,
+    report: Report,
     logs: Logs,
 }
 
@@ -60,7 +60,7 @@ impl<'p, 's> Pod<'p, 's> {
     #[inline]
     pub(crate) fn new(
         plan: &'s Plan<'p>,
-        report: Option<Report>,
+        report: Report,
         map: Option<&'s Sealed>,
         stamps: Stamps,
         words: &'s mut [usize],
@@ -128,8 +128,8 @@ impl<'p, 's> Pod<'p, 's> {
     /// Forgets an app that has ended.
     #[cold]
     pub(crate) fn remove(&mut self, index: usize) {
-        if let Some(report) = &self.report {
-            report.forget(self.name(index));
+        if self.report.is_wanted() {
+            self.report.forget(self.name(index));
         }
         for app in self.apps() {
             app.after &= !bit(index);
@@ -420,8 +420,9 @@ impl<'p, 's> Pod<'p, 's> {
         let (code, rules) = (app.code, app.ending);
         let alone = app.told && !self.stopping;
         let waiter = app.waiter;
-        if let Some(report) = &self.report {
-            report.ended(app.text(self.plan, index, Kind::App), code);
+        if self.report.is_wanted() {
+            let name = app.text(self.plan, index, Kind::App);
+            self.report.ended(name, code);
         }
         if waiter >= 0 && control::socket() >= 0 {
             app.waiter = -1;
@@ -440,11 +441,8 @@ impl<'p, 's> Pod<'p, 's> {
 
     /// Tells once that all apps are ready.
     fn tell_ready(&mut self, look: &Look) {
-        if let Some(report) = &mut self.report
-            && look.left & !look.ready == 0
-            && self.code.is_none()
-        {
-            report.ready();
+        if self.report.is_wanted() && look.left & !look.ready == 0 && self.code.is_none() {
+            self.report.ready();
         }
     }
 

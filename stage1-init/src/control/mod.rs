@@ -7,6 +7,7 @@ pub mod protocol;
 
 use core::{
     ffi::CStr,
+    mem::ManuallyDrop,
     sync::atomic::{AtomicI32, Ordering::Relaxed},
 };
 
@@ -179,7 +180,7 @@ impl Pod<'_, '_> {
         if request.flags & protocol::AT_ONCE == 0 {
             app.state = State::Done;
         }
-        app.plan = Some(map);
+        app.plan = ManuallyDrop::new(Some(map));
         Ok(index)
     }
 
