@@ -1,14 +1,18 @@
 //! One app of a pod: what its steps say of it, and how far it is.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, mem::ManuallyDrop};
 
 use fly::{
     plan::{Kind, List, Plan, Record, Step, Steps},
-    sys::{descriptor, map::Sealed, network, signal, time},
+    sys::{map::Sealed, network, signal, time},
 };
 use linux_raw_sys::general as raw;
 
-use crate::{control::protocol::Reply, log_file::File};
+use crate::{
+    control::{self, protocol::Reply},
+    log_file::File,
+    stdio,
+};
 
 /// Nanoseconds of a millisecond.
 pub const MILLISECOND: u64 = 1_000_000;
@@ -18,9 +22,14 @@ const PAUSES: (u64, u64) = (100 * MILLISECOND, 10_000 * MILLISECOND);
 /// When a file or a port is looked for: as often, doubling.
 const PROBES: (u64, u64) = (5 * MILLISECOND, 1_000 * MILLISECOND);
 
-/// How far an app is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The signal that stops an app that has none of its own.
+const SIGTERM: u8 = raw::SIGTERM.to_le_bytes()[0];
+
+/// How far an app is; those from `Prepares` on have a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
+    /// It won't run any more.
+    Done,
     /// For others to be ready.
     Waits,
     /// Between two starts.
@@ -31,51 +40,12 @@ pub enum State {
     Runs,
     /// Its post-stop hook runs.
     Cleans,
-    /// It won't run any more.
-    Done,
 }
 
 /// One app, as pid 1 knows it.
 #[derive(Debug)]
 pub struct App {
-    pub state: State,
-    pub ready: bool,
-    /// It was told to stop.
-    pub told: bool,
-    /// It has hooks: [`App::PRE_START`], [`App::POST_STOP`].
-    hooks: u8,
-    /// [`Step::DECIDES`] and its kin.
-    pub ending: u16,
-    /// [`Step::READY_EXIT`] and its kin.
-    pub how: u16,
-    port: u16,
-    /// Whether it is started again: the step's flags.
-    again: Option<u16>,
-    /// How often at most, and how often it was.
-    most: u32,
-    restarts: u32,
-    /// Of the process that runs.
-    pub pid: u32,
-    stop_signal: u32,
-    /// Milliseconds from the stop signal to SIGKILL.
-    deadline: u32,
-    pub code: i32,
-    /// Whether pid 1 writes its log, and the two ends of its pipe.
-    logs: bool,
-    pub log: (i32, i32),
-    pub file: File,
-    /// Whether its input is a pipe of other apps, its two ends, and the apps to whose
-    /// pipes it writes, a bit each.
-    pub reads: bool,
-    pub input: (i32, i32),
-    pub outputs: u64,
-    /// How many descriptors it has from 3 on.
-    pub listens: u16,
-    /// It is pid 1 of its own pid namespace.
-    pub first_of_its_own: bool,
-    /// The socket by which it says that it is ready.
-    pub socket: i32,
-    /// In nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
+    /// Nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
     /// started again or looked at, and when it is killed.
     started: u64,
     pub due: u64,
@@ -84,60 +54,100 @@ pub struct App {
     pause: u64,
     /// The apps that it waits for, a bit each.
     pub after: u64,
-    /// Its plan, if it was added later: then it is not in that of the pod.
-    pub plan: Option<Sealed>,
-    /// There is an app in this place.
-    pub is_there: bool,
+    /// The apps to whose pipes it writes, a bit each.
+    pub outputs: u64,
+    /// Its plan, if it was added later: then it is not in that of the pod. The exit
+    /// of pid 1 unmaps it anyway.
+    pub plan: ManuallyDrop<Option<Sealed>>,
+    pub file: File,
+    /// Whether it is started again: the step's flags.
+    again: Option<u16>,
+    /// How often at most, and how often it was.
+    most: u32,
+    restarts: u32,
+    /// Of the process that runs.
+    pub pid: u32,
+    /// Milliseconds from the stop signal to SIGKILL.
+    deadline: u32,
+    pub code: i32,
+    /// The two ends of the pipe of its log, and of the one that is its input.
+    pub log: (i32, i32),
+    pub input: (i32, i32),
+    /// The socket by which it says that it is ready.
+    pub socket: i32,
     /// Who waits for its end, by the control socket.
     pub waiter: i32,
+    /// [`Step::DECIDES`] and its kin.
+    pub ending: u16,
+    /// [`Step::READY_EXIT`] and its kin.
+    pub how: u16,
+    port: u16,
+    /// How many descriptors it has from 3 on.
+    pub listens: u16,
+    stop_signal: u8,
+    /// It has hooks: [`App::PRE_START`], [`App::POST_STOP`].
+    hooks: u8,
+    pub state: State,
+    pub ready: bool,
+    /// It was told to stop.
+    pub told: bool,
+    /// Whether pid 1 writes its log.
+    logs: bool,
+    /// Whether its input is a pipe of other apps.
+    pub reads: bool,
+    /// It is pid 1 of its own pid namespace.
+    pub first_of_its_own: bool,
+    /// There is an app in this place.
+    pub is_there: bool,
 }
 
 impl App {
     /// Bits of `hooks`.
     const PRE_START: u8 = 1;
     const POST_STOP: u8 = 2;
-    /// No app. One without steps would be stopped by SIGTERM, and killed after 10
-    /// seconds.
+    /// No app, in a place that nobody looks at yet: nothing but zeros, which take no
+    /// place in the program.
     pub const NONE: Self = Self {
-        state: State::Done,
-        ready: false,
-        told: false,
-        hooks: 0,
-        ending: 0,
-        how: 0,
-        port: 0,
-        again: None,
-        most: 0,
-        restarts: 0,
-        pid: 0,
-        stop_signal: raw::SIGTERM,
-        deadline: 10_000,
-        code: 0,
-        logs: false,
-        log: (-1, -1),
-        file: File::NONE,
-        reads: false,
-        input: (-1, -1),
-        outputs: 0,
-        listens: 0,
-        first_of_its_own: false,
-        socket: -1,
         started: 0,
         due: 0,
         kill_at: 0,
         pause: 0,
         after: 0,
-        plan: None,
+        outputs: 0,
+        plan: ManuallyDrop::new(None),
+        file: File::NONE,
+        again: None,
+        most: 0,
+        restarts: 0,
+        pid: 0,
+        deadline: 0,
+        code: 0,
+        log: (0, 0),
+        input: (0, 0),
+        socket: 0,
+        waiter: 0,
+        ending: 0,
+        how: 0,
+        port: 0,
+        listens: 0,
+        stop_signal: 0,
+        hooks: 0,
+        state: State::Done,
+        ready: false,
+        told: false,
+        logs: false,
+        reads: false,
+        first_of_its_own: false,
         is_there: false,
-        waiter: -1,
     };
 
     /// Its steps: it is the app number `index` of `plan`, or has a plan of its own.
     #[inline(never)]
     pub fn steps<'a>(&'a self, plan: &Plan<'a>, index: usize) -> Option<Steps<'a>> {
-        match &self.plan {
-            None => plan.app(index),
-            Some(own) => Plan::check_apps(own.bytes()).ok()?.app(0),
+        match &*self.plan {
+            // Only who controls the pod can have added it.
+            Some(own) if control::socket() >= 0 => Plan::check_apps(own.bytes()).ok()?.app(0),
+            _ => plan.app(index),
         }
     }
 
@@ -160,14 +170,23 @@ impl App {
         List::EMPTY
     }
 
-    /// What its steps say.
-    pub fn new(steps: Steps<'_>) -> Self {
-        let mut app = Self::NONE;
-        (app.is_there, app.state) = (true, State::Waits);
+    /// Makes a place one without an app, as which it is looked at.
+    #[inline(never)]
+    pub fn clear(&mut self) {
+        *self = Self::NONE;
+        (self.log, self.input, self.socket, self.waiter) = ((-1, -1), (-1, -1), -1, -1);
+    }
+
+    /// Makes it what the steps say.
+    #[inline(never)]
+    pub fn begin_as(&mut self, steps: Steps<'_>) {
+        self.clear();
+        (self.is_there, self.state) = (true, State::Waits);
+        // Without a step it is stopped by SIGTERM, and killed after 10 seconds.
+        (self.stop_signal, self.deadline) = (SIGTERM, 10_000);
         // Behind its program follow the steps of the next app.
         let own = steps.records().take_while(|record| !record.is(Kind::Exec));
-        own.for_each(|record| app.read(&record));
-        app
+        own.for_each(|record| self.read(&record));
     }
 
     #[inline(never)]
@@ -186,7 +205,7 @@ impl App {
         const POST_STOP: u16 = Kind::PostStop as u16;
         let number = u32::try_from(record.number).unwrap_or(u32::MAX);
         match record.kind {
-            STOP => (self.stop_signal, self.deadline) = (record.flags.into(), number),
+            STOP => (self.stop_signal, self.deadline) = (low(record.flags), number),
             EXIT => self.ending = record.flags,
             RESTART => (self.again, self.most) = (Some(record.flags), number),
             READY => {
@@ -197,8 +216,7 @@ impl App {
             LOG => self.logs = true,
             LOG_FILE => {
                 self.logs = true;
-                (self.file.size, self.file.keep) =
-                    (record.number, record.flags.to_le_bytes()[0] % 10);
+                (self.file.size, self.file.keep) = (record.number, low(record.flags) % 10);
             }
             LISTEN => self.listens = record.flags,
             PID_NAMESPACE => self.first_of_its_own = true,
@@ -236,14 +254,13 @@ impl App {
 
     /// Closes all that pid 1 holds of it.
     #[cold]
-    pub fn close(&self) {
+    pub fn close(&mut self) {
         let (log, input) = (self.log, self.input);
-        for number in [self.socket, log.0, log.1, input.0, input.1] {
-            if number >= 0 {
-                let _ = descriptor::close(number);
-            }
+        for mut number in [self.socket, log.0, log.1, input.0, input.1] {
+            stdio::close(&mut number);
         }
         self.file.close();
+        drop(self.plan.take());
     }
 
     /// What is started first: the pre-start hook, if it has one.
@@ -262,7 +279,7 @@ impl App {
 
     /// Whether a process of it runs.
     pub fn lives(&self) -> bool {
-        matches!(self.state, State::Prepares | State::Runs | State::Cleans)
+        self.state >= State::Prepares
     }
 
     /// Notes that its main process was started.
@@ -328,7 +345,7 @@ impl App {
 
     /// Whether it has ended by the signal that tells it to stop, and was told.
     pub fn obeys(&self, killed_by: u8) -> bool {
-        self.told && u32::from(killed_by) == self.stop_signal
+        self.told && killed_by == self.stop_signal
     }
 
     /// Tells it to stop; a hook may come to its end. After the deadline it is killed.
@@ -337,7 +354,7 @@ impl App {
         let time = u64::from(self.deadline).saturating_mul(MILLISECOND);
         self.kill_at = time::monotonic().saturating_add(time);
         if self.state != State::Cleans {
-            self.send(self.stop_signal);
+            self.send(self.stop_signal.into());
         }
     }
 
@@ -361,7 +378,8 @@ impl App {
     /// How it is, for who asks.
     #[cold]
     pub fn describe(&self, reply: &mut Reply) {
-        reply.state = self.state as u32;
+        // One that won't run any more is the last one there.
+        reply.state = (self.state as u32).checked_sub(1).unwrap_or(5);
         let lives = self.lives();
         reply.flags = u32::from(self.ready && lives) * Reply::READY;
         reply.pid = u32::from(lives) * self.pid;
@@ -377,4 +395,9 @@ impl App {
             let _ = signal::send(pid, signal);
         }
     }
+}
+
+/// The low byte of a step's flags.
+fn low(flags: u16) -> u8 {
+    flags.to_le_bytes()[0]
 }

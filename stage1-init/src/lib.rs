@@ -76,7 +76,7 @@ pub fn run_machine(start: Start) -> i32 {
     let called = start.arguments.get(0).unwrap_or_default();
     if role::base(called) == b"init" && machine::is_first() {
         let stamps = stamps::Stamps::new(&start.environment, start.cycles);
-        return machine::run(&stamps, start);
+        return machine::run(stamps, start);
     }
     Error::new(What::Start, c"a machine", Why::NotFirst).print(NAME, MACHINE_TEXTS);
     FAILURE
@@ -97,11 +97,18 @@ fn run_pod(descriptor: i32, start: Start) -> i32 {
     let source = pod::Source {
         plan: descriptor,
         offset: usize::try_from(offset).unwrap_or(usize::MAX),
-        directory: number(&start.environment, "STAGE1_POD_FD")
-            // No app may inherit it.
-            .filter(|number| close_on_exec(*number).is_ok()),
+        directory: inherited(&start.environment, "STAGE1_POD_FD"),
     };
-    pod::run(source, &stamps, start.bytes, start.words)
+    pod::run(source, stamps, start.bytes, start.words)
+}
+
+/// The descriptor that an environment variable names, which no app may inherit; or -1.
+#[inline(never)]
+fn inherited(environment: &Strings, name: &str) -> i32 {
+    match number(environment, name) {
+        Some(number) if close_on_exec(number).is_ok() => number,
+        _ => -1,
+    }
 }
 
 /// The descriptor that an environment variable names.

@@ -3,7 +3,7 @@
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
-    plan::{Kind, MAX_APPS, Plan, Record, Steps},
+    plan::{Kind, MAX_APPS, Plan, Problem, Record, Steps},
     sys::{clone, descriptor, map::Sealed},
 };
 use rustix::{
@@ -27,13 +27,14 @@ pub struct Source {
     pub plan: i32,
     /// The byte of it where the plan begins.
     pub offset: usize,
-    /// The pod's directory, if it has one.
-    pub directory: Option<i32>,
+    /// The pod's directory, or -1.
+    pub directory: i32,
 }
 
 /// Runs the pod of this plan; returns its exit code.
 /// `bytes` is room for the plan, `words` for exec's pointers.
-pub fn run(source: Source, stamps: &Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
+#[inline]
+pub fn run(source: Source, stamps: Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
     // Nobody in the pod may read pid 1's memory or open its descriptors.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     run_from(source, stamps, bytes, words).unwrap_or_else(|error| {
@@ -45,7 +46,7 @@ pub fn run(source: Source, stamps: &Stamps, bytes: &mut [u8], words: &mut [usize
 #[inline]
 fn run_from(
     source: Source,
-    stamps: &Stamps,
+    stamps: Stamps,
     bytes: &mut [u8],
     words: &mut [usize],
 ) -> Result<i32, Error<'static>> {
@@ -53,43 +54,41 @@ fn run_from(
     // Most plans are small: they are on the stack, which is there already, and
     // cost no page fault.
     let mut few = [0; FEW_BYTES];
-    let used = fill(number, source.offset, &mut few).map_err(unread)?;
-    let directory = source.directory;
-    if used < FEW_BYTES {
-        close(number)?;
-        return Ok(start(&check(&few, used)?, directory, None, stamps, words));
+    let mut room = &mut few[..];
+    let mut used = fill(number, source.offset, room).map_err(unread)?;
+    let map = if used < FEW_BYTES {
+        None
+    } else {
+        Sealed::map(number, source.offset).ok()
+    };
+    if used == FEW_BYTES && map.is_none() {
+        // It is on a tmpfs where memory files may not be executed.
+        room = bytes;
+        used = fill(number, source.offset, room).map_err(unread)?;
     }
-    if let Ok(map) = Sealed::map(number, source.offset) {
-        close(number)?;
-        let plan = check(map.bytes(), map.bytes().len())?;
-        return Ok(start(&plan, directory, Some(&map), stamps, words));
-    }
-    // It is on a tmpfs where memory files may not be executed.
-    let used = fill(number, source.offset, bytes).map_err(unread)?;
-    close(number)?;
-    Ok(start(&check(bytes, used)?, directory, None, stamps, words))
+    // No app may inherit it.
+    descriptor::close(number).map_err(unread)?;
+    let read = match &map {
+        Some(map) => map.bytes(),
+        None => room.get(..used).unwrap_or_default(),
+    };
+    let plan = checked(Plan::check_apps(read))?;
+    Ok(start(&plan, source.directory, map.as_ref(), stamps, words))
 }
 
 fn unread(errno: Errno) -> Error<'static> {
     Error::new(What::Read, c"the plan", errno)
 }
 
-fn check(bytes: &[u8], used: usize) -> Result<Plan<'_>, Error<'static>> {
-    Plan::check_apps(bytes.get(..used).unwrap_or_default())
-        .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
-}
-
-/// No app may inherit it.
-fn close(number: i32) -> Result<(), Error<'static>> {
-    descriptor::close(number).map_err(unread)
+fn checked(plan: Result<Plan<'_>, Problem>) -> Result<Plan<'_>, Error<'static>> {
+    plan.map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
 }
 
 /// The plan of a machine, in a file, which is closed.
 pub(crate) fn read(number: i32, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
     let used = fill(number, 0, bytes).map_err(unread)?;
-    close(number)?;
-    Plan::check(bytes.get(..used).unwrap_or_default())
-        .map_err(|problem| Error::new(What::Read, c"the plan", problem.reason))
+    descriptor::close(number).map_err(unread)?;
+    checked(Plan::check(bytes.get(..used).unwrap_or_default()))
 }
 
 /// Reads until `room` is full or the file ends; returns how much there was.
@@ -117,33 +116,26 @@ fn fill(number: i32, offset: usize, room: &mut [u8]) -> Result<usize, Errno> {
 const FEW_APPS: usize = 4;
 
 /// Starts the apps and waits for them; returns the pod's exit code. `directory` is that
-/// of the pod, `map` the plan's memory.
+/// of the pod or -1, `map` the plan's memory.
+#[inline]
 pub(crate) fn start(
     plan: &Plan<'_>,
-    directory: Option<i32>,
+    directory: i32,
     map: Option<&Sealed>,
-    stamps: &Stamps,
+    stamps: Stamps,
     words: &mut [usize],
 ) -> i32 {
-    let report = Report::new(plan, directory);
-    if plan.app(FEW_APPS).is_some() || directory.is_some() {
-        return start_many(plan, report, map, stamps, words);
+    let pod = Pod::new(plan, Report::new(plan, directory), map, stamps, words);
+    if plan.app(FEW_APPS).is_some() || directory >= 0 {
+        return start_many(pod);
     }
-    let apps = &mut [const { App::NONE }; FEW_APPS];
-    Pod::new(apps, plan, report, map, stamps, words).supervise()
+    pod.supervise(&mut [const { App::NONE }; FEW_APPS])
 }
 
 #[cold]
 #[inline(never)]
-fn start_many(
-    plan: &Plan<'_>,
-    report: Option<Report>,
-    map: Option<&Sealed>,
-    stamps: &Stamps,
-    words: &mut [usize],
-) -> i32 {
-    let apps = &mut [const { App::NONE }; MAX_APPS];
-    Pod::new(apps, plan, report, map, stamps, words).supervise()
+fn start_many(pod: Pod<'_, '_>) -> i32 {
+    pod.supervise(&mut [const { App::NONE }; MAX_APPS])
 }
 
 /// Starts what the step of kind `program` names, by the steps of the app number
@@ -154,7 +146,7 @@ pub(crate) fn spawn<'p>(
     program: Kind,
     (apps, index): (&[App], usize),
     plan: &Plan<'p>,
-    stamps: &Stamps,
+    stamps: Stamps,
     words: &mut [usize],
 ) -> Result<u32, Error<'p>> {
     let mut failure = Some(Error::new(What::Start, c"an app", Why::Killed));

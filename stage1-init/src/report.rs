@@ -25,68 +25,75 @@ pub struct Report {
     pod: i32,
     status: i32,
     ready: bool,
-    control: i32,
 }
 
 impl Report {
-    /// In the pod's directory, otherwise as the plan says; `None` if it says nothing,
-    /// or the directory can't be used, which is told.
-    pub fn new(plan: &Plan<'_>, directory: Option<i32>) -> Option<Self> {
-        let mut records = plan.steps().records();
-        let path = match directory {
-            Some(_) => c"the pod's directory",
-            None => records.find(|record| record.is(Kind::Report))?.list.first(),
+    /// In the pod's directory, otherwise as the plan says; none if it says nothing, or
+    /// the directory can't be used, which is told. `directory` is -1 without one.
+    #[inline]
+    pub fn new(plan: &Plan<'_>, directory: i32) -> Self {
+        let mut report = Self {
+            pod: directory,
+            status: -1,
+            ready: false,
         };
-        Self::open(directory, path)
-            .map_err(|errno| Error::new(What::Begin, path, errno).print(NAME, INIT_TEXTS))
-            .ok()
+        let mut path = c"the pod's directory";
+        if directory < 0 {
+            let mut records = plan.steps().records();
+            let Some(record) = records.find(|record| record.is(Kind::Report)) else {
+                return report;
+            };
+            path = record.list.first();
+        }
+        if let Err(errno) = report.open(path) {
+            Error::new(What::Begin, path, errno).print(NAME, INIT_TEXTS);
+            report.status = -1;
+        }
+        report
     }
 
     #[cold]
-    fn open(directory: Option<i32>, path: &CStr) -> Result<Self, Errno> {
+    #[inline]
+    fn open(&mut self, path: &CStr) -> Result<(), Errno> {
         const FLAGS: u32 = raw::O_DIRECTORY | raw::O_NOFOLLOW;
-        let pod = match directory {
-            Some(pod) => pod,
-            None => path::open_in(None, path, FLAGS, 0)?,
-        };
-        match fs::mkdirat(borrow(pod)?, c"status", Mode::from_raw_mode(0o755)) {
+        let is_controlled = self.pod >= 0;
+        if !is_controlled {
+            self.pod = path::open_in(None, path, FLAGS, 0)?;
+        }
+        match fs::mkdirat(folder(self.pod), c"status", Mode::from_raw_mode(0o755)) {
             Err(Errno::EXIST) => {}
             done => done?,
         }
-        let status = path::open_in(Some(pod), c"status", FLAGS, 0)?;
-        let report = Self {
-            pod,
-            status,
-            ready: false,
-            // Only who is on the host may control the pod, not an app of it.
-            control: directory.map_or(-1, control::open),
-        };
+        self.status = path::open_in(Some(self.pod), c"status", FLAGS, 0)?;
+        // Only who is on the host may control the pod, not an app of it.
+        if is_controlled {
+            control::open(self.pod);
+        }
         // In a pid namespace of its own pid 1 can't know its number on the host.
         let own = getpid();
         if !own.is_init() {
-            let number = u64::from(own.as_raw_nonzero().get().unsigned_abs());
-            write(report.pod, c"pid", number)?;
+            let number = u64::from(own.as_raw_nonzero().get().cast_unsigned());
+            write(self.pod, c"pid", number)?;
         }
-        Ok(report)
+        Ok(())
+    }
+
+    /// Whether there is one.
+    pub fn is_wanted(&self) -> bool {
+        self.status >= 0
     }
 
     /// The app `name` is no more.
     #[cold]
     pub fn forget(&self, name: &CStr) {
-        if let Ok(folder) = borrow(self.status) {
-            let _ = fs::unlinkat(folder, name, AtFlags::empty());
-        }
-    }
-
-    /// The socket of who controls the pod, or -1.
-    pub fn control(&self) -> i32 {
-        self.control
+        let _ = fs::unlinkat(folder(self.status), name, AtFlags::empty());
     }
 
     /// The apps run, and all are ready.
     #[cold]
     pub fn ready(&mut self) {
-        if !core::mem::replace(&mut self.ready, true) {
+        if !self.ready {
+            self.ready = true;
             let _ = file(self.pod, c"ready", &[]);
         }
     }
@@ -103,11 +110,13 @@ fn write(folder: i32, name: &CStr, number: u64) -> Result<(), Errno> {
 }
 
 /// Writes a line, if there is one, under another name, and moves it into place.
-fn file(folder: i32, name: &CStr, line: &[u8]) -> Result<(), Errno> {
+#[inline(never)]
+fn file(number: i32, name: &CStr, line: &[u8]) -> Result<(), Errno> {
     const NEW: &CStr = c".new";
     const FLAGS: u32 = raw::O_WRONLY | raw::O_CREAT | raw::O_EXCL;
-    let _ = fs::unlinkat(borrow(folder)?, NEW, AtFlags::empty());
-    let new = path::open_in(Some(folder), NEW, FLAGS, 0o644)?;
+    let folder = folder(number);
+    let _ = fs::unlinkat(folder, NEW, AtFlags::empty());
+    let new = path::open_in(Some(number), NEW, FLAGS, 0o644)?;
     let written = line.is_empty() || {
         descriptor::write_all(new, line) && descriptor::write_all(new, b"\n")
     };
@@ -115,9 +124,10 @@ fn file(folder: i32, name: &CStr, line: &[u8]) -> Result<(), Errno> {
     if !written {
         return Err(Errno::IO);
     }
-    fs::renameat(borrow(folder)?, NEW, borrow(folder)?, name)
+    fs::renameat(folder, NEW, folder, name)
 }
 
-fn borrow(number: i32) -> Result<BorrowedFd<'static>, Errno> {
-    descriptor::borrow(number).ok_or(Errno::BADF)
+/// One that was opened.
+fn folder(number: i32) -> BorrowedFd<'static> {
+    descriptor::borrow(number).unwrap_or(descriptor::NONE)
 }

@@ -6,45 +6,41 @@ use fly::{
     timings::FIRST_INSTRUCTION,
 };
 
-/// Where stamps go, if anywhere.
-#[derive(Debug)]
+/// Where stamps go: a pipe, or -1 for nowhere.
+#[derive(Clone, Copy, Debug)]
 pub struct Stamps {
-    pipe: Option<i32>,
+    pipe: i32,
 }
 
 impl Stamps {
     /// Takes the pipe over, and reports pid 1's first instruction.
     pub fn new(environment: &Strings, cycles: u64) -> Self {
-        let pipe = super::number(environment, "STAGE1_STAMPS_FD")
-            // No app may inherit it.
-            .filter(|number| descriptor::close_on_exec(*number).is_ok());
-        let stamps = Self { pipe };
+        let stamps = Self {
+            pipe: super::inherited(environment, "STAGE1_STAMPS_FD"),
+        };
         stamps.send(FIRST_INSTRUCTION, cycles);
         stamps
     }
 
     /// Whether anybody wants stamps.
-    pub fn are_wanted(&self) -> bool {
-        self.pipe.is_some()
+    pub fn are_wanted(self) -> bool {
+        self.pipe >= 0
     }
 
     /// The counter, if anybody wants it.
-    pub fn cycles(&self) -> u64 {
-        match self.pipe {
-            Some(_) => arch::cycles(),
-            None => 0,
-        }
+    pub fn cycles(self) -> u64 {
+        if self.are_wanted() { arch::cycles() } else { 0 }
     }
 
     /// Reports that step or event `tag` ended when the counter read `cycles`.
-    pub fn send(&self, tag: u64, cycles: u64) {
-        if let Some(pipe) = self.pipe {
+    pub fn send(self, tag: u64, cycles: u64) {
+        if self.are_wanted() {
             let [a, b] = [tag.to_ne_bytes(), cycles.to_ne_bytes()];
             let mut record = [0; 16];
             for (place, byte) in record.iter_mut().zip(a.iter().chain(&b)) {
                 *place = *byte;
             }
-            descriptor::write_all(pipe, &record);
+            descriptor::write_all(self.pipe, &record);
         }
     }
 }

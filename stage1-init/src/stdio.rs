@@ -126,7 +126,9 @@ pub(crate) fn close_pipes(apps: &mut [App]) {
     }
 }
 
-fn close(end: &mut i32) {
+/// Closes a descriptor, if there is one, and forgets it.
+#[inline(never)]
+pub(crate) fn close(end: &mut i32) {
     if *end >= 0 {
         let _ = descriptor::close(core::mem::replace(end, -1));
     }

@@ -6,7 +6,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{FAILURE, INIT_TEXTS},
-    plan::{Kind, Plan, Step},
+    plan::{Kind, Plan, Step, Steps},
     sys::{
         descriptor,
         map::Sealed,
@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use crate::{
     NAME,
     apps::{App, State},
+    control,
     logs::Logs,
     machine::{self, Heard},
     pod::spawn,
@@ -36,7 +37,7 @@ pub struct Pod<'p, 's> {
     plan: &'s Plan<'p>,
     /// The plan's memory, if it can be given back for the time being.
     map: Option<&'s Sealed>,
-    stamps: &'s Stamps,
+    stamps: Stamps,
     words: &'s mut [usize],
     /// Places, of which the first `count` may have an app.
     places: &'s mut [App],
@@ -50,41 +51,31 @@ pub struct Pod<'p, 's> {
     /// An app waits for another one.
     ordered: bool,
     /// Where the apps' ends are told.
-    report: Option<Report>,
-    /// The socket of who controls the pod, or -1.
-    control: i32,
+    report: Report,
     logs: Logs,
 }
 
 impl<'p, 's> Pod<'p, 's> {
-    /// The pod of this plan; `places` has room for its apps and for those that come.
-    /// `words` is room for exec's pointers.
+    /// The pod of this plan, still without apps. `words` is room for exec's pointers.
+    #[inline]
     pub(crate) fn new(
-        places: &'s mut [App],
         plan: &'s Plan<'p>,
-        report: Option<Report>,
+        report: Report,
         map: Option<&'s Sealed>,
-        stamps: &'s Stamps,
+        stamps: Stamps,
         words: &'s mut [usize],
     ) -> Self {
-        let mut count = 0;
-        for place in &mut *places {
-            let Some(steps) = plan.app(count) else { break };
-            *place = App::new(steps);
-            count += 1;
-        }
         Self {
             plan,
             map,
             stamps,
             words,
-            places,
-            count,
+            places: &mut [],
+            count: 0,
             code: None,
             stopping: false,
             ending: false,
             ordered: false,
-            control: report.as_ref().map_or(-1, Report::control),
             report,
             logs: Logs::new(),
         }
@@ -124,26 +115,28 @@ impl<'p, 's> Pod<'p, 's> {
         self.places.iter().position(|app| !app.is_there)
     }
 
-    /// Puts an app in a place.
+    /// Makes an app of these steps in a place without one.
     #[cold]
-    pub(crate) fn put(&mut self, index: usize, app: App) {
-        if let Some(place) = self.places.get_mut(index) {
-            *place = app;
-            self.count = self.count.max(index + 1);
-        }
+    #[inline]
+    pub(crate) fn put(&mut self, index: usize, steps: Steps<'_>) -> Option<&mut App> {
+        self.count = self.count.max(index + 1);
+        let app = self.places.get_mut(index)?;
+        app.begin_as(steps);
+        Some(app)
     }
 
     /// Forgets an app that has ended.
     #[cold]
     pub(crate) fn remove(&mut self, index: usize) {
-        if let Some(report) = &self.report {
-            report.forget(self.name(index));
+        if self.report.is_wanted() {
+            self.report.forget(self.name(index));
         }
         for app in self.apps() {
             app.after &= !bit(index);
         }
-        if let Some(place) = self.places.get_mut(index) {
-            core::mem::replace(place, App::NONE).close();
+        if let Some(app) = self.places.get_mut(index) {
+            app.close();
+            app.clear();
         }
     }
 
@@ -160,28 +153,62 @@ impl<'p, 's> Pod<'p, 's> {
         self.end(index);
     }
 
-    /// The apps for which this holds, a bit each.
+    /// How the apps are.
     #[inline(never)]
-    fn those(&self, which: &dyn Fn(&App) -> bool) -> u64 {
-        let apps = self.places.iter().take(self.count).enumerate();
-        apps.fold(0, |bits, (index, app)| {
-            bits | if which(app) { bit(index) } else { 0 }
-        })
+    fn look(&self) -> Look {
+        let mut look = Look {
+            left: 0,
+            ready: 0,
+            awaited: 0,
+            due: u64::MAX,
+        };
+        for (index, app) in self.places.iter().take(self.count).enumerate() {
+            let bit = bit(index);
+            if app.state != State::Done {
+                look.left |= bit;
+            }
+            if app.ready {
+                look.ready |= bit;
+            }
+            if app.lives() {
+                look.awaited |= app.after;
+            }
+            for due in [app.due, app.kill_at] {
+                if due != 0 {
+                    look.due = look.due.min(due);
+                }
+            }
+        }
+        look
     }
 
     /// Runs until no app is left; returns the pod's exit code: of the first app
     /// that failed or of the one that decides, otherwise 0. What the apps have left
-    /// behind ends with this process, the pid 1 of their namespace.
-    pub fn supervise(&mut self) -> i32 {
+    /// behind ends with this process, the pid 1 of their namespace. `places` has room
+    /// for its apps and for those that come.
+    #[inline(never)]
+    pub(crate) fn supervise(mut self, places: &'s mut [App]) -> i32 {
+        for place in &mut *places {
+            let Some(steps) = self.plan.app(self.count) else {
+                break;
+            };
+            place.begin_as(steps);
+            self.count += 1;
+        }
+        self.places = places;
         stdio::open_pipes(self.places.get_mut(..self.count).unwrap_or_default());
-        self.ordered = self.those(&|app| app.after != 0) != 0;
-        let stays = self.those(&|app| app.ending & Step::STAYS != 0) != 0;
+        let mut stays = false;
+        for app in self.places.iter().take(self.count) {
+            self.ordered |= app.after != 0;
+            stays |= app.ending & Step::STAYS != 0;
+        }
         loop {
             while self.advance() {}
-            self.tell_ready();
+            let look = self.look();
+            self.tell_ready(&look);
             stdio::close_pipes(self.places.get_mut(..self.count).unwrap_or_default());
             let is_over = self.ending || !stays;
-            if is_over && self.those(&|app| app.state != State::Done) == 0 {
+            if is_over && look.left == 0 {
                 self.hears();
                 return self.code.unwrap_or(0);
             }
@@ -189,9 +216,10 @@ impl<'p, 's> Pod<'p, 's> {
             if let Some(map) = self.map {
                 map.rest();
             }
-            let due = self.apps().flat_map(|app| [app.due, app.kill_at]);
-            let due = due.filter(|due| *due != 0).min();
-            let left = due.map(|due| due.saturating_sub(time::monotonic()));
+            let left = match look.due {
+                u64::MAX => None,
+                due => Some(due.saturating_sub(time::monotonic())),
+            };
             match signal::wait(signal::SUPERVISED, left) {
                 None => {}
                 Some(raw::SIGCHLD) => self.collect(),
@@ -215,17 +243,19 @@ impl<'p, 's> Pod<'p, 's> {
     }
 
     fn turn(&mut self, index: usize) -> bool {
-        let ready = self.those(&|app| app.ready);
-        let lost = self.those(&|app| app.state == State::Done && !app.ready);
-        let bit = bit(index);
-        let in_the_way = self.those(&|app| app.lives() && app.after & bit != 0);
+        let Look {
+            left,
+            ready,
+            awaited,
+            ..
+        } = self.look();
         let (stopping, ending) = (self.stopping, self.ending);
         let Some(app) = self.places.get_mut(index) else {
             return false;
         };
         match app.state {
             State::Done => false,
-            State::Waits if ending || app.after & lost != 0 => {
+            State::Waits if ending || app.after & !left & !ready != 0 => {
                 app.state = State::Done;
                 true
             }
@@ -244,7 +274,7 @@ impl<'p, 's> Pod<'p, 's> {
                 true
             }
             State::Pauses => false,
-            _ if stopping && !app.told && in_the_way == 0 => {
+            _ if stopping && !app.told && awaited & bit(index) == 0 => {
                 app.stop();
                 true
             }
@@ -329,7 +359,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// Collects all that has ended, as one SIGCHLD may stand for many, or until no
     /// app is left.
     fn collect(&mut self) {
-        while self.those(&|app| app.lives()) != 0 {
+        while self.look().left != 0 {
             match wait::any() {
                 Ok(Some((pid, end))) => self.ended(pid, end),
                 Ok(None) | Err(Errno::CHILD) => return,
@@ -389,11 +419,13 @@ impl<'p, 's> Pod<'p, 's> {
         (app.state, app.due) = (State::Done, 0);
         let (code, rules) = (app.code, app.ending);
         let alone = app.told && !self.stopping;
-        let waiter = core::mem::replace(&mut app.waiter, -1);
-        if let Some(report) = &self.report {
-            report.ended(app.text(self.plan, index, Kind::App), code);
+        let waiter = app.waiter;
+        if self.report.is_wanted() {
+            let name = app.text(self.plan, index, Kind::App);
+            self.report.ended(name, code);
         }
-        if waiter >= 0 {
+        if waiter >= 0 && control::socket() >= 0 {
+            app.waiter = -1;
             self.reply(Ok(index), waiter);
             let _ = descriptor::close(waiter);
         }
@@ -408,13 +440,9 @@ impl<'p, 's> Pod<'p, 's> {
     }
 
     /// Tells once that all apps are ready.
-    fn tell_ready(&mut self) {
-        let left = self.those(&|app| app.state != State::Done && !app.ready);
-        if let Some(report) = &mut self.report
-            && left == 0
-            && self.code.is_none()
-        {
-            report.ready();
+    fn tell_ready(&mut self, look: &Look) {
+        if self.report.is_wanted() && look.left & !look.ready == 0 && self.code.is_none() {
+            self.report.ready();
         }
     }
 
@@ -426,9 +454,10 @@ impl<'p, 's> Pod<'p, 's> {
     /// Whether the signal was for a socket or a log; all that has come is read.
     fn hears(&mut self) -> bool {
         let mut heard = false;
-        if self.control >= 0 {
+        let control = control::socket();
+        if control >= 0 {
             heard = true;
-            self.serve(self.control);
+            self.serve(control);
         }
         for index in 0..self.count {
             let Some(app) = self.places.get_mut(index) else {
@@ -473,6 +502,17 @@ impl<'p, 's> Pod<'p, 's> {
             app.send(signal);
         }
     }
+}
+
+/// How the apps of a pod are, a bit each.
+struct Look {
+    /// Those that have not ended for good.
+    left: u64,
+    ready: u64,
+    /// Those for which an app that lives has waited.
+    awaited: u64,
+    /// The next moment at which one has to be looked at.
+    due: u64,
 }
 
 /// The bit of an app.

@@ -5,11 +5,15 @@
 
 pub mod protocol;
 
-use core::ffi::CStr;
+use core::{
+    ffi::CStr,
+    mem::ManuallyDrop,
+    sync::atomic::{AtomicI32, Ordering::Relaxed},
+};
 
 use fly::{
     error::{Error, INIT_TEXTS, What},
-    plan::{Kind, Plan},
+    plan::Plan,
     sys::{
         descriptor,
         map::Sealed,
@@ -24,11 +28,7 @@ use rustix::{
     process::{fchdir, getpid, umask},
 };
 
-use crate::{
-    NAME,
-    apps::{App, State},
-    supervise::Pod,
-};
+use crate::{NAME, apps::State, supervise::Pod};
 use protocol::{Reply, Request};
 
 /// The name of the socket.
@@ -37,11 +37,21 @@ pub const SOCKET: &CStr = c"control";
 /// How many requests are answered before others have their turn.
 const TURN: usize = 64;
 
-/// The socket in this directory; -1 if there can't be one, which is told. Only its
-/// owner may write to it.
+/// The socket of who controls the pod, inverted: 0 if there is none. A program that
+/// never opens one, as that of machines, holds nothing of what is done with it.
+static SOCKET_NUMBER: AtomicI32 = AtomicI32::new(0);
+
+/// The socket of who controls the pod, or -1.
+#[inline]
+pub(crate) fn socket() -> i32 {
+    !SOCKET_NUMBER.load(Relaxed)
+}
+
+/// Opens the socket in this directory; that there can't be one is told. Only its owner
+/// may write to it.
 #[cold]
 #[inline(never)]
-pub(crate) fn open(directory: i32) -> i32 {
+pub(crate) fn open(directory: i32) {
     let made = || {
         let folder = descriptor::borrow(directory).ok_or(Errno::BADF)?;
         let _ = fs::unlinkat(folder, SOCKET, fs::AtFlags::empty());
@@ -54,10 +64,10 @@ pub(crate) fn open(directory: i32) -> i32 {
         rustix::process::chdir(c"/")?;
         socket
     };
-    made().unwrap_or_else(|errno: Errno| {
-        Error::new(What::Begin, SOCKET, errno).print(NAME, INIT_TEXTS);
-        -1
-    })
+    match made() {
+        Ok(socket) => SOCKET_NUMBER.store(!socket, Relaxed),
+        Err(errno) => Error::new(What::Begin, SOCKET, errno).print(NAME, INIT_TEXTS),
+    }
 }
 
 impl Pod<'_, '_> {
@@ -161,16 +171,16 @@ impl Pod<'_, '_> {
         let map = Sealed::map(file, 0)?;
         let plan = Plan::check_apps(map.bytes()).map_err(|_| Errno::INVAL)?;
         let steps = plan.app(0).ok_or(Errno::INVAL)?;
-        let mut app = App::new(steps);
+        let name = steps.clone().records().next();
         // It is asked for by the name of its plan.
-        if plan.app(1).is_some() || app.text(&plan, 0, Kind::App) != request.name {
+        if plan.app(1).is_some() || name.is_none_or(|name| name.list.first() != request.name) {
             return Err(Errno::INVAL);
         }
+        let app = self.put(index, steps).ok_or(Errno::NOSPC)?;
         if request.flags & protocol::AT_ONCE == 0 {
             app.state = State::Done;
         }
-        app.plan = Some(map);
-        self.put(index, app);
+        app.plan = ManuallyDrop::new(Some(map));
         Ok(index)
     }
 

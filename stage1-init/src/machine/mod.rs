@@ -111,7 +111,7 @@ pub fn is_first() -> bool {
 
 /// Runs the machine; returns only if it can't be switched off.
 #[inline(never)]
-pub fn run(stamps: &Stamps, mut start: Start) -> i32 {
+pub fn run(stamps: Stamps, mut start: Start) -> i32 {
     let begin = time::monotonic();
     MACHINE.store(true, Relaxed);
     mounts::all();
@@ -177,7 +177,7 @@ fn told_at(settings: &Settings<'_>, step: &str, moment: u64) {
 /// apps; returns the pod's code.
 fn apps<'b>(
     settings: &Settings<'b>,
-    stamps: &Stamps,
+    stamps: Stamps,
     bytes: &'b mut [u8],
     words: &mut [usize],
 ) -> Result<i32, Error<'b>> {
@@ -196,7 +196,7 @@ fn apps<'b>(
     let plan = pod::read(number, bytes)?;
     enter(&plan, settings)?;
     told(settings, "plan");
-    Ok(pod::start(&plan, None, None, stamps, words))
+    Ok(pod::start(&plan, -1, None, stamps, words))
 }
 
 /// Carries out what the plan says of the machine.
