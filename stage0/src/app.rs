@@ -283,6 +283,7 @@ fn refused<'a>(request: &Request<'a>, errno: u32) -> Error<'a> {
     let why = match errno {
         Errno::NOENT => Why::NoAppInPod,
         Errno::EXIST => Why::NameTaken,
+        Errno::PIPE => Why::PipeClosed,
         Errno::BUSY if request.operation == protocol::REMOVE => Why::AppRuns,
         Errno::BUSY => Why::AwaitedAlready,
         Errno::ALREADY => Why::AppRuns,

@@ -4,13 +4,13 @@
 use core::{ffi::CStr, mem::MaybeUninit};
 
 use fly::{
-    error::{Error, What},
+    error::{Error, What, Why},
     sys::descriptor,
     text::{Digits, copy},
 };
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
-    fs::{self, AtFlags, Mode, OFlags},
+    fs::{self, AtFlags, FlockOperation, Mode, OFlags},
     io::Errno,
 };
 
@@ -46,6 +46,11 @@ impl<'a> Directory<'a> {
             }
         }
         let folder = directory.open().map_err(failed)?;
+        // pid 1 of the pod that has the directory holds this lock.
+        match fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(Error::new(What::Begin, path, Why::PodRuns)),
+            done => done.map_err(failed)?,
+        }
         clear(&folder);
         if let Ok(status) = open(&folder, c"status", OFlags::NOFOLLOW) {
             let mut room = [const { MaybeUninit::uninit() }; 2048];

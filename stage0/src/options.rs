@@ -269,10 +269,10 @@ where
             Choice::Insecure => options.insecure = true,
             // Of other programs it knows nothing, and what was passed is the pod's.
             Choice::App(AppOption::After | AppOption::ListenFds | AppOption::NotifySocket, _) => {
-                return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram));
+                return Err(Error::new(What::ReadOption, word, Why::NotAdded));
             }
             choice if choice.is_of_a_program() => {}
-            _ => return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram)),
+            _ => return Err(Error::new(What::ReadOption, word, Why::NotAdded)),
         }
     }
     options.programs = choices.operands();

@@ -89,6 +89,8 @@ pub struct App {
     hooks: u8,
     pub state: State,
     pub ready: bool,
+    /// It is to stop, by an order for it alone.
+    pub stopped: bool,
     /// It was told to stop.
     pub told: bool,
     /// Whether pid 1 writes its log.
@@ -134,6 +136,7 @@ impl App {
         hooks: 0,
         state: State::Done,
         ready: false,
+        stopped: false,
         told: false,
         logs: false,
         reads: false,
@@ -350,6 +353,10 @@ impl App {
 
     /// Tells it to stop; a hook may come to its end. After the deadline it is killed.
     pub fn stop(&mut self) {
+        // A deadline that has begun stays as it is.
+        if self.told && self.kill_at != 0 {
+            return;
+        }
         self.told = true;
         let time = u64::from(self.deadline).saturating_mul(MILLISECOND);
         self.kill_at = time::monotonic().saturating_add(time);
@@ -368,10 +375,16 @@ impl App {
         self.send(raw::SIGKILL);
     }
 
+    /// Its input is a pipe that is closed.
+    pub fn is_cut_off(&self) -> bool {
+        self.reads && self.input.0 < 0
+    }
+
     /// It starts anew.
     #[cold]
     pub fn again(&mut self) {
         (self.state, self.told, self.ready) = (State::Waits, false, false);
+        self.stopped = false;
         (self.code, self.restarts, self.pause) = (0, 0, 0);
     }
 

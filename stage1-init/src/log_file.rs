@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::NAME;
+use crate::{NAME, stdio};
 
 /// A log file and how far it is.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +39,8 @@ impl File {
     pub const NONE: Self = Self {
         size: 0,
         used: 0,
-        folder: 0,
-        file: 0,
+        folder: -1,
+        file: -1,
         keep: 0,
         begun: false,
         told: false,
@@ -51,7 +51,17 @@ impl File {
     #[cold]
     #[inline(never)]
     pub fn open(&mut self, names: List<'_>) -> Result<(), Errno> {
-        self.folder = path::open_in(None, names.second(), raw::O_PATH | raw::O_DIRECTORY, 0)?;
+        let done = self.open_both(names);
+        if done.is_err() {
+            self.close();
+        }
+        done
+    }
+
+    #[inline]
+    fn open_both(&mut self, names: List<'_>) -> Result<(), Errno> {
+        const FOLDER: u32 = raw::O_PATH | raw::O_DIRECTORY;
+        self.folder = path::open_safely(None, names.second(), FOLDER, 0)?;
         self.begin(names.first(), 0)?;
         self.used = fs::seek(borrow(self.file)?, SeekFrom::End(0))?;
         Ok(())
@@ -59,11 +69,10 @@ impl File {
 
     /// Closes what is open of it.
     #[cold]
-    pub fn close(&self) {
-        if self.size != 0 {
-            let _ = descriptor::close(self.folder);
-            let _ = descriptor::close(self.file);
-        }
+    #[inline(never)]
+    pub fn close(&mut self) {
+        stdio::close(&mut self.folder);
+        stdio::close(&mut self.file);
     }
 
     /// Opens a file: nothing that could keep pid 1 waiting. The next one must be new, as

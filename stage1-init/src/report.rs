@@ -11,7 +11,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::BorrowedFd,
-    fs::{self, AtFlags, Mode},
+    fs::{self, AtFlags, FlockOperation, Mode},
     io::Errno,
     process::getpid,
 };
@@ -57,7 +57,10 @@ impl Report {
     fn open(&mut self, path: &CStr) -> Result<(), Errno> {
         const FLAGS: u32 = raw::O_DIRECTORY | raw::O_NOFOLLOW;
         let is_controlled = self.pod >= 0;
-        if !is_controlled {
+        if is_controlled {
+            // As long as this process lives, no other pod takes the directory.
+            fs::flock(folder(self.pod), FlockOperation::NonBlockingLockExclusive)?;
+        } else {
             self.pod = path::open_in(None, path, FLAGS, 0)?;
         }
         match fs::mkdirat(folder(self.pod), c"status", Mode::from_raw_mode(0o755)) {

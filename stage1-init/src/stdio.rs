@@ -45,8 +45,9 @@ pub(crate) fn policy<'p>(
 }
 
 /// Its end is written, and it is made if it is missing. It is opened as pid 1 could,
-/// not as the app: but inside the root, and by no magic link, which would lead out of
-/// it or to a descriptor of pid 1 (CVE-2024-21626).
+/// not as the app: by no link, which might lead to a file of others, out of the root
+/// or to a descriptor of pid 1 (CVE-2024-21626), and without waiting for anybody at
+/// the other end of a FIFO: pid 1 waits for this process.
 #[cold]
 #[inline(never)]
 fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
@@ -55,7 +56,9 @@ fn redirect(streams: u16, path: &CStr) -> Result<(), Errno> {
     } else {
         (raw::O_RDONLY, 0)
     };
-    let file = path::open_in(None, path, flags | raw::O_NOCTTY, mode)?;
+    const NO_WAIT: u32 = raw::O_NOCTTY | raw::O_NONBLOCK;
+    let file = path::open_safely(None, path, flags | NO_WAIT, mode)?;
+    descriptor::set_status(file, flags & raw::O_APPEND)?;
     join(file, streams)
 }
 

@@ -50,6 +50,8 @@ pub struct Pod<'p, 's> {
     ending: bool,
     /// An app waits for another one.
     ordered: bool,
+    /// It does not end with its last app.
+    stays: bool,
     /// Where the apps' ends are told.
     report: Report,
     logs: Logs,
@@ -76,6 +78,7 @@ impl<'p, 's> Pod<'p, 's> {
             stopping: false,
             ending: false,
             ordered: false,
+            stays: false,
             report,
             logs: Logs::new(),
         }
@@ -146,10 +149,10 @@ impl<'p, 's> Pod<'p, 's> {
         let Some(app) = self.places.get_mut(index) else {
             return;
         };
+        app.stopped = true;
         if app.lives() {
             return app.stop();
         }
-        app.told = true;
         self.end(index);
     }
 
@@ -197,18 +200,19 @@ impl<'p, 's> Pod<'p, 's> {
         }
         self.places = places;
         stdio::open_pipes(self.places.get_mut(..self.count).unwrap_or_default());
-        let mut stays = false;
         for app in self.places.iter().take(self.count) {
             self.ordered |= app.after != 0;
-            stays |= app.ending & Step::STAYS != 0;
+            self.stays |= app.ending & Step::STAYS != 0;
         }
         loop {
             while self.advance() {}
             let look = self.look();
             self.tell_ready(&look);
             stdio::close_pipes(self.places.get_mut(..self.count).unwrap_or_default());
-            let is_over = self.ending || !stays;
+            let is_over = self.ending || !self.stays;
             if is_over && look.left == 0 {
+                // Orders that come now come too late.
+                self.ending = true;
                 self.hears();
                 return self.code.unwrap_or(0);
             }
@@ -257,6 +261,7 @@ impl<'p, 's> Pod<'p, 's> {
             State::Done => false,
             State::Waits if ending || app.after & !left & !ready != 0 => {
                 app.state = State::Done;
+                self.answer(index);
                 true
             }
             State::Waits if app.after & !ready == 0 => {
@@ -359,7 +364,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// Collects all that has ended, as one SIGCHLD may stand for many, or until no
     /// app is left.
     fn collect(&mut self) {
-        while self.look().left != 0 {
+        while self.stays || self.look().left != 0 {
             match wait::any() {
                 Ok(Some((pid, end))) => self.ended(pid, end),
                 Ok(None) | Err(Errno::CHILD) => return,
@@ -372,7 +377,7 @@ impl<'p, 's> Pod<'p, 's> {
         let found = self.apps().position(|app| app.lives() && app.pid == pid);
         let Some(index) = found else { return };
         self.stamps.send(APP_ENDED, self.stamps.cycles());
-        let stopping = self.stopping;
+        let ending = self.ending;
         let Some(app) = self.places.get_mut(index) else {
             return;
         };
@@ -386,7 +391,7 @@ impl<'p, 's> Pod<'p, 's> {
             End::Killed(signal) if app.obeys(signal) => 0,
             end => end.code(),
         };
-        if before == State::Prepares && app.code == 0 && !stopping {
+        if before == State::Prepares && app.code == 0 && !ending && !app.stopped {
             return self.spawn(index, State::Runs, Kind::Exec);
         }
         app.ready |= before == State::Runs && app.how == Step::READY_EXIT && app.code == 0;
@@ -405,7 +410,7 @@ impl<'p, 's> Pod<'p, 's> {
             return;
         };
         app.state = State::Done;
-        if ending || app.told || !app.pauses() {
+        if ending || app.stopped || !app.pauses() {
             self.end(index);
         }
     }
@@ -418,17 +423,12 @@ impl<'p, 's> Pod<'p, 's> {
         };
         (app.state, app.due) = (State::Done, 0);
         let (code, rules) = (app.code, app.ending);
-        let alone = app.told && !self.stopping;
-        let waiter = app.waiter;
+        let alone = app.stopped && !self.stopping;
         if self.report.is_wanted() {
             let name = app.text(self.plan, index, Kind::App);
             self.report.ended(name, code);
         }
-        if waiter >= 0 && control::socket() >= 0 {
-            app.waiter = -1;
-            self.reply(Ok(index), waiter);
-            let _ = descriptor::close(waiter);
-        }
+        self.answer(index);
         let decides = rules & Step::DECIDES != 0;
         let failed = code != 0 && !alone;
         if decides || (failed && rules & Step::UNCOUNTED == 0) {
@@ -436,6 +436,19 @@ impl<'p, 's> Pod<'p, 's> {
         }
         if decides || (failed && rules & Step::QUIET == 0) {
             self.stop();
+        }
+    }
+
+    /// An app is done: who waits for that is told so.
+    fn answer(&mut self, index: usize) {
+        let Some(app) = self.places.get_mut(index) else {
+            return;
+        };
+        let waiter = app.waiter;
+        if waiter >= 0 && control::socket() >= 0 {
+            app.waiter = -1;
+            self.reply(Ok(index), waiter);
+            let _ = descriptor::close(waiter);
         }
     }
 
@@ -454,11 +467,6 @@ impl<'p, 's> Pod<'p, 's> {
     /// Whether the signal was for a socket or a log; all that has come is read.
     fn hears(&mut self) -> bool {
         let mut heard = false;
-        let control = control::socket();
-        if control >= 0 {
-            heard = true;
-            self.serve(control);
-        }
         for index in 0..self.count {
             let Some(app) = self.places.get_mut(index) else {
                 break;
@@ -482,19 +490,26 @@ impl<'p, 's> Pod<'p, 's> {
                 app.file = file;
             }
         }
+        // Behind the logs: an order may take the app away.
+        let control = control::socket();
+        if control >= 0 {
+            heard = true;
+            self.serve(control);
+        }
         heard
     }
 
     /// Passes a signal on. The terminal's stop signals would be ignored by a
     /// process whose session has no terminal, so it is stopped for good; a
     /// later SIGCONT goes on. Behind one that asks for the end nothing is started,
-    /// and SIGTERM stops apps that have an order in that order.
+    /// and SIGTERM stops apps that have an order in that order, and those of a pod that
+    /// would stay.
     fn forward(&mut self, signal: u32) {
         let signal = match signal {
             raw::SIGTSTP | raw::SIGTTIN | raw::SIGTTOU => raw::SIGSTOP,
             other => other,
         };
-        if signal == raw::SIGTERM && self.ordered {
+        if signal == raw::SIGTERM && (self.ordered || self.stays) {
             return self.stop();
         }
         self.ending |= matches!(signal, raw::SIGTERM | raw::SIGINT | raw::SIGQUIT);
@@ -516,7 +531,7 @@ struct Look {
 }
 
 /// The bit of an app.
-fn bit(index: usize) -> u64 {
+pub(crate) fn bit(index: usize) -> u64 {
     1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0))
 }
 

@@ -177,17 +177,17 @@ pub fn open(path: &CStr, flags: u32) -> Result<RawFd, Errno> {
     RawFd::try_from(number).map_err(|_| Errno::BADF)
 }
 
-/// Makes calls on the open file of `number` wait, and clears its other flags that can
-/// be changed (F_SETFL, fcntl(2)).
+/// Sets those flags of the open file of `number` that can be changed (F_SETFL,
+/// fcntl(2)): O_APPEND, O_NONBLOCK and the like, and no others.
 ///
 /// # Errors
 /// EBADF.
 #[cold]
-pub fn set_blocking(number: RawFd) -> Result<(), Errno> {
+pub fn set_status(number: RawFd, flags: u32) -> Result<(), Errno> {
     let number = number.cast_unsigned() as usize;
+    let arguments = [number, raw::F_SETFL as usize, flags as usize, 0, 0, 0];
     // SAFETY: F_SETFL takes no pointer.
-    result(unsafe { arch::syscall(raw::__NR_fcntl, [number, raw::F_SETFL as usize, 0, 0, 0, 0]) })
-        .map(drop)
+    result(unsafe { arch::syscall(raw::__NR_fcntl, arguments) }).map(drop)
 }
 
 /// The beginning of the file `path`, by one read(2): all of a small file of /proc

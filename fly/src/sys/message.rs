@@ -100,7 +100,7 @@ pub fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<Received, Errno> {
 }
 
 /// Sends `bytes`, with these descriptors, to the socket `path`, or to whom `socket` is
-/// connected with if that is empty. Nobody is waited for, and no SIGPIPE comes.
+/// connected with if that is empty: without waiting then. No SIGPIPE comes.
 ///
 /// # Errors
 /// ENAMETOOLONG beyond 107 bytes of path, ECONNREFUSED, EAGAIN if the receiver has
@@ -134,7 +134,10 @@ pub fn send(
         control_length: if count == 0 { 0 } else { size_of::<Control>() },
         flags: 0,
     };
-    let flags = net::MSG_DONTWAIT | net::MSG_NOSIGNAL;
+    let mut flags = net::MSG_NOSIGNAL;
+    if path.is_empty() {
+        flags |= net::MSG_DONTWAIT;
+    }
     // SAFETY: the kernel reads the header and what it points to, which all live
     // across the call; the descriptors are borrowed, so that they are open.
     result(unsafe {

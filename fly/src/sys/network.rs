@@ -97,9 +97,10 @@ pub fn receiver(path: &CStr) -> Result<RawFd, Errno> {
     let socket = non_blocking(net::AF_UNIX, net::SOCK_DGRAM)?;
     let number = socket.as_raw_fd().cast_unsigned() as usize;
     let address = address.as_ptr().expose_provenance();
+    // Before anybody can send to it: nothing that comes goes unheard.
+    announce(socket.as_raw_fd())?;
     // SAFETY: bind reads `length` bytes of the address, which lives across the call.
     result(unsafe { arch::syscall(raw::__NR_bind, [number, address, length, 0, 0, 0]) })?;
-    announce(socket.as_raw_fd())?;
     Ok(socket.into_raw_fd())
 }
 
@@ -119,12 +120,14 @@ pub(super) fn address(path: &CStr) -> Result<([u8; 110], usize), Errno> {
     Ok((address, bytes.len() + 2))
 }
 
-/// A socket that can send datagrams.
+/// A socket that can send datagrams, and waits while the receiver has too many.
 ///
 /// # Errors
 /// EMFILE, ENFILE.
 pub fn sender() -> Result<OwnedFd, Errno> {
-    non_blocking(net::AF_UNIX, net::SOCK_DGRAM)
+    let socket = non_blocking(net::AF_UNIX, net::SOCK_DGRAM)?;
+    super::descriptor::set_status(socket.as_raw_fd(), 0)?;
+    Ok(socket)
 }
 
 /// SIGIO tells the caller that something can be read from `number`; reading it never

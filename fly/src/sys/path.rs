@@ -80,10 +80,30 @@ pub fn open(path: &CStr, flags: u32) -> Result<i32, Errno> {
 #[cold]
 #[inline(never)]
 pub fn open_in(folder: Option<i32>, path: &CStr, flags: u32, mode: u64) -> Result<i32, Errno> {
+    open_by(folder, path, flags, (mode, raw::RESOLVE_NO_MAGICLINKS))
+}
+
+/// The same through no symbolic link at all.
+///
+/// # Errors
+/// As [`open_in`]; ELOOP for any link.
+#[cold]
+#[inline(never)]
+pub fn open_safely(folder: Option<i32>, path: &CStr, flags: u32, mode: u64) -> Result<i32, Errno> {
+    open_by(folder, path, flags, (mode, raw::RESOLVE_NO_SYMLINKS))
+}
+
+#[inline(never)]
+fn open_by(
+    folder: Option<i32>,
+    path: &CStr,
+    flags: u32,
+    (mode, resolve): (u64, u32),
+) -> Result<i32, Errno> {
     let how = raw::open_how {
         flags: u64::from(raw::O_CLOEXEC | flags),
         mode,
-        resolve: u64::from(raw::RESOLVE_NO_MAGICLINKS),
+        resolve: u64::from(resolve),
     };
     let folder = folder.map_or(cwd(), |number| number.cast_unsigned() as usize);
     // SAFETY: the path is zero-terminated, the structure has the size given.

@@ -28,11 +28,24 @@ use rustix::{
     process::{fchdir, getpid, umask},
 };
 
-use crate::{NAME, apps::State, supervise::Pod};
+use crate::{
+    NAME,
+    apps::{App, State},
+    stdio,
+    supervise::{Pod, bit},
+};
 use protocol::{Reply, Request};
 
 /// The name of the socket.
 pub const SOCKET: &CStr = c"control";
+
+/// The pipes that an app reads and writes.
+struct Pipes {
+    /// An end of one is closed.
+    is_cut: bool,
+    /// An app that runs, or may run again, writes to it.
+    is_used: bool,
+}
 
 /// How many requests are answered before others have their turn.
 const TURN: usize = 64;
@@ -106,36 +119,56 @@ impl Pod<'_, '_> {
         } else {
             found.ok_or(Errno::NOENT)?
         };
-        let ending = self.is_ending();
+        let (ending, pipes) = (self.is_ending(), self.pipes(index));
         let app = self.app(index).ok_or(Errno::NOENT)?;
         let is_done = app.state == State::Done;
+        let waits = request.flags & protocol::WAIT != 0 && !is_done;
+        // One that was killed has closed its end.
+        if waits && app.waiter >= 0 {
+            if message::receive(app.waiter, &mut []).err() == Some(Errno::AGAIN) {
+                return Err(Errno::BUSY);
+            }
+            stdio::close(&mut app.waiter);
+        }
         match request.operation {
+            // Only that is asked of nobody in particular.
             protocol::STATUS | protocol::ADD => {}
+            _ if request.name.is_empty() => return Err(Errno::INVAL),
             protocol::START if ending => return Err(Errno::SHUTDOWN),
             protocol::START if !is_done => return Err(Errno::ALREADY),
+            // The other end of its pipe has gone.
+            protocol::START if pipes.is_cut => return Err(Errno::PIPE),
             protocol::START => app.again(),
             protocol::STOP if is_done => {}
             protocol::STOP => self.stop_one(index),
-            protocol::REMOVE if !is_done => return Err(Errno::BUSY),
+            protocol::REMOVE if !is_done || pipes.is_used => return Err(Errno::BUSY),
             protocol::REMOVE => self.remove(index),
             protocol::SIGNAL if !app.lives() => return Err(Errno::SRCH),
             protocol::SIGNAL if matches!(request.number, 1..=64) => app.send(request.number),
             _ => return Err(Errno::INVAL),
         }
-        if request.flags & protocol::WAIT != 0
+        if waits
             && let Some(app) = self.app(index)
             && app.state != State::Done
         {
-            // One that was killed has closed its end.
-            if app.waiter >= 0 {
-                if message::receive(app.waiter, &mut []).err() == Some(Errno::AGAIN) {
-                    return Err(Errno::BUSY);
-                }
-                let _ = descriptor::close(app.waiter);
-            }
             app.waiter = core::mem::replace(socket, -1);
         }
         Ok(index)
+    }
+
+    /// How the pipes of an app are.
+    fn pipes(&self, index: usize) -> Pipes {
+        let mut pipes = Pipes {
+            is_cut: self.at(index).is_some_and(App::is_cut_off),
+            is_used: false,
+        };
+        let own = self.at(index).map_or(0, |app| app.outputs);
+        for (number, app) in (0..self.count()).filter_map(|number| Some((number, self.at(number)?)))
+        {
+            pipes.is_cut |= own & bit(number) != 0 && app.input.1 < 0;
+            pipes.is_used |= app.state != State::Done && app.outputs & bit(index) != 0;
+        }
+        pipes
     }
 
     /// The app of this name, or without one that of this place or behind it.

@@ -87,7 +87,7 @@ fn write(path: &CStr, code: i32) -> Result<(), Errno> {
     await_one(number, PollFlags::OUT)?;
     // What follows waits until the other side has it: a virtio port would only be
     // told that there is something.
-    descriptor::set_blocking(number)?;
+    descriptor::set_status(number, 0)?;
     write_line(number, code)?;
     if let Some(device) = descriptor::borrow(number) {
         // A serial line has some of it still to send; other devices have no such call.
