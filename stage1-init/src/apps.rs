@@ -42,55 +42,48 @@ pub enum State {
     Cleans,
 }
 
-/// One app, as pid 1 knows it.
+/// One app, as pid 1 knows it. In this order: what is looked at from many places is in
+/// the first 128 bytes, whose addresses are shorter.
 #[derive(Debug)]
+#[repr(C)]
 pub struct App {
-    /// Nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
-    /// started again or looked at, and when it is killed.
-    started: u64,
-    pub due: u64,
-    pub kill_at: u64,
-    /// Nanoseconds of the last pause or probe.
-    pause: u64,
-    /// The apps that it waits for, a bit each.
-    pub after: u64,
-    /// The apps to whose pipes it writes, a bit each.
-    pub outputs: u64,
-    /// Its plan, if it was added later: then it is not in that of the pod. The exit
-    /// of pid 1 unmaps it anyway.
-    pub plan: ManuallyDrop<Option<Sealed>>,
-    pub file: File,
-    /// Whether it is started again: the step's flags.
-    again: Option<u16>,
-    /// How often at most, and how often it was.
-    most: u32,
-    restarts: u32,
-    /// Of the process that runs.
-    pub pid: u32,
-    /// Milliseconds from the stop signal to SIGKILL.
-    deadline: u32,
-    pub code: i32,
-    /// The two ends of the pipe of its log, and of the one that is its input.
-    pub log: (i32, i32),
-    pub input: (i32, i32),
-    /// The socket by which it says that it is ready.
-    pub socket: i32,
-    /// Who waits for its end, by the control socket.
-    pub waiter: i32,
-    /// [`Step::DECIDES`] and its kin.
-    pub ending: u16,
-    /// [`Step::READY_EXIT`] and its kin.
-    pub how: u16,
-    port: u16,
-    /// How many descriptors it has from 3 on.
-    pub listens: u16,
-    stop_signal: u8,
-    /// It has hooks: [`App::PRE_START`], [`App::POST_STOP`].
-    hooks: u8,
     pub state: State,
     pub ready: bool,
     /// It was told to stop.
     pub told: bool,
+    /// It has hooks: [`App::PRE_START`], [`App::POST_STOP`].
+    hooks: u8,
+    /// [`Step::DECIDES`] and its kin.
+    pub ending: u16,
+    /// [`Step::READY_EXIT`] and its kin.
+    pub how: u16,
+    /// Nanoseconds of CLOCK_MONOTONIC, 0 for never: when it is started again or looked
+    /// at, when it is killed, and its last start.
+    pub due: u64,
+    pub kill_at: u64,
+    started: u64,
+    /// Nanoseconds of the last pause or probe.
+    pause: u64,
+    /// The apps that it waits for, a bit each.
+    pub after: u64,
+    /// Of the process that runs.
+    pub pid: u32,
+    pub code: i32,
+    /// How often it was started again, and how often at most.
+    restarts: u32,
+    most: u32,
+    /// The socket by which it says that it is ready.
+    pub socket: i32,
+    /// Who waits for its end, by the control socket.
+    pub waiter: i32,
+    /// The two ends of the pipe of its log, and of the one that is its input.
+    pub log: (i32, i32),
+    pub input: (i32, i32),
+    /// Whether it is started again: the step's flags.
+    again: Option<u16>,
+    /// Milliseconds from the stop signal to SIGKILL.
+    deadline: u32,
+    stop_signal: u8,
     /// Whether pid 1 writes its log.
     logs: bool,
     /// Whether its input is a pipe of other apps.
@@ -99,6 +92,15 @@ pub struct App {
     pub first_of_its_own: bool,
     /// There is an app in this place.
     pub is_there: bool,
+    port: u16,
+    /// How many descriptors it has from 3 on.
+    pub listens: u16,
+    /// Its plan, if it was added later: then it is not in that of the pod. The exit
+    /// of pid 1 unmaps it anyway.
+    pub plan: ManuallyDrop<Option<Sealed>>,
+    pub file: File,
+    /// The apps to whose pipes it writes, a bit each.
+    pub outputs: u64,
 }
 
 impl App {
@@ -290,7 +292,7 @@ impl App {
         }
         if self.is_probed() {
             self.pause = PROBES.0;
-            self.due = time::monotonic().saturating_add(PROBES.0);
+            self.due = behind(PROBES.0);
         }
     }
 
@@ -314,8 +316,8 @@ impl App {
         self.ready = ready;
         self.due = 0;
         if !ready {
-            self.pause = self.pause.saturating_mul(2).min(PROBES.1);
-            self.due = time::monotonic().saturating_add(self.pause);
+            self.pause = (self.pause * 2).min(PROBES.1);
+            self.due = behind(self.pause);
         }
     }
 
@@ -336,8 +338,8 @@ impl App {
             self.pause = 0;
         }
         self.restarts += 1;
-        self.pause = self.pause.saturating_mul(2).max(PAUSES.0).min(PAUSES.1);
-        self.due = now.saturating_add(self.pause);
+        self.pause = (self.pause * 2).clamp(PAUSES.0, PAUSES.1);
+        self.due = behind(self.pause);
         self.state = State::Pauses;
         self.ready = false;
         true
@@ -351,8 +353,7 @@ impl App {
     /// Tells it to stop; a hook may come to its end. After the deadline it is killed.
     pub fn stop(&mut self) {
         self.told = true;
-        let time = u64::from(self.deadline).saturating_mul(MILLISECOND);
-        self.kill_at = time::monotonic().saturating_add(time);
+        self.kill_at = behind(u64::from(self.deadline) * MILLISECOND);
         if self.state != State::Cleans {
             self.send(self.stop_signal.into());
         }
@@ -395,6 +396,12 @@ impl App {
             let _ = signal::send(pid, signal);
         }
     }
+}
+
+/// The moment in so many nanoseconds.
+#[inline(never)]
+fn behind(nanoseconds: u64) -> u64 {
+    time::monotonic().saturating_add(nanoseconds)
 }
 
 /// The low byte of a step's flags.

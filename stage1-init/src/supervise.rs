@@ -11,7 +11,7 @@ use fly::{
         descriptor,
         map::Sealed,
         signal, time,
-        wait::{self, End},
+        wait::{self, Change, End},
     },
     timings::APP_ENDED,
 };
@@ -82,7 +82,7 @@ impl<'p, 's> Pod<'p, 's> {
     }
 
     fn apps(&mut self) -> impl Iterator<Item = &mut App> {
-        self.places.iter_mut().take(self.count)
+        self.places.iter_mut()
     }
 
     pub(crate) fn app(&mut self, index: usize) -> Option<&mut App> {
@@ -198,7 +198,7 @@ impl<'p, 's> Pod<'p, 's> {
         self.places = places;
         stdio::open_pipes(self.places.get_mut(..self.count).unwrap_or_default());
         let mut stays = false;
-        for app in self.places.iter().take(self.count) {
+        for app in &*self.places {
             self.ordered |= app.after != 0;
             stays |= app.ending & Step::STAYS != 0;
         }
@@ -360,22 +360,21 @@ impl<'p, 's> Pod<'p, 's> {
     /// app is left.
     fn collect(&mut self) {
         while self.look().left != 0 {
-            match wait::any() {
-                Ok(Some((pid, end))) => self.ended(pid, end),
-                Ok(None) | Err(Errno::CHILD) => return,
+            match wait::changed(false) {
+                Ok(Some((pid, Change::Ended(end)))) => self.ended(pid, end),
+                Ok(_) | Err(Errno::CHILD) => return,
                 Err(_) => {}
             }
         }
     }
 
     fn ended(&mut self, pid: u32, end: End) {
-        let found = self.apps().position(|app| app.lives() && app.pid == pid);
-        let Some(index) = found else { return };
-        self.stamps.send(APP_ENDED, self.stamps.cycles());
         let stopping = self.stopping;
-        let Some(app) = self.places.get_mut(index) else {
+        let mut apps = self.places.iter_mut().enumerate();
+        let Some((index, app)) = apps.find(|(_, app)| app.lives() && app.pid == pid) else {
             return;
         };
+        self.stamps.send(APP_ENDED, self.stamps.cycles());
         let before = app.state;
         app.kill_at = 0;
         if before == State::Cleans {
@@ -517,7 +516,7 @@ struct Look {
 
 /// The bit of an app.
 fn bit(index: usize) -> u64 {
-    1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0))
+    1 << (index & 63)
 }
 
 /// Whether this moment, unless it is none, has come.
