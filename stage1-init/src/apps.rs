@@ -42,6 +42,49 @@ pub enum State {
     Cleans,
 }
 
+/// The plan of an app that was added later: then it is not in that of the pod. The exit
+/// of pid 1 unmaps it anyway.
+#[derive(Debug)]
+pub struct Own(ManuallyDrop<Option<Sealed>>);
+
+impl Own {
+    const NONE: Self = Self(ManuallyDrop::new(None));
+
+    pub fn of(map: Sealed) -> Self {
+        Self(ManuallyDrop::new(Some(map)))
+    }
+
+    /// The steps of its app; without a plan of its own that is the app number `index` of
+    /// `plan`.
+    #[inline(never)]
+    pub fn steps<'a>(&'a self, plan: &Plan<'a>, index: usize) -> Option<Steps<'a>> {
+        match &*self.0 {
+            // Only who controls the pod can have added it.
+            Some(own) if control::socket() >= 0 => Plan::check_apps(own.bytes()).ok()?.app(0),
+            _ => plan.app(index),
+        }
+    }
+
+    /// The string of its app's step of this kind.
+    #[inline(never)]
+    pub fn text<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> &'a CStr {
+        self.list(plan, index, kind).first()
+    }
+
+    /// All strings of its app's step of this kind.
+    #[inline(never)]
+    pub fn list<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> List<'a> {
+        if let Some(steps) = self.steps(plan, index) {
+            for record in steps.records() {
+                if record.is(kind) {
+                    return record.list;
+                }
+            }
+        }
+        List::EMPTY
+    }
+}
+
 /// One app, as pid 1 knows it. In this order: what is looked at from many places is in
 /// the first 128 bytes, whose addresses are shorter.
 #[derive(Debug)]
@@ -95,9 +138,7 @@ pub struct App {
     port: u16,
     /// How many descriptors it has from 3 on.
     pub listens: u16,
-    /// Its plan, if it was added later: then it is not in that of the pod. The exit
-    /// of pid 1 unmaps it anyway.
-    pub plan: ManuallyDrop<Option<Sealed>>,
+    pub plan: Own,
     pub file: File,
     /// The apps to whose pipes it writes, a bit each.
     pub outputs: u64,
@@ -116,7 +157,7 @@ impl App {
         pause: 0,
         after: 0,
         outputs: 0,
-        plan: ManuallyDrop::new(None),
+        plan: Own::NONE,
         file: File::NONE,
         again: None,
         most: 0,
@@ -142,35 +183,6 @@ impl App {
         first_of_its_own: false,
         is_there: false,
     };
-
-    /// Its steps: it is the app number `index` of `plan`, or has a plan of its own.
-    #[inline(never)]
-    pub fn steps<'a>(&'a self, plan: &Plan<'a>, index: usize) -> Option<Steps<'a>> {
-        match &*self.plan {
-            // Only who controls the pod can have added it.
-            Some(own) if control::socket() >= 0 => Plan::check_apps(own.bytes()).ok()?.app(0),
-            _ => plan.app(index),
-        }
-    }
-
-    /// The string of its step of this kind.
-    #[inline(never)]
-    pub fn text<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> &'a CStr {
-        self.list(plan, index, kind).first()
-    }
-
-    /// All strings of its step of this kind.
-    #[inline(never)]
-    pub fn list<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> List<'a> {
-        if let Some(steps) = self.steps(plan, index) {
-            for record in steps.records() {
-                if record.is(kind) {
-                    return record.list;
-                }
-            }
-        }
-        List::EMPTY
-    }
 
     /// Makes a place one without an app, as which it is looked at.
     #[inline(never)]
@@ -239,18 +251,15 @@ impl App {
     #[cold]
     #[inline(never)]
     fn make_log(&mut self, plan: &Plan<'_>, index: usize) -> bool {
-        let mut file = self.file;
-        let names = self.list(plan, index, Kind::LogFile);
-        let opened = match file.size {
+        let names = self.plan.list(plan, index, Kind::LogFile);
+        let opened = match self.file.size {
             0 => Ok(()),
-            _ => file.open(names),
+            _ => self.file.open(names),
         };
-        let pipe = opened.and_then(|()| network::announced_pipe());
-        if let Err(errno) = pipe {
-            file.tell(names.first(), Err(errno));
+        match opened.and_then(|()| network::announced_pipe()) {
+            Ok(pipe) => self.log = pipe,
+            Err(errno) => self.file.tell(names.first(), Err(errno)),
         }
-        self.file = file;
-        self.log = pipe.unwrap_or((-1, -1));
         self.log.0 >= 0
     }
 
@@ -262,7 +271,7 @@ impl App {
             stdio::close(&mut number);
         }
         self.file.close();
-        drop(self.plan.take());
+        drop(self.plan.0.take());
     }
 
     /// What is started first: the pre-start hook, if it has one.

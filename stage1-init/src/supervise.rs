@@ -104,7 +104,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// The name of the app number `index`.
     pub(crate) fn name(&self, index: usize) -> &CStr {
         match self.places.get(index) {
-            Some(app) if app.is_there => app.text(self.plan, index, Kind::App),
+            Some(app) if app.is_there => app.plan.text(self.plan, index, Kind::App),
             _ => c"",
         }
     }
@@ -291,7 +291,7 @@ impl<'p, 's> Pod<'p, 's> {
             app.kill();
         }
         if app.state == State::Runs && is_over(app.due) {
-            let ready = app.probe(app.text(self.plan, index, Kind::Ready));
+            let ready = app.probe(app.plan.text(self.plan, index, Kind::Ready));
             app.probed(ready);
             return ready;
         }
@@ -304,7 +304,7 @@ impl<'p, 's> Pod<'p, 's> {
             return;
         };
         if app.how == Step::READY_NOTIFY && app.socket < 0 {
-            app.socket = ready::socket(app.text(self.plan, index, Kind::Ready));
+            app.socket = ready::socket(app.plan.text(self.plan, index, Kind::Ready));
         }
         if !app.open_log(self.plan, index) {
             return self.fail(index);
@@ -333,7 +333,10 @@ impl<'p, 's> Pod<'p, 's> {
     /// pod's end.
     fn spawn(&mut self, index: usize, state: State, program: Kind) {
         let apps = &*self.places;
-        let Some(steps) = apps.get(index).and_then(|app| app.steps(self.plan, index)) else {
+        let Some(steps) = apps
+            .get(index)
+            .and_then(|app| app.plan.steps(self.plan, index))
+        else {
             return;
         };
         let started = spawn(
@@ -420,7 +423,7 @@ impl<'p, 's> Pod<'p, 's> {
         let alone = app.told && !self.stopping;
         let waiter = app.waiter;
         if self.report.is_wanted() {
-            let name = app.text(self.plan, index, Kind::App);
+            let name = app.plan.text(self.plan, index, Kind::App);
             self.report.ended(name, code);
         }
         if waiter >= 0 && control::socket() >= 0 {
@@ -475,10 +478,8 @@ impl<'p, 's> Pod<'p, 's> {
                 } else {
                     Kind::LogFile
                 };
-                let mut file = app.file;
-                let name = app.text(self.plan, index, kind);
-                self.logs.write(index, name, log, &mut file);
-                app.file = file;
+                let name = app.plan.text(self.plan, index, kind);
+                self.logs.write(index, name, log, &mut app.file);
             }
         }
         heard

@@ -7,7 +7,6 @@ pub mod protocol;
 
 use core::{
     ffi::CStr,
-    mem::ManuallyDrop,
     sync::atomic::{AtomicI32, Ordering::Relaxed},
 };
 
@@ -28,7 +27,11 @@ use rustix::{
     process::{fchdir, getpid, umask},
 };
 
-use crate::{NAME, apps::State, supervise::Pod};
+use crate::{
+    NAME,
+    apps::{Own, State},
+    supervise::Pod,
+};
 use protocol::{Reply, Request};
 
 /// The name of the socket.
@@ -180,7 +183,7 @@ impl Pod<'_, '_> {
         if request.flags & protocol::AT_ONCE == 0 {
             app.state = State::Done;
         }
-        app.plan = ManuallyDrop::new(Some(map));
+        app.plan = Own::of(map);
         Ok(index)
     }
 
