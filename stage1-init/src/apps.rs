@@ -393,7 +393,7 @@ impl App {
         let lives = self.lives();
         reply.flags = u32::from(self.ready && lives) * Reply::READY;
         reply.pid = u32::from(lives) * self.pid;
-        reply.code = self.code.unsigned_abs();
+        reply.code = self.code.cast_unsigned();
         reply.restarts = self.restarts;
     }
 

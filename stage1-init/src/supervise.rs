@@ -81,8 +81,9 @@ impl<'p, 's> Pod<'p, 's> {
         }
     }
 
-    fn apps(&mut self) -> impl Iterator<Item = &mut App> {
-        self.places.iter_mut()
+    /// All places.
+    pub(crate) fn apps(&self) -> &[App] {
+        self.places
     }
 
     pub(crate) fn app(&mut self, index: usize) -> Option<&mut App> {
@@ -91,10 +92,6 @@ impl<'p, 's> Pod<'p, 's> {
 
     pub(crate) fn at(&self, index: usize) -> Option<&App> {
         self.places.get(index)
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.count
     }
 
     pub(crate) fn is_ending(&self) -> bool {
@@ -109,20 +106,15 @@ impl<'p, 's> Pod<'p, 's> {
         }
     }
 
-    /// A place without an app, if there is one.
-    #[cold]
-    pub(crate) fn place(&self) -> Option<usize> {
-        self.places.iter().position(|app| !app.is_there)
-    }
-
-    /// Makes an app of these steps in a place without one.
+    /// Makes an app of these steps, if there is a place without one, which is returned.
     #[cold]
     #[inline]
-    pub(crate) fn put(&mut self, index: usize, steps: Steps<'_>) -> Option<&mut App> {
+    pub(crate) fn put(&mut self, steps: Steps<'_>) -> Option<(usize, &mut App)> {
+        let mut free = self.places.iter_mut().enumerate();
+        let (index, app) = free.find(|(_, app)| !app.is_there)?;
         self.count = self.count.max(index + 1);
-        let app = self.places.get_mut(index)?;
         app.begin_as(steps);
-        Some(app)
+        Some((index, app))
     }
 
     /// Forgets an app that has ended.
@@ -131,7 +123,7 @@ impl<'p, 's> Pod<'p, 's> {
         if self.report.is_wanted() {
             self.report.forget(self.name(index));
         }
-        for app in self.apps() {
+        for app in &mut *self.places {
             app.after &= !bit(index);
         }
         if let Some(app) = self.places.get_mut(index) {
@@ -428,7 +420,7 @@ impl<'p, 's> Pod<'p, 's> {
         }
         if waiter >= 0 && control::socket() >= 0 {
             app.waiter = -1;
-            self.reply(Ok(index), waiter);
+            self.reply(Ok(()), index, waiter);
             let _ = descriptor::close(waiter);
         }
         let decides = rules & Step::DECIDES != 0;
@@ -498,7 +490,7 @@ impl<'p, 's> Pod<'p, 's> {
             return self.stop();
         }
         self.ending |= matches!(signal, raw::SIGTERM | raw::SIGINT | raw::SIGQUIT);
-        for app in self.apps() {
+        for app in &mut *self.places {
             app.send(signal);
         }
     }

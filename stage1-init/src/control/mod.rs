@@ -30,12 +30,16 @@ use rustix::{
 use crate::{
     NAME,
     apps::{Own, State},
+    stdio,
     supervise::Pod,
 };
 use protocol::{Reply, Request};
 
 /// The name of the socket.
 pub const SOCKET: &CStr = c"control";
+
+/// No place of an app.
+const NOWHERE: usize = usize::MAX;
 
 /// How many requests are answered before others have their turn.
 const TURN: usize = 64;
@@ -85,30 +89,36 @@ impl Pod<'_, '_> {
             };
             let mut descriptors = message.descriptors;
             let request = Request::read(bytes.get(..message.length).unwrap_or_default());
-            let done = request.and_then(|request| self.carry_out(&request, &mut descriptors));
+            let mut index = NOWHERE;
+            let done = match request {
+                Ok(request) => self.carry_out(&request, &mut descriptors, &mut index),
+                Err(errno) => Err(errno),
+            };
             // Whose socket was kept gets its reply later.
             let [waiter, _] = descriptors;
-            self.reply(done, waiter);
-            message::close(descriptors);
+            self.reply(done, index, waiter);
+            for number in &mut descriptors {
+                stdio::close(number);
+            }
         }
         let _ = signal::send(getpid().as_raw_nonzero().get(), raw::SIGIO);
     }
 
-    /// Does what is asked for; returns the place of the app that it was about. What is
-    /// kept of `descriptors` becomes -1 there.
+    /// Does what is asked for; `index` becomes the place of the app that it is about.
+    /// What is kept of `descriptors` becomes -1 there.
     #[inline(never)]
     fn carry_out(
         &mut self,
         request: &Request<'_>,
         descriptors: &mut [i32; MOST],
-    ) -> Result<usize, Errno> {
+        place: &mut usize,
+    ) -> Result<(), Errno> {
         let [socket, file] = descriptors;
-        let found = self.find(request);
-        let index = if request.operation == protocol::ADD {
-            self.add(request, found, *file)?
-        } else {
-            found.ok_or(Errno::NOENT)?
-        };
+        let mut index = self.find(request);
+        if request.operation == protocol::ADD {
+            index = self.add(request, index, *file)?;
+        }
+        *place = index;
         let ending = self.is_ending();
         let app = self.app(index).ok_or(Errno::NOENT)?;
         let is_done = app.state == State::Done;
@@ -138,39 +148,34 @@ impl Pod<'_, '_> {
             }
             app.waiter = core::mem::replace(socket, -1);
         }
-        Ok(index)
+        Ok(())
     }
 
     /// The app of this name, or without one that of this place or behind it.
     #[inline(never)]
-    fn find(&self, request: &Request<'_>) -> Option<usize> {
-        let first = usize::try_from(request.number).unwrap_or(usize::MAX);
-        (0..self.count()).find(|index| {
-            let name = self.name(*index);
-            !name.is_empty()
-                && if request.name.is_empty() {
-                    *index >= first
-                } else {
-                    name == request.name
-                }
-        })
+    fn find(&self, request: &Request<'_>) -> usize {
+        for (index, app) in self.apps().iter().enumerate() {
+            let is_it = if request.name.is_empty() {
+                index >= request.number as usize
+            } else {
+                self.name(index) == request.name
+            };
+            if is_it && app.is_there {
+                return index;
+            }
+        }
+        NOWHERE
     }
 
     /// Adds the app of the plan that has come; `found` is one of the same name.
     #[inline(never)]
-    fn add(
-        &mut self,
-        request: &Request<'_>,
-        found: Option<usize>,
-        file: i32,
-    ) -> Result<usize, Errno> {
+    fn add(&mut self, request: &Request<'_>, found: usize, file: i32) -> Result<usize, Errno> {
         if self.is_ending() {
             return Err(Errno::SHUTDOWN);
         }
-        if found.is_some() {
+        if found != NOWHERE {
             return Err(Errno::EXIST);
         }
-        let index = self.place().ok_or(Errno::NOSPC)?;
         let map = Sealed::map(file, 0)?;
         let plan = Plan::check_apps(map.bytes()).map_err(|_| Errno::INVAL)?;
         let steps = plan.app(0).ok_or(Errno::INVAL)?;
@@ -179,7 +184,7 @@ impl Pod<'_, '_> {
         if plan.app(1).is_some() || name.is_none_or(|name| name.list.first() != request.name) {
             return Err(Errno::INVAL);
         }
-        let app = self.put(index, steps).ok_or(Errno::NOSPC)?;
+        let (index, app) = self.put(steps).ok_or(Errno::NOSPC)?;
         if request.flags & protocol::AT_ONCE == 0 {
             app.state = State::Done;
         }
@@ -187,13 +192,14 @@ impl Pod<'_, '_> {
         Ok(index)
     }
 
-    /// Says what was done to an app, and how it is; to nobody if `socket` is -1.
-    pub(crate) fn reply(&mut self, done: Result<usize, Errno>, socket: i32) {
+    /// Says what was done to the app number `index`, and how it is; to nobody if
+    /// `socket` is -1.
+    pub(crate) fn reply(&mut self, done: Result<(), Errno>, index: usize, socket: i32) {
         let mut reply = Reply::default();
         let mut name = c"";
         match done {
-            Err(errno) => reply.errno = errno.raw_os_error().unsigned_abs(),
-            Ok(index) => {
+            Err(errno) => reply.errno = errno.raw_os_error().cast_unsigned(),
+            Ok(()) => {
                 reply.place = u32::try_from(index).unwrap_or(0);
                 name = self.name(index);
                 if let Some(app) = self.at(index) {
