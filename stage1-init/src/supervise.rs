@@ -325,16 +325,16 @@ impl<'p, 's> Pod<'p, 's> {
     /// pod's end.
     fn spawn(&mut self, index: usize, state: State, program: Kind) {
         let apps = &*self.places;
-        let Some(steps) = apps
-            .get(index)
-            .and_then(|app| app.plan.steps(self.plan, index))
-        else {
+        let Some(app) = apps.get(index) else {
+            return;
+        };
+        let Some(steps) = app.plan.steps(self.plan, index) else {
             return;
         };
         let started = spawn(
             &steps,
             program,
-            (apps, index),
+            (apps, app),
             self.plan,
             self.stamps,
             self.words,
@@ -369,7 +369,7 @@ impl<'p, 's> Pod<'p, 's> {
         let Some((index, app)) = apps.find(|(_, app)| app.lives() && app.pid == pid) else {
             return;
         };
-        self.stamps.send(APP_ENDED, self.stamps.cycles());
+        self.stamps.tell(APP_ENDED);
         let before = app.state;
         app.kill_at = 0;
         if before == State::Cleans {
