@@ -42,57 +42,93 @@ pub enum State {
     Cleans,
 }
 
-/// One app, as pid 1 knows it.
+/// The plan of an app that was added later: then it is not in that of the pod. The exit
+/// of pid 1 unmaps it anyway.
 #[derive(Debug)]
+pub struct Own(ManuallyDrop<Option<Sealed>>);
+
+impl Own {
+    const NONE: Self = Self(ManuallyDrop::new(None));
+
+    pub fn of(map: Sealed) -> Self {
+        Self(ManuallyDrop::new(Some(map)))
+    }
+
+    /// The steps of its app; without a plan of its own that is the app number `index` of
+    /// `plan`.
+    #[inline(never)]
+    pub fn steps<'a>(&'a self, plan: &Plan<'a>, index: usize) -> Option<Steps<'a>> {
+        match &*self.0 {
+            // Only who controls the pod can have added it.
+            Some(own) if control::socket() >= 0 => Plan::check_apps(own.bytes()).ok()?.app(0),
+            _ => plan.app(index),
+        }
+    }
+
+    /// The string of its app's step of this kind.
+    #[inline(never)]
+    pub fn text<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> &'a CStr {
+        self.list(plan, index, kind).first()
+    }
+
+    /// All strings of its app's step of this kind.
+    #[inline(never)]
+    pub fn list<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> List<'a> {
+        if let Some(steps) = self.steps(plan, index) {
+            for record in steps.records() {
+                if record.is(kind) {
+                    return record.list;
+                }
+            }
+        }
+        List::EMPTY
+    }
+}
+
+/// One app, as pid 1 knows it. In this order: what is looked at from many places is in
+/// the first 128 bytes, whose addresses are shorter.
+#[derive(Debug)]
+#[repr(C)]
 pub struct App {
-    /// Nanoseconds of CLOCK_MONOTONIC, 0 for never: its last start, when it is
-    /// started again or looked at, and when it is killed.
-    started: u64,
-    pub due: u64,
-    pub kill_at: u64,
-    /// Nanoseconds of the last pause or probe.
-    pause: u64,
-    /// The apps that it waits for, a bit each.
-    pub after: u64,
-    /// The apps to whose pipes it writes, a bit each.
-    pub outputs: u64,
-    /// Its plan, if it was added later: then it is not in that of the pod. The exit
-    /// of pid 1 unmaps it anyway.
-    pub plan: ManuallyDrop<Option<Sealed>>,
-    pub file: File,
-    /// Whether it is started again: the step's flags.
-    again: Option<u16>,
-    /// How often at most, and how often it was.
-    most: u32,
-    restarts: u32,
-    /// Of the process that runs.
-    pub pid: u32,
-    /// Milliseconds from the stop signal to SIGKILL.
-    deadline: u32,
-    pub code: i32,
-    /// The two ends of the pipe of its log, and of the one that is its input.
-    pub log: (i32, i32),
-    pub input: (i32, i32),
-    /// The socket by which it says that it is ready.
-    pub socket: i32,
-    /// Who waits for its end, by the control socket.
-    pub waiter: i32,
-    /// [`Step::DECIDES`] and its kin.
-    pub ending: u16,
-    /// [`Step::READY_EXIT`] and its kin.
-    pub how: u16,
-    port: u16,
-    /// How many descriptors it has from 3 on.
-    pub listens: u16,
-    stop_signal: u8,
-    /// It has hooks: [`App::PRE_START`], [`App::POST_STOP`].
-    hooks: u8,
     pub state: State,
     pub ready: bool,
     /// It is to stop, by an order for it alone.
     pub stopped: bool,
     /// It was told to stop.
     pub told: bool,
+    /// It has hooks: [`App::PRE_START`], [`App::POST_STOP`].
+    hooks: u8,
+    /// [`Step::DECIDES`] and its kin.
+    pub ending: u16,
+    /// [`Step::READY_EXIT`] and its kin.
+    pub how: u16,
+    /// Nanoseconds of CLOCK_MONOTONIC, 0 for never: when it is started again or looked
+    /// at, when it is killed, and its last start.
+    pub due: u64,
+    pub kill_at: u64,
+    started: u64,
+    /// Nanoseconds of the last pause or probe.
+    pause: u64,
+    /// The apps that it waits for, a bit each.
+    pub after: u64,
+    /// Of the process that runs.
+    pub pid: u32,
+    pub code: i32,
+    /// How often it was started again, and how often at most.
+    restarts: u32,
+    most: u32,
+    /// The socket by which it says that it is ready.
+    pub socket: i32,
+    /// Who waits for its end, by the control socket.
+    pub waiter: i32,
+    /// The two ends of the pipe of its log, and of the one that is its input.
+    pub log: (i32, i32),
+    pub input: (i32, i32),
+    /// Whether it is started again: the step's flags.
+    again: Option<u16>,
+    /// Milliseconds from the stop signal to SIGKILL.
+    deadline: u32,
+    stop_signal: u8,
     /// Whether pid 1 writes its log.
     logs: bool,
     /// Whether its input is a pipe of other apps.
@@ -101,6 +137,13 @@ pub struct App {
     pub first_of_its_own: bool,
     /// There is an app in this place.
     pub is_there: bool,
+    port: u16,
+    /// How many descriptors it has from 3 on.
+    pub listens: u16,
+    pub plan: Own,
+    pub file: File,
+    /// The apps to whose pipes it writes, a bit each.
+    pub outputs: u64,
 }
 
 impl App {
@@ -116,7 +159,7 @@ impl App {
         pause: 0,
         after: 0,
         outputs: 0,
-        plan: ManuallyDrop::new(None),
+        plan: Own::NONE,
         file: File::NONE,
         again: None,
         most: 0,
@@ -143,35 +186,6 @@ impl App {
         first_of_its_own: false,
         is_there: false,
     };
-
-    /// Its steps: it is the app number `index` of `plan`, or has a plan of its own.
-    #[inline(never)]
-    pub fn steps<'a>(&'a self, plan: &Plan<'a>, index: usize) -> Option<Steps<'a>> {
-        match &*self.plan {
-            // Only who controls the pod can have added it.
-            Some(own) if control::socket() >= 0 => Plan::check_apps(own.bytes()).ok()?.app(0),
-            _ => plan.app(index),
-        }
-    }
-
-    /// The string of its step of this kind.
-    #[inline(never)]
-    pub fn text<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> &'a CStr {
-        self.list(plan, index, kind).first()
-    }
-
-    /// All strings of its step of this kind.
-    #[inline(never)]
-    pub fn list<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> List<'a> {
-        if let Some(steps) = self.steps(plan, index) {
-            for record in steps.records() {
-                if record.is(kind) {
-                    return record.list;
-                }
-            }
-        }
-        List::EMPTY
-    }
 
     /// Makes a place one without an app, as which it is looked at.
     #[inline(never)]
@@ -240,18 +254,15 @@ impl App {
     #[cold]
     #[inline(never)]
     fn make_log(&mut self, plan: &Plan<'_>, index: usize) -> bool {
-        let mut file = self.file;
-        let names = self.list(plan, index, Kind::LogFile);
-        let opened = match file.size {
+        let names = self.plan.list(plan, index, Kind::LogFile);
+        let opened = match self.file.size {
             0 => Ok(()),
-            _ => file.open(names),
+            _ => self.file.open(names),
         };
-        let pipe = opened.and_then(|()| network::announced_pipe());
-        if let Err(errno) = pipe {
-            file.tell(names.first(), Err(errno));
+        match opened.and_then(|()| network::announced_pipe()) {
+            Ok(pipe) => self.log = pipe,
+            Err(errno) => self.file.tell(names.first(), Err(errno)),
         }
-        self.file = file;
-        self.log = pipe.unwrap_or((-1, -1));
         self.log.0 >= 0
     }
 
@@ -263,7 +274,7 @@ impl App {
             stdio::close(&mut number);
         }
         self.file.close();
-        drop(self.plan.take());
+        drop(self.plan.0.take());
     }
 
     /// What is started first: the pre-start hook, if it has one.
@@ -293,7 +304,7 @@ impl App {
         }
         if self.is_probed() {
             self.pause = PROBES.0;
-            self.due = time::monotonic().saturating_add(PROBES.0);
+            self.due = behind(PROBES.0);
         }
     }
 
@@ -317,8 +328,8 @@ impl App {
         self.ready = ready;
         self.due = 0;
         if !ready {
-            self.pause = self.pause.saturating_mul(2).min(PROBES.1);
-            self.due = time::monotonic().saturating_add(self.pause);
+            self.pause = (self.pause * 2).min(PROBES.1);
+            self.due = behind(self.pause);
         }
     }
 
@@ -339,8 +350,8 @@ impl App {
             self.pause = 0;
         }
         self.restarts += 1;
-        self.pause = self.pause.saturating_mul(2).max(PAUSES.0).min(PAUSES.1);
-        self.due = now.saturating_add(self.pause);
+        self.pause = (self.pause * 2).clamp(PAUSES.0, PAUSES.1);
+        self.due = behind(self.pause);
         self.state = State::Pauses;
         self.ready = false;
         true
@@ -358,8 +369,7 @@ impl App {
             return;
         }
         self.told = true;
-        let time = u64::from(self.deadline).saturating_mul(MILLISECOND);
-        self.kill_at = time::monotonic().saturating_add(time);
+        self.kill_at = behind(u64::from(self.deadline) * MILLISECOND);
         if self.state != State::Cleans {
             self.send(self.stop_signal.into());
         }
@@ -396,7 +406,7 @@ impl App {
         let lives = self.lives();
         reply.flags = u32::from(self.ready && lives) * Reply::READY;
         reply.pid = u32::from(lives) * self.pid;
-        reply.code = self.code.unsigned_abs();
+        reply.code = self.code.cast_unsigned();
         reply.restarts = self.restarts;
     }
 
@@ -408,6 +418,12 @@ impl App {
             let _ = signal::send(pid, signal);
         }
     }
+}
+
+/// The moment in so many nanoseconds.
+#[inline(never)]
+fn behind(nanoseconds: u64) -> u64 {
+    time::monotonic().saturating_add(nanoseconds)
 }
 
 /// The low byte of a step's flags.

@@ -17,16 +17,18 @@ use crate::log_file::File;
 const CHUNK: usize = 1024;
 const TURN: usize = 64;
 
+const NOBODY: usize = usize::MAX;
+
 /// Whose line is not at its end yet.
 #[derive(Debug)]
 pub struct Logs {
-    open: Option<usize>,
+    open: usize,
 }
 
 impl Logs {
     /// Nobody's.
     pub const fn new() -> Self {
-        Self { open: None }
+        Self { open: NOBODY }
     }
 
     /// Writes what has come from the app number `index` by its pipe: into its file,
@@ -49,14 +51,14 @@ impl Logs {
                 continue;
             }
             for byte in bytes {
-                if self.open != Some(index) {
-                    if self.open.is_some() {
+                if self.open != index {
+                    if self.open != NOBODY {
                         line.byte(b'\n');
                     }
                     line.bytes(name.to_bytes()).text(": ");
                 }
                 line.byte(*byte);
-                self.open = (*byte != b'\n').then_some(index);
+                self.open = if *byte == b'\n' { NOBODY } else { index };
             }
         }
         line.flush();

@@ -138,65 +138,66 @@ fn start_many(pod: Pod<'_, '_>) -> i32 {
     pod.supervise(&mut [const { App::NONE }; MAX_APPS])
 }
 
-/// Starts what the step of kind `program` names, by the steps of the app number
-/// `index`; returns its pid. The child runs in our memory until its exec: an error
+/// Starts what the step of kind `program` names, by the steps of the app `app` of
+/// `apps`; returns its pid. The child runs in our memory until its exec: an error
 /// comes back without a pipe.
+#[inline]
 pub(crate) fn spawn<'p>(
     steps: &Steps<'p>,
     program: Kind,
-    (apps, index): (&[App], usize),
+    (apps, app): (&[App], &App),
     plan: &Plan<'p>,
     stamps: Stamps,
     words: &mut [usize],
 ) -> Result<u32, Error<'p>> {
     let mut failure = Some(Error::new(What::Start, c"an app", Why::Killed));
+    let told = &mut failure;
     // Where the app's steps begin in the plan: before them are those of the
     // apps before it. Only time stamps are told by number.
     let first = if stamps.are_wanted() {
-        plan.steps().count().saturating_sub(steps.clone().count())
+        plan.steps().count().wrapping_sub(steps.clone().count())
     } else {
         0
     };
     // Most programs have few arguments and variables: their pointers are on the
     // stack, which is there already, and cost no page fault.
-    let mut few = [0; FEW];
-    let app = apps.get(index);
-    let namespaces = match app {
-        Some(app) if app.first_of_its_own => NAMESPACES,
-        _ => 0,
-    };
-    let pid = clone::vfork_by_pid_in(namespaces, |_| {
+    let few = &mut [0; FEW];
+    let namespaces = if app.first_of_its_own { NAMESPACES } else { 0 };
+    let pid = clone::vfork_by_pid_in(namespaces, move |_| {
         let mut words = &mut *words;
         for (number, mut record) in steps.clone().records().enumerate() {
-            match stdio::policy(&record, apps, index) {
-                None => {}
-                Some(Ok(())) => continue,
-                Some(Err(error)) => {
-                    failure = Some(error);
+            let tag = first.wrapping_add(number) as u64;
+            match stdio::policy(&record, apps, app) {
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(error) => {
+                    *told = Some(error);
                     return FAILURE;
                 }
             }
+            let mut listens = 0;
             if record.is(Kind::Exec) {
-                if program != Kind::Exec {
-                    record = hook(steps, program);
+                if program == Kind::Exec {
+                    listens = app.listens;
+                } else {
+                    become_hook(&mut record, steps, program);
                 }
-                stamps.send((first + number) as u64, stamps.cycles());
-                failure = None;
+                stamps.tell(tag);
+                *told = None;
                 if record.list.len() + 3 <= FEW {
-                    words = &mut few;
+                    words = &mut *few;
                 }
             }
-            let listens = app.map_or(0, |app| app.listens);
-            let done = if listens != 0 && record.is(Kind::Exec) && program == Kind::Exec {
-                Err(stdio::execute(&record, listens, words))
-            } else {
+            let done = if listens == 0 {
                 app::step(&record, words)
+            } else {
+                Err(stdio::execute(&record, listens, words))
             };
             if let Err(error) = done {
-                failure = Some(error);
+                *told = Some(error);
                 return FAILURE;
             }
-            stamps.send((first + number) as u64, stamps.cycles());
+            stamps.tell(tag);
         }
         FAILURE
     })
@@ -207,12 +208,14 @@ pub(crate) fn spawn<'p>(
     }
 }
 
-/// The step of this kind, as one that becomes its program.
+/// The program's step becomes that of this kind, which the app has.
 #[cold]
-fn hook<'p>(steps: &Steps<'p>, kind: Kind) -> Record<'p> {
-    let found = steps.clone().records().find(|record| record.is(kind));
-    Record {
-        kind: Kind::Exec as u16,
-        ..found.unwrap_or_default()
+fn become_hook<'p>(record: &mut Record<'p>, steps: &Steps<'p>, kind: Kind) {
+    for hook in steps.clone().records() {
+        if hook.is(kind) {
+            *record = hook;
+            break;
+        }
     }
+    record.kind = Kind::Exec as u16;
 }

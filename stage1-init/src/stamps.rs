@@ -28,8 +28,14 @@ impl Stamps {
     }
 
     /// The counter, if anybody wants it.
-    pub fn cycles(self) -> u64 {
+    fn cycles(self) -> u64 {
         if self.are_wanted() { arch::cycles() } else { 0 }
+    }
+
+    /// Reports that step or event `tag` ends now.
+    #[inline(never)]
+    pub fn tell(self, tag: u64) {
+        self.send(tag, self.cycles());
     }
 
     /// Reports that step or event `tag` ended when the counter read `cycles`.

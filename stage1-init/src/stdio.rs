@@ -19,13 +19,9 @@ use crate::{
 };
 
 /// Does what a step says that is pid 1's affair: most are read before the start, others
-/// make something a standard stream of the app number `index`. `None` if it is none.
+/// make something a standard stream of the app `app`. False if it is none.
 #[inline(never)]
-pub(crate) fn policy<'p>(
-    record: &Record<'p>,
-    apps: &[App],
-    index: usize,
-) -> Option<Result<(), Error<'p>>> {
+pub(crate) fn policy<'p>(record: &Record<'p>, apps: &[App], app: &App) -> Result<bool, Error<'p>> {
     const FIRST: u16 = Kind::ExitPolicy as u16;
     const LAST: u16 = Kind::Pipe as u16;
     const STDIO: u16 = Kind::Stdio as u16;
@@ -34,14 +30,15 @@ pub(crate) fn policy<'p>(
     const LISTEN: u16 = Kind::Listen as u16;
     const PID_NAMESPACE: u16 = Kind::PidNamespace as u16;
     let done = match record.kind {
-        LOG | LOG_FILE => join(apps.get(index).map_or(-1, |app| app.log.1), 0b110),
+        LOG | LOG_FILE => join(app.log.1, 0b110),
         LAST => join(end(record, apps), record.flags),
         STDIO => redirect(record.flags, record.list.first()),
         PID_NAMESPACE => namespace::enter(record.list),
         FIRST..LAST | LISTEN => Ok(()),
-        _ => return None,
+        _ => return Ok(false),
     };
-    Some(done.map_err(|errno| Error::new(What::Begin, record.list.first(), errno)))
+    done.map(|()| true)
+        .map_err(|errno| Error::new(What::Begin, record.list.first(), errno))
 }
 
 /// Its end is written, and it is made if it is missing. It is opened as pid 1 could,

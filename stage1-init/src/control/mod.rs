@@ -7,7 +7,6 @@ pub mod protocol;
 
 use core::{
     ffi::CStr,
-    mem::ManuallyDrop,
     sync::atomic::{AtomicI32, Ordering::Relaxed},
 };
 
@@ -30,7 +29,7 @@ use rustix::{
 
 use crate::{
     NAME,
-    apps::{App, State},
+    apps::{Own, State},
     stdio,
     supervise::{Pod, bit},
 };
@@ -46,6 +45,9 @@ struct Pipes {
     /// An app that runs, or may run again, writes to it.
     is_used: bool,
 }
+
+/// No place of an app.
+const NOWHERE: usize = usize::MAX;
 
 /// How many requests are answered before others have their turn.
 const TURN: usize = 64;
@@ -95,30 +97,36 @@ impl Pod<'_, '_> {
             };
             let mut descriptors = message.descriptors;
             let request = Request::read(bytes.get(..message.length).unwrap_or_default());
-            let done = request.and_then(|request| self.carry_out(&request, &mut descriptors));
+            let mut index = NOWHERE;
+            let done = match request {
+                Ok(request) => self.carry_out(&request, &mut descriptors, &mut index),
+                Err(errno) => Err(errno),
+            };
             // Whose socket was kept gets its reply later.
             let [waiter, _] = descriptors;
-            self.reply(done, waiter);
-            message::close(descriptors);
+            self.reply(done, index, waiter);
+            for number in &mut descriptors {
+                stdio::close(number);
+            }
         }
         let _ = signal::send(getpid().as_raw_nonzero().get(), raw::SIGIO);
     }
 
-    /// Does what is asked for; returns the place of the app that it was about. What is
-    /// kept of `descriptors` becomes -1 there.
+    /// Does what is asked for; `index` becomes the place of the app that it is about.
+    /// What is kept of `descriptors` becomes -1 there.
     #[inline(never)]
     fn carry_out(
         &mut self,
         request: &Request<'_>,
         descriptors: &mut [i32; MOST],
-    ) -> Result<usize, Errno> {
+        place: &mut usize,
+    ) -> Result<(), Errno> {
         let [socket, file] = descriptors;
-        let found = self.find(request);
-        let index = if request.operation == protocol::ADD {
-            self.add(request, found, *file)?
-        } else {
-            found.ok_or(Errno::NOENT)?
-        };
+        let mut index = self.find(request);
+        if request.operation == protocol::ADD {
+            index = self.add(request, index, *file)?;
+        }
+        *place = index;
         let (ending, pipes) = (self.is_ending(), self.pipes(index));
         let app = self.app(index).ok_or(Errno::NOENT)?;
         let is_done = app.state == State::Done;
@@ -153,54 +161,48 @@ impl Pod<'_, '_> {
         {
             app.waiter = core::mem::replace(socket, -1);
         }
-        Ok(index)
+        Ok(())
     }
 
     /// How the pipes of an app are.
     fn pipes(&self, index: usize) -> Pipes {
-        let mut pipes = Pipes {
-            is_cut: self.at(index).is_some_and(App::is_cut_off),
-            is_used: false,
-        };
-        let own = self.at(index).map_or(0, |app| app.outputs);
-        for (number, app) in (0..self.count()).filter_map(|number| Some((number, self.at(number)?)))
-        {
-            pipes.is_cut |= own & bit(number) != 0 && app.input.1 < 0;
-            pipes.is_used |= app.state != State::Done && app.outputs & bit(index) != 0;
+        let (mut own, mut is_cut) = (0, false);
+        if let Some(app) = self.apps().get(index) {
+            (own, is_cut) = (app.outputs, app.is_cut_off());
         }
-        pipes
+        let mut is_used = false;
+        for (number, app) in self.apps().iter().enumerate() {
+            is_cut |= own & bit(number) != 0 && app.input.1 < 0;
+            is_used |= app.state != State::Done && app.outputs & bit(index) != 0;
+        }
+        Pipes { is_cut, is_used }
     }
 
     /// The app of this name, or without one that of this place or behind it.
     #[inline(never)]
-    fn find(&self, request: &Request<'_>) -> Option<usize> {
-        let first = usize::try_from(request.number).unwrap_or(usize::MAX);
-        (0..self.count()).find(|index| {
-            let name = self.name(*index);
-            !name.is_empty()
-                && if request.name.is_empty() {
-                    *index >= first
-                } else {
-                    name == request.name
-                }
-        })
+    fn find(&self, request: &Request<'_>) -> usize {
+        for (index, app) in self.apps().iter().enumerate() {
+            let is_it = if request.name.is_empty() {
+                index >= request.number as usize
+            } else {
+                self.name(index) == request.name
+            };
+            if is_it && app.is_there {
+                return index;
+            }
+        }
+        NOWHERE
     }
 
     /// Adds the app of the plan that has come; `found` is one of the same name.
     #[inline(never)]
-    fn add(
-        &mut self,
-        request: &Request<'_>,
-        found: Option<usize>,
-        file: i32,
-    ) -> Result<usize, Errno> {
+    fn add(&mut self, request: &Request<'_>, found: usize, file: i32) -> Result<usize, Errno> {
         if self.is_ending() {
             return Err(Errno::SHUTDOWN);
         }
-        if found.is_some() {
+        if found != NOWHERE {
             return Err(Errno::EXIST);
         }
-        let index = self.place().ok_or(Errno::NOSPC)?;
         let map = Sealed::map(file, 0)?;
         let plan = Plan::check_apps(map.bytes()).map_err(|_| Errno::INVAL)?;
         let steps = plan.app(0).ok_or(Errno::INVAL)?;
@@ -209,21 +211,22 @@ impl Pod<'_, '_> {
         if plan.app(1).is_some() || name.is_none_or(|name| name.list.first() != request.name) {
             return Err(Errno::INVAL);
         }
-        let app = self.put(index, steps).ok_or(Errno::NOSPC)?;
+        let (index, app) = self.put(steps).ok_or(Errno::NOSPC)?;
         if request.flags & protocol::AT_ONCE == 0 {
             app.state = State::Done;
         }
-        app.plan = ManuallyDrop::new(Some(map));
+        app.plan = Own::of(map);
         Ok(index)
     }
 
-    /// Says what was done to an app, and how it is; to nobody if `socket` is -1.
-    pub(crate) fn reply(&mut self, done: Result<usize, Errno>, socket: i32) {
+    /// Says what was done to the app number `index`, and how it is; to nobody if
+    /// `socket` is -1.
+    pub(crate) fn reply(&mut self, done: Result<(), Errno>, index: usize, socket: i32) {
         let mut reply = Reply::default();
         let mut name = c"";
         match done {
-            Err(errno) => reply.errno = errno.raw_os_error().unsigned_abs(),
-            Ok(index) => {
+            Err(errno) => reply.errno = errno.raw_os_error().cast_unsigned(),
+            Ok(()) => {
                 reply.place = u32::try_from(index).unwrap_or(0);
                 name = self.name(index);
                 if let Some(app) = self.at(index) {

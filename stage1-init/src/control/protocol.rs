@@ -69,21 +69,23 @@ impl<'a> Request<'a> {
     /// What has come.
     ///
     /// # Errors
-    /// EPROTONOSUPPORT of another version, EINVAL of another size, with flags that
+    /// EPROTONOSUPPORT of another version or without one, EINVAL of another size, with flags that
     /// mean nothing, or without an end of the name.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Errno> {
-        let [version, operation, flags, number] = read(bytes).ok_or(Errno::INVAL)?;
-        if version != VERSION {
+        if bytes.first_chunk() != Some(&VERSION.to_ne_bytes()) {
             return Err(Errno::PROTONOSUPPORT);
         }
-        let name = bytes.get(16..).and_then(c_str);
-        match name {
-            Some(name) if bytes.len() == REQUEST && flags <= (WAIT | AT_ONCE) => Ok(Self {
-                operation,
-                flags,
-                number,
-                name,
-            }),
+        let bytes: &[u8; REQUEST] = bytes.try_into().map_err(|_| Errno::INVAL)?;
+        let (numbers, name) = bytes.split_at(16);
+        match (read(numbers), c_str(name)) {
+            (Some([_, operation, flags, number]), Some(name)) if flags <= (WAIT | AT_ONCE) => {
+                Ok(Self {
+                    operation,
+                    flags,
+                    number,
+                    name,
+                })
+            }
             _ => Err(Errno::INVAL),
         }
     }
@@ -117,7 +119,9 @@ impl Reply {
     pub const READY: u32 = 1;
 
     /// As sent: the name of the app behind the numbers, and zero bytes.
+    #[inline(always)]
     #[must_use]
+    #[allow(clippy::inline_always, reason = "its bytes are not copied then")]
     pub fn to_bytes(&self, name: &[u8]) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         let (numbers, place) = bytes.split_at_mut(NUMBERS);
