@@ -294,6 +294,7 @@ texts! {
             AwaitedAlready = "somebody waits for its end already",
             PodEnds = "the pod is ending",
             PodRuns = "a pod runs with that directory",
+            PipeUsed = "a program that may still run writes to it",
             PipeClosed = "the other end of its pipe has gone",
             NotHeld = "pid 1 of the pod does not have these capabilities",
             NotAdded = "not for a program that is added",

@@ -125,12 +125,13 @@ where
         term: None,
         groups: true,
         inheritable: true,
+        known: rustix::thread::capabilities(None).map_or(0, |held| held.permitted.bits()),
         listening: None,
         names: None,
         notify: None,
     };
     let mut builder = Builder::new(bytes);
-    lower::lower_added(&options, &host, &mut builder)?;
+    lower::lower_added(&options, &host, &mut builder, pod.held()?)?;
     let plan = builder.finish().map_err(crate::refused)?;
     let first = plan.steps().records().next().unwrap_or_default();
     request.name = first.list.first();
@@ -164,15 +165,31 @@ impl<'a> Pod<'a> {
         Ok(Self { path, socket })
     }
 
-    /// The path of the pod's root, by the number of its pid 1.
+    /// The path of the pod's root.
     fn root<'r>(&self, room: &'r mut [u8]) -> Result<&'r CStr, Error<'a>> {
+        self.of_process(room, b"/root")
+    }
+
+    /// The capabilities that pid 1 can give.
+    fn held(&self) -> Result<u64, Error<'a>> {
+        let (mut path, mut room) = ([0; 64], [0; 4096]);
+        let path = self.of_process(&mut path, b"/status")?;
+        let text = descriptor::read_file(path, &mut room);
+        let mut lines = split(text, b'\n').filter_map(|line| line.strip_prefix(b"CapBnd:\t"));
+        let digits = lines.next().unwrap_or_default();
+        let digits = digits.iter().map(|digit| char::from(*digit).to_digit(16));
+        Ok(digits.fold(0, |held, digit| held << 4 | u64::from(digit.unwrap_or(0))))
+    }
+
+    /// A path of /proc, of the pod's pid 1.
+    fn of_process<'r>(&self, room: &'r mut [u8], name: &[u8]) -> Result<&'r CStr, Error<'a>> {
         let mut number = [0; 16];
         let number = descriptor::read_file(c"pid", &mut number);
         let number = split(number, b'\n').next().and_then(decimal);
         let number = number.ok_or(Error::new(What::Ask, self.path, Why::NoPodRuns))?;
         let digits = Digits::new(number, 10);
         let mut used = 0;
-        for part in [b"/proc/", digits.as_bytes(), b"/root"] {
+        for part in [b"/proc/", digits.as_bytes(), name] {
             copy(room.get_mut(used..).unwrap_or_default(), part);
             used += part.len();
         }
@@ -284,6 +301,7 @@ fn refused<'a>(request: &Request<'a>, errno: u32) -> Error<'a> {
         Errno::NOENT => Why::NoAppInPod,
         Errno::EXIST => Why::NameTaken,
         Errno::PIPE => Why::PipeClosed,
+        Errno::NOTEMPTY => Why::PipeUsed,
         Errno::BUSY if request.operation == protocol::REMOVE => Why::AppRuns,
         Errno::BUSY => Why::AwaitedAlready,
         Errno::ALREADY => Why::AppRuns,

@@ -46,19 +46,22 @@ impl<'a> Directory<'a> {
             }
         }
         let folder = directory.open().map_err(failed)?;
-        // pid 1 of the pod that has the directory holds this lock.
-        match fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(Error::new(What::Begin, path, Why::PodRuns)),
-            done => done.map_err(failed)?,
-        }
-        clear(&folder);
-        if let Ok(status) = open(&folder, c"status", OFlags::NOFOLLOW) {
+        let status = open(&folder, c"status", OFlags::NOFOLLOW);
+        if let Ok(status) = &status {
+            // pid 1 of a pod that has the directory holds this lock.
+            match fs::flock(status, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(Error::new(What::Begin, path, Why::PodRuns));
+                }
+                done => done.map_err(failed)?,
+            }
             let mut room = [const { MaybeUninit::uninit() }; 2048];
-            let mut names = fs::RawDir::new(&status, &mut room);
+            let mut names = fs::RawDir::new(status, &mut room);
             while let Some(Ok(entry)) = names.next() {
-                let _ = fs::unlinkat(&status, entry.file_name(), AtFlags::empty());
+                let _ = fs::unlinkat(status, entry.file_name(), AtFlags::empty());
             }
         }
+        clear(&folder);
         Ok(directory)
     }
 

@@ -133,6 +133,7 @@ where
         // The environment may be long: it is read for what is needed only.
         term: terminal.then(|| start.environment.value("TERM")).flatten(),
         groups: fly::sys::identity::group_count() != 0,
+        known: 0,
         inheritable: rustix::thread::capabilities(None)
             .map_or(true, |held| !held.inheritable.is_empty()),
     };

@@ -57,10 +57,7 @@ impl Report {
     fn open(&mut self, path: &CStr) -> Result<(), Errno> {
         const FLAGS: u32 = raw::O_DIRECTORY | raw::O_NOFOLLOW;
         let is_controlled = self.pod >= 0;
-        if is_controlled {
-            // As long as this process lives, no other pod takes the directory.
-            fs::flock(folder(self.pod), FlockOperation::NonBlockingLockExclusive)?;
-        } else {
+        if !is_controlled {
             self.pod = path::open_in(None, path, FLAGS, 0)?;
         }
         match fs::mkdirat(folder(self.pod), c"status", Mode::from_raw_mode(0o755)) {
@@ -70,6 +67,12 @@ impl Report {
         self.status = path::open_in(Some(self.pod), c"status", FLAGS, 0)?;
         // Only who is on the host may control the pod, not an app of it.
         if is_controlled {
+            // As long as this process lives, no other pod takes the directory. (The
+            // pod's own descriptor only leads there, and can't be locked.)
+            fs::flock(
+                folder(self.status),
+                FlockOperation::NonBlockingLockExclusive,
+            )?;
             control::open(self.pod);
         }
         // In a pid namespace of its own pid 1 can't know its number on the host.

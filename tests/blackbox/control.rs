@@ -118,7 +118,7 @@ impl Controlled {
     }
 }
 
-fn app(command: &str, directory: &Path, words: &[&str]) -> Output {
+pub fn app(command: &str, directory: &Path, words: &[&str]) -> Output {
     Run::ours("stage0")
         .args(["app", command])
         .arg(directory)

@@ -4,6 +4,7 @@
 use std::{
     fs,
     os::{fd::AsRawFd, unix::net::UnixDatagram},
+    path::Path,
     time::Duration,
 };
 
@@ -75,13 +76,22 @@ const ADD: u32 = 2;
 
 /// What the pod answers: the first numbers of the reply.
 fn ask(pod: &Controlled, bytes: &[u8], file: Option<&fs::File>) -> [u32; 8] {
+    ask_by(&pod.path("control"), bytes, file)
+}
+
+/// The answer to a request of these numbers about an app.
+pub fn ask_at(control: &Path, operation: u32, flags: u32, name: &str) -> [u32; 8] {
+    ask_by(control, &request(operation, flags, 0, name), None)
+}
+
+fn ask_by(control: &Path, bytes: &[u8], file: Option<&fs::File>) -> [u32; 8] {
     let (own, other) = UnixDatagram::pair().expect("a pair");
     own.set_read_timeout(Some(Duration::from_secs(5)))
         .expect("a timeout");
     let socket = UnixDatagram::unbound().expect("a socket");
     let mut descriptors = vec![other.as_raw_fd()];
     descriptors.extend(file.map(AsRawFd::as_raw_fd));
-    message::send(&socket, &pod.path("control"), bytes, &descriptors).expect("sent");
+    message::send(&socket, control, bytes, &descriptors).expect("sent");
     let mut reply = [0; 512];
     assert_eq!(own.recv(&mut reply).expect("a reply"), 32 + 256);
     assert_eq!(&reply[..4], b"kst1");
@@ -164,7 +174,7 @@ impl Random {
 /// A message that is no request, or asks for what there is not; `None` of one that
 /// would stop the app that is there.
 fn nonsense(random: &mut Random) -> Option<Vec<u8>> {
-    let operation = [STATUS, ADD, 3, 5, 7, 0, u32::MAX][random.below(7)];
+    let operation = [STATUS, ADD, 3, 4, 5, 6, 7, 0, u32::MAX][random.below(9)];
     let name = ["", "main", "nobody", "one", "\u{7f}\n"][random.below(5)];
     let mut number = || u32::try_from(random.below(70)).expect("small");
     let (flags, number) = (number() % 5, number());

@@ -13,6 +13,7 @@ mod completion;
 mod confinement;
 mod control;
 mod control_attacks;
+mod control_orders;
 mod debian;
 mod devices;
 mod environment;
@@ -135,6 +136,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
         host("control_attacks", 120, &[], control_attacks::TESTS),
         host("control", 60, &[], control::TESTS),
+        host("control_orders", 60, &[], control_orders::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
         host("library", 60, &[], library::TESTS),

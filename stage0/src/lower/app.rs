@@ -139,6 +139,16 @@ where
         let changed = self.host.wants.changes;
         let choices = changed.then(|| program.each(self.options));
         let sets = Sets::of(confined, root, choices)?;
+        if self.options.added {
+            let mut needed = sets.bounding;
+            if program.policies.asks(AppOption::PidNamespace) {
+                needed |= 1 << linux_raw_sys::general::CAP_SYS_ADMIN;
+            }
+            // Nobody has those that this kernel does not know.
+            if needed & self.host.known & !self.held != 0 {
+                return Err(Error::new(What::SetCapabilities, c"", Why::NotHeld));
+            }
+        }
         let limited = if confined && self.has_init() {
             self.held
         } else {

@@ -40,6 +40,8 @@ pub struct Host<'h> {
     pub stage1_init: &'h CStr,
     /// Whether the caller has supplementary groups.
     pub groups: bool,
+    /// The capabilities of the caller.
+    pub known: u64,
     /// Whether the caller's inheritable capabilities are any.
     pub inheritable: bool,
     /// The caller's LISTEN_FDS, if they are for stage0.
@@ -99,12 +101,15 @@ where
 
 /// Writes the steps of one program that is added to a pod.
 ///
+/// `held` are the capabilities of the pod's pid 1.
+///
 /// # Errors
-/// As [`lower`].
+/// As [`lower`]; what pid 1 does not have it can't give.
 pub fn lower_added<'a, I>(
     options: &Options<'a, I>,
     host: &Host<'_>,
     plan: &mut Builder<'_>,
+    held: u64,
 ) -> Result<(), Error<'a>>
 where
     I: Iterator<Item = &'a CStr> + Clone,
@@ -113,8 +118,7 @@ where
         options,
         host,
         plan,
-        // pid 1 may have been given more, for others.
-        held: capability::ALL,
+        held,
     }
     .apps()
 }

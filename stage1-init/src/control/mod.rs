@@ -149,7 +149,8 @@ impl Pod<'_, '_> {
             protocol::START => app.again(),
             protocol::STOP if is_done => {}
             protocol::STOP => self.stop_one(index),
-            protocol::REMOVE if !is_done || pipes.is_used => return Err(Errno::BUSY),
+            protocol::REMOVE if !is_done => return Err(Errno::BUSY),
+            protocol::REMOVE if pipes.is_used => return Err(Errno::NOTEMPTY),
             protocol::REMOVE => self.remove(index),
             protocol::SIGNAL if !app.lives() => return Err(Errno::SRCH),
             protocol::SIGNAL if matches!(request.number, 1..=64) => app.send(request.number),

@@ -30,16 +30,24 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+/// How often it is waited for the end of all processes, a tenth of a second each.
+const PAUSES: u32 = 100;
+
 /// Ends what is left, brings the disks up to date, tells the code and switches the
 /// machine off, or starts it again after ctrl-alt-del.
 pub fn end(settings: &Settings<'_>, code: i32) -> i32 {
     let _ = signal::send(-1, raw::SIGKILL);
-    // Until there is no child; those of others become ours as they end.
-    loop {
+    // Until there is no child, those of others become ours as they end; but one that
+    // the kernel does not let go does not keep the machine on.
+    let mut pauses = 0;
+    while pauses < PAUSES {
         match wait::any() {
             Err(Errno::CHILD) => break,
             Ok(Some(_)) => {}
-            _ => pause(Some(100_000_000)),
+            _ => {
+                pause(Some(100_000_000));
+                pauses += 1;
+            }
         }
     }
     watchdog::tell();
@@ -50,8 +58,9 @@ pub fn end(settings: &Settings<'_>, code: i32) -> i32 {
     line.text(NAME).text(": the pod ended with code ");
     line.number(u64::from(code.unsigned_abs())).end();
     told(settings, "all");
-    watchdog::stop();
+    watchdog::tell();
     report(settings, code);
+    watchdog::stop();
     let command = if ORDER.load(Relaxed) == raw::SIGINT {
         RebootCommand::Restart
     } else {

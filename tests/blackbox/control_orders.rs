@@ -1,0 +1,346 @@
+//! Orders that come at a bad moment, or about what an app shares with others.
+
+use std::{fs, os::unix::fs::symlink, process::Command, thread, time::Duration};
+
+use kickstage_tests::{TestResult, command::Run, pod::Pod, roots, sys, tests};
+
+use crate::control::{Controlled, app, wait_until};
+
+tests![
+    stop_before_it_runs,
+    the_end_before_it_runs,
+    stop_with_a_hook_behind,
+    a_stop_with_a_hook_is_no_failure,
+    the_deadline_stays,
+    a_deaf_app_does_not_keep_the_pod,
+    an_app_that_never_runs,
+    output_into_a_fifo,
+    output_through_a_link,
+    a_log_that_can_not_be_opened,
+    pipes_that_are_closed,
+    orphans_without_an_app,
+    two_pods_in_one_directory,
+    capabilities_that_pid_1_lacks,
+];
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+/// A hook that is stopped is not followed by its program.
+fn stop_before_it_runs() -> TestResult {
+    let pod = Controlled::new();
+    let hooked = [
+        "--name=hooked",
+        "--pre-start=/bin/probe echo prepares , sleep 60000",
+        "--",
+        "/bin/probe",
+        "echo",
+        "started",
+    ];
+    pod.app("add", &hooked).code(0);
+    pod.running.wait_for("prepares");
+    pod.app("stop", &["hooked"]).code(0).quiet();
+    assert!(pod.is("hooked", "exited", "0"), "{:?}", pod.line("hooked"));
+    pod.end().code(0).lacks("started");
+    Ok(())
+}
+
+/// Nor one that takes the signal of the pod's end as its own end.
+fn the_end_before_it_runs() -> TestResult {
+    let running = Pod::new(roots::probe())
+        .flag("--pre-start=/bin/probe catch TERM")
+        .probe_command(["echo", "started", ",", "sleep", "60000"])
+        .start();
+    running.wait_for("waiting");
+    running.signal(libc::SIGTERM);
+    running.finish().code(0).lacks("started");
+    Ok(())
+}
+
+/// The hook runs, and then it is not started again.
+fn stop_with_a_hook_behind() -> TestResult {
+    let pod = Controlled::new();
+    let hooked = [
+        "--name=hooked",
+        "--restart=always",
+        "--post-stop=/bin/probe echo cleans",
+        "--",
+        "/bin/probe",
+        "echo",
+        "started",
+        ",",
+        "sleep",
+        "60000",
+    ];
+    pod.app("add", &hooked).code(0);
+    pod.running.wait_for("started");
+    pod.app("stop", &["hooked"]).code(0).quiet();
+    thread::sleep(Duration::from_millis(300));
+    assert!(pod.is("hooked", "exited", "0"), "{:?}", pod.line("hooked"));
+    let output = pod.end();
+    output.code(0).has("cleans");
+    assert_eq!(output.stdout.matches("started").count(), 1);
+    Ok(())
+}
+
+fn a_stop_with_a_hook_is_no_failure() -> TestResult {
+    let directory = roots::fresh("pod");
+    let running = Pod::new(roots::probe())
+        .options(["--pod-dir".as_ref(), directory.as_os_str()])
+        .options(["--name=first", "--post-stop=/bin/probe echo cleans"])
+        .command(crate::pods::programs(&[
+            "catch TERM , exit 3",
+            "--name=second | catch TERM , exit 0",
+        ]))
+        .start();
+    running.wait_for("waiting\ncatch: waiting");
+    app("stop", &directory, &["first"]).code(0);
+    app("status", &directory, &["first"]).code(0).has(" 3 ");
+    app("status", &directory, &["second"])
+        .code(0)
+        .has("running");
+    app("stop", &directory, &["second"]).code(0);
+    running.finish().code(0).has("cleans");
+    Ok(())
+}
+
+/// Orders that are refused don't put it off.
+fn the_deadline_stays() -> TestResult {
+    let pod = Controlled::new();
+    pod.add_deaf("--stop-timeout=1");
+    let mut first = Run::ours("stage0")
+        .args(["app", "stop"])
+        .arg(&pod.directory)
+        .arg("deaf")
+        .start();
+    let mut others = 0;
+    while first.runs() {
+        pod.app("stop", &["deaf"]);
+        others += 1;
+        assert!(others < 100, "it is put off");
+        thread::sleep(Duration::from_millis(100));
+    }
+    first.finish().code(0);
+    assert!(pod.is("deaf", "exited", "137"), "{:?}", pod.line("deaf"));
+    pod.end().code(0);
+    Ok(())
+}
+
+fn a_deaf_app_does_not_keep_the_pod() -> TestResult {
+    let pod = Controlled::new();
+    pod.add_deaf("--stop-timeout=200ms");
+    pod.end().code(0);
+    Ok(())
+}
+
+/// Who waits for it hears of it.
+fn an_app_that_never_runs() -> TestResult {
+    let directory = roots::fresh("pod");
+    let running = Pod::new(roots::probe())
+        .options(["--pod-dir".as_ref(), directory.as_os_str()])
+        .options(["--name=first", "--ready=exit", "--exit-policy=never"])
+        .command(crate::pods::programs(&[
+            "catch TERM , exit 3",
+            "--name=second --after=first | exit 0",
+        ]))
+        .start();
+    running.wait_for("waiting");
+    let waits = thread::spawn({
+        let path = directory.join("control");
+        move || crate::control_attacks::ask_at(&path, 1, 1, "second")
+    });
+    thread::sleep(Duration::from_millis(200));
+    app("stop", &directory, &["first"]).code(0);
+    let [_, errno, _, state, ..] = waits.join().expect("a reply");
+    assert_eq!((errno, state), (0, 5));
+    app("status", &directory, &["second"]).code(0).has("exited");
+    let pid = fs::read_to_string(directory.join("pid")).expect("a pid");
+    sys::kill(pid.trim_end().parse().expect("a number"), libc::SIGTERM).expect("it runs");
+    running.finish().code(0);
+    Ok(())
+}
+
+/// pid 1 waits for nobody who might read.
+fn output_into_a_fifo() -> TestResult {
+    let root = roots::probe();
+    let fifo = root.join("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    for option in [
+        "--stdout=file:/fifo",
+        "--stderr=file:/fifo",
+        "--log=file:/fifo",
+    ] {
+        Pod::new(&root)
+            .flag(option)
+            .probe(["exit", "0"])
+            .refused(&["fifo", "No such device or address"]);
+    }
+    let log = Pod::new(&root).flag("--log=file:/fifo");
+    log.probe(["exit", "0"]).code(254);
+    // With a reader there is nothing to wait for; it gets all, as from a pipe.
+    let reader = Run::new("cat").arg(&fifo).start();
+    thread::sleep(Duration::from_millis(100));
+    Pod::new(&root)
+        .flag("--stdout=file:/fifo")
+        .probe(["echo", "through"])
+        .code(0)
+        .quiet();
+    reader.finish().code(0).printed("through\n");
+    // One that is read is opened at once, too, and is at its end without a writer.
+    Pod::new(&root)
+        .flag("--stdin=file:/fifo")
+        .probe(["exit", "6"])
+        .code(6);
+    Ok(())
+}
+
+/// What a program can make in its own folder is not followed by root.
+fn output_through_a_link() -> TestResult {
+    let root = roots::probe();
+    fs::write(root.join("precious"), "as it was\n").expect("a file");
+    fs::create_dir(root.join("own")).expect("a folder");
+    symlink("/precious", root.join("own/log")).expect("a link");
+    symlink("own", root.join("other")).expect("a link");
+    for option in [
+        "--stdout=file:/own/log",
+        "--stderr=file:/own/log",
+        "--stdin=file:/own/log",
+        "--log=file:/own/log",
+        "--stdout=file:/other/new",
+        "--log=file:/other/new",
+    ] {
+        Pod::new(&root)
+            .flag(option)
+            .probe(["echo", "changed"])
+            .refused(&["Too many levels of symbolic links"]);
+    }
+    let text = fs::read_to_string(root.join("precious")).expect("a file");
+    assert_eq!(text, "as it was\n");
+    assert!(!root.join("own/new").exists());
+    Ok(())
+}
+
+/// Nothing is closed that is not its own.
+fn a_log_that_can_not_be_opened() -> TestResult {
+    let pod = Controlled::new();
+    for _ in 0..3 {
+        let lost = words("--name=lost --log=file:/nonexistent/log -- /bin/probe exit 0");
+        pod.app("add", &lost).code(0);
+        pod.wait_for("lost", "exited", "254");
+        pod.app("start", &["lost"]).code(0);
+        pod.wait_for("lost", "exited", "254");
+        pod.app("rm", &["lost"]).code(0);
+    }
+    let seen = words("--name=seen -- /bin/probe report fd , exit 7");
+    pod.app("add", &seen).code(0);
+    pod.wait_for("seen", "exited", "7");
+    let output = pod.end();
+    output.code(0).has("fd.0=/dev/null").lacks("fd.3");
+    Ok(())
+}
+
+fn pipes_that_are_closed() -> TestResult {
+    let directory = roots::fresh("pod");
+    let running = Pod::new(roots::probe())
+        .options(["--pod-dir".as_ref(), directory.as_os_str()])
+        .options([
+            "--name=writer",
+            "--stdout=pipe:reader",
+            "--exit-policy=never",
+        ])
+        .command(crate::pods::programs(&[
+            "echo hello , error ready , catch TERM",
+            "--name=reader | exit 4",
+            "--name=main | catch TERM",
+        ]))
+        .start();
+    running.wait_for("waiting");
+    wait_until("the reader has ended", || {
+        let status = app("status", &directory, &["reader"]);
+        status.stdout.contains("exited")
+    });
+    app("rm", &directory, &["reader"]).refused(&["reader", "writes to it"]);
+    app("start", &directory, &["reader"]).refused(&["reader", "the other end of its pipe"]);
+    app("stop", &directory, &["writer"]).code(0);
+    app("start", &directory, &["writer"]).refused(&["writer", "the other end of its pipe"]);
+    app("rm", &directory, &["reader"]).code(0);
+    app("status", &directory, &["main"]).code(0).has("running");
+    let pid = fs::read_to_string(directory.join("pid")).expect("a pid");
+    sys::kill(pid.trim_end().parse().expect("a number"), libc::SIGTERM).expect("it runs");
+    running.finish().code(0);
+    Ok(())
+}
+
+/// They are collected, though there is nobody that the pod is about.
+fn orphans_without_an_app() -> TestResult {
+    let pod = Controlled::new();
+    pod.app("stop", &["main"]).code(0);
+    let orphans = words("--name=orphans -- /bin/probe orphan 100 , exit 0");
+    pod.app("add", &orphans).code(0);
+    pod.wait_for("orphans", "exited", "0");
+    // They sleep for some milliseconds, behind the end of the app.
+    let pid = pod.pid();
+    wait_until("they are collected", || {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        children.is_ok_and(|text| text.trim().is_empty())
+    });
+    pod.end().code(0);
+    Ok(())
+}
+
+/// The second one takes nothing away from the first.
+fn two_pods_in_one_directory() -> TestResult {
+    let pod = Controlled::new();
+    for root in [roots::probe(), "/nonexistent".into()] {
+        Pod::new(root)
+            .options(["--pod-dir".as_ref(), pod.directory.as_os_str()])
+            .probe(["exit", "0"])
+            .refused(&["a pod runs with that directory"]);
+    }
+    assert!(pod.is("main", "running", "0"), "{:?}", pod.line("main"));
+    for name in ["pid", "ready", "control"] {
+        assert!(pod.path(name).exists(), "{name}");
+    }
+    let directory = pod.directory.clone();
+    pod.end().code(0);
+    Pod::new(roots::probe())
+        .options(["--pod-dir".as_ref(), directory.as_os_str()])
+        .probe(["exit", "5"])
+        .code(5);
+    Ok(())
+}
+
+fn capabilities_that_pid_1_lacks() -> TestResult {
+    let pod = Controlled::new();
+    for option in [
+        "--cap-add=SYS_ADMIN",
+        "--pid-namespace",
+        "--insecure-options=all",
+    ] {
+        pod.app(
+            "add",
+            &["--name=more", option, "--", "/bin/probe", "exit", "0"],
+        )
+        .refused(&["capabilities", "pid 1 of the pod does not have"]);
+    }
+    assert_eq!(pod.app("list", &[]).stdout.lines().count(), 2);
+    pod.end().code(0);
+    let pod = Controlled::with(
+        &["--exit-policy=never", "--cap-add=SYS_ADMIN"],
+        &["catch", "TERM"],
+    );
+    let more = words("--name=more --cap-add=SYS_ADMIN -- /bin/probe report CapEff , exit 3");
+    pod.app("add", &more).code(0);
+    pod.wait_for("more", "exited", "3");
+    let less = words("--name=less -- /bin/probe report CapBnd , exit 4");
+    pod.app("add", &less).code(0);
+    pod.wait_for("less", "exited", "4");
+    let output = pod.end();
+    output
+        .code(0)
+        .has("CapEff=00000000a02425fb")
+        .has("CapBnd=00000000a00425fb");
+    Ok(())
+}
