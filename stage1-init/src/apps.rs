@@ -338,11 +338,10 @@ impl App {
         let Some(flags) = self.again else {
             return false;
         };
-        let done = self.code == 0 && (flags & Step::ALWAYS == 0 || self.how == Step::READY_EXIT);
-        let now = time::monotonic();
-        if now.saturating_sub(self.started) >= PAUSES.1 {
+        if time::monotonic().saturating_sub(self.started) >= PAUSES.1 {
             (self.pause, self.restarts) = (0, 0);
         }
+        let done = self.code == 0 && (flags & Step::ALWAYS == 0 || self.how == Step::READY_EXIT);
         if done || (self.most != 0 && self.restarts >= self.most) {
             return false;
         }

@@ -40,11 +40,12 @@ impl Logs {
     pub fn write(&mut self, index: usize, name: &CStr, pipe: i32, file: &mut File) {
         let mut line = Line::new(2);
         let mut bytes = [0; CHUNK];
-        for _ in 0..TURN {
+        let mut turns = 0;
+        while turns < TURN {
             let Ok(count) = descriptor::read(pipe, &mut bytes) else {
-                line.flush();
-                return;
+                break;
             };
+            turns += 1;
             let bytes = bytes.get(..count).unwrap_or_default();
             if file.size != 0 {
                 file.write(name, bytes);
@@ -62,6 +63,15 @@ impl Logs {
             }
         }
         line.flush();
-        let _ = signal::send(getpid().as_raw_nonzero().get(), raw::SIGIO);
+        if turns == TURN {
+            come_back();
+        }
     }
+}
+
+/// There may be more to read: pid 1 tells itself, behind what else has come.
+#[cold]
+#[inline(never)]
+pub(crate) fn come_back() {
+    let _ = signal::send(getpid().as_raw_nonzero().get(), raw::SIGIO);
 }

@@ -107,7 +107,7 @@ impl Report {
     /// The app `name` has ended for good.
     #[cold]
     pub fn ended(&self, name: &CStr, code: i32) {
-        let _ = write(self.status, name, u64::from(code.unsigned_abs()));
+        let _ = write(self.status, name, u64::from(code.cast_unsigned()));
     }
 }
 

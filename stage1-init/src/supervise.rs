@@ -42,8 +42,8 @@ pub struct Pod<'p, 's> {
     /// Places, of which the first `count` may have an app.
     places: &'s mut [App],
     count: usize,
-    /// The pod's code, of the first app that failed or of the one that decides.
-    code: Option<i32>,
+    /// The pod's code, of the first app that failed or of the one that decides; or -1.
+    code: i32,
     /// The apps are being stopped, in order.
     stopping: bool,
     /// Nothing is started any more.
@@ -74,7 +74,7 @@ impl<'p, 's> Pod<'p, 's> {
             words,
             places: &mut [],
             count: 0,
-            code: None,
+            code: -1,
             stopping: false,
             ending: false,
             ordered: false,
@@ -113,9 +113,9 @@ impl<'p, 's> Pod<'p, 's> {
     #[cold]
     #[inline]
     pub(crate) fn put(&mut self, steps: Steps<'_>) -> Option<(usize, &mut App)> {
-        let mut free = self.places.iter_mut().enumerate();
-        let (index, app) = free.find(|(_, app)| !app.is_there)?;
+        let index = self.places.iter().position(|app| !app.is_there)?;
         self.count = self.count.max(index + 1);
+        let app = self.places.get_mut(index)?;
         app.begin_as(steps);
         Some((index, app))
     }
@@ -206,7 +206,7 @@ impl<'p, 's> Pod<'p, 's> {
                 // Orders that come now come too late.
                 self.ending = true;
                 self.hears();
-                return self.code.unwrap_or(0);
+                return self.code.max(0);
             }
             // What many apps need to start, they don't while they run.
             if let Some(map) = self.map {
@@ -321,7 +321,7 @@ impl<'p, 's> Pod<'p, 's> {
         let stays = app.ending & Step::STAYS != 0;
         self.end(index);
         if !stays {
-            self.code.get_or_insert(FAILURE);
+            self.decide(FAILURE);
             self.stop();
         }
     }
@@ -426,7 +426,7 @@ impl<'p, 's> Pod<'p, 's> {
         let decides = rules & Step::DECIDES != 0;
         let failed = code != 0 && !alone;
         if decides || (failed && rules & Step::UNCOUNTED == 0) {
-            self.code.get_or_insert(code);
+            self.decide(code);
         }
         if decides || (failed && rules & Step::QUIET == 0) {
             self.stop();
@@ -446,9 +446,16 @@ impl<'p, 's> Pod<'p, 's> {
         }
     }
 
+    /// The code is the pod's if there was none before it.
+    fn decide(&mut self, code: i32) {
+        if self.code < 0 {
+            self.code = code;
+        }
+    }
+
     /// Tells once that all apps are ready.
     fn tell_ready(&mut self, look: &Look) {
-        if self.report.is_wanted() && look.left & !look.ready == 0 && self.code.is_none() {
+        if self.report.is_wanted() && look.left & !look.ready == 0 && self.code < 0 {
             self.report.ready();
         }
     }

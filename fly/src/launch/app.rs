@@ -60,7 +60,8 @@ pub fn step<'p>(record: &Record<'p>, words: &mut [usize]) -> Result<(), Error<'p
         },
         AppSession { flags } => session(flags),
         AppUmask { mask } => {
-            process::umask(Mode::from_raw_mode(u32::try_from(mask).unwrap_or(0o77)));
+            // A checked plan holds no other bits.
+            process::umask(Mode::from_raw_mode(u32::try_from(mask & 0o777).unwrap_or(0o77)));
             Ok(())
         },
         Bounding { keep } => bound(keep),
@@ -84,11 +85,12 @@ fn session<'p>(flags: u16) -> Result<(), Error<'p>> {
     let done = if flags & (Step::TERMINAL | Step::DETACHED) == 0 {
         process::setpgid(None, None)
     } else {
-        process::setsid().and_then(|_| match descriptor::borrow(0) {
-            _ if flags & Step::TERMINAL == 0 => Ok(()),
-            Some(stdin) => process::ioctl_tiocsctty(stdin),
-            None => Err(Errno::BADF),
-        })
+        let begun = process::setsid().map(drop);
+        if begun.is_ok() && flags & Step::TERMINAL != 0 {
+            process::ioctl_tiocsctty(descriptor::borrow(0).unwrap_or(descriptor::NONE))
+        } else {
+            begun
+        }
     };
     done.map_err(|errno| Error::new(What::StartSession, c"", errno))
 }

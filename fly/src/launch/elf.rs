@@ -47,9 +47,9 @@ fn read(file: &CStr) -> Head {
 pub(super) fn interpreter(file: &CStr, name: &mut Name) -> Result<(), Errno> {
     *name = [0; MAX_NAME];
     let head = read(file);
-    if head.starts_with(b"#!") {
+    if let [b'#', b'!', rest @ ..] = &head {
         let mut used = 0;
-        for byte in head.iter().skip(2) {
+        for byte in rest {
             match byte {
                 // As fs/binfmt_script.c: only these end a name, a carriage return is
                 // of it.
@@ -85,13 +85,16 @@ fn loader(head: &Head) -> Option<Option<usize>> {
     };
     // The offset is behind one number of its own size, or of half of it.
     let bytes = offset;
-    let mut at = number(head, table, bytes)?;
-    let size = number(head, size, 2)?;
-    for _ in 0..number(head, count, 2)? {
-        if number(head, at, 4)? == PT_INTERP {
-            return Some(Some(number(head, at.checked_add(offset)?, bytes)?));
+    let mut at = number(head, table, bytes);
+    for _ in 0..number(head, count, 2) {
+        match number(head, at, 4) {
+            BEYOND => return None,
+            PT_INTERP => {
+                let place = number(head, at.checked_add(offset)?, bytes);
+                return (place != BEYOND).then_some(Some(place));
+            }
+            _ => at = at.checked_add(number(head, size, 2))?,
         }
-        at = at.checked_add(size)?;
     }
     Some(None)
 }
@@ -102,12 +105,17 @@ fn is_wide(head: &Head) -> bool {
     head.get(4) != Some(&1)
 }
 
-/// A little-endian number of so many bytes.
+/// A number that is not in the head; what is at that place isn't either.
+const BEYOND: usize = usize::MAX;
+
+/// A little-endian number of so many bytes, or [`BEYOND`].
 #[inline(never)]
-fn number(head: &Head, at: usize, bytes: usize) -> Option<usize> {
-    let bytes = head.get(at..at.checked_add(bytes)?)?;
+fn number(head: &Head, at: usize, bytes: usize) -> usize {
+    let Some(bytes) = head.get(at..at.saturating_add(bytes)) else {
+        return BEYOND;
+    };
     let shifted = |value: usize, byte: &u8| (value << 8) | usize::from(*byte);
-    Some(bytes.iter().rev().fold(0, shifted))
+    bytes.iter().rev().fold(0, shifted)
 }
 
 /// The name of the machine that the ELF program `file` is for, if that is not this
@@ -123,7 +131,7 @@ pub(super) fn other_machine(file: &CStr) -> Option<&'static [u8]> {
     if head.get(5) == Some(&2) {
         head.get_mut(18..20)?.reverse();
     }
-    let machine = number(&head, 18, 2)?;
+    let machine = number(&head, 18, 2);
     // None at all is no other one. Of the class of 64 bits: x32 is another machine, too.
     if machine == 0 || (machine == MACHINE && is_wide(&head)) {
         return None;

@@ -238,7 +238,7 @@ pub(super) fn credentials<'p>(step: What, errno: Errno) -> Error<'p> {
 #[cold]
 #[inline(never)]
 pub(super) fn exists(path: &CStr) -> bool {
-    fs::accessat(fs::CWD, path, fs::Access::EXISTS, AtFlags::empty()).is_ok()
+    fs::access(path, fs::Access::EXISTS).is_ok()
 }
 
 /// `name` is what the user asked for, `file` what was tried.

@@ -104,17 +104,21 @@ pub(super) const POLICIES: u8 = 2;
 /// The rule of this kind.
 #[inline]
 fn rule<const HOLDS: u8>(kind: u16) -> Option<&'static Rule> {
-    let is_its = |rule: &&Rule| rule.kind as u16 == kind;
     let rules = if HOLDS & LAUNCH == 0 {
         APP_RULES
     } else {
         RULES
     };
-    let mut rule = rules.iter().find(is_its);
-    if HOLDS & POLICIES != 0 {
-        rule = rule.or_else(|| POLICY_RULES.iter().find(is_its));
+    let rule = one_of(rules, kind);
+    if HOLDS & POLICIES != 0 && rule.is_none() {
+        return one_of(POLICY_RULES, kind);
     }
     rule
+}
+
+#[inline(never)]
+fn one_of(rules: &'static [Rule], kind: u16) -> Option<&'static Rule> {
+    rules.iter().find(|rule| rule.kind as u16 == kind)
 }
 
 /// Goes over the steps.
@@ -135,9 +139,12 @@ pub(super) fn check<const HOLDS: u8>(bytes: &[u8]) -> Result<(), Problem> {
     let mut state = State::<HOLDS>::default();
     let mut count = 0;
     while !rest.is_empty() {
-        let (record, after) = Record::split(rest).ok_or(at_end(count, Reason::Record))?;
-        rest = after;
-        let rule = rule::<HOLDS>(record.kind).ok_or(at_end(count, Reason::Record))?;
+        let Some(record) = Record::take(&mut rest) else {
+            return Err(at_end(count, Reason::Record));
+        };
+        let Some(rule) = rule::<HOLDS>(record.kind) else {
+            return Err(at_end(count, Reason::Record));
+        };
         if HOLDS & POLICIES != 0 && record.is(Kind::After) {
             state.waits_for |= record.number;
         }

@@ -118,7 +118,8 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn apps_part(&self) -> ([u8; Header::SIZE], &'a [u8]) {
         let mut rest = self.steps().rest;
-        while let Some((record, after)) = Record::split(rest) {
+        let mut after = rest;
+        while let Some(record) = Record::take(&mut after) {
             if record.is(Kind::App) {
                 break;
             }
@@ -142,9 +143,7 @@ impl<'a> Iterator for Steps<'a> {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "see above")]
     fn next(&mut self) -> Option<Step<'a>> {
-        let (record, rest) = Record::split(self.rest)?;
-        self.rest = rest;
-        Step::read(&record)
+        Step::read(&Record::take(&mut self.rest)?)
     }
 
     fn count(self) -> usize {
@@ -169,10 +168,9 @@ pub struct Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
-        let (record, rest) = Record::split(self.rest)?;
-        self.rest = rest;
-        Some(record)
+        Record::take(&mut self.rest)
     }
 }
 

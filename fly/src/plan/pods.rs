@@ -59,7 +59,11 @@ pub(super) fn resolve(plan: &mut [u8]) -> Result<(), Problem> {
     })?;
     let mut at = Header::SIZE;
     let (mut app, mut waited_for) = (0_usize, 0);
-    while let Some((record, rest)) = Record::split(plan.get(at..).unwrap_or_default()) {
+    loop {
+        let mut rest = plan.get(at..).unwrap_or_default();
+        let Some(record) = Record::take(&mut rest) else {
+            break;
+        };
         let after = plan.len() - rest.len();
         if record.is(Kind::App) {
             app += 1;

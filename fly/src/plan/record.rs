@@ -93,9 +93,9 @@ impl<'a> Record<'a> {
         self.kind == kind as u16
     }
 
-    /// The first record of `bytes` and what follows it.
-    #[must_use]
-    pub fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+    /// The first record of `bytes`, which become what follows it.
+    #[inline(never)]
+    pub fn take(bytes: &mut &'a [u8]) -> Option<Self> {
         let (fixed, rest) = bytes.split_first_chunk::<{ Record::FIXED }>()?;
         let count = u32_at(fixed, 16)?;
         let length = usize::try_from(u32_at(fixed, 20)?).ok()?;
@@ -112,7 +112,8 @@ impl<'a> Record<'a> {
                 bytes: strings.get(..length)?,
             },
         };
-        Some((record, rest))
+        *bytes = rest;
+        Some(record)
     }
 
     /// What is stored before the number.

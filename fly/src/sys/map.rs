@@ -3,7 +3,7 @@
 
 use core::{num::NonZero, slice};
 
-use super::{arch, result};
+use super::{arch, descriptor, result};
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::RawFd,
@@ -20,7 +20,7 @@ pub struct Sealed {
     before: u32,
 }
 
-const PAGE: u32 = 4096;
+const PAGE: u64 = 4096;
 
 impl Sealed {
     /// Maps the file from byte `offset` on, to read it; the descriptor may be closed
@@ -32,19 +32,19 @@ impl Sealed {
     #[cold]
     #[inline(never)]
     pub fn map(number: RawFd, offset: usize) -> Result<Self, Errno> {
-        let file = super::descriptor::borrow(number).ok_or(Errno::BADF)?;
+        let file = descriptor::borrow(number).unwrap_or(descriptor::NONE);
         let fixed = SealFlags::SHRINK.union(SealFlags::WRITE);
         if !fs::fcntl_get_seals(file)?.contains(fixed) {
             return Err(Errno::PERM);
         }
-        let size = u32::try_from(fs::fstat(file)?.st_size).map_err(|_| Errno::FBIG)?;
-        let offset = u32::try_from(offset).map_err(|_| Errno::INVAL)?;
-        let before = offset % PAGE;
-        let offset = offset - before;
-        let length = size.checked_sub(offset).ok_or(Errno::INVAL)?;
-        if length <= before {
+        let size = fs::fstat(file)?.st_size.cast_unsigned();
+        let offset = offset as u64;
+        if offset >= size {
             return Err(Errno::INVAL);
         }
+        let before = offset % PAGE;
+        let offset = offset - before;
+        let length = u32::try_from(size - offset).map_err(|_| Errno::FBIG)?;
         let number = number.cast_unsigned() as usize;
         let (kind, access) = (raw::MAP_PRIVATE as usize, raw::PROT_READ as usize);
         // SAFETY: the kernel chooses the place, so that nothing is in its way.
@@ -57,7 +57,7 @@ impl Sealed {
         Ok(Self {
             start: NonZero::new(start).ok_or(Errno::NOMEM)?,
             length,
-            before,
+            before: u32::try_from(before).map_err(|_| Errno::INVAL)?,
         })
     }
 

@@ -17,20 +17,19 @@ use fly::{
         descriptor,
         map::Sealed,
         message::{self, MOST},
-        network, signal,
+        network,
     },
 };
-use linux_raw_sys::general as raw;
 use rustix::{
     fs::{self, Mode},
     io::Errno,
-    process::{fchdir, getpid, umask},
+    process::{fchdir, umask},
 };
 
 use crate::{
     NAME,
     apps::{Own, State},
-    stdio,
+    logs, stdio,
     supervise::{Pod, bit},
 };
 use protocol::{Reply, Request};
@@ -109,7 +108,7 @@ impl Pod<'_, '_> {
                 stdio::close(number);
             }
         }
-        let _ = signal::send(getpid().as_raw_nonzero().get(), raw::SIGIO);
+        logs::come_back();
     }
 
     /// Does what is asked for; `index` becomes the place of the app that it is about.
