@@ -20,7 +20,7 @@ pub struct Sealed {
     before: u32,
 }
 
-const PAGE: u64 = 4096;
+const PAGE: usize = 4096;
 
 impl Sealed {
     /// Maps the file from byte `offset` on, to read it; the descriptor may be closed
@@ -38,20 +38,19 @@ impl Sealed {
             return Err(Errno::PERM);
         }
         let size = fs::fstat(file)?.st_size.cast_unsigned();
-        let offset = offset as u64;
-        if offset >= size {
+        if offset as u64 >= size {
             return Err(Errno::INVAL);
         }
         let before = offset % PAGE;
         let offset = offset - before;
-        let length = u32::try_from(size - offset).map_err(|_| Errno::FBIG)?;
+        let length = u32::try_from(size - offset as u64).map_err(|_| Errno::FBIG)?;
         let number = number.cast_unsigned() as usize;
         let (kind, access) = (raw::MAP_PRIVATE as usize, raw::PROT_READ as usize);
         // SAFETY: the kernel chooses the place, so that nothing is in its way.
         let start = result(unsafe {
             arch::syscall(
                 raw::__NR_mmap,
-                [0, length as usize, access, kind, number, offset as usize],
+                [0, length as usize, access, kind, number, offset],
             )
         })?;
         Ok(Self {
