@@ -50,6 +50,7 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
         stage1_init: c"/usr/libexec/kickstage/stage1-init",
         groups: false,
         inheritable: false,
+        known: 0,
         term: None,
     };
     let mut builder = Builder::new(arena);
