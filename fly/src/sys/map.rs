@@ -20,7 +20,7 @@ pub struct Sealed {
     before: u32,
 }
 
-const PAGE: u64 = 4096;
+const PAGE: usize = 4096;
 
 impl Sealed {
     /// Maps the file from byte `offset` on, to read it; the descriptor may be closed
@@ -37,8 +37,7 @@ impl Sealed {
         if !fs::fcntl_get_seals(file)?.contains(fixed) {
             return Err(Errno::PERM);
         }
-        let size = fs::fstat(file)?.st_size.cast_unsigned();
-        let offset = offset as u64;
+        let size = usize::try_from(fs::fstat(file)?.st_size).map_err(|_| Errno::FBIG)?;
         if offset >= size {
             return Err(Errno::INVAL);
         }
@@ -51,7 +50,7 @@ impl Sealed {
         let start = result(unsafe {
             arch::syscall(
                 raw::__NR_mmap,
-                [0, length as usize, access, kind, number, offset as usize],
+                [0, length as usize, access, kind, number, offset],
             )
         })?;
         Ok(Self {
