@@ -1,0 +1,94 @@
+//! Options that go together, and those that do not.
+
+use core::ffi::CStr;
+
+use fly::error::{Advice, Error, What, Why};
+
+use super::{Choice, Network, Options, Stage1};
+
+impl<'a, I> Options<'a, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    pub(super) fn check(&self) -> Result<(), Error<'a>> {
+        let failed = |why: Why| {
+            Err(Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp))
+        };
+        if self.rootfs.is_empty() {
+            return failed(Why::NoRootfs);
+        }
+        if self.programs.clone().next().is_none() {
+            return failed(Why::NoProgramNamed);
+        }
+        self.check_machine()?;
+        if self.stage1 == Stage1::Fly {
+            let conflict = if self.hostname.is_some() {
+                Some(c"--hostname")
+            } else if self.cgroup.is_some() {
+                Some(c"--cgroup")
+            } else if self.network == Network::None {
+                Some(c"--net=none")
+            } else if self.terminal == Some(true) {
+                Some(c"--tty")
+            } else if self.programs.clone().any(|word| word == c"---") {
+                Some(c"---")
+            } else if self.exit_policy.is_some() {
+                Some(c"--exit-policy")
+            } else if self.status_directory.is_some() {
+                Some(c"--status-dir")
+            } else if self.pod_directory.is_some() {
+                Some(c"--pod-dir")
+            } else if self.app_options {
+                Some(c"--name, --restart and the like")
+            } else {
+                None
+            };
+            if let Some(option) = conflict {
+                return Err(Error::new(What::ReadOption, option, Why::NotWithFly));
+            }
+        }
+        Ok(())
+    }
+
+    /// A machine has one root and no pod around it.
+    fn check_machine(&self) -> Result<(), Error<'a>> {
+        if self.output.is_none() {
+            return Ok(());
+        }
+        let mut conflict = if self.cgroup.is_some() {
+            Some(c"--cgroup")
+        } else if self.pod_directory.is_some() {
+            Some(c"--pod-dir")
+        } else if self.network == Network::None {
+            Some(c"--net=none")
+        } else if self.read_only_root {
+            Some(c"--readonly-rootfs")
+        } else if self.ephemeral {
+            Some(c"--ephemeral")
+        } else if self.terminal == Some(true) {
+            Some(c"--tty")
+        } else if self.timings.is_some() {
+            Some(c"--timings")
+        } else if self.stage1 != Stage1::Init(None) {
+            Some(c"--stage1")
+        } else {
+            None
+        };
+        let mut choices = self.choices.clone();
+        while let Some(choice) = choices.take()? {
+            match choice {
+                Choice::Volume(_) => conflict = Some(c"--volume"),
+                Choice::Mount(_) => conflict = Some(c"--mount"),
+                Choice::Tmpfs(_) => conflict = Some(c"--tmpfs"),
+                _ => {}
+            }
+        }
+        if !self.rootfs.to_bytes().starts_with(b"/") {
+            return Err(Error::new(What::ReadOption, c"--rootfs", Why::NotAbsolute));
+        }
+        match conflict {
+            Some(option) => Err(Error::new(What::ReadOption, option, Why::NotForMachine)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The command line of `stage0 run` and `stage0 plan`.
+
+mod check;
+mod parse;
+
+use core::ffi::CStr;
+
+use fly::{plan::Kind, timings::Format};
+
+pub use parse::{Choices, parse, parse_added};
+
+/// The names of all commands and options, one a line.
+pub const NAMES: &str = "run\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
+--group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
+--ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
+--pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--stdin\n--stdout\n--stderr\n--log\n\
+--listen-fds\n--notify-socket\n--pid-namespace";
+
+/// One option of the command line.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice<'a> {
+    /// `--rootfs DIR`
+    Rootfs(&'a CStr),
+    /// `--volume NAME,kind=...` or `--volume SRC:DST[:ro]`
+    Volume(&'a CStr),
+    /// `--mount volume=NAME,target=PATH`
+    Mount(&'a CStr),
+    /// `--tmpfs DST`
+    Tmpfs(&'a CStr),
+    /// `--set-env NAME=VALUE`
+    SetVariable(&'a CStr),
+    /// `--working-dir DIR`
+    WorkingDirectory(&'a CStr),
+    /// `--user USER`
+    User(&'a CStr),
+    /// `--group GROUP`
+    Group(&'a CStr),
+    /// `--groups GROUP,...`
+    Groups(&'a CStr),
+    /// `--umask MASK`
+    Umask(u64),
+    /// `--rlimit`, `--nice`, `--cpu-affinity` or `--sched`: the step, and its text.
+    Limit(Kind, &'a CStr),
+    /// `--cap-add`, `--cap-drop`, `--cap-keep`
+    Capabilities(Change, u64),
+    /// `--hostname NAME`
+    Hostname(&'a CStr),
+    /// `--cgroup DIR`
+    Cgroup(&'a CStr),
+    /// `--net=host|none`
+    Network(Network),
+    /// `--stage1=init|init:PATH|fly|PATH`
+    Stage1(Stage1<'a>),
+    /// `--readonly-rootfs`
+    ReadOnlyRoot(bool),
+    /// `--ephemeral`
+    Ephemeral(bool),
+    /// `--tty`
+    Terminal(bool),
+    /// `--insecure-options=all`
+    Insecure,
+    /// `--exit-policy=first-failure|all|APP`
+    ExitPolicy(&'a CStr),
+    /// `--status-dir PATH`
+    StatusDirectory(&'a CStr),
+    /// `--pod-dir DIR`
+    PodDirectory(&'a CStr),
+    /// An option of one program, and its value.
+    App(AppOption, &'a CStr),
+    /// `--output FILE`
+    Output(&'a CStr),
+    /// `--timings[=json]`
+    Timings(Format),
+    /// `--debug`
+    Debug,
+    /// `--help`
+    Help,
+}
+
+/// An option that each program of a pod has for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they are called like the options")]
+#[repr(u8)]
+pub enum AppOption {
+    Name,
+    After,
+    Ready,
+    Restart,
+    PreStart,
+    PostStop,
+    StopSignal,
+    StopTimeout,
+    Stdin,
+    Stdout,
+    Stderr,
+    Log,
+    ListenFds,
+    NotifySocket,
+    PidNamespace,
+}
+
+impl AppOption {
+    /// How many there are.
+    pub const COUNT: usize = Self::PidNamespace as usize + 1;
+
+    /// Whether its value is true or false, and may be missing.
+    pub(super) fn is_switch(self) -> bool {
+        matches!(
+            self,
+            Self::ListenFds | Self::NotifySocket | Self::PidNamespace
+        )
+    }
+
+    pub(super) fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"--name" => Self::Name,
+            b"--after" => Self::After,
+            b"--ready" => Self::Ready,
+            b"--restart" => Self::Restart,
+            b"--pre-start" => Self::PreStart,
+            b"--post-stop" => Self::PostStop,
+            b"--stop-signal" => Self::StopSignal,
+            b"--stop-timeout" => Self::StopTimeout,
+            b"--stdin" => Self::Stdin,
+            b"--stdout" => Self::Stdout,
+            b"--stderr" => Self::Stderr,
+            b"--log" => Self::Log,
+            b"--listen-fds" => Self::ListenFds,
+            b"--notify-socket" => Self::NotifySocket,
+            b"--pid-namespace" => Self::PidNamespace,
+            _ => return None,
+        })
+    }
+}
+
+/// How a set of capabilities is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These are added.
+    Add,
+    /// These are taken away.
+    Drop,
+    /// No others are left.
+    Keep,
+}
+
+/// `--net`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The host's network namespace.
+    Host,
+    /// A new one, with lo only.
+    None,
+}
+
+/// `--stage1`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage1<'a> {
+    /// stage1-init as pid 1 of new namespaces; perhaps a certain one.
+    Init(Option<&'a CStr>),
+    /// A private mount namespace and chroot, in the process that was called.
+    Fly,
+    /// Another program that keeps the contract of a stage 1.
+    Other(&'a CStr),
+}
+
+/// A checked command line.
+#[derive(Clone, Debug)]
+pub struct Options<'a, I> {
+    /// All options in order.
+    pub choices: Choices<I>,
+    /// The programs and their arguments, separated by `---`.
+    pub programs: I,
+    /// `--rootfs`
+    pub rootfs: &'a CStr,
+    /// `--hostname`
+    pub hostname: Option<&'a CStr>,
+    /// `--cgroup`
+    pub cgroup: Option<&'a CStr>,
+    /// `--net`
+    pub network: Network,
+    /// `--stage1`
+    pub stage1: Stage1<'a>,
+    /// `--readonly-rootfs`
+    pub read_only_root: bool,
+    /// `--ephemeral`
+    pub ephemeral: bool,
+    /// `--tty`; `None` if it was not said.
+    pub terminal: Option<bool>,
+    /// `--insecure-options=all`
+    pub insecure: bool,
+    /// `--exit-policy`
+    pub exit_policy: Option<&'a CStr>,
+    /// `--status-dir`
+    pub status_directory: Option<&'a CStr>,
+    /// `--pod-dir`
+    pub pod_directory: Option<&'a CStr>,
+    /// The program is added to a pod that runs.
+    pub added: bool,
+    /// Whether a program has an option of its own.
+    pub app_options: bool,
+    /// `--output`: the plan of a machine, into this file.
+    pub output: Option<&'a CStr>,
+    /// `--timings`
+    pub timings: Option<Format>,
+    /// `--debug`
+    pub debug: bool,
+}
+
+impl Choice<'_> {
+    /// Whether a program can have it for itself, behind its `---`.
+    #[must_use]
+    pub fn is_of_a_program(&self) -> bool {
+        matches!(
+            self,
+            Choice::App(..)
+                | Choice::SetVariable(_)
+                | Choice::WorkingDirectory(_)
+                | Choice::User(_)
+                | Choice::Group(_)
+                | Choice::Groups(_)
+                | Choice::Umask(_)
+                | Choice::Limit(..)
+                | Choice::Capabilities(..)
+        )
+    }
+}
+
+impl<'a, I> Options<'a, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    /// Those of a command line without options.
+    pub(super) fn new(words: I) -> Self {
+        Self {
+            choices: Choices::new(words.clone()),
+            programs: words,
+            rootfs: c"",
+            hostname: None,
+            cgroup: None,
+            network: Network::Host,
+            stage1: Stage1::Init(None),
+            read_only_root: false,
+            ephemeral: false,
+            terminal: None,
+            insecure: false,
+            exit_policy: None,
+            status_directory: None,
+            pod_directory: None,
+            added: false,
+            app_options: false,
+            output: None,
+            timings: None,
+            debug: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fly::error::{Error, What, Why};
+    use std::ffi::CString;
+
+    #[test]
+    fn all_names_are_known() {
+        for name in NAMES.lines().filter(|name| name.starts_with("--")) {
+            let word = CString::new(name).unwrap();
+            let unknown = Error::new(What::ReadOption, &word, Why::NoSuchOption);
+            if let Err(error) = parse([word.as_c_str()].into_iter()) {
+                assert_ne!(error.cause(), unknown.cause(), "{name}");
+            }
+        }
+    }
+}
