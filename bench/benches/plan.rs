@@ -45,6 +45,7 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
         names: None,
         notify: None,
         random: [7; 16],
+        pid: 1,
         terminal: false,
         session: false,
         stage1_init: c"/usr/libexec/kickstage/stage1-init",

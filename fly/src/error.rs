@@ -154,6 +154,10 @@ texts! {
             PassDescriptors = "pass descriptors to",
             HandOver = "hand over to",
             Seal = "seal",
+            MakeCgroup = "make cgroup",
+            EnableControllers = "enable controllers for cgroup",
+            LimitBy = "limit the pod by",
+            RunWithMemory = "run with --memory",
         }
     }
 }
@@ -302,6 +306,15 @@ texts! {
             OtherVersion = "its pid 1 is of another version",
             NotForMachine = "not with --output, which is for machines",
             OnlyForPlan = "only for plan",
+            NoMemory = "--memory is a number of bytes, or of K, M or G, from 1M on",
+            NoCpus = "--cpus is a number of processors as 2 or 0.5, from 0.01 on",
+            NoWeight = "--cpu-weight is a number from 1 to 10000",
+            NoPids = "--pids is a number from 1 to 4194304",
+            NoParent = "--cgroup-parent is an absolute path without . and ..",
+            ParentUnused = "nothing uses it: --memory, --cpus, --cpu-weight or --pids",
+            NotWithLimits = "not with a limit, for which a cgroup is made",
+            NoController = "it is in no hierarchy of cgroups below /sys/fs/cgroup",
+            OutOfMemory = "out of memory, the kernel has killed",
         }
     }
 }
@@ -389,6 +402,13 @@ texts! {
         }
         STAGE0 from 184 {
             NameStage1 = "name stage1-init with --stage1, or install it beside stage0",
+            NeedsDelegation = "needs root, or a cgroup that is delegated: name it by --cgroup-parent",
+            CgroupLimit = "cgroup.max.descendants or cgroup.max.depth above it is reached",
+            NotDelegated = "a controller is not there: name another --cgroup-parent",
+            HoldsProcesses = "one above it holds processes: name another --cgroup-parent",
+            NoSuchLimit = "this kernel lacks it",
+            MountController = "mount it there, or leave the limit out",
+            RaiseMemory = "raise the limit",
         }
     }
 }

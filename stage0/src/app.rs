@@ -119,6 +119,7 @@ where
     let host = lower::Host {
         wants: lower::wants(&options)?,
         random: start.random,
+        pid: 0,
         terminal: false,
         session: false,
         stage1_init: c"",

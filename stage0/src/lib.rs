@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod cgroups;
 mod directory;
 pub mod lower;
 pub mod options;
@@ -127,6 +128,7 @@ where
         names: variable("LISTEN_FDNAMES", listens),
         notify: variable("NOTIFY_SOCKET", wants.notify),
         random: start.random,
+        pid: own,
         terminal,
         session: terminal || relay::has_terminal(),
         stage1_init,

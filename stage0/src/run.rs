@@ -12,7 +12,7 @@ use fly::{
 };
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 
-use crate::{NAME, directory::Directory, options::Options, relay::Terminal};
+use crate::{NAME, cgroups::Cgroups, directory::Directory, options::Options, relay::Terminal};
 
 /// Runs the pod to its end. `words` is room for exec's pointers and a stamp a
 /// step; `cycles` is the counter at the first instruction; `caller` the
@@ -51,6 +51,7 @@ pub fn run<'a, I>(
         launcher.before_exec(&report);
     }
     let directory = Directory::prepare(options.pod_directory)?;
+    let cgroups = options.limits.first().map(|_| Cgroups::look(plan));
     let running = launcher.launch();
     if running.is_err() {
         directory.undo();
@@ -75,6 +76,9 @@ pub fn run<'a, I>(
             inside(report, &plan, &pipe, scale);
             report.named("end of the pod", scale.nanoseconds(reaped));
         });
+    }
+    if let (Some(cgroups), false) = (cgroups, matches!(end, Some(End::Exited(0)))) {
+        cgroups.tell(options.limits.memory());
     }
     match end {
         Some(End::Exited(code)) => Ok(i32::from(code)),

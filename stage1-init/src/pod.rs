@@ -88,7 +88,7 @@ fn checked(plan: Result<Plan<'_>, Problem>) -> Result<Plan<'_>, Error<'static>> 
 pub(crate) fn read(number: i32, bytes: &mut [u8]) -> Result<Plan<'_>, Error<'static>> {
     let used = fill(number, 0, bytes).map_err(unread)?;
     descriptor::close(number).map_err(unread)?;
-    checked(Plan::check(bytes.get(..used).unwrap_or_default()))
+    checked(Plan::check_machine(bytes.get(..used).unwrap_or_default()))
 }
 
 /// Reads until `room` is full or the file ends; returns how much there was.

@@ -47,6 +47,7 @@ mod init_tini;
 mod kills;
 mod leaks;
 mod library;
+mod limits;
 mod machine;
 mod machine_devices;
 mod machine_pods;
@@ -141,6 +142,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("plan", 60, &[], plan::TESTS),
         host("library", 60, &[], library::TESTS),
         host("completion", 60, &[], completion::TESTS),
+        start("limits", limits::TESTS),
         start("exit_codes", exit_codes::TESTS),
         start("exec", exec::TESTS),
         start("stdio", stdio::TESTS),
@@ -216,12 +218,15 @@ const SUITE: runner::Suite = runner::Suite {
             Requirement::Tiocsti,
         ),
         ("plan::*", Requirement::Strace),
+        ("plan::of_a_pod_with_limits", Requirement::CgroupV1),
         ("completion::in_zsh", Requirement::Zsh),
         ("completion::in_fish", Requirement::Fish),
         ("cgroup::version_1", Requirement::CgroupV1),
         ("cgroup::limit_of_processes", Requirement::CgroupV1),
         ("cgroup::version_2", Requirement::CgroupV2),
         ("cgroup::old_kernels_join", Requirement::CgroupV2),
+        ("limits::*", Requirement::Controllers),
+        ("limits::memory_is_enforced", Requirement::Busybox),
         ("exec::*", Requirement::Busybox),
         ("exit_codes::*", Requirement::Busybox),
         ("stdio::*", Requirement::Busybox),

@@ -13,11 +13,14 @@ use kickstage_tests::{
     roots, tests,
 };
 
+use crate::limits::Parent;
+
 tests![
     of_a_default_pod,
     of_an_insecure_pod,
     of_a_pod_with_everything,
     of_an_ephemeral_pod,
+    of_a_pod_with_limits,
     of_the_fly_flavour,
     of_fly,
     of_fly_confined,
@@ -79,6 +82,8 @@ const TELLING_WITH: &[(&str, &str)] = &[
     ("ioctl", "SIOCSIFFLAGS"),
     ("ioctl", "TIOCGPTPEER"),
     ("ioctl", "TIOCSCTTY"),
+    ("open", "O_WRONLY"),
+    ("openat", "\"tasks\", O_WRONLY"),
     ("prctl", "PR_CAPBSET_DROP"),
     ("prctl", "PR_SET_NO_NEW_PRIVS"),
     ("prctl", "PR_SET_PDEATHSIG"),
@@ -211,11 +216,25 @@ fn of_processes(line: &Line<'_>) -> Option<Vec<Call>> {
             .map(|number| call("dup3", &[&format!(", {number}, 0)")]))
             .collect(),
         "init" => vec![call("execveat", &["AT_EMPTY_PATH"])],
+        // Its name has a pid and a random number.
+        "newcgroup" => vec![call("mkdirat", &[stem(line.word(0)), ", 0755)"])],
+        "limit" => vec![call("open", &[stem(line.word(0)), &ending(line.word(0))])],
+        "join" => vec![call("openat", &["\"tasks\""])],
         "cgroupns" => vec![call("unshare", &["CLONE_NEWCGROUP"])],
         // Preparations without a telling call.
         "supervise" | "open" | "tree" | "bind" | "status" | "note" | "maps" | "idmap" => Vec::new(),
         _ => return None,
     })
+}
+
+/// The path of a pod's cgroup up to what only its start knows.
+fn stem(path: &str) -> &str {
+    path.split_once("/pod-").expect("a cgroup of a pod").0
+}
+
+/// The name at the end of a path, as strace shows the latter.
+fn ending(path: &str) -> String {
+    format!("/{}\"", path.rsplit('/').next().unwrap_or_default())
 }
 
 /// A call whose mode is as it is written, whatever the caller's mask.
@@ -454,6 +473,23 @@ fn of_an_ephemeral_pod() -> TestResult {
         "--ephemeral",
         "--volume",
         "/etc:/data",
+    ])
+}
+
+/// In a parent that is there: what is not is found by trying.
+fn of_a_pod_with_limits() -> TestResult {
+    Requirement::CgroupV1.require()?;
+    let parent = Parent::new();
+    parent.make();
+    compare_pod(&[
+        "--hostname",
+        "named",
+        "--cgroup-parent",
+        parent.path(),
+        "--memory=64M",
+        "--cpus=1.5",
+        "--cpu-weight=70",
+        "--pids=50",
     ])
 }
 

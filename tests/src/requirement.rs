@@ -13,6 +13,8 @@ pub enum Requirement {
     CgroupV1,
     /// A cgroup v2 hierarchy.
     CgroupV2,
+    /// The controllers memory, cpu and pids, of either version.
+    Controllers,
     /// Debian's package dumb-init.
     DumbInit,
     /// Debian's package catatonit.
@@ -49,6 +51,9 @@ impl Requirement {
                     && Path::new(CGROUP_V1_PIDS).join("tasks").exists()
             }
             Self::CgroupV2 => cgroup_v2().is_some(),
+            Self::Controllers => ["memory", "cpu", "pids"]
+                .iter()
+                .all(|name| controller(name).is_some()),
             Self::Guest => crate::guest::possible(),
             Self::Ext4 => in_path("mke2fs") && in_path("debugfs"),
             Self::Zstd => in_path("zstd"),
@@ -92,6 +97,20 @@ pub fn cgroup_v2() -> Option<std::path::PathBuf> {
         .find(|path| path.join("cgroup.controllers").exists())
 }
 
+/// Where the hierarchy of the controller `name` is mounted, and whether it is of version 2.
+#[must_use]
+pub fn controller(name: &str) -> Option<(std::path::PathBuf, bool)> {
+    let own = Path::new("/sys/fs/cgroup").join(name);
+    if own.join("tasks").exists() {
+        return Some((own, false));
+    }
+    let unified = cgroup_v2()?;
+    let all = std::fs::read_to_string(unified.join("cgroup.controllers")).ok()?;
+    all.split_whitespace()
+        .any(|other| other == name)
+        .then_some((unified, true))
+}
+
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -99,6 +118,7 @@ impl fmt::Display for Requirement {
             Self::DebianRoot => "a Debian root (apt-get install mmdebstrap)",
             Self::CgroupV1 => "cgroup v1 hierarchies of memory and pids",
             Self::CgroupV2 => "a cgroup v2 hierarchy",
+            Self::Controllers => "the cgroup controllers memory, cpu and pids",
             Self::Guest => "a guest (apt-get install qemu-system-x86 busybox-static xz-utils)",
             Self::DumbInit => "dumb-init (apt-get install dumb-init)",
             Self::Catatonit => "catatonit (apt-get install catatonit)",

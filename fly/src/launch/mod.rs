@@ -7,6 +7,7 @@
 //! the same process until it is the app.
 
 pub mod app;
+mod cgroups;
 mod created;
 mod elf;
 mod explain;
@@ -17,6 +18,7 @@ mod limits;
 mod made;
 mod maps;
 pub mod path;
+mod pods;
 mod process;
 mod remount;
 mod root;
@@ -384,26 +386,6 @@ impl<'p, 's> Launcher<'p, 's> {
             Loopback {} => process::loopback(),
             Pivot { root } => self.pivot(root),
             _ => self.file_step(record),
-        })
-    }
-
-    /// What only a pod needs.
-    fn pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
-        match_step!(record {
-            KeepListening { count } => self.keep_listening(count),
-            Stamps { reader, writer } => self.stamps_pipe(reader, writer),
-            Terminal {
-                devpts,
-                master,
-                peer,
-            } => self.open_terminal(devpts, master, peer),
-            HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
-            Session { flags } => process::session(flags & Step::NO_TERMINAL != 0),
-            TerminalStdio { peer } => self.terminal_stdio(peer),
-            PodBounding { keep } => app::bound(keep),
-            Console { peer, under, name } => self.console(peer, under, name),
-            ExecInit { program, directory, stamps } => Err(self.exec_init(program, directory, stamps)),
-            _ => app::step(record, self.words),
         })
     }
 

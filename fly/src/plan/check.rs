@@ -14,7 +14,7 @@ use super::{
     MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, Records, VERSION, limits,
     pods,
     record::{Header, List, Record},
-    rules::{APP_RULES, Number, POLICY_RULES, RULES, Rule, Text},
+    rules::{APP_RULES, Number, POD_RULES, POLICY_RULES, RULES, Rule, Text},
     step::{Kind, Phase, Step},
 };
 
@@ -100,6 +100,8 @@ const ATTRIBUTES: u64 = (raw::MOUNT_ATTR_RDONLY
 pub(super) const LAUNCH: u8 = 1;
 /// The policies, which only pods have.
 pub(super) const POLICIES: u8 = 2;
+/// What the launcher of a pod does on the host, which no machine does.
+pub(super) const PODS: u8 = 4;
 
 /// The rule of this kind.
 #[inline]
@@ -112,6 +114,9 @@ fn rule<const HOLDS: u8>(kind: u16) -> Option<&'static Rule> {
     let rule = one_of(rules, kind);
     if HOLDS & POLICIES != 0 && rule.is_none() {
         return one_of(POLICY_RULES, kind);
+    }
+    if HOLDS & PODS != 0 {
+        rule = rule.or_else(|| POD_RULES.iter().find(is_its));
     }
     rule
 }

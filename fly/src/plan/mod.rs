@@ -61,6 +61,15 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// The first [`Problem`]: which step, and what is wrong with it.
     pub fn check(bytes: &'a [u8]) -> Result<Self, Problem> {
+        check::check::<{ check::LAUNCH | check::POLICIES | check::PODS }>(bytes)?;
+        Ok(Self { bytes })
+    }
+
+    /// The same, of a plan for the init of a machine, which has no host around it.
+    ///
+    /// # Errors
+    /// As of [`Plan::check`].
+    pub fn check_machine(bytes: &'a [u8]) -> Result<Self, Problem> {
         check::check::<{ check::LAUNCH | check::POLICIES }>(bytes)?;
         Ok(Self { bytes })
     }

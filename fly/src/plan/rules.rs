@@ -291,3 +291,14 @@ pub(super) static POLICY_RULES: &[Rule] = &[
     Rule::of(Kind::PidNamespace).texts(0, 64, Text::Name),
     Rule::of(Kind::Pipe).text(Text::Name),
 ];
+
+/// The rules of what only the launcher of a pod does.
+pub(super) static POD_RULES: &[Rule] = &[
+    Rule::of(Kind::MakeCgroup)
+        .texts(2, 2, Text::Absolute)
+        .only_first(),
+    Rule::of(Kind::LimitCgroup)
+        .texts(2, 2, Text::Absolute)
+        .only_first(),
+    Rule::of(Kind::JoinCgroup).text(Text::Absolute),
+];

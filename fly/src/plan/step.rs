@@ -266,6 +266,13 @@ steps! {
     /// does; the ids of its files are mapped as in the user namespace `map`
     /// (MOUNT_ATTR_IDMAP, Linux 5.12).
     MappedTree = 14 "idmap %t[0 recursive|]%a by %o -> %s" Launch { slot into, other map, flags flags, number attributes, text path }
+    /// Makes the cgroup directory `path` for the pod, and what is missing on the way
+    /// to it below the first `mount` bytes, which are where its hierarchy is mounted.
+    /// With [`Step::ENABLE`], of version 2, in each above it these controllers are
+    /// enabled that are not yet: their names, each behind a plus sign.
+    MakeCgroup = 16 "newcgroup %t[0 with %u|]" Launch { flags flags, number mount, text path, second controllers }
+    /// Writes the limit `value` into the file at `path` of a cgroup.
+    LimitCgroup = 17 "limit %t to %u" Launch { text path, second value }
     /// Forks a helper that stays outside of the user namespace to be, and writes
     /// its maps for [`Step::Maps`].
     Mapper = 15 "mapper forked -> %s" Launch { slot into }
@@ -345,6 +352,9 @@ steps! {
     NoteNamespaces = 46 "note %N" Pod { number namespaces }
     /// Makes a cgroup namespace whose root is the cgroup that was joined.
     CgroupNamespace = 47 "cgroupns" Pod {}
+
+    /// Moves this process into the cgroup at `path`, of version 1.
+    JoinCgroup = 51 "join %t" Pod { text path }
 
     // ---- Pod: what the options of fly make in the root -------------------
 
@@ -478,6 +488,8 @@ steps! {
 impl Step<'_> {
     /// Take in the mounts below, too.
     pub const RECURSIVE: u16 = 1;
+    /// Controllers are enabled.
+    pub const ENABLE: u16 = 1;
     /// The target is one name, and not a symbolic link.
     pub const NO_FOLLOW: u16 = 2;
     /// A missing target is made, as what is mounted on it: a directory or a file.

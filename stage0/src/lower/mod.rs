@@ -1,6 +1,7 @@
 //! From options to a plan: every step of a pod, in its order.
 
 mod app;
+mod cgroups;
 mod files;
 mod logs;
 mod own;
@@ -29,6 +30,8 @@ use crate::options::{Network, Options, Stage1};
 pub struct Host<'h> {
     /// Random bytes, for names.
     pub random: [u8; 16],
+    /// The pid of this process.
+    pub pid: u64,
     /// What the programs ask for.
     pub wants: Wants,
     /// Whether the pod gets a terminal.
@@ -145,7 +148,7 @@ where
             Stage1::Fly => self.fly()?,
             Stage1::Init(_) => {
                 self.launch();
-                self.namespaces();
+                self.namespaces()?;
                 self.plan.push(Step::DieWithParent {}).push(Step::Session {
                     flags: if self.host.session {
                         0
@@ -158,7 +161,7 @@ where
             }
             Stage1::Other(path) => {
                 self.hand_over(path);
-                self.namespaces();
+                self.namespaces()?;
                 self.isolated()?;
             }
         }
@@ -243,22 +246,19 @@ where
             .end();
     }
 
-    fn namespaces(&mut self) {
+    fn namespaces(&mut self) -> Result<(), Error<'a>> {
         let mut namespaces =
             raw::CLONE_NEWPID | raw::CLONE_NEWNS | raw::CLONE_NEWIPC | raw::CLONE_NEWUTS;
         if self.options.network == Network::None {
             namespaces |= raw::CLONE_NEWNET;
         }
-        if let Some(path) = self.options.cgroup {
-            self.plan.push(Step::OpenCgroup { into: CGROUP, path });
-        }
+        let cgroups = self.cgroups()?;
         self.plan.push(Step::Clone {
-            cgroup: match self.options.cgroup {
-                Some(_) => CGROUP,
-                None => Step::NO_SLOT,
-            },
+            cgroup: cgroups.slot,
             namespaces: u64::from(namespaces),
         });
+        self.join(&cgroups);
+        Ok(())
     }
 
     /// The pod's files and names.

@@ -21,11 +21,14 @@ where
             return failed(Why::NoProgramNamed);
         }
         self.check_machine()?;
+        self.check_limits()?;
         if self.stage1 == Stage1::Fly {
             let conflict = if self.hostname.is_some() {
                 Some(c"--hostname")
             } else if self.cgroup.is_some() {
                 Some(c"--cgroup")
+            } else if let Some(option) = self.limits.first() {
+                Some(option)
             } else if self.network == Network::None {
                 Some(c"--net=none")
             } else if self.terminal == Some(true) {
@@ -50,6 +53,19 @@ where
         Ok(())
     }
 
+    /// Limits are those of a cgroup of the pod's own, which stage0 removes.
+    fn check_limits(&self) -> Result<(), Error<'a>> {
+        let failed = |option, why| Err(Error::new(What::ReadOption, option, why));
+        match (self.limits.first(), self.stage1) {
+            (None, _) if self.cgroup_parent.is_some() => {
+                failed(c"--cgroup-parent", Why::ParentUnused)
+            }
+            (Some(_), _) if self.cgroup.is_some() => failed(c"--cgroup", Why::NotWithLimits),
+            (Some(option), Stage1::Other(_)) => failed(option, Why::OnlyInit),
+            _ => Ok(()),
+        }
+    }
+
     /// A machine has one root and no pod around it.
     fn check_machine(&self) -> Result<(), Error<'a>> {
         if self.output.is_none() {
@@ -57,6 +73,8 @@ where
         }
         let mut conflict = if self.cgroup.is_some() {
             Some(c"--cgroup")
+        } else if let Some(option) = self.limits.first() {
+            Some(option)
         } else if self.pod_directory.is_some() {
             Some(c"--pod-dir")
         } else if self.network == Network::None {

@@ -1,17 +1,19 @@
 //! The command line of `stage0 run` and `stage0 plan`.
 
 mod check;
+pub mod limits;
 mod parse;
 
 use core::ffi::CStr;
 
 use fly::{plan::Kind, timings::Format};
 
+pub use limits::{Limit, Limits};
 pub use parse::{Choices, parse, parse_added};
 
 /// The names of all commands and options, one a line.
 pub const NAMES: &str = "run\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
---group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
+--group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--cpus\n--cpu-weight\n--pids\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--stdin\n--stdout\n--stderr\n--log\n\
 --listen-fds\n--notify-socket\n--pid-namespace";
@@ -47,6 +49,10 @@ pub enum Choice<'a> {
     Hostname(&'a CStr),
     /// `--cgroup DIR`
     Cgroup(&'a CStr),
+    /// `--memory`, `--cpus`, `--cpu-weight` or `--pids`: its text, and what it says.
+    PodLimit(Limit, &'a CStr, u64),
+    /// `--cgroup-parent PATH`
+    CgroupParent(&'a CStr),
     /// `--net=host|none`
     Network(Network),
     /// `--stage1=init|init:PATH|fly|PATH`
@@ -177,6 +183,10 @@ pub struct Options<'a, I> {
     pub hostname: Option<&'a CStr>,
     /// `--cgroup`
     pub cgroup: Option<&'a CStr>,
+    /// `--memory` and its kin.
+    pub limits: Limits<'a>,
+    /// `--cgroup-parent`
+    pub cgroup_parent: Option<&'a CStr>,
     /// `--net`
     pub network: Network,
     /// `--stage1`
@@ -238,6 +248,8 @@ where
             rootfs: c"",
             hostname: None,
             cgroup: None,
+            limits: Limits::default(),
+            cgroup_parent: None,
             network: Network::Host,
             stage1: Stage1::Init(None),
             read_only_root: false,

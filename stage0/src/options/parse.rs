@@ -6,11 +6,11 @@ use fly::{
     capability,
     error::{Advice, Error, What, Why},
     lower::split_option,
-    plan::{Kind, limits},
+    plan::{self, Kind},
     timings::Format,
 };
 
-use super::{AppOption, Change, Choice, Network, Options, Stage1};
+use super::{AppOption, Change, Choice, Network, Options, Stage1, limits};
 
 /// Reads the command line behind the command; `None` asks for help.
 ///
@@ -28,6 +28,8 @@ where
             Choice::Rootfs(path) => options.rootfs = path,
             Choice::Hostname(name) => options.hostname = Some(name),
             Choice::Cgroup(path) => options.cgroup = Some(path),
+            Choice::PodLimit(limit, text, value) => options.limits.set(limit, text, value),
+            Choice::CgroupParent(path) => options.cgroup_parent = Some(path),
             Choice::Network(network) => options.network = network,
             Choice::Stage1(stage1) => options.stage1 = stage1,
             Choice::ReadOnlyRoot(yes) => options.read_only_root = yes,
@@ -102,7 +104,7 @@ fn limit<'a>(name: &[u8], value: &'a CStr) -> Result<Choice<'a>, Error<'a>> {
         b"--cpu-affinity" => (Kind::Processors, Why::NoProcessors),
         _ => (Kind::Scheduling, Why::NoPolicy),
     };
-    match limits::parse(kind as u16, value.to_bytes(), &mut [0; 17]) {
+    match plan::limits::parse(kind as u16, value.to_bytes(), &mut [0; 17]) {
         Some(()) => Ok(Choice::Limit(kind, value)),
         None => Err(Error::new(What::ReadOption, value, why)),
     }
@@ -195,6 +197,8 @@ where
             b"--cap-add" | b"--cap-drop" | b"--cap-keep" => capabilities(name, take()?)?,
             b"--hostname" => Choice::Hostname(take()?),
             b"--cgroup" => Choice::Cgroup(take()?),
+            b"--cgroup-parent" => Choice::CgroupParent(limits::parent(take()?)?),
+            b"--memory" | b"--cpus" | b"--cpu-weight" | b"--pids" => limits::parse(name, take()?)?,
             b"--net" => Choice::Network(match take()?.to_bytes() {
                 b"host" => Network::Host,
                 b"none" => Network::None,

@@ -1,0 +1,176 @@
+//! Limits of a pod by control groups: directories of its own, in which they are
+//! written before it has a process.
+
+use core::ffi::CStr;
+
+use rustix::{
+    fs::{self, Mode, OFlags},
+    io::{self, Errno},
+};
+
+use super::{explain, path::Path, process};
+use crate::{
+    error::{Advice, Error, What},
+    sys::descriptor,
+    text::split,
+};
+
+/// How often a directory above is made again that another pod has removed: it was
+/// that one's, and empty for a moment.
+const TRIES: usize = 16;
+
+/// Makes `path`, see [`crate::plan::Step::MakeCgroup`].
+///
+/// # Errors
+/// What keeps it from being made, or the controllers from being enabled.
+#[inline(never)]
+pub(super) fn make<'p>(mount: u64, path: &'p CStr, controllers: &CStr) -> Result<(), Error<'p>> {
+    let mount = usize::try_from(mount).unwrap_or(usize::MAX);
+    let mut made = make_directory(path);
+    for _ in 0..TRIES {
+        if made != Err(Errno::NOENT) {
+            break;
+        }
+        made = make_above(mount, path).and_then(|()| make_directory(path));
+    }
+    made.map_err(|errno| {
+        const ADVICES: &explain::Advices = &[
+            (Errno::ACCESS, Advice::NeedsDelegation),
+            (Errno::PERM, Advice::NeedsDelegation),
+            (Errno::ROFS, Advice::NeedsDelegation),
+            (Errno::AGAIN, Advice::CgroupLimit),
+        ];
+        explain::error(What::MakeCgroup, path, errno, ADVICES)
+    })?;
+    enable(mount, path, controllers).map_err(|errno| {
+        const ADVICES: &explain::Advices = &[
+            (Errno::ACCESS, Advice::NeedsDelegation),
+            (Errno::PERM, Advice::NeedsDelegation),
+            (Errno::ROFS, Advice::NeedsDelegation),
+            (Errno::NOENT, Advice::NotDelegated),
+            (Errno::BUSY, Advice::HoldsProcesses),
+        ];
+        explain::error(What::EnableControllers, path, errno, ADVICES)
+    })
+}
+
+/// That co-mounted controllers have one directory is no error: nobody else has the
+/// name, which is random.
+fn make_directory(path: &CStr) -> Result<(), Errno> {
+    match fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        done => done,
+    }
+}
+
+/// Calls `each` for the directories on the way from the mount to `path`, without it.
+fn each_above(
+    mount: usize,
+    path: &CStr,
+    each: &mut dyn FnMut(&mut Path) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let bytes = path.to_bytes();
+    for (index, byte) in bytes.iter().enumerate() {
+        if *byte == b'/' && index >= mount {
+            each(&mut Path::of(&[bytes.get(..index).unwrap_or_default()])?)?;
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn make_above(mount: usize, path: &CStr) -> Result<(), Errno> {
+    each_above(mount, path, &mut |above| {
+        if above.as_bytes().len() == mount {
+            return Ok(());
+        }
+        match make_directory(above.as_c_str()) {
+            // Another pod has removed what it is in: the next try makes it.
+            Err(Errno::NOENT) => Ok(()),
+            done => done,
+        }
+    })
+}
+
+/// Nothing is written where all of them are enabled already: a write may wait for
+/// the end of cgroups that were removed.
+fn enable(mount: usize, path: &CStr, controllers: &CStr) -> Result<(), Errno> {
+    let wanted = controllers.to_bytes();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut own = Path::of(&[path.to_bytes()])?;
+    if !has_all(&mut own, b"/cgroup.controllers", wanted)? {
+        each_above(mount, path, &mut |above| {
+            if has_all(above, b"/cgroup.subtree_control", wanted)? {
+                return Ok(());
+            }
+            write(above.as_c_str(), wanted)
+        })?;
+    }
+    // The kernel refuses only some controllers where there are processes above; with
+    // the others it makes a cgroup that can hold none.
+    own.cut(path.count_bytes());
+    own.append(&[b"/cgroup.type"])?;
+    let mut buffer = [0; 32];
+    match descriptor::read_file(own.as_c_str(), &mut buffer) {
+        b"domain invalid\n" => Err(Errno::BUSY),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the file `name` in `folder` names all that are `wanted`; `folder` is then the
+/// file's path.
+fn has_all(folder: &mut Path, name: &[u8], wanted: &[u8]) -> Result<bool, Errno> {
+    folder.append(&[name])?;
+    let mut buffer = [0; 256];
+    let text = descriptor::read_file(folder.as_c_str(), &mut buffer);
+    let line = split(text, b'\n').next().unwrap_or_default();
+    let is_there = |word: &[u8]| split(line, b' ').any(|other| Some(other) == word.get(1..));
+    Ok(split(wanted, b' ').all(is_there))
+}
+
+fn write(path: &CStr, value: &[u8]) -> Result<(), Errno> {
+    let file = fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    io::write(&file, value).map(drop)
+}
+
+/// Writes `value` into the file at `path`.
+///
+/// # Errors
+/// As open(2) and write(2).
+#[inline(never)]
+pub(super) fn limit<'p>(path: &'p CStr, value: &CStr) -> Result<(), Error<'p>> {
+    const ADVICES: &explain::Advices = &[
+        (Errno::NOENT, Advice::NoSuchLimit),
+        (Errno::INVAL, Advice::NotPossibleHere),
+    ];
+    let mut written = write(path, value.to_bytes());
+    if written == Err(Errno::NOENT) && wait_for_files(path).is_ok() {
+        written = write(path, value.to_bytes());
+    }
+    written.map_err(|errno| explain::error(What::LimitBy, path, errno, ADVICES))
+}
+
+/// Another pod enables the controllers at this moment: they are told to be there
+/// before their files are. A write that changes nothing waits for its end, of version 2.
+#[cold]
+fn wait_for_files(limit: &CStr) -> Result<(), Errno> {
+    let bytes = limit.to_bytes();
+    let slash = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    let folder = bytes.get(..slash).unwrap_or_default();
+    let own = Path::of(&[folder, b"/cgroup.subtree_control"])?;
+    write(own.as_c_str(), b"\n")
+}
+
+/// Moves this process into the cgroup at `path`.
+///
+/// # Errors
+/// As open(2) and write(2).
+#[inline(never)]
+pub(super) fn join(path: &CStr) -> Result<(), Error<'_>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let cgroup = fs::open(path, flags, Mode::empty())
+        .map_err(|errno| Error::new(What::Join, path, errno))?;
+    process::join(rustix::fd::AsFd::as_fd(&cgroup))
+}

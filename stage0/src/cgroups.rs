@@ -1,0 +1,163 @@
+//! The cgroups that were made for the limits of a pod: they are removed when it has
+//! ended, or was not started.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{ALL_TEXTS, Advice, Error, What, Why},
+    launch::path::Path,
+    plan::{Kind, MAX_PATH, Plan, Record},
+    sys::descriptor,
+    text::{decimal, split},
+};
+use rustix::{
+    fs::{self, Access, AtFlags},
+    io::Errno,
+    process::{Pid, test_kill_process},
+    thread::{NanosleepRelativeResult, Timespec, nanosleep},
+};
+
+use crate::NAME;
+
+/// How the name of a pod's cgroup begins; the pid of its stage0 follows.
+pub const PREFIX: &[u8] = b"pod-";
+
+/// How many hierarchies a pod may have a cgroup in.
+const MOST: usize = 3;
+
+/// The pauses before a cgroup is removed that is in use: its last process has ended
+/// but is not gone for a moment.
+const FIRST_PAUSE: i64 = 50_000;
+const LAST_PAUSE: i64 = 50_000_000;
+
+/// The cgroups of a plan, removed with this.
+pub struct Cgroups<'a> {
+    plan: Plan<'a>,
+    /// As many bytes of each path were there before.
+    before: [usize; MOST],
+}
+
+impl<'a> Cgroups<'a> {
+    /// Looks at what is there before the launch.
+    pub fn look(plan: Plan<'a>) -> Self {
+        let mut cgroups = Self {
+            plan,
+            before: [0; MOST],
+        };
+        for (before, record) in cgroups.before.iter_mut().zip(made(&plan)) {
+            let mut found = false;
+            let mount = mount(&record);
+            each_above(&record, &mut |above| {
+                let length = above.count_bytes();
+                found = found || length == mount || exists(above);
+                if found {
+                    *before = length.max(*before);
+                }
+            });
+        }
+        cgroups
+    }
+
+    /// Says so if the kernel has killed in the pod for want of memory, whose limit is
+    /// `memory` as it was given: another SIGKILL has the same code.
+    pub fn tell(&self, memory: &CStr) {
+        let mut limits = self.plan.steps().records();
+        let killed = limits.any(|record| {
+            record.is(Kind::LimitCgroup)
+                && kills(record.list.first()).is_some_and(|kills| kills > 0)
+        });
+        if killed {
+            Error::new(What::RunWithMemory, memory, Why::OutOfMemory)
+                .advice(Advice::RaiseMemory)
+                .print(NAME, ALL_TEXTS);
+        }
+    }
+}
+
+impl Drop for Cgroups<'_> {
+    fn drop(&mut self) {
+        for (before, record) in self.before.into_iter().zip(made(&self.plan)) {
+            remove(record.list.first());
+            let mut is_first = true;
+            each_above(&record, &mut |above| {
+                if above.count_bytes() > before {
+                    let _ = fs::rmdir(above);
+                } else if core::mem::take(&mut is_first) {
+                    sweep(above);
+                }
+                is_first = false;
+            });
+        }
+    }
+}
+
+fn made<'a>(plan: &Plan<'a>) -> impl Iterator<Item = Record<'a>> + use<'a> {
+    let records = plan.steps().records();
+    records.filter(|record| record.is(Kind::MakeCgroup))
+}
+
+/// How many bytes of the path are the mount's.
+fn mount(record: &Record<'_>) -> usize {
+    usize::try_from(record.number).unwrap_or(MAX_PATH)
+}
+
+fn exists(path: &CStr) -> bool {
+    fs::accessat(fs::CWD, path, Access::EXISTS, AtFlags::empty()).is_ok()
+}
+
+/// Calls `each` for the directories from the one of this step's cgroup up to its mount.
+fn each_above(record: &Record<'_>, each: &mut dyn FnMut(&CStr)) {
+    let bytes = record.list.first().to_bytes();
+    let slashes = bytes.iter().enumerate().skip(mount(record)).rev();
+    for (index, _) in slashes.filter(|(_, byte)| **byte == b'/') {
+        if let Ok(path) = Path::of(&[bytes.get(..index).unwrap_or_default()]) {
+            each(path.as_c_str());
+        }
+    }
+}
+
+fn remove(path: &CStr) {
+    let mut pause = FIRST_PAUSE;
+    while fs::rmdir(path) == Err(Errno::BUSY) && pause <= LAST_PAUSE {
+        let time = Timespec {
+            tv_sec: 0,
+            tv_nsec: pause,
+        };
+        let NanosleepRelativeResult::Ok = nanosleep(&time) else {
+            break;
+        };
+        pause *= 2;
+    }
+}
+
+/// Removes what was left below `parent` by a stage0 that was killed. What is in use can't
+/// be removed; what is about to be used has a stage0 that lives.
+fn sweep(parent: &CStr) {
+    let parts = parent.to_bytes();
+    descriptor::each_name(parent, &mut |name| {
+        let pid = name.strip_prefix(PREFIX);
+        let pid = pid.and_then(|rest| decimal(split(rest, b'-').next()?));
+        let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        if pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+            && let Ok(path) = Path::of(&[parts, b"/", name])
+        {
+            let _ = fs::rmdir(path.as_c_str());
+        }
+    });
+}
+
+/// How many processes were killed in the cgroup whose limit of memory is the file
+/// `limit`; `None` if that is another limit, or the kernel does not tell.
+fn kills(limit: &CStr) -> Option<u64> {
+    let limit = limit.to_bytes();
+    let v1 = limit.strip_suffix(b"limit_in_bytes");
+    let (folder, file): (_, &[u8]) = match (v1, limit.strip_suffix(b"memory.max")) {
+        (Some(stem), _) => (stem, b"oom_control"),
+        (_, Some(stem)) => (stem, b"memory.events"),
+        _ => return None,
+    };
+    let path = Path::of(&[folder, file]).ok()?;
+    let mut buffer = [0; 512];
+    let text = descriptor::read_file(path.as_c_str(), &mut buffer);
+    split(text, b'\n').find_map(|line| decimal(line.strip_prefix(b"oom_kill ")?))
+}

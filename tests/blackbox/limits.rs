@@ -1,0 +1,584 @@
+//! `stage0 run` with limits: cgroups of the pod's own, of the version that the machine
+//! has for each controller.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use kickstage_tests::{
+    TestResult,
+    command::{Output, Running},
+    pod::Pod,
+    requirement::{Requirement, controller},
+    roots, sys, tests,
+};
+
+tests![
+    each_in_its_file,
+    memory_is_enforced,
+    processes_are_enforced,
+    told_apart_from_a_kill,
+    nothing_left_by_an_end,
+    nothing_left_by_a_failed_start,
+    a_parent_that_was_there_stays,
+    left_by_a_killed_launcher,
+    side_by_side,
+    the_least_memory,
+    printed_and_not_done,
+    bad_values,
+    not_together,
+    missing_controller,
+    a_parent_that_takes_none,
+    a_parent_that_holds_processes,
+];
+
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+const ALL: [&str; 4] = ["--memory=64M", "--cpus=0.5", "--cpu-weight=50", "--pids=20"];
+
+/// A file of a cgroup, and what it holds.
+type File = (&'static str, &'static str);
+
+/// A controller, and a file of it of either version.
+const FILES: [(&str, File, File); 4] = [
+    (
+        "memory",
+        ("memory.limit_in_bytes", "67108864"),
+        ("memory.max", "67108864"),
+    ),
+    (
+        "cpu",
+        ("cpu.cfs_quota_us", "50000"),
+        ("cpu.max", "50000 100000"),
+    ),
+    ("cpu", ("cpu.shares", "512"), ("cpu.weight", "50")),
+    ("pids", ("pids.max", "20"), ("pids.max", "20")),
+];
+
+/// A parent of the test's own for the cgroups of its pods.
+pub struct Parent(String);
+
+impl Parent {
+    /// A path that is not there.
+    pub fn new() -> Self {
+        // The test's directory has a name that no other test's has.
+        let own = roots::fresh("cgroup").display().to_string();
+        // Not with what other tests look for.
+        let own = own.replace('/', "-").replace("kickstage", "");
+        Self(format!("/limits-{}", own.trim_matches('-')))
+    }
+
+    /// As the option takes it.
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+
+    /// Makes it in each hierarchy.
+    pub fn make(&self) {
+        let mut places = self.places();
+        places.dedup();
+        for place in &places {
+            fs::create_dir(place).expect("a cgroup");
+        }
+    }
+
+    fn pod(&self, options: &[&str]) -> Pod {
+        Pod::new(roots::probe())
+            .options(["--cgroup-parent", &self.0])
+            .options(options)
+    }
+
+    /// Where it is in the hierarchy of each controller.
+    fn places(&self) -> Vec<PathBuf> {
+        let places = CONTROLLERS.iter().map(|name| {
+            let (mount, _) = controller(name).expect("the requirement");
+            mount.join(self.0.trim_start_matches('/'))
+        });
+        places.collect()
+    }
+
+    /// The cgroups of its pods.
+    fn pods(&self) -> Vec<PathBuf> {
+        let mut found: Vec<PathBuf> = self
+            .places()
+            .iter()
+            .filter_map(|place| fs::read_dir(place).ok())
+            .flatten()
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("pod-"))
+            .map(|entry| entry.path())
+            .collect();
+        found.dedup();
+        found
+    }
+
+    #[track_caller]
+    fn is_gone(&self) {
+        for place in self.places() {
+            assert!(!place.exists(), "{}", place.display());
+        }
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        let begin = Instant::now();
+        for path in self.pods().into_iter().chain(self.places()) {
+            while fs::remove_dir(&path)
+                .is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
+                && begin.elapsed() < Duration::from_secs(5)
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn ended(output: &Output, code: i32) {
+    output.code(code).quiet();
+}
+
+/// What a file of the pod's cgroup holds has been written before the pod's first process
+/// was in there; and it is in there.
+fn each_in_its_file() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    let pod = parent.pod(&ALL);
+    let mut running = pod
+        .probe_command([
+            "read",
+            "/proc/self/cgroup",
+            ",",
+            "catch",
+            "TERM",
+            ",",
+            "exit",
+            "7",
+        ])
+        .start();
+    running.wait_for("waiting");
+    assert!(running.runs());
+    for (name, version_1, version_2) in FILES {
+        let (mount, unified) = controller(name).expect("the requirement");
+        let place = mount.join(parent.0.trim_start_matches('/'));
+        let entries = fs::read_dir(&place).expect("the parent");
+        let pods: Vec<PathBuf> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.is_dir())
+            .collect();
+        let [own] = pods.as_slice() else {
+            panic!("{pods:?}");
+        };
+        let (file, value) = if unified { version_2 } else { version_1 };
+        let text = fs::read_to_string(own.join(file)).expect(file);
+        assert_eq!(text.trim_end(), value, "{file}");
+        // pid 1 of the pod, and the program.
+        let processes = fs::read_to_string(own.join("cgroup.procs")).expect("processes");
+        assert_eq!(processes.lines().count(), 2, "{name}: {processes}");
+    }
+    running.signal(libc::SIGTERM);
+    let output = running.finish();
+    output.code(7);
+    for name in CONTROLLERS {
+        let (_, unified) = controller(name).expect("the requirement");
+        // HIERARCHY:CONTROLLERS:PATH
+        let mut lines = output.stdout.lines();
+        let line = lines.find(|line| match line.split(':').nth(1) {
+            Some("") => unified,
+            Some(names) => !unified && names.split(',').any(|other| other == name),
+            None => false,
+        });
+        let line = line.unwrap_or_else(|| panic!("{name}: {}", output.everything()));
+        assert!(line.contains(&format!("{}/pod-", parent.0)), "{line}");
+    }
+    parent.is_gone();
+    Ok(())
+}
+
+/// Takes more and more memory.
+fn greedy(parent: &Parent, options: &[&str]) -> Result<Output, kickstage_tests::Skip> {
+    let pod = Pod::new(roots::busybox()?)
+        .options(["--cgroup-parent", &parent.0])
+        .options(options);
+    Ok(pod
+        .command(["/bin/tail", "-c", "200000000", "/dev/zero"])
+        .output())
+}
+
+fn memory_is_enforced() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    let output = greedy(&parent, &["--memory=16M"])?;
+    output.code(137);
+    assert_eq!(
+        output.stderr,
+        "stage0: run with --memory 16M: out of memory, the kernel has killed (raise the limit)\n"
+    );
+    parent.is_gone();
+    Ok(())
+}
+
+fn processes_are_enforced() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    // pid 1 and the program are two; a third is refused.
+    let pod = parent.pod(&["--pids", "2"]);
+    ended(&pod.probe(["exit", "3"]), 3);
+    pod.probe(["fork", "1"]).code(1).has("EAGAIN");
+    ended(
+        &parent
+            .pod(&["--pids=3"])
+            .probe(["fork", "1", ",", "exit", "4"]),
+        4,
+    );
+    // The last one counts.
+    pod.options(["--pids=3"])
+        .probe(["fork", "1", ",", "exit", "4"])
+        .code(4);
+    // Without room for the program itself.
+    parent
+        .pod(&["--pids=1"])
+        .probe(["exit", "0"])
+        .refused(&["start an app"]);
+    parent.is_gone();
+    Ok(())
+}
+
+/// SIGKILL by somebody is no lack of memory.
+fn told_apart_from_a_kill() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    ended(&parent.pod(&["--memory=64M"]).probe(["raise", "KILL"]), 137);
+    parent.is_gone();
+    Ok(())
+}
+
+fn nothing_left_by_an_end() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    let pod = parent.pod(&ALL);
+    for code in ["0", "1", "254"] {
+        ended(&pod.probe(["exit", code]), code.parse().expect("a number"));
+        parent.is_gone();
+    }
+    // With others that are still there when the program ends.
+    let left = [
+        "background",
+        "sleep",
+        "60000",
+        ",",
+        "orphan",
+        "3",
+        ",",
+        "exit",
+        "5",
+    ];
+    pod.probe(left).code(5);
+    parent.is_gone();
+    let running = pod
+        .probe_command(["echo", "runs", ",", "catch", "HUP"])
+        .start();
+    running.wait_for("waiting");
+    running.signal(libc::SIGTERM);
+    let _ = running.finish();
+    parent.is_gone();
+    // Directories on the way, too.
+    let deep = format!("{}/b/c", parent.0);
+    let pod = Pod::new(roots::probe())
+        .options(["--cgroup-parent", &deep])
+        .options(ALL);
+    ended(&pod.probe(["exit", "6"]), 6);
+    parent.is_gone();
+    Ok(())
+}
+
+fn nothing_left_by_a_failed_start() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    let pod = parent.pod(&ALL);
+    pod.clone()
+        .volume("/does/not/exist", "/data")
+        .probe(["exit", "0"])
+        .refused(&["/does/not/exist"]);
+    parent.is_gone();
+    pod.run(["/no/such/program"]).refused(&["/no/such/program"]);
+    parent.is_gone();
+    Pod::new("/no/such/root")
+        .options(["--cgroup-parent", parent.path()])
+        .options(ALL)
+        .probe(["exit", "0"])
+        .refused(&["/no/such/root"]);
+    parent.is_gone();
+    Ok(())
+}
+
+fn a_parent_that_was_there_stays() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    parent.make();
+    ended(&parent.pod(&ALL).probe(["exit", "3"]), 3);
+    assert_eq!(parent.pods(), Vec::<PathBuf>::new());
+    for place in parent.places() {
+        assert!(place.exists(), "{}", place.display());
+    }
+    Ok(())
+}
+
+/// It can remove nothing; the next run does, but not what is in use.
+fn left_by_a_killed_launcher() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    let pod = parent.pod(&["--pids=10"]);
+    let start = || {
+        let running = pod.probe_command(["catch", "HUP"]).start();
+        running.wait_for("waiting");
+        running
+    };
+    let killed = start();
+    killed.signal(libc::SIGKILL);
+    let _ = killed.finish();
+    let left = parent.pods();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let running = start();
+    // Its processes are gone at last.
+    let begin = Instant::now();
+    while left.iter().any(|path| path.exists()) && begin.elapsed() < Duration::from_secs(10) {
+        ended(&pod.probe(["exit", "3"]), 3);
+    }
+    assert_eq!(parent.pods().len(), 1);
+    running.signal(libc::SIGHUP);
+    let _ = running.finish();
+    assert_eq!(parent.pods(), Vec::<PathBuf>::new());
+    Ok(())
+}
+
+fn side_by_side() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    let pod = parent.pod(&ALL);
+    for _ in 0..5 {
+        let all: Vec<Running> = (0..8)
+            .map(|code| pod.probe_command(["exit", &code.to_string()]).start())
+            .collect();
+        for (code, running) in (0..).zip(all) {
+            ended(&running.finish(), code);
+        }
+    }
+    assert_eq!(parent.pods(), Vec::<PathBuf>::new());
+    Ok(())
+}
+
+/// With it a pod starts.
+fn the_least_memory() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    ended(&parent.pod(&["--memory=1M"]).probe(["exit", "3"]), 3);
+    let bytes = (1 << 20).to_string();
+    ended(&parent.pod(&["--memory", &bytes]).probe(["exit", "3"]), 3);
+    Ok(())
+}
+
+fn printed_and_not_done() -> TestResult {
+    Requirement::Controllers.require()?;
+    let root = roots::probe();
+    let plan = |options: &[&str]| {
+        kickstage_tests::command::Run::ours("stage0")
+            .arg("plan")
+            .args(options)
+            .arg("--rootfs")
+            .arg(&root)
+            .args(["--", "/bin/probe", "exit", "0"])
+            .output()
+    };
+    let parent = Parent::new();
+    let output = plan(&[ALL.as_slice(), &["--cgroup-parent", &parent.0]].concat());
+    output.code(0).quiet();
+    for name in CONTROLLERS {
+        let (mount, unified) = controller(name).expect("the requirement");
+        let path = format!("{}{}/pod-", mount.display(), parent.0);
+        let column = |verb: &str| format!("{verb:<14}{path}");
+        output.has(&column("newcgroup"));
+        output.has(&column(if unified { "cgroup" } else { "join" }));
+        output.has(&column("limit"));
+    }
+    parent.is_gone();
+    plan(&["--pids=5"]).code(0).has("/kickstage/pod-");
+    // Without limits there is none.
+    plan(&[])
+        .code(0)
+        .lacks("newcgroup")
+        .lacks("join")
+        .lacks("limit ");
+    Ok(())
+}
+
+fn bad_values() -> TestResult {
+    let root = roots::probe();
+    for (option, bad) in [
+        (
+            "--memory",
+            &[
+                "",
+                "0",
+                "x",
+                "1",
+                "1048575",
+                "1023K",
+                "-1M",
+                "1T",
+                "1.5G",
+                "01M",
+                "9000000000G",
+            ][..],
+        ),
+        (
+            "--cpus",
+            &[
+                "", "0", "0.001", ".5", "1.", "-1", "1,5", "100000", "1e2", "x",
+            ],
+        ),
+        ("--cpu-weight", &["", "0", "10001", "-1", "1.5", "x"]),
+        ("--pids", &["", "0", "-1", "4194305", "max", "1K"]),
+    ] {
+        for value in bad {
+            Pod::new(&root)
+                .options([&format!("{option}={value}")])
+                .probe(["exit", "0"])
+                .refused(&["read option", option, " is a number", value]);
+        }
+        Pod::new(&root)
+            .options([option])
+            .command([] as [&str; 0])
+            .output()
+            .refused(&[]);
+    }
+    for value in ["", "a", "a/b", "//", "/a/", "/..", "/a/../b", "/.", "/a//b"] {
+        Pod::new(&root)
+            .options(["--pids=5", "--cgroup-parent", value])
+            .probe(["exit", "0"])
+            .refused(&["--cgroup-parent", "absolute"]);
+    }
+    Ok(())
+}
+
+fn not_together() -> TestResult {
+    let root = roots::probe();
+    for (options, words) in [
+        (
+            &["--cgroup-parent=/a"][..],
+            &["--cgroup-parent", "--memory"][..],
+        ),
+        (
+            &["--pids=5", "--cgroup=/sys/fs/cgroup"],
+            &["--cgroup", "limit"],
+        ),
+        (&["--pids=5", "--stage1=fly"], &["--pids", "fly"]),
+        (
+            &["--cpus=1", "--stage1=/bin/true"],
+            &["--cpus", "--stage1=init"],
+        ),
+    ] {
+        Pod::new(&root)
+            .options(options)
+            .probe(["exit", "0"])
+            .refused(words);
+    }
+    // They are the pod's.
+    Pod::new(&root)
+        .probe(["exit", "0", "---", "--memory=5M", "/bin/probe", "exit", "0"])
+        .refused(&["--memory", "before the first program"]);
+    kickstage_tests::command::Run::ours("stage0")
+        .args([
+            "plan",
+            "--output=/dev/null",
+            "--memory=5M",
+            "--rootfs=/x",
+            "/y",
+        ])
+        .output()
+        .refused(&["--memory", "--output"]);
+    Ok(())
+}
+
+/// In a mount namespace without cgroup file systems.
+fn without_cgroups() -> io::Result<()> {
+    sys::unshare(libc::CLONE_NEWNS)?;
+    sys::make_mounts("/", libc::MS_PRIVATE | libc::MS_REC)?;
+    sys::unmount("/sys/fs/cgroup")
+}
+
+fn missing_controller() -> TestResult {
+    Requirement::Controllers.require()?;
+    for (option, name) in [
+        ("--memory=5M", "memory"),
+        ("--cpus=1", "cpu"),
+        ("--cpu-weight=1", "cpu"),
+        ("--pids=5", "pids"),
+    ] {
+        Pod::new(roots::probe())
+            .options([option])
+            .probe_command(["exit", "0"])
+            .hook(without_cgroups)
+            .output()
+            .refused(&[
+                &format!("the controller {name}:"),
+                "/sys/fs/cgroup",
+                "leave the limit out",
+            ]);
+    }
+    // Whoever asks for no limit does not need them.
+    let output = Pod::new(roots::probe())
+        .probe_command(["exit", "3"])
+        .hook(without_cgroups)
+        .output();
+    ended(&output, 3);
+    Ok(())
+}
+
+/// A file system of cgroups that can't be written.
+fn a_parent_that_takes_none() -> TestResult {
+    Requirement::Controllers.require()?;
+    let (mount, _) = controller("pids").expect("the requirement");
+    let parent = Parent::new();
+    let mount = mount.to_str().expect("UTF-8").to_owned();
+    parent
+        .pod(&["--pids=5"])
+        .probe_command(["exit", "0"])
+        .hook(move || {
+            sys::unshare(libc::CLONE_NEWNS)?;
+            sys::make_mounts("/", libc::MS_PRIVATE | libc::MS_REC)?;
+            sys::bind(&mount, &mount)?;
+            sys::read_only(&mount)
+        })
+        .output()
+        .refused(&["make cgroup", &parent.0, "Read-only", "--cgroup-parent"]);
+    assert!(!Path::new(&parent.0).exists());
+    parent.is_gone();
+    Ok(())
+}
+
+/// On version 2 controllers can't be enabled in a cgroup that holds processes.
+fn a_parent_that_holds_processes() -> TestResult {
+    Requirement::Controllers.require()?;
+    let (_, unified) = controller("pids").expect("the requirement");
+    let parent = Parent::new();
+    let place = parent.places().pop().expect("that of pids");
+    fs::create_dir(&place).expect("a cgroup");
+    let mut other = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .expect("sleep");
+    fs::write(place.join("cgroup.procs"), other.id().to_string()).expect("a member");
+    let output = parent.pod(&["--pids=5"]).probe(["exit", "3"]);
+    other.kill().expect("our child");
+    other.wait().expect("our child");
+    if unified {
+        output.refused(&["enable controllers", "holds processes", "--cgroup-parent"]);
+    } else {
+        ended(&output, 3);
+    }
+    assert_eq!(parent.pods(), Vec::<PathBuf>::new());
+    Ok(())
+}
