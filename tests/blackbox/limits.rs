@@ -2,8 +2,8 @@
 //! has for each controller.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    fs,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use kickstage_tests::{
     command::{Output, Running},
     pod::Pod,
     requirement::{Requirement, controller},
-    roots, sys, tests,
+    roots, tests,
 };
 
 tests![
@@ -27,15 +27,11 @@ tests![
     side_by_side,
     the_least_memory,
     printed_and_not_done,
-    bad_values,
-    not_together,
-    missing_controller,
-    a_parent_that_takes_none,
-    a_parent_that_holds_processes,
 ];
 
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
-const ALL: [&str; 4] = ["--memory=64M", "--cpus=0.5", "--cpu-weight=50", "--pids=20"];
+/// A limit of each kind.
+pub const ALL: [&str; 4] = ["--memory=64M", "--cpus=0.5", "--cpu-weight=50", "--pids=20"];
 
 /// A file of a cgroup, and what it holds.
 type File = (&'static str, &'static str);
@@ -83,14 +79,15 @@ impl Parent {
         }
     }
 
-    fn pod(&self, options: &[&str]) -> Pod {
+    /// A pod with these options and a probe.
+    pub fn pod(&self, options: &[&str]) -> Pod {
         Pod::new(roots::probe())
             .options(["--cgroup-parent", &self.0])
             .options(options)
     }
 
     /// Where it is in the hierarchy of each controller.
-    fn places(&self) -> Vec<PathBuf> {
+    pub fn places(&self) -> Vec<PathBuf> {
         let places = CONTROLLERS.iter().map(|name| {
             let (mount, _) = controller(name).expect("the requirement");
             mount.join(self.0.trim_start_matches('/'))
@@ -99,7 +96,7 @@ impl Parent {
     }
 
     /// The cgroups of its pods.
-    fn pods(&self) -> Vec<PathBuf> {
+    pub fn pods(&self) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = self
             .places()
             .iter()
@@ -113,8 +110,9 @@ impl Parent {
         found
     }
 
+    /// Nothing is left of it, nor of its pods.
     #[track_caller]
-    fn is_gone(&self) {
+    pub fn is_gone(&self) {
         for place in self.places() {
             assert!(!place.exists(), "{}", place.display());
         }
@@ -135,8 +133,9 @@ impl Drop for Parent {
     }
 }
 
+/// It has ended with this code, and said nothing.
 #[track_caller]
-fn ended(output: &Output, code: i32) {
+pub fn ended(output: &Output, code: i32) {
     output.code(code).quiet();
 }
 
@@ -411,174 +410,5 @@ fn printed_and_not_done() -> TestResult {
         .lacks("newcgroup")
         .lacks("join")
         .lacks("limit ");
-    Ok(())
-}
-
-fn bad_values() -> TestResult {
-    let root = roots::probe();
-    for (option, bad) in [
-        (
-            "--memory",
-            &[
-                "",
-                "0",
-                "x",
-                "1",
-                "1048575",
-                "1023K",
-                "-1M",
-                "1T",
-                "1.5G",
-                "01M",
-                "9000000000G",
-            ][..],
-        ),
-        (
-            "--cpus",
-            &[
-                "", "0", "0.001", ".5", "1.", "-1", "1,5", "100000", "1e2", "x",
-            ],
-        ),
-        ("--cpu-weight", &["", "0", "10001", "-1", "1.5", "x"]),
-        ("--pids", &["", "0", "-1", "4194305", "max", "1K"]),
-    ] {
-        for value in bad {
-            Pod::new(&root)
-                .options([&format!("{option}={value}")])
-                .probe(["exit", "0"])
-                .refused(&["read option", option, " is a number", value]);
-        }
-        Pod::new(&root)
-            .options([option])
-            .command([] as [&str; 0])
-            .output()
-            .refused(&[]);
-    }
-    for value in ["", "a", "a/b", "//", "/a/", "/..", "/a/../b", "/.", "/a//b"] {
-        Pod::new(&root)
-            .options(["--pids=5", "--cgroup-parent", value])
-            .probe(["exit", "0"])
-            .refused(&["--cgroup-parent", "absolute"]);
-    }
-    Ok(())
-}
-
-fn not_together() -> TestResult {
-    let root = roots::probe();
-    for (options, words) in [
-        (
-            &["--cgroup-parent=/a"][..],
-            &["--cgroup-parent", "--memory"][..],
-        ),
-        (
-            &["--pids=5", "--cgroup=/sys/fs/cgroup"],
-            &["--cgroup", "limit"],
-        ),
-        (&["--pids=5", "--stage1=fly"], &["--pids", "fly"]),
-        (
-            &["--cpus=1", "--stage1=/bin/true"],
-            &["--cpus", "--stage1=init"],
-        ),
-    ] {
-        Pod::new(&root)
-            .options(options)
-            .probe(["exit", "0"])
-            .refused(words);
-    }
-    // They are the pod's.
-    Pod::new(&root)
-        .probe(["exit", "0", "---", "--memory=5M", "/bin/probe", "exit", "0"])
-        .refused(&["--memory", "before the first program"]);
-    kickstage_tests::command::Run::ours("stage0")
-        .args([
-            "plan",
-            "--output=/dev/null",
-            "--memory=5M",
-            "--rootfs=/x",
-            "/y",
-        ])
-        .output()
-        .refused(&["--memory", "--output"]);
-    Ok(())
-}
-
-/// In a mount namespace without cgroup file systems.
-fn without_cgroups() -> io::Result<()> {
-    sys::unshare(libc::CLONE_NEWNS)?;
-    sys::make_mounts("/", libc::MS_PRIVATE | libc::MS_REC)?;
-    sys::unmount("/sys/fs/cgroup")
-}
-
-fn missing_controller() -> TestResult {
-    Requirement::Controllers.require()?;
-    for (option, name) in [
-        ("--memory=5M", "memory"),
-        ("--cpus=1", "cpu"),
-        ("--cpu-weight=1", "cpu"),
-        ("--pids=5", "pids"),
-    ] {
-        Pod::new(roots::probe())
-            .options([option])
-            .probe_command(["exit", "0"])
-            .hook(without_cgroups)
-            .output()
-            .refused(&[
-                &format!("the controller {name}:"),
-                "/sys/fs/cgroup",
-                "leave the limit out",
-            ]);
-    }
-    // Whoever asks for no limit does not need them.
-    let output = Pod::new(roots::probe())
-        .probe_command(["exit", "3"])
-        .hook(without_cgroups)
-        .output();
-    ended(&output, 3);
-    Ok(())
-}
-
-/// A file system of cgroups that can't be written.
-fn a_parent_that_takes_none() -> TestResult {
-    Requirement::Controllers.require()?;
-    let (mount, _) = controller("pids").expect("the requirement");
-    let parent = Parent::new();
-    let mount = mount.to_str().expect("UTF-8").to_owned();
-    parent
-        .pod(&["--pids=5"])
-        .probe_command(["exit", "0"])
-        .hook(move || {
-            sys::unshare(libc::CLONE_NEWNS)?;
-            sys::make_mounts("/", libc::MS_PRIVATE | libc::MS_REC)?;
-            sys::bind(&mount, &mount)?;
-            sys::read_only(&mount)
-        })
-        .output()
-        .refused(&["make cgroup", &parent.0, "Read-only", "--cgroup-parent"]);
-    assert!(!Path::new(&parent.0).exists());
-    parent.is_gone();
-    Ok(())
-}
-
-/// On version 2 controllers can't be enabled in a cgroup that holds processes.
-fn a_parent_that_holds_processes() -> TestResult {
-    Requirement::Controllers.require()?;
-    let (_, unified) = controller("pids").expect("the requirement");
-    let parent = Parent::new();
-    let place = parent.places().pop().expect("that of pids");
-    fs::create_dir(&place).expect("a cgroup");
-    let mut other = std::process::Command::new("sleep")
-        .arg("60")
-        .spawn()
-        .expect("sleep");
-    fs::write(place.join("cgroup.procs"), other.id().to_string()).expect("a member");
-    let output = parent.pod(&["--pids=5"]).probe(["exit", "3"]);
-    other.kill().expect("our child");
-    other.wait().expect("our child");
-    if unified {
-        output.refused(&["enable controllers", "holds processes", "--cgroup-parent"]);
-    } else {
-        ended(&output, 3);
-    }
-    assert_eq!(parent.pods(), Vec::<PathBuf>::new());
     Ok(())
 }

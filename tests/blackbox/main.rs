@@ -48,6 +48,7 @@ mod kills;
 mod leaks;
 mod library;
 mod limits;
+mod limits_errors;
 mod machine;
 mod machine_devices;
 mod machine_pods;
@@ -143,6 +144,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("library", 60, &[], library::TESTS),
         host("completion", 60, &[], completion::TESTS),
         start("limits", limits::TESTS),
+        start("limits_errors", limits_errors::TESTS),
         start("exit_codes", exit_codes::TESTS),
         start("exec", exec::TESTS),
         start("stdio", stdio::TESTS),
@@ -226,6 +228,7 @@ const SUITE: runner::Suite = runner::Suite {
         ("cgroup::version_2", Requirement::CgroupV2),
         ("cgroup::old_kernels_join", Requirement::CgroupV2),
         ("limits::*", Requirement::Controllers),
+        ("limits_errors::*", Requirement::Controllers),
         ("limits::memory_is_enforced", Requirement::Busybox),
         ("exec::*", Requirement::Busybox),
         ("exit_codes::*", Requirement::Busybox),
