@@ -111,12 +111,12 @@ fn rule<const HOLDS: u8>(kind: u16) -> Option<&'static Rule> {
     } else {
         RULES
     };
-    let rule = one_of(rules, kind);
+    let mut rule = one_of(rules, kind);
     if HOLDS & POLICIES != 0 && rule.is_none() {
-        return one_of(POLICY_RULES, kind);
+        rule = one_of(POLICY_RULES, kind);
     }
-    if HOLDS & PODS != 0 {
-        rule = rule.or_else(|| POD_RULES.iter().find(is_its));
+    if HOLDS & PODS != 0 && rule.is_none() {
+        rule = one_of(POD_RULES, kind);
     }
     rule
 }
