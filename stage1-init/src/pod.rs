@@ -50,30 +50,42 @@ fn run_from(
     bytes: &mut [u8],
     words: &mut [usize],
 ) -> Result<i32, Error<'static>> {
-    let number = source.plan;
-    // Most plans are small: they are on the stack, which is there already, and
-    // cost no page fault.
-    let mut few = [0; FEW_BYTES];
-    let mut room = &mut few[..];
-    let mut used = fill(number, source.offset, room).map_err(unread)?;
-    let map = if used < FEW_BYTES {
-        None
-    } else {
-        Sealed::map(number, source.offset).ok()
-    };
-    if used == FEW_BYTES && map.is_none() {
-        // It is on a tmpfs where memory files may not be executed.
-        room = bytes;
-        used = fill(number, source.offset, room).map_err(unread)?;
+    if let Some(code) = run_small(source, stamps, words)? {
+        return Ok(code);
     }
-    // No app may inherit it.
-    descriptor::close(number).map_err(unread)?;
+    let number = source.plan;
+    let map = Sealed::map(number, source.offset).ok();
     let read = match &map {
         Some(map) => map.bytes(),
-        None => room.get(..used).unwrap_or_default(),
+        None => {
+            // It is on a tmpfs where memory files may not be executed.
+            let used = fill(number, source.offset, bytes).map_err(unread)?;
+            bytes.get(..used).unwrap_or_default()
+        }
     };
+    // No app may inherit it.
+    descriptor::close(number).map_err(unread)?;
     let plan = checked(Plan::check_apps(read))?;
     Ok(start(&plan, source.directory, map.as_ref(), stamps, words))
+}
+
+/// Most plans are small: they are on the stack, which is there already, and cost no
+/// page fault. `None` if the plan is not; by itself, so that such a pod has no room for
+/// a small one on its stack.
+#[inline(never)]
+fn run_small(
+    source: Source,
+    stamps: Stamps,
+    words: &mut [usize],
+) -> Result<Option<i32>, Error<'static>> {
+    let mut few = [0; FEW_BYTES];
+    let used = fill(source.plan, source.offset, &mut few).map_err(unread)?;
+    if used == FEW_BYTES {
+        return Ok(None);
+    }
+    descriptor::close(source.plan).map_err(unread)?;
+    let plan = checked(Plan::check_apps(few.get(..used).unwrap_or_default()))?;
+    Ok(Some(start(&plan, source.directory, None, stamps, words)))
 }
 
 fn unread(errno: Errno) -> Error<'static> {
@@ -117,7 +129,7 @@ const FEW_APPS: usize = 4;
 
 /// Starts the apps and waits for them; returns the pod's exit code. `directory` is that
 /// of the pod or -1, `map` the plan's memory.
-#[inline]
+#[inline(never)]
 pub(crate) fn start(
     plan: &Plan<'_>,
     directory: i32,
@@ -129,6 +141,11 @@ pub(crate) fn start(
     if plan.app(FEW_APPS).is_some() || directory >= 0 {
         return start_many(pod);
     }
+    start_few(pod)
+}
+
+#[inline(never)]
+fn start_few(pod: Pod<'_, '_>) -> i32 {
     pod.supervise(&mut [const { App::NONE }; FEW_APPS])
 }
 

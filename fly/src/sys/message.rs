@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use super::{arch, descriptor, network, result};
+use super::{arch, network, result};
 use linux_raw_sys::{general as raw, net};
 use rustix::{
     fd::{BorrowedFd, RawFd},
@@ -154,13 +154,4 @@ pub fn send(
         )
     })
     .map(drop)
-}
-
-/// Closes what has come with a message.
-pub fn close(descriptors: [RawFd; MOST]) {
-    for number in descriptors {
-        if number >= 0 {
-            let _ = descriptor::close(number);
-        }
-    }
 }

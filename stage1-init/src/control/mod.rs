@@ -111,7 +111,7 @@ impl Pod<'_, '_> {
         logs::come_back();
     }
 
-    /// Does what is asked for; `index` becomes the place of the app that it is about.
+    /// Does what is asked for; `place` becomes that of the app that it is about.
     /// What is kept of `descriptors` becomes -1 there.
     #[inline(never)]
     fn carry_out(
