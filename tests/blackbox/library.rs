@@ -155,7 +155,7 @@ fn keeper() -> TestResult {
         .code(0)
         .quiet();
     let output = Run::ours("keeper")
-        .args(["/bin/sh", "-c", "kill -TERM $PPID; sleep 10"])
+        .args(["/bin/sh", "-c", "kill -TERM $PPID; exec sleep 10"])
         .output();
     output.code(143).quiet();
     Ok(())
