@@ -42,6 +42,8 @@ const COLUMN: usize = 24;
 ///
 /// # Errors
 /// Names what is wrong with the command line, or what the pod refuses.
+#[cold]
+#[inline(never)]
 pub fn run<I>(mut words: I, start: &mut Start) -> Result<i32, Error<'static>>
 where
     I: Iterator<Item = &'static CStr> + Clone,

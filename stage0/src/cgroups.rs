@@ -39,6 +39,8 @@ pub struct Cgroups<'a> {
 
 impl<'a> Cgroups<'a> {
     /// Looks at what is there before the launch.
+    #[cold]
+    #[inline(never)]
     pub fn look(plan: Plan<'a>) -> Self {
         let mut cgroups = Self {
             plan,
@@ -60,6 +62,8 @@ impl<'a> Cgroups<'a> {
 
     /// Says so if the kernel has killed in the pod for want of memory, whose limit is
     /// `memory` as it was given: another SIGKILL has the same code.
+    #[cold]
+    #[inline(never)]
     pub fn tell(&self, memory: &CStr) {
         let mut limits = self.plan.steps().records();
         let killed = limits.any(|record| {
@@ -75,6 +79,8 @@ impl<'a> Cgroups<'a> {
 }
 
 impl Drop for Cgroups<'_> {
+    #[cold]
+    #[inline(never)]
     fn drop(&mut self) {
         for (before, record) in self.before.into_iter().zip(made(&self.plan)) {
             remove(record.list.first());
@@ -106,6 +112,8 @@ fn exists(path: &CStr) -> bool {
 }
 
 /// Calls `each` for the directories from the one of this step's cgroup up to its mount.
+#[cold]
+#[inline(never)]
 fn each_above(record: &Record<'_>, each: &mut dyn FnMut(&CStr)) {
     let bytes = record.list.first().to_bytes();
     let slashes = bytes.iter().enumerate().skip(mount(record)).rev();
@@ -116,6 +124,8 @@ fn each_above(record: &Record<'_>, each: &mut dyn FnMut(&CStr)) {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn remove(path: &CStr) {
     let mut pause = FIRST_PAUSE;
     while fs::rmdir(path) == Err(Errno::BUSY) && pause <= LAST_PAUSE {
@@ -132,6 +142,8 @@ fn remove(path: &CStr) {
 
 /// Removes what was left below `parent` by a stage0 that was killed. What is in use can't
 /// be removed; what is about to be used has a stage0 that lives.
+#[cold]
+#[inline(never)]
 fn sweep(parent: &CStr) {
     let parts = parent.to_bytes();
     descriptor::each_name(parent, &mut |name| {
@@ -148,6 +160,8 @@ fn sweep(parent: &CStr) {
 
 /// How many processes were killed in the cgroup whose limit of memory is the file
 /// `limit`; `None` if that is another limit, or the kernel does not tell.
+#[cold]
+#[inline(never)]
 fn kills(limit: &CStr) -> Option<u64> {
     let limit = limit.to_bytes();
     let v1 = limit.strip_suffix(b"limit_in_bytes");

@@ -33,9 +33,18 @@ impl<'a> Directory<'a> {
     /// # Errors
     /// What keeps it from being made or opened.
     pub fn prepare(path: Option<&'a CStr>) -> Result<Self, Error<'a>> {
-        let mut directory = Self { path, made: false };
-        let Some(path) = path else {
-            return Ok(directory);
+        match path {
+            Some(path) => Self::make(path),
+            None => Ok(Self { path, made: false }),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make(path: &'a CStr) -> Result<Self, Error<'a>> {
+        let mut directory = Self {
+            path: Some(path),
+            made: false,
         };
         let failed = |errno: Errno| Error::new(What::Begin, path, errno);
         match fs::mkdir(path, Mode::from_raw_mode(0o700)) {
@@ -82,6 +91,7 @@ impl<'a> Directory<'a> {
     }
 
     /// The pod has ended: the exit codes stay.
+    #[inline(never)]
     pub fn ended(&self) {
         if let Ok(folder) = self.open() {
             clear(&folder);
@@ -89,6 +99,7 @@ impl<'a> Directory<'a> {
     }
 
     /// No pod was started: what was made is unmade.
+    #[inline(never)]
     pub fn undo(&self) {
         if let (true, Some(path), Ok(folder)) = (self.made, self.path, self.open()) {
             clear(&folder);

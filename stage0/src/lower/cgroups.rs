@@ -84,6 +84,8 @@ where
 {
     /// Opens the cgroup, or makes those for the limits, each where its controller
     /// is: machines mix the versions.
+    #[cold]
+    #[inline(never)]
     pub(super) fn cgroups(&mut self) -> Result<Cgroups, Error<'a>> {
         let [.., a, b, c, d, e, f, g, h] = self.host.random;
         let mut cgroups = Cgroups {
@@ -135,6 +137,8 @@ where
     }
 
     /// What the first process does before anything else.
+    #[cold]
+    #[inline(never)]
     pub(super) fn join(&mut self, cgroups: &Cgroups) {
         for (index, controller) in CONTROLLERS.iter().enumerate() {
             if cgroups.joined >> index & 1 != 0 {
@@ -226,6 +230,8 @@ where
 }
 
 /// The mount of version 2 whose controller it is.
+#[cold]
+#[inline(never)]
 fn find<'e>(controller: &Controller) -> Result<&'static [u8], Error<'e>> {
     let mut buffer = [0; 256];
     for (mount, path) in UNIFIED {
