@@ -26,6 +26,21 @@ pub fn decimal(text: &[u8]) -> Option<u64> {
     Some(value)
 }
 
+/// A number of bytes: `65536`, `64K`, `2M`, `1G`. Not 0, which means without a limit
+/// to a tmpfs, and no more than a file can have (off_t).
+#[must_use]
+pub fn size(text: &[u8]) -> Option<u64> {
+    let (number, shift) = match text {
+        [number @ .., b'K' | b'k'] => (number, 10),
+        [number @ .., b'M' | b'm'] => (number, 20),
+        [number @ .., b'G' | b'g'] => (number, 30),
+        number => (number, 0),
+    };
+    decimal(number)?
+        .checked_mul(1 << shift)
+        .filter(|size| *size != 0 && i64::try_from(*size).is_ok())
+}
+
 /// The parts of `bytes` between `separator`s; one function for all, where
 /// `slice::split` would be one a caller.
 #[must_use]

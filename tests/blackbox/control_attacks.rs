@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kickstage_tests::{TestResult, command::Run, init, message, roots, tests};
+use kickstage_tests::{TestResult, command::Run, init, message, random::Random, roots, tests};
 
 use crate::control::{Controlled, wait_until};
 
@@ -155,22 +155,6 @@ fn plans_that_are_none() -> TestResult {
     Ok(())
 }
 
-/// Small and repeatable (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() >> 16).expect("64 bits") % limit
-    }
-}
-
 /// A message that is no request, or asks for what there is not; `None` of one that
 /// would stop the app that is there.
 fn nonsense(random: &mut Random) -> Option<Vec<u8>> {
@@ -203,7 +187,7 @@ fn garbage() -> TestResult {
     let null = fs::File::open("/dev/null").expect("a device");
     let file = message::memory_file(&[1; 5000], true).expect("a file");
     let (before, memory) = (descriptors(pod.pid()), resident(pod.pid()));
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = Random::new(0x2545_f491_4f6c_dd1d);
     let mut sent = 0;
     while sent < 1_000_000 {
         let Some(bytes) = nonsense(&mut random) else {

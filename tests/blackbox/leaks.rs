@@ -8,22 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kickstage_tests::{TestResult, command::program, compare, isolate, roots, sys, tests};
+use kickstage_tests::{
+    TestResult, command::program, compare, isolate, random::Random, roots, sys, tests,
+};
 
 tests![a_thousand_runs];
-
-/// Numbers that look random and are the same in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    /// A number below `limit` (xorshift).
-    fn next(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 /// What a launcher could leave on disk; names of others come and go.
 fn files() -> BTreeSet<PathBuf> {
@@ -106,7 +95,7 @@ fn a_thousand_runs() -> TestResult {
     let root = roots::probe();
     let before = (compare::mounts(), files(), cgroups());
     let tree = compare::tree(&root);
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut numbers = Random::new(0x9e37_79b9_7f4a_7c15);
     let (mut killed, mut ended) = (0, 0);
     let stage0 = program("stage0");
     for run in 0..1000_usize {
@@ -123,8 +112,8 @@ fn a_thousand_runs() -> TestResult {
             .spawn()
             .expect("stage0");
         let endless = run % SCRIPTS.len() == 1;
-        if endless || numbers.next(2) == 0 {
-            let moment = Instant::now() + Duration::from_micros(numbers.next(4000));
+        if endless || numbers.below(2) == 0 {
+            let moment = Instant::now() + Duration::from_micros(numbers.below(4000) as u64);
             while Instant::now() < moment {
                 std::hint::spin_loop();
             }

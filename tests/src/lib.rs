@@ -16,6 +16,7 @@ pub mod json;
 pub mod message;
 pub mod pod;
 pub mod profile;
+pub mod random;
 pub mod report;
 pub mod requirement;
 pub mod roots;

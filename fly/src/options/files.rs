@@ -13,7 +13,7 @@ use crate::{
         kernel_files::{DEV_ATTRIBUTES, KernelFiles},
     },
     plan::{Builder, List, Slot, Step},
-    text::{Digits, decimal, split},
+    text::{Digits, decimal, size, split},
 };
 
 /// The /dev that is being made.
@@ -300,9 +300,10 @@ impl<'a> Modifiers<'a> {
 
     /// The size in bytes.
     fn size(&mut self) -> Result<Option<u64>, Error<'a>> {
-        let size = self.size.take().map(|text| {
-            bytes(text.to_bytes()).ok_or(Error::new(What::ReadSize, text, Why::NoSize))
-        });
+        let size = self
+            .size
+            .take()
+            .map(|text| size(text.to_bytes()).ok_or(Error::new(What::ReadSize, text, Why::NoSize)));
         size.transpose()
     }
 }
@@ -318,20 +319,6 @@ pub(super) fn octal(text: &CStr) -> Option<u16> {
         mode.checked_mul(8)?.checked_add(u16::from(digit))
     });
     mode.filter(|mode| *mode <= 0o1777)
-}
-
-/// A number of bytes: `65536`, `64K`, `2M`, `1G`. Not 0, which means without a
-/// limit to a tmpfs.
-fn bytes(text: &[u8]) -> Option<u64> {
-    let (number, shift) = match text {
-        [number @ .., b'K' | b'k'] => (number, 10),
-        [number @ .., b'M' | b'm'] => (number, 20),
-        [number @ .., b'G' | b'g'] => (number, 30),
-        number => (number, 0),
-    };
-    decimal(number)?
-        .checked_mul(1 << shift)
-        .filter(|size| *size != 0 && i64::try_from(*size).is_ok())
 }
 
 /// The number of a descriptor.

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Error, What, Why},
     plan::{Builder, Step},
-    text::{decimal, split},
+    text::{self, decimal, split},
 };
 
 use super::{Lowering, own::Programs, policy::Policies};
@@ -37,7 +37,7 @@ impl<'a> File<'a> {
         };
         for part in parts {
             if let Some(size) = part.strip_prefix(b"size=") {
-                file.size = bytes(size)?;
+                file.size = text::size(size)?;
             } else {
                 let keep = decimal(part.strip_prefix(b"keep=")?)?;
                 file.keep = u16::try_from(keep)
@@ -49,19 +49,6 @@ impl<'a> File<'a> {
         let good = !matches!(name, b"" | b"." | b"..") && name.len() <= 253;
         (good && path.starts_with(b"/")).then_some(file)
     }
-}
-
-/// A number of bytes: `65536`, `64K`, `2M`, `1G`; not 0.
-fn bytes(text: &[u8]) -> Option<u64> {
-    let (number, shift) = match text {
-        [number @ .., b'K' | b'k'] => (number, 10),
-        [number @ .., b'M' | b'm'] => (number, 20),
-        [number @ .., b'G' | b'g'] => (number, 30),
-        number => (number, 0),
-    };
-    decimal(number)?
-        .checked_mul(1 << shift)
-        .filter(|size| *size != 0 && i64::try_from(*size).is_ok())
 }
 
 pub(super) fn lower(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Error, What, Why},
-    text::{decimal, split},
+    text::{decimal, size, split},
 };
 
 use super::Choice;
@@ -91,7 +91,7 @@ pub(super) fn parse<'a>(name: &[u8], text: &'a CStr) -> Result<Choice<'a>, Error
     let (limit, value, why) = match name {
         b"--memory" => {
             let most = i64::MAX.unsigned_abs();
-            let value = within(memory(bytes), LEAST_MEMORY, most);
+            let value = within(size(bytes), LEAST_MEMORY, most);
             (Limit::Memory, value, Why::NoMemory)
         }
         b"--cpus" => {
@@ -111,17 +111,6 @@ pub(super) fn parse<'a>(name: &[u8], text: &'a CStr) -> Result<Choice<'a>, Error
     value
         .map(|value| Choice::PodLimit(limit, text, value))
         .ok_or(Error::new(What::ReadOption, text, why))
-}
-
-/// A number of bytes: `1048576`, `1024K`, `2M`, `1G`.
-fn memory(text: &[u8]) -> Option<u64> {
-    let (number, shift) = match text {
-        [number @ .., b'K' | b'k'] => (number, 10),
-        [number @ .., b'M' | b'm'] => (number, 20),
-        [number @ .., b'G' | b'g'] => (number, 30),
-        number => (number, 0),
-    };
-    decimal(number)?.checked_mul(1 << shift)
 }
 
 /// A decimal fraction, as the part of [`PERIOD`], whose unit is the last digit.
