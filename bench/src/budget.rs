@@ -87,13 +87,14 @@ const FASTER: [Faster; 2] = [
 ];
 
 /// Bytes that each program may have, stripped and static.
-const SIZES: [(&str, u64); 6] = [
+const SIZES: [(&str, u64); 7] = [
     ("fly", 80 << 10),
     ("fly-full", 96 << 10),
     ("fly-seccomp", 40 << 10),
     ("stage1-init", 48 << 10),
     ("stage1-machine", 48 << 10),
     ("stage0", 160 << 10),
+    ("stage0-full", 256 << 10),
 ];
 
 /// Judges the ratios; `samples` gives those of a case, or nothing.

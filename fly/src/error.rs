@@ -20,7 +20,9 @@ mod numbers;
 
 pub use cause::Cause;
 use groups::NO_TEXT;
-pub use groups::{ALL_TEXTS, FLY_TEXTS, FULL_TEXTS, INIT_TEXTS, MACHINE_TEXTS, Texts};
+pub use groups::{
+    ALL_TEXTS, FLY_TEXTS, FULL_TEXTS, INIT_TEXTS, MACHINE_TEXTS, STAGE0_TEXTS, Texts,
+};
 pub(crate) use kept::keep;
 pub use numbers::describe;
 
@@ -31,7 +33,7 @@ pub const FAILURE: i32 = 254;
 /// texts in the groups of [`Texts`], so that a program holds only those that it
 /// may need.
 macro_rules! texts {
-    ($(#[$doc:meta])* $name:ident {
+    ($(#[$doc:meta])* $name:ident $size:ident {
         $($group:ident from $base:literal {
             $first:ident = $first_text:literal,
             $($variant:ident = $text:literal,)*
@@ -40,14 +42,15 @@ macro_rules! texts {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs, reason = "the text of each says it")]
-        #[repr(u8)]
+        #[repr($size)]
         pub enum $name { $($first = $base, $($variant,)*)* }
 
         impl $name {
-            $(pub(super) const $group: Packed = packed!(concat!($first_text, $("\n", $text,)*));)*
+            $(const $group: groups::Group =
+                ($base, packed!(concat!($first_text, $("\n", $text,)*)));)*
 
             #[cfg(test)]
-            const UNPACKED: &'static [(u8, &'static str)] =
+            const UNPACKED: &'static [(u16, &'static str)] =
                 &[$(($base, concat!($first_text, $("\n", $text,)*)),)*];
         }
     };
@@ -55,7 +58,7 @@ macro_rules! texts {
 
 texts! {
     /// What was being done.
-    What {
+    What u8 {
         CORE from 0 {
             Exec = "exec",
             Enter = "enter",
@@ -159,12 +162,15 @@ texts! {
             LimitBy = "limit the pod by",
             RunWithMemory = "run with --memory",
         }
+        PODS from 216 {
+            FindPod = "find pod",
+        }
     }
 }
 
 texts! {
     /// Causes that we find ourselves.
-    Why {
+    Why u16 {
         CORE from 0 {
             TooManyStrings = "too many arguments and variables",
             Empty = "it is empty",
@@ -316,12 +322,15 @@ texts! {
             NoController = "it is in no hierarchy of cgroups below /sys/fs/cgroup",
             OutOfMemory = "out of memory, the kernel has killed",
         }
+        PODS from 256 {
+            NoMatch = "no matches found",
+        }
     }
 }
 
 texts! {
     /// What the user can do.
-    Advice {
+    Advice u8 {
         CORE from 0 {
             None = "",
             NoSuchProgram = "no such program in the root file system",
@@ -410,6 +419,9 @@ texts! {
             MountController = "mount it there, or leave the limit out",
             RaiseMemory = "raise the limit",
         }
+        PODS from 216 {
+            SeeList = "see stage0 list",
+        }
     }
 }
 
@@ -492,15 +504,16 @@ impl<'a> Error<'a> {
         if cause == Cause::TOLD.0 {
             return;
         }
-        let find = |number: u8, kind: fn(&Texts) -> Packed| {
-            let group = texts.iter().rev().find(|group| group.from <= number);
-            group.map_or(NO_TEXT, |group| nth_line(kind(group), number - group.from))
+        let find = |number: u16, kind: fn(&Texts) -> groups::Group| {
+            let mut groups = texts.iter().rev().map(kind);
+            let group = groups.find(|(from, _)| *from <= number).unwrap_or(NO_TEXT);
+            nth_line(group.1, number.wrapping_sub(group.0))
         };
         let object = self.object.as_c_str();
         let mut line = Line::new(2);
         line.text(program)
             .text(": ")
-            .packed(find(what, |texts| texts.what));
+            .packed(find(what.into(), |texts| texts.what));
         if !object.is_empty() {
             line.text(" ").quoted(object.to_bytes());
         }
@@ -512,7 +525,7 @@ impl<'a> Error<'a> {
                 text => line.packed(text),
             },
             Cause::WHY => {
-                find(low, |texts| texts.why).each(&mut |byte| {
+                find(cause & !Cause::KIND, |texts| texts.why).each(&mut |byte| {
                     if byte == b'%' {
                         kept::add(&mut line);
                     } else {
@@ -521,21 +534,22 @@ impl<'a> Error<'a> {
                 });
                 &mut line
             }
-            _ => line.packed(nth_line(REASONS, low)),
+            _ => line.packed(nth_line(REASONS, cause & !Cause::KIND)),
         };
         if advice != 0 {
             line.text(" (");
             if let Some(name) = near {
                 line.text("did you mean ").bytes(name).text("? ");
             }
-            line.packed(find(advice, |texts| texts.advice)).text(")");
+            line.packed(find(advice.into(), |texts| texts.advice))
+                .text(")");
         }
         line.end();
     }
 }
 
 /// The line `number` of `text`, from 0.
-fn nth_line(text: Packed, number: u8) -> Packed {
+fn nth_line(text: Packed, number: u16) -> Packed {
     let line = split(text.0, b'\n').nth(usize::from(number));
     Packed(line.unwrap_or_default())
 }

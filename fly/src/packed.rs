@@ -153,7 +153,7 @@ mod tests {
         all.extend(crate::plan::Kind::TEXTS.as_bytes());
         all.extend(crate::launch::Fallbacks::TEXTS.as_bytes());
         all.extend(crate::options::completion::BASH.as_bytes());
-        for help in ["src/bin/fly.help", "../stage0/src/help.txt"] {
+        for help in ["src/bin/fly.help", "../stage0/src/full/help.txt"] {
             all.extend(fs::read(folder.join(help)).expect("a help text"));
         }
         all

@@ -4,7 +4,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{ALL_TEXTS, Advice, Error, What, Why},
+    error::{Advice, Error, STAGE0_TEXTS, What, Why},
     launch::path::Path,
     plan::{Kind, MAX_PATH, Plan, Record},
     sys::descriptor,
@@ -73,7 +73,7 @@ impl<'a> Cgroups<'a> {
         if killed {
             Error::new(What::RunWithMemory, memory, Why::OutOfMemory)
                 .advice(Advice::RaiseMemory)
-                .print(NAME, ALL_TEXTS);
+                .print(NAME, STAGE0_TEXTS);
         }
     }
 }

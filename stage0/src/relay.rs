@@ -2,7 +2,7 @@
 //! it and the master of the pod's own.
 
 use fly::{
-    error::{ALL_TEXTS, Error, What},
+    error::{Error, STAGE0_TEXTS, What},
     launch, supervise,
     sys::{descriptor, signal, wait::End},
 };
@@ -59,7 +59,7 @@ impl Terminal {
         match end {
             Ok(end) => end,
             Err(errno) => {
-                Error::new(What::Relay, c"the terminal", errno).print(NAME, ALL_TEXTS);
+                Error::new(What::Relay, c"the terminal", errno).print(NAME, STAGE0_TEXTS);
                 supervise::ended(pod, WaitIdOptions::empty())
             }
         }

@@ -1,6 +1,6 @@
 //! The foreground: launches the pod, passes signals on, returns its code.
 
-use core::cell::Cell;
+use core::{cell::Cell, ffi::CStr};
 
 use fly::{
     error::{Error, FAILURE, What, Why},
@@ -12,19 +12,52 @@ use fly::{
 };
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 
-use crate::{NAME, cgroups::Cgroups, directory::Directory, options::Options, relay::Terminal};
+use crate::{
+    NAME,
+    cgroups::Cgroups,
+    directory::Directory,
+    options::Options,
+    relay::Terminal,
+    start::{Aim, Rest},
+};
 
-/// Runs the pod to its end. `words` is room for exec's pointers and a stamp a
-/// step; `cycles` is the counter at the first instruction; `caller` the
-/// caller's stamp, if it passed one.
-pub fn run<'a, I>(
-    plan: Plan<'a>,
+/// Starts the pod, and runs it to its end.
+pub struct Run;
+
+impl Aim for Run {
+    const STARTS: bool = true;
+
+    #[inline]
+    fn reach<'e, 'a: 'e, I>(
+        &mut self,
+        plan: Plan<'e>,
+        options: &Options<'a, I>,
+        rest: Rest<'_>,
+    ) -> Result<i32, Error<'e>>
+    where
+        I: Iterator<Item = &'a CStr> + Clone,
+    {
+        let caller = options
+            .timings
+            .and_then(|_| rest.environment.value("STAGE0_T0"))
+            .and_then(fly::text::decimal);
+        run(plan, options, rest, caller)
+    }
+}
+
+/// Runs the pod to its end. `caller` is the caller's stamp, if it passed one.
+fn run<'e, 'a: 'e, I>(
+    plan: Plan<'e>,
     options: &Options<'a, I>,
-    words: &mut [usize],
-    room: &mut [u8],
-    cycles: u64,
+    rest: Rest<'_>,
     caller: Option<u64>,
-) -> Result<i32, Error<'a>> {
+) -> Result<i32, Error<'e>> {
+    let Rest {
+        words,
+        room,
+        cycles,
+        ..
+    } = rest;
     let (words, stamps) = words
         .split_at_mut_checked(MAX_STRINGS + 2)
         .unwrap_or_default();

@@ -207,9 +207,10 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
 }
 
 /// The programs under test.
-const PROGRAM_NAMES: [&str; 12] = [
+const PROGRAM_NAMES: [&str; 13] = [
     "fly",
     "fly-full",
+    "stage0-full",
     "fly-seccomp",
     "kickstage-initramfs",
     "stage1-init",

@@ -7,12 +7,13 @@ use crate::packed::Packed;
 /// a text a line, since a table of them would be larger than they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Texts {
-    /// The first of its numbers.
-    pub(super) from: u8,
-    pub(super) what: Packed,
-    pub(super) why: Packed,
-    pub(super) advice: Packed,
+    pub(super) what: Group,
+    pub(super) why: Group,
+    pub(super) advice: Group,
 }
+
+/// The texts of one kind, and the number of the first.
+pub(super) type Group = (u16, Packed);
 
 /// The texts of `stage1-init`.
 pub const INIT_TEXTS: &[Texts] = &[CORE, INIT];
@@ -22,43 +23,44 @@ pub const MACHINE_TEXTS: &[Texts] = &[CORE, INIT, MACHINE];
 pub const FLY_TEXTS: &[Texts] = &[CORE, FLY];
 /// The texts of `fly-full`.
 pub const FULL_TEXTS: &[Texts] = &[CORE, FLY, FULL];
-/// All texts, those of `stage0`.
-pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, MACHINE, STAGE0];
+/// The texts of `stage0`.
+pub const STAGE0_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, MACHINE, STAGE0];
+/// All texts, those of `stage0-full`.
+pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, MACHINE, STAGE0, PODS];
 
-pub(super) const NO_TEXT: Packed = Packed(&[]);
+pub(super) const NO_TEXT: Group = (u16::MAX, Packed(&[]));
 const CORE: Texts = Texts {
-    from: 0,
     what: What::CORE,
     why: Why::CORE,
     advice: Advice::CORE,
 };
 pub(super) const FLY: Texts = Texts {
-    from: 32,
     what: What::FLY,
     why: Why::FLY,
     advice: Advice::FLY,
 };
 const FULL: Texts = Texts {
-    from: 152,
     what: NO_TEXT,
     why: Why::FULL,
     advice: NO_TEXT,
 };
 const INIT: Texts = Texts {
-    from: 160,
     what: What::INIT,
     why: Why::INIT,
     advice: Advice::INIT,
 };
 const MACHINE: Texts = Texts {
-    from: 172,
     what: What::MACHINE,
     why: Why::MACHINE,
     advice: NO_TEXT,
 };
 pub(super) const STAGE0: Texts = Texts {
-    from: 184,
     what: What::STAGE0,
     why: Why::STAGE0,
     advice: Advice::STAGE0,
+};
+const PODS: Texts = Texts {
+    what: What::PODS,
+    why: Why::PODS,
+    advice: Advice::PODS,
 };

@@ -72,7 +72,7 @@ where
     let directory = words.next().ok_or(missing(Why::NoPodDirectory))?;
     if operation == protocol::ADD {
         let words = words.map(shorter);
-        return Ok(add(directory, request, words, start).unwrap_or_else(crate::fail));
+        return Ok(add(directory, request, words, start).unwrap_or_else(super::fail));
     }
     if !is_list {
         let name = words.next().ok_or(missing(Why::NoAppNamed))?;
@@ -135,7 +135,7 @@ where
     };
     let mut builder = Builder::new(bytes);
     lower::lower_added(&options, &host, &mut builder, pod.held()?)?;
-    let plan = builder.finish().map_err(crate::refused)?;
+    let plan = builder.finish().map_err(crate::start::refused)?;
     let first = plan.steps().records().next().unwrap_or_default();
     request.name = first.list.first();
     let file = seal(plan.as_bytes()).map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
