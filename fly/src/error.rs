@@ -161,6 +161,8 @@ texts! {
             EnableControllers = "enable controllers for cgroup",
             LimitBy = "limit the pod by",
             RunWithMemory = "run with --memory",
+            Register = "register pod in",
+            Detach = "run in the background",
         }
         PODS from 216 {
             FindPod = "find pod",
@@ -325,6 +327,10 @@ texts! {
         PODS from 256 {
             NoMatch = "no matches found",
         }
+        STARTS from 512 {
+            NotWithPodDirectory = "it can't be used with --pod-dir",
+            NotRegistered = "only a registered pod has such a place: --register, --detach, --keep or --uuid-file-save",
+        }
     }
 }
 
@@ -418,6 +424,7 @@ texts! {
             NoSuchLimit = "this kernel lacks it",
             MountController = "mount it there, or leave the limit out",
             RaiseMemory = "raise the limit",
+            NameStateDirectory = "name a directory with --state-dir",
         }
         PODS from 216 {
             SeeList = "see stage0 list",

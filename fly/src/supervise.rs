@@ -15,22 +15,26 @@ use crate::sys::{signal, wait::End};
 #[must_use]
 pub fn wait(process: BorrowedFd<'_>, pid: u32) -> Option<End> {
     loop {
-        match signal::wait_told(signal::SUPERVISED) {
-            Some((raw::SIGCHLD, _)) => {
-                if let Some(end) = ended(process, WaitIdOptions::NOHANG) {
-                    return Some(end);
-                }
-            }
-            Some((number, by_kernel)) => {
-                if by_kernel && reaches(number, pid) {
-                    stop(number);
-                } else {
-                    forward(process, number);
-                }
-            }
-            None => {}
+        let told = signal::wait_told(signal::SUPERVISED, None);
+        if let Some(end) = told.and_then(|told| take(process, pid, told)) {
+            return Some(end);
         }
     }
+}
+
+/// Deals with a signal that has come, and whether the kernel has sent it: tells how
+/// `process`, whose pid is `pid`, has ended, if it has, or passes the signal on.
+#[inline]
+pub fn take(process: BorrowedFd<'_>, pid: u32, (number, by_kernel): (u32, bool)) -> Option<End> {
+    if number == raw::SIGCHLD {
+        return ended(process, WaitIdOptions::NOHANG);
+    }
+    if by_kernel && reaches(number, pid) {
+        stop(number);
+    } else {
+        forward(process, number);
+    }
+    None
 }
 
 /// Whether the terminal, which has sent the signal `number` to this process, has

@@ -22,6 +22,9 @@ use crate::NAME;
 /// How the name of a pod's cgroup begins; the pid of its stage0 follows.
 pub const PREFIX: &[u8] = b"pod-";
 
+/// The same of a registered pod, whose uuid follows: its directory says whether it lives.
+pub const REGISTERED: &[u8] = b"uuid-";
+
 /// How many hierarchies a pod may have a cgroup in.
 const MOST: usize = 3;
 

@@ -1,42 +1,66 @@
 //! The directory of a pod on the host: `pid`, which only this side knows, beside what
-//! pid 1 writes into it.
+//! pid 1 writes into it. It is where `--pod-dir` says, or, of a registered pod, where its
+//! uuid says.
 
 use core::{ffi::CStr, mem::MaybeUninit};
 
 use fly::{
     error::{Error, What, Why},
-    sys::descriptor,
+    launch::KEPT,
+    plan::Plan,
+    sys::{descriptor, lock},
     text::{Digits, copy},
 };
 use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
-    fs::{self, AtFlags, FlockOperation, Mode, OFlags},
+    fs::{self, AtFlags, Mode, OFlags},
     io::Errno,
+};
+use stage1_init::LOCK;
+
+use crate::{
+    options::Lives,
+    remove,
+    state::{Folder, Place},
 };
 
 /// What is there only as long as the pod runs.
 const TRANSIENT: [&CStr; 5] = [c"pid", c"ready", c"control", NEW, c".new"];
-/// The name under which `pid` is written; pid 1 has another one, at the same time.
+/// The name under which a file is written; pid 1 has another one, at the same time.
 const NEW: &CStr = c".pid";
 
 /// The directory of a pod, if it has one.
 pub struct Directory<'a> {
     path: Option<&'a CStr>,
+    /// Of a registered pod.
+    life: Option<Lives<'a>>,
     /// Whether it was made here.
     made: bool,
 }
 
 impl<'a> Directory<'a> {
     /// Makes the directory `path` if it is missing, for its owner only, and takes away
-    /// what a pod before has left in it.
+    /// what a pod before has left in it; or registers the pod of `life`. It is locked as
+    /// long as this process lives, by the descriptor [`KEPT`].
     ///
     /// # Errors
     /// What keeps it from being made or opened.
-    pub fn prepare(path: Option<&'a CStr>) -> Result<Self, Error<'a>> {
-        match path {
-            Some(path) => Self::make(path),
-            None => Ok(Self { path, made: false }),
+    pub fn prepare(
+        path: Option<&'a CStr>,
+        life: Lives<'a>,
+        plan: &Plan<'_>,
+    ) -> Result<Self, Error<'a>> {
+        let Some(path) = path else {
+            return Ok(Self {
+                path,
+                life: None,
+                made: false,
+            });
+        };
+        if life.registers().is_some() {
+            return Self::register(path, life, plan);
         }
+        Self::make(path)
     }
 
     #[cold]
@@ -44,9 +68,13 @@ impl<'a> Directory<'a> {
     fn make(path: &'a CStr) -> Result<Self, Error<'a>> {
         let mut directory = Self {
             path: Some(path),
+            life: None,
             made: false,
         };
-        let failed = |errno: Errno| Error::new(What::Begin, path, errno);
+        let failed = |errno: Errno| match errno {
+            Errno::AGAIN => Error::new(What::Begin, path, Why::PodRuns),
+            errno => Error::new(What::Begin, path, errno),
+        };
         match fs::mkdir(path, Mode::from_raw_mode(0o700)) {
             Err(Errno::EXIST) => {}
             done => {
@@ -55,22 +83,54 @@ impl<'a> Directory<'a> {
             }
         }
         let folder = directory.open().map_err(failed)?;
-        let status = open(&folder, c"status", OFlags::NOFOLLOW);
-        if let Ok(status) = &status {
-            // pid 1 of a pod that has the directory holds this lock.
-            match fs::flock(status, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::new(What::Begin, path, Why::PodRuns));
-                }
-                done => done.map_err(failed)?,
-            }
+        // pid 1 of a pod that has the directory holds the second byte.
+        let file = lock_in(&folder, 2).map_err(failed)?;
+        lock::give_back(file.as_fd(), 1, 1).map_err(failed)?;
+        if let Ok(status) = open(&folder, c"status", OFlags::NOFOLLOW) {
             let mut room = [const { MaybeUninit::uninit() }; 2048];
-            let mut names = fs::RawDir::new(status, &mut room);
+            let mut names = fs::RawDir::new(&status, &mut room);
             while let Some(Ok(entry)) = names.next() {
-                let _ = fs::unlinkat(status, entry.file_name(), AtFlags::empty());
+                let _ = fs::unlinkat(&status, entry.file_name(), AtFlags::empty());
             }
         }
         clear(&folder);
+        keep(&file).map_err(failed)?;
+        Ok(directory)
+    }
+
+    /// Nobody sees it before it is whole, and locked.
+    #[cold]
+    #[inline(never)]
+    fn register(path: &'a CStr, life: Lives<'a>, plan: &Plan<'_>) -> Result<Self, Error<'a>> {
+        let failed = |errno| Error::new(What::Register, path, errno);
+        let place = Place::of(path);
+        place.make(Folder::Embryo).map_err(failed)?;
+        let done = fill(&place, plan).and_then(|()| place.shift(Folder::Embryo, Folder::Run));
+        if let Err(errno) = done {
+            let _ = remove::pod(&place, Folder::Embryo);
+            return Err(failed(errno));
+        }
+        Self::registered(path, life)
+    }
+
+    /// The pod in the directory `path` is registered, and locked.
+    ///
+    /// # Errors
+    /// What keeps its uuid from being saved: it is removed.
+    #[cold]
+    #[inline(never)]
+    pub fn registered(path: &'a CStr, life: Lives<'a>) -> Result<Self, Error<'a>> {
+        let directory = Self {
+            path: Some(path),
+            life: Some(life),
+            made: true,
+        };
+        if let Some(file) = life.uuid_file
+            && let Err(errno) = save(file, Place::of(path).uuid)
+        {
+            directory.undo();
+            return Err(Error::new(What::WriteFile, file, errno));
+        }
         Ok(directory)
     }
 
@@ -83,29 +143,59 @@ impl<'a> Directory<'a> {
         let Some(path) = self.path else {
             return Ok(());
         };
-        let written = self.open().and_then(|folder| write(&folder, pid));
+        let written = self
+            .open()
+            .and_then(|folder| write(&folder, c"pid", pid.into()));
         written.map_err(|errno| {
-            self.ended();
+            self.ended(fly::error::FAILURE);
             Error::new(What::WriteFile, path, errno)
         })
     }
 
-    /// The pod has ended: the exit codes stay.
+    /// The pod has ended: the exit codes stay, or all is gone.
     #[inline(never)]
-    pub fn ended(&self) {
-        if let Ok(folder) = self.open() {
-            clear(&folder);
+    pub fn ended(&self, code: i32) {
+        let Ok(folder) = self.open() else { return };
+        let (Some(path), Some(life)) = (self.path, self.life) else {
+            return clear(&folder);
+        };
+        let place = Place::of(path);
+        if !life.keeps() {
+            let _ = place.shift(Folder::Run, Folder::Garbage);
+            let _ = remove::pod(&place, Folder::Garbage);
+            return;
         }
+        let _ = write(&folder, c"code", code.unsigned_abs().into());
+        for name in [c"ready", c"control"] {
+            let _ = fs::unlinkat(&folder, name, AtFlags::empty());
+        }
+        let _ = place.shift(Folder::Run, Folder::ExitedGarbage);
     }
 
     /// No pod was started: what was made is unmade.
     #[inline(never)]
     pub fn undo(&self) {
-        if let (true, Some(path), Ok(folder)) = (self.made, self.path, self.open()) {
-            clear(&folder);
-            let _ = fs::unlinkat(&folder, c"status", AtFlags::REMOVEDIR);
-            let _ = fs::rmdir(path);
+        let (true, Some(path), Ok(folder)) = (self.made, self.path, self.open()) else {
+            return;
+        };
+        if let Some(life) = self.life {
+            let place = Place::of(path);
+            let _ = place.shift(Folder::Run, Folder::Garbage);
+            let _ = remove::pod(&place, Folder::Garbage);
+            if let Some(file) = life.uuid_file {
+                let _ = fs::unlink(file);
+            }
+            return;
         }
+        clear(&folder);
+        let _ = fs::unlinkat(&folder, LOCK, AtFlags::empty());
+        let _ = fs::unlinkat(&folder, c"status", AtFlags::REMOVEDIR);
+        let _ = fs::rmdir(path);
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &'a CStr {
+        self.path.unwrap_or_default()
     }
 
     fn open(&self) -> Result<OwnedFd, Errno> {
@@ -114,18 +204,81 @@ impl<'a> Directory<'a> {
     }
 }
 
+/// What a pod that is being made has: its lock, its plan, and room for what pid 1 writes.
+///
+/// # Errors
+/// As open(2) and write(2).
+#[cold]
+#[inline(never)]
+pub fn fill(place: &Place<'_>, plan: &Plan<'_>) -> Result<(), Errno> {
+    let path = place.path(Folder::Embryo)?;
+    fill_in(&open(fs::CWD, path.as_c_str(), OFlags::empty())?, plan)
+}
+
+/// The same in this folder.
+///
+/// # Errors
+/// As open(2) and write(2).
+pub fn fill_in(folder: &OwnedFd, plan: &Plan<'_>) -> Result<(), Errno> {
+    keep(&lock_in(folder, 1)?)?;
+    fs::mkdirat(folder, c"status", Mode::from_raw_mode(0o755))?;
+    fs::mkdirat(folder, c"logs", crate::state::PRIVATE)?;
+    // The variables of the programs are in it: nobody else's business.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = fs::openat(folder, c"plan", flags, Mode::from_raw_mode(0o600))?;
+    if descriptor::write_all(file.as_raw_fd(), plan.as_bytes()) {
+        Ok(())
+    } else {
+        Err(Errno::NOSPC)
+    }
+}
+
+/// Opens the lock, and takes the first `count` bytes.
+///
+/// # Errors
+/// EAGAIN if somebody else has one of them.
+#[cold]
+#[inline(never)]
+pub fn lock_in(folder: &OwnedFd, count: u8) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::openat(folder, LOCK, flags, Mode::from_raw_mode(0o640))?;
+    lock::take(file.as_fd(), 0, count)?;
+    Ok(file)
+}
+
+/// Gives it the number under which the launch leaves it open.
+///
+/// # Errors
+/// EBADF if this process may not have that many.
+pub fn keep(file: &OwnedFd) -> Result<(), Errno> {
+    descriptor::duplicate_onto(file.as_fd(), KEPT)?;
+    descriptor::close_on_exec(KEPT)
+}
+
+/// Writes the pod's name, and a line's end, to `file`.
+fn save(file: &CStr, uuid: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = fs::open(file, flags, Mode::from_raw_mode(0o644))?;
+    let number = file.as_raw_fd();
+    if descriptor::write_all(number, uuid) && descriptor::write_all(number, b"\n") {
+        Ok(())
+    } else {
+        Err(Errno::NOSPC)
+    }
+}
+
 /// Written under another name and moved: who sees it sees all of it.
-fn write(folder: &OwnedFd, pid: u32) -> Result<(), Errno> {
+fn write(folder: &OwnedFd, name: &CStr, number: u64) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let new = fs::openat(folder, NEW, flags, Mode::from_raw_mode(0o644))?;
-    let mut line = [b'\n'; 12];
-    let digits = Digits::new(pid.into(), 10);
+    let mut line = [b'\n'; 24];
+    let digits = Digits::new(number, 10);
     copy(&mut line, digits.as_bytes());
     let line = line.get(..=digits.as_bytes().len()).unwrap_or_default();
     if !descriptor::write_all(new.as_raw_fd(), line) {
         return Err(Errno::IO);
     }
-    fs::renameat(folder, NEW, folder, c"pid")
+    fs::renameat(folder, NEW, folder, name)
 }
 
 fn clear(folder: &OwnedFd) {

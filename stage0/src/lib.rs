@@ -6,16 +6,21 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod background;
 mod cgroups;
 mod directory;
 pub mod full;
 pub mod lower;
 pub mod options;
 mod relay;
+mod remove;
 mod run;
 mod stage1;
 mod start;
+pub mod state;
+mod uuid;
 pub mod volume;
+mod wait;
 
 use fly::{
     beside,

@@ -16,7 +16,7 @@ use rustix::{
     termios::{self, OptionalActions, Termios},
 };
 
-use crate::NAME;
+use crate::{NAME, wait::TimeLimit};
 
 /// Bytes that are moved at once.
 const CHUNK: usize = 4096;
@@ -47,11 +47,16 @@ impl Terminal {
 
     /// Moves bytes until the pod has ended and all of its output is written.
     #[inline(never)]
-    pub fn relay(master: BorrowedFd<'_>, pod: BorrowedFd<'_>) -> Option<End> {
+    pub fn relay(
+        master: BorrowedFd<'_>,
+        pod: BorrowedFd<'_>,
+        limit: &mut TimeLimit,
+    ) -> Option<End> {
         let caller = Caller::new();
         let end = Relay {
             master,
             pod,
+            limit,
             input: true,
         }
         .run();
@@ -93,6 +98,7 @@ impl Caller {
 struct Relay<'r> {
     master: BorrowedFd<'r>,
     pod: BorrowedFd<'r>,
+    limit: &'r mut TimeLimit,
     /// Standard input has not ended yet.
     input: bool,
 }
@@ -113,7 +119,8 @@ impl Relay<'_> {
                 PollFd::new(&self.pod, PollFlags::IN),
                 PollFd::new(&stdin, watched),
             ];
-            match poll(&mut ready, None) {
+            let left = self.limit.left(self.pod);
+            match poll(&mut ready, left.as_ref()) {
                 Err(Errno::INTR) => continue,
                 done => done?,
             };

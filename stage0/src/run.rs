@@ -4,22 +4,26 @@ use core::{cell::Cell, ffi::CStr};
 
 use fly::{
     error::{Error, FAILURE, What, Why},
-    launch::{Fallbacks, Launcher, Running},
+    launch::{Fallbacks, Launcher},
     plan::{Kind, MAX_STRINGS, Plan},
-    supervise,
     sys::{descriptor, wait::End},
-    timings::{APP_ENDED, FIRST_INSTRUCTION, Report, Scale, Times},
+    timings::{APP_ENDED, FIRST_INSTRUCTION, Format, Report, Scale, Times},
 };
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, OwnedFd};
 
 use crate::{
     NAME,
+    background::{self, Background},
     cgroups::Cgroups,
     directory::Directory,
-    options::Options,
-    relay::Terminal,
+    options::{Lives, Options},
     start::{Aim, Rest},
+    state::Place,
+    wait::{self, TimeLimit},
 };
+
+/// The exit code when the time of `--timeout` was over, as timeout(1) has it.
+const TIME_IS_OVER: i32 = 124;
 
 /// Starts the pod, and runs it to its end.
 pub struct Run;
@@ -32,43 +36,92 @@ impl Aim for Run {
         &mut self,
         plan: Plan<'e>,
         options: &Options<'a, I>,
-        rest: Rest<'_>,
+        rest: Rest<'e>,
     ) -> Result<i32, Error<'e>>
     where
         I: Iterator<Item = &'a CStr> + Clone,
     {
-        let caller = options
-            .timings
-            .and_then(|_| rest.environment.value("STAGE0_T0"))
-            .and_then(fly::text::decimal);
-        run(plan, options, rest, caller)
+        let how = How {
+            life: options.life,
+            timings: options.timings,
+            debug: options.debug,
+            limited: options.limits.first().is_some(),
+            memory: options.limits.memory(),
+            is_prepared: false,
+        };
+        start(plan, &how, rest)
     }
 }
 
-/// Runs the pod to its end. `caller` is the caller's stamp, if it passed one.
-fn run<'e, 'a: 'e, I>(
+/// How a plan is carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct How<'e> {
+    /// Where the pod is registered, and for how long.
+    pub life: Lives<'e>,
+    /// `--timings`
+    pub timings: Option<Format>,
+    /// `--debug`
+    pub debug: bool,
+    /// The plan makes cgroups.
+    pub limited: bool,
+    /// The limit of memory, as it was given.
+    pub memory: &'e CStr,
+    /// The pod's directory is there, and locked.
+    pub is_prepared: bool,
+}
+
+/// Starts the pod and waits for its end, or until it runs on its own. Returns the exit
+/// code.
+///
+/// # Errors
+/// The step that failed: what was made is unmade.
+#[inline]
+pub fn start<'e>(plan: Plan<'e>, how: &How<'e>, rest: Rest<'e>) -> Result<i32, Error<'e>> {
+    if how.life.detach {
+        return detached(plan, how, rest);
+    }
+    run(plan, how, rest, None)
+}
+
+#[cold]
+#[inline(never)]
+fn detached<'e>(plan: Plan<'e>, how: &How<'e>, rest: Rest<'e>) -> Result<i32, Error<'e>> {
+    let uuid = Place::of(rest.directory.unwrap_or_default()).uuid;
+    let mut rest = Some(rest);
+    background::begin(uuid, &mut |background| {
+        let Some(rest) = rest.take() else {
+            return FAILURE;
+        };
+        run(plan, how, rest, Some(&background)).unwrap_or_else(crate::fail)
+    })
+}
+
+/// Runs the pod to its end.
+fn run<'e>(
     plan: Plan<'e>,
-    options: &Options<'a, I>,
-    rest: Rest<'_>,
-    caller: Option<u64>,
+    how: &How<'e>,
+    rest: Rest<'e>,
+    background: Option<&Background>,
 ) -> Result<i32, Error<'e>> {
     let Rest {
         words,
         room,
         cycles,
-        ..
+        directory,
+        environment,
     } = rest;
     let (words, stamps) = words
         .split_at_mut_checked(MAX_STRINGS + 2)
         .unwrap_or_default();
-    let times = options
-        .timings
-        .map(|format| Times::new(NAME, format, cycles, caller));
+    let times = how.timings.map(|format| {
+        let caller = environment.value("STAGE0_T0").and_then(fly::text::decimal);
+        Times::new(NAME, format, cycles, caller)
+    });
     // Nobody is there to tell it when the app is the process that was called.
     let told = Cell::new(false);
     let report = |stamps: &[usize], fallbacks: Fallbacks| {
         told.set(true);
-        if options.debug {
+        if how.debug {
             fallbacks.tell(NAME);
         }
         if let Some(times) = &times {
@@ -80,44 +133,77 @@ fn run<'e, 'a: 'e, I>(
     if times.is_some() {
         launcher.stamp_into(stamps);
     }
-    if times.is_some() || options.debug {
+    if times.is_some() || how.debug {
         launcher.before_exec(&report);
     }
-    let directory = Directory::prepare(options.pod_directory)?;
-    let cgroups = options.limits.first().map(|_| Cgroups::look(plan));
+    let directory = prepare(directory, how, &plan, background, &mut launcher)?;
+    let cgroups = how.limited.then(|| Cgroups::look(plan));
     let running = launcher.launch();
     if running.is_err() {
         directory.undo();
+        if let Some(background) = background {
+            background.give_up();
+        }
     }
-    if options.debug && !told.get() {
+    if how.debug && !told.get() {
         launcher.fallbacks().tell(NAME);
     }
-    let Running {
-        child,
-        terminal,
-        stamps: pipe,
-    } = running?;
-    directory.began(child.pid)?;
-    let end = match &terminal {
-        Some(master) => Terminal::relay(master.as_fd(), child.pidfd.as_fd()),
-        None => supervise::wait(child.pidfd.as_fd(), child.pid),
-    };
-    directory.ended();
+    let mut running = running?;
+    directory.began(running.child.pid)?;
+    let mut limit = TimeLimit::new(how.life.timeout, &plan);
+    if let Some(background) = background {
+        background.began(&running, directory.path());
+    }
+    let end = wait::end(&running, &mut limit);
     let reaped = fly::sys::arch::cycles();
-    if let (Some(times), Some(pipe)) = (&times, pipe) {
+    if let (Some(times), Some(pipe)) = (&times, running.stamps.take()) {
         times.report(&plan, launcher.stamps(), &|report, scale| {
             inside(report, &plan, &pipe, scale);
             report.named("end of the pod", scale.nanoseconds(reaped));
         });
     }
     if let (Some(cgroups), false) = (cgroups, matches!(end, Some(End::Exited(0)))) {
-        cgroups.tell(options.limits.memory());
+        cgroups.tell(how.memory);
     }
-    match end {
-        Some(End::Exited(code)) => Ok(i32::from(code)),
-        Some(End::Killed(_)) => Err(Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled)),
-        None => Ok(FAILURE),
+    let (code, is_killed) = match end {
+        _ if limit.is_over => (TIME_IS_OVER, false),
+        Some(End::Exited(code)) => (i32::from(code), false),
+        Some(End::Killed(_)) => (FAILURE, true),
+        None => (FAILURE, false),
+    };
+    directory.ended(code);
+    if let Some(background) = background {
+        background.ended(code);
     }
+    if is_killed {
+        return Err(Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled));
+    }
+    Ok(code)
+}
+
+/// The pod's directory, before the launch.
+#[inline]
+fn prepare<'e>(
+    path: Option<&'e CStr>,
+    how: &How<'e>,
+    plan: &Plan<'e>,
+    background: Option<&Background>,
+    launcher: &mut Launcher<'e, '_>,
+) -> Result<Directory<'e>, Error<'e>> {
+    let directory = match path {
+        Some(path) if how.is_prepared => Directory::registered(path, how.life)?,
+        path => Directory::prepare(path, how.life, plan)?,
+    };
+    if path.is_some() {
+        launcher.keep();
+    }
+    if let (Some(background), Some(path)) = (background, path)
+        && let Err(errno) = background.redirect(path)
+    {
+        directory.undo();
+        return Err(Error::new(What::Detach, path, errno));
+    }
+    Ok(directory)
 }
 
 /// What pid 1 and the apps have reported: pairs of tag and counter.

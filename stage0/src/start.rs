@@ -13,7 +13,7 @@ use rustix::{io::Errno, process::getpid};
 use crate::{
     fail, lower,
     options::{Options, Stage1},
-    relay, stage1,
+    relay, stage1, state,
 };
 
 /// What is done with the plan of a pod. A type, since the program that only starts pods is
@@ -30,7 +30,7 @@ pub trait Aim {
         &mut self,
         plan: Plan<'e>,
         options: &Options<'a, I>,
-        rest: Rest<'_>,
+        rest: Rest<'e>,
     ) -> Result<i32, Error<'e>>
     where
         I: Iterator<Item = &'a CStr> + Clone;
@@ -43,6 +43,8 @@ pub struct Rest<'s> {
     pub words: &'s mut [usize],
     /// Room for the names of mount points.
     pub room: &'s mut [u8],
+    /// The pod's directory on the host, if it has one.
+    pub directory: Option<&'s CStr>,
     /// The environment.
     pub environment: Strings,
     /// The counter at the first instruction.
@@ -93,7 +95,11 @@ where
     A: Aim,
 {
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
-    let terminal = relay::Terminal::wanted(options.terminal);
+    let (directory, bytes) = match options.life.registers() {
+        Some(_) => registered(options, start.random, &start.environment, bytes)?,
+        None => (options.pod_directory, bytes),
+    };
+    let terminal = !options.life.detach && relay::Terminal::wanted(options.terminal);
     let wants = lower::wants(options)?;
     let variable = |name, wanted: bool| wanted.then(|| start.environment.value(name)).flatten();
     let own = u64::from(getpid().as_raw_nonzero().get().unsigned_abs());
@@ -105,6 +111,8 @@ where
         names: variable("LISTEN_FDNAMES", listens),
         notify: variable("NOTIFY_SOCKET", wants.notify),
         random: start.random,
+        directory,
+        registered: options.life.registers().is_some(),
         pid: own,
         terminal,
         session: terminal || relay::has_terminal(),
@@ -122,10 +130,25 @@ where
     let rest = Rest {
         words: start.words,
         room,
+        directory,
         environment: start.environment,
         cycles: start.cycles,
     };
     aim.reach(plan, options, rest)
+}
+
+/// The directory of a pod that is registered, and what is left of `bytes`.
+#[cold]
+#[inline(never)]
+fn registered<'e, 'a: 'e, I>(
+    options: &Options<'a, I>,
+    random: [u8; 16],
+    environment: &Strings,
+    bytes: &'e mut [u8],
+) -> Result<(Option<&'e CStr>, &'e mut [u8]), Error<'e>> {
+    let (place, bytes) = bytes.split_at_mut_checked(state::NAME).unwrap_or_default();
+    let path = state::name(options.life.state_directory, environment, random, place)?;
+    Ok((Some(path), bytes))
 }
 
 /// What is wrong with a plan, in the words of the command line where only that

@@ -18,6 +18,7 @@ mod namespace;
 pub mod pod;
 mod ready;
 mod report;
+pub use report::LOCK;
 mod role;
 mod stamps;
 mod stdio;

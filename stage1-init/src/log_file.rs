@@ -5,6 +5,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Error, INIT_TEXTS, What},
+    launch::DIRECTORY_DESCRIPTOR,
     plan::List,
     sys::{descriptor, memory, path},
     text::copy,
@@ -61,7 +62,9 @@ impl File {
     #[inline]
     fn open_both(&mut self, names: List<'_>) -> Result<(), Errno> {
         const FOLDER: u32 = raw::O_PATH | raw::O_DIRECTORY;
-        self.folder = path::open_safely(None, names.second(), FOLDER, 0)?;
+        // One that is not absolute is in the pod's directory.
+        let pods = Some(DIRECTORY_DESCRIPTOR);
+        self.folder = path::open_safely(pods, names.second(), FOLDER, 0)?;
         self.begin(names.first(), 0)?;
         self.used = fs::seek(borrow(self.file)?, SeekFrom::End(0))?;
         Ok(())

@@ -5,18 +5,21 @@ use core::ffi::CStr;
 use fly::{
     error::{Error, INIT_TEXTS, What},
     plan::{Kind, Plan},
-    sys::{descriptor, path},
+    sys::{descriptor, lock, path},
     text::Digits,
 };
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::BorrowedFd,
-    fs::{self, AtFlags, FlockOperation, Mode},
+    fs::{self, AtFlags, Mode},
     io::Errno,
     process::getpid,
 };
 
 use crate::{NAME, control};
+
+/// The file in the pod's directory whose first two bytes stage0 and pid 1 lock.
+pub const LOCK: &CStr = c"lock";
 
 /// The directory of the pod, and the one of the apps' codes in it. Both are held
 /// open, so that a link that comes later leads nowhere else.
@@ -67,12 +70,10 @@ impl Report {
         self.status = path::open_in(Some(self.pod), c"status", FLAGS, 0)?;
         // Only who is on the host may control the pod, not an app of it.
         if is_controlled {
-            // As long as this process lives, no other pod takes the directory. (The
-            // pod's own descriptor only leads there, and can't be locked.)
-            fs::flock(
-                folder(self.status),
-                FlockOperation::NonBlockingLockExclusive,
-            )?;
+            // As long as this process lives the pod does: stage0 has locked the first
+            // byte, and this file is never closed.
+            let lock = path::open_in(Some(self.pod), LOCK, raw::O_RDWR | raw::O_CREAT, 0o640)?;
+            lock::take(folder(lock), 1, 1)?;
             control::open(self.pod);
         }
         // In a pid namespace of its own pid 1 can't know its number on the host.

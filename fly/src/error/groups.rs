@@ -24,9 +24,9 @@ pub const FLY_TEXTS: &[Texts] = &[CORE, FLY];
 /// The texts of `fly-full`.
 pub const FULL_TEXTS: &[Texts] = &[CORE, FLY, FULL];
 /// The texts of `stage0`.
-pub const STAGE0_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, MACHINE, STAGE0];
+pub const STAGE0_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, MACHINE, STAGE0, STARTS];
 /// All texts, those of `stage0-full`.
-pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, MACHINE, STAGE0, PODS];
+pub const ALL_TEXTS: &[Texts] = &[CORE, FLY, FULL, INIT, MACHINE, STAGE0, PODS, STARTS];
 
 pub(super) const NO_TEXT: Group = (u16::MAX, Packed(&[]));
 const CORE: Texts = Texts {
@@ -63,4 +63,9 @@ const PODS: Texts = Texts {
     what: What::PODS,
     why: Why::PODS,
     advice: Advice::PODS,
+};
+const STARTS: Texts = Texts {
+    what: NO_TEXT,
+    why: Why::STARTS,
+    advice: NO_TEXT,
 };

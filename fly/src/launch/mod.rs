@@ -29,7 +29,8 @@ mod walk;
 pub use explain::exec as explain_exec;
 pub use library::look;
 pub use process::{
-    PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size, parent_pid, supervise,
+    DIRECTORY_DESCRIPTOR, PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size,
+    parent_pid, supervise,
 };
 pub use running::Running;
 pub use status::Status;
@@ -51,6 +52,11 @@ use crate::{
 
 use created::Created;
 use remount::Pending;
+
+/// The first descriptor that [`Launcher::keep`] keeps: behind all that are passed on.
+pub const KEPT: RawFd = 90;
+/// How many they are.
+pub const KEPT_COUNT: RawFd = 4;
 
 /// Bytes of `room` that a [`Launcher`] has a use for: the paths of some dozens of
 /// mount points.
@@ -163,6 +169,8 @@ pub struct Launcher<'p, 's> {
     status: Status,
     /// The helper that writes the maps of a user namespace, until it is collected.
     mapper: i32,
+    /// [`Launcher::keep`]
+    kept: bool,
 }
 
 impl<'p, 's> Launcher<'p, 's> {
@@ -189,7 +197,14 @@ impl<'p, 's> Launcher<'p, 's> {
             reader: None,
             status: Status::NONE,
             mapper: 0,
+            kept: false,
         }
+    }
+
+    /// Leaves the descriptors [`KEPT`] to `KEPT + KEPT_COUNT - 1` open when it closes the
+    /// inherited ones: they are the caller's own. They are to be closed by exec.
+    pub fn keep(&mut self) {
+        self.kept = true;
     }
 
     /// Notes the cycle counter after each step, at the step's number.

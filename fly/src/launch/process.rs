@@ -10,7 +10,7 @@ use rustix::{
     process::{self, WaitId, WaitIdOptions},
 };
 
-use super::{Launcher, app, explain, files, path::Path};
+use super::{KEPT, KEPT_COUNT, Launcher, app, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
@@ -65,8 +65,16 @@ impl<'p> Launcher<'p, '_> {
         self.close_range(3, Step::LISTENING.unsigned_abs() - 1)
     }
 
-    /// Closes the descriptors from `first` to `last`.
+    /// Closes the descriptors from `first` to `last`, but for those of the caller.
     pub(super) fn close_range(&mut self, first: u32, last: u32) -> Result<(), Error<'p>> {
+        if self.kept && last > KEPT.unsigned_abs() {
+            self.close_all_in(first, KEPT.unsigned_abs() - 1)?;
+            return self.close_all_in((KEPT + KEPT_COUNT).unsigned_abs(), last);
+        }
+        self.close_all_in(first, last)
+    }
+
+    fn close_all_in(&mut self, first: u32, last: u32) -> Result<(), Error<'p>> {
         match descriptor::close_range(first, last) {
             Err(Errno::NOSYS | Errno::PERM) => {
                 self.fallbacks.close_range = true;

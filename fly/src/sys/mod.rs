@@ -15,6 +15,7 @@ pub mod exec;
 pub mod identity;
 pub mod landlock;
 pub mod limits;
+pub mod lock;
 pub mod map;
 pub mod memory;
 pub mod message;

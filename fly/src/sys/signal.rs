@@ -122,15 +122,20 @@ pub fn set_default(signal: u32) {
     };
 }
 
+/// So many nanoseconds.
+fn timespec(nanoseconds: u64) -> raw::__kernel_timespec {
+    raw::__kernel_timespec {
+        tv_sec: i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(nanoseconds % 1_000_000_000).unwrap_or(0),
+    }
+}
+
 /// Waits for a blocked signal of `set` (rt_sigtimedwait(2)); `timeout` is in
 /// nanoseconds, `None` waits for ever. Returns the signal, or `None` when the
 /// time is over or the wait was interrupted.
 #[must_use]
 pub fn wait(set: Set, timeout: Option<u64>) -> Option<u32> {
-    let time = raw::__kernel_timespec {
-        tv_sec: i64::try_from(timeout.unwrap_or(0) / 1_000_000_000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(timeout.unwrap_or(0) % 1_000_000_000).unwrap_or(0),
-    };
+    let time = timespec(timeout.unwrap_or(0));
     let time = match timeout {
         Some(_) => (&raw const time).expose_provenance(),
         None => 0,
@@ -152,23 +157,28 @@ pub fn wait(set: Set, timeout: Option<u64>) -> Option<u32> {
     signal.ok().and_then(|signal| u32::try_from(signal).ok())
 }
 
-/// Waits for a blocked signal of `set`, for ever; returns it, and whether the
-/// kernel has sent it by itself, as for a key of the terminal. `None` when the
-/// wait was interrupted.
+/// Waits as [`wait`]; returns the signal, and whether the kernel has sent it by itself,
+/// as for a key of the terminal. `None` when the time is over or the wait was
+/// interrupted.
 #[must_use]
-pub fn wait_told(set: Set) -> Option<(u32, bool)> {
+pub fn wait_told(set: Set, timeout: Option<u64>) -> Option<(u32, bool)> {
     /// SI_KERNEL (sigaction(2)).
     const SI_KERNEL: u32 = 0x80;
     // siginfo_t has 128 bytes; its third number is si_code.
     let mut info = [0_u32; 32];
-    // SAFETY: the kernel reads the set and writes one siginfo_t.
+    let time = timespec(timeout.unwrap_or(0));
+    let time = match timeout {
+        Some(_) => (&raw const time).expose_provenance(),
+        None => 0,
+    };
+    // SAFETY: the kernel reads the set and, if given, the time, and writes one siginfo_t.
     let signal = result(unsafe {
         arch::syscall(
             raw::__NR_rt_sigtimedwait,
             [
                 (&raw const set.0).expose_provenance(),
                 info.as_mut_ptr().expose_provenance(),
-                0,
+                time,
                 SET_SIZE,
                 0,
                 0,

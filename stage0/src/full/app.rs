@@ -121,6 +121,8 @@ where
     let host = lower::Host {
         wants: lower::wants(&options)?,
         random: start.random,
+        directory: None,
+        registered: false,
         pid: 0,
         terminal: false,
         session: false,

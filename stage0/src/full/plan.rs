@@ -28,7 +28,7 @@ impl Aim for Show {
         &mut self,
         plan: Plan<'e>,
         options: &Options<'a, I>,
-        _: Rest<'_>,
+        _: Rest<'e>,
     ) -> Result<i32, Error<'e>>
     where
         I: Iterator<Item = &'a CStr> + Clone,

@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use super::{
     Lowering,
     own::{Program, Programs, Sets, Who},
+    policy::Registered,
 };
 use crate::options::{AppOption, Choice, Stage1};
 use fly::{
@@ -54,7 +55,12 @@ where
         } else {
             options.exit_policy
         };
-        app.lower(policy, self.plan)?;
+        let registered = match (self.host.registered, options.life.detach) {
+            (false, _) => Registered::No,
+            (true, false) => Registered::Yes,
+            (true, true) => Registered::Detached,
+        };
+        app.lower(policy, registered, self.plan)?;
         if self.host.wants.pipes {
             self.pipes(program)?;
         }

@@ -12,8 +12,9 @@ use rustix::fs::{self, Access, AtFlags};
 
 use super::{CGROUP, Lowering};
 use crate::{
-    cgroups::PREFIX,
+    cgroups::{PREFIX, REGISTERED},
     options::{Limit, limits::PERIOD},
+    state::Place,
 };
 
 /// Where pods are, unless `--cgroup-parent` says otherwise.
@@ -210,10 +211,17 @@ where
     }
 
     /// Adds the path of the pod's cgroup, or of a `file` in it, to the step that is open.
-    /// The pid in it tells whether the stage0 that has made it is still there.
+    /// The pid in it tells whether the stage0 that has made it is still there; of a registered
+    /// pod its directory does.
     fn path(&mut self, mount: &[u8], cgroups: &Cgroups, file: &[u8]) {
         let parent = self.options.cgroup_parent.unwrap_or(PARENT).to_bytes();
         let parent = parent.strip_suffix(b"/").unwrap_or(parent);
+        if self.host.registered {
+            let uuid = Place::of(self.host.directory.unwrap_or_default()).uuid;
+            self.plan
+                .joined(&[mount, parent, b"/", REGISTERED, uuid, file]);
+            return;
+        }
         let pid = Digits::new(self.host.pid, 10);
         let random = Digits::new(cgroups.random, 16);
         self.plan.joined(&[

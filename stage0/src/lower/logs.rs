@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Error, What, Why},
     plan::{Builder, Step},
-    text::{self, decimal, split},
+    text::{self, Split, decimal, split},
 };
 
 use super::{Lowering, own::Programs, policy::Policies};
@@ -29,26 +29,39 @@ impl<'a> File<'a> {
         let path = parts.next()?;
         let slash = path.iter().rposition(|byte| *byte == b'/')?;
         let (folder, name) = (path.get(..slash)?, path.get(slash + 1..)?);
-        let mut file = Self {
+        let (size, keep) = rotation(parts)?;
+        let file = Self {
             folder: if folder.is_empty() { b"/" } else { folder },
             name,
-            size: SIZE,
-            keep: KEEP,
+            size,
+            keep,
         };
-        for part in parts {
-            if let Some(size) = part.strip_prefix(b"size=") {
-                file.size = text::size(size)?;
-            } else {
-                let keep = decimal(part.strip_prefix(b"keep=")?)?;
-                file.keep = u16::try_from(keep)
-                    .ok()
-                    .filter(|keep| (1..=9).contains(keep))?;
-            }
-        }
         // An old one has two characters more; 255 is NAME_MAX (limits.h).
         let good = !matches!(name, b"" | b"." | b"..") && name.len() <= 253;
         (good && path.starts_with(b"/")).then_some(file)
     }
+}
+
+/// What follows `pod` in a value of --log that begins so.
+pub(super) fn of_pod(value: &CStr) -> Option<Split<'_>> {
+    let mut parts = split(value.to_bytes(), b',');
+    (parts.next()? == b"pod").then_some(parts)
+}
+
+/// The size of a log file and the number of old ones.
+pub(super) fn rotation(parts: Split<'_>) -> Option<(u64, u16)> {
+    let (mut bytes, mut old) = (SIZE, KEEP);
+    for part in parts {
+        if let Some(size) = part.strip_prefix(b"size=") {
+            bytes = text::size(size)?;
+        } else {
+            let keep = decimal(part.strip_prefix(b"keep=")?)?;
+            old = u16::try_from(keep)
+                .ok()
+                .filter(|keep| (1..=9).contains(keep))?;
+        }
+    }
+    Some((bytes, old))
 }
 
 pub(super) fn lower(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {

@@ -23,13 +23,20 @@ use linux_raw_sys::general as raw;
 
 pub use pass::{Wants, wants};
 
-use crate::options::{Network, Options, Stage1};
+use crate::{
+    options::{Network, Options, Stage1},
+    uuid,
+};
 
 /// What the lowering needs to know of the host.
 #[derive(Debug)]
 pub struct Host<'h> {
     /// Random bytes, for names.
     pub random: [u8; 16],
+    /// The pod's directory on the host, if it has one.
+    pub directory: Option<&'h CStr>,
+    /// Whether that is one of a registered pod, whose last part is its uuid.
+    pub registered: bool,
     /// The pid of this process.
     pub pid: u64,
     /// What the programs ask for.
@@ -207,42 +214,10 @@ where
     }
 
     fn hand_over(&mut self, path: &'a CStr) {
-        let random = self.host.random;
-        let number = |from: usize, bytes: usize| {
-            let part = random.get(from..from + bytes).unwrap_or_default();
-            part.iter()
-                .fold(0, |value, byte| (value << 8) | u64::from(*byte))
-        };
-        // A random UUID (RFC 9562, version 4).
-        let parts = [
-            (1 << 32) | number(0, 4),
-            (1 << 16) | number(4, 2),
-            (1 << 16) | 0x4000 | (number(6, 2) & 0x0fff),
-            (1 << 16) | 0x8000 | (number(8, 2) & 0x3fff),
-            (1 << 48) | number(10, 6),
-        ]
-        .map(|part| Digits::new(part, 16));
-        // The leading 1 keeps the zeros; it is cut off here.
-        let text = |index: usize| {
-            let digits = parts.get(index).map(Digits::as_bytes);
-            digits
-                .and_then(|digits| digits.get(1..))
-                .unwrap_or_default()
-        };
         self.plan
             .begin_list(Step::HandOver { path, uuid: c"" })
             .string(path)
-            .joined(&[
-                text(0),
-                b"-",
-                text(1),
-                b"-",
-                text(2),
-                b"-",
-                text(3),
-                b"-",
-                text(4),
-            ])
+            .joined(&[&uuid::text(self.host.random)])
             .end();
     }
 
@@ -277,7 +252,7 @@ where
         if self.host.terminal {
             self.plan.push(Step::TerminalStdio { peer: PEER });
         }
-        if let Some(path) = self.options.pod_directory {
+        if let Some(path) = self.host.directory {
             // Of the host nothing but this: a mount by itself has no parent.
             self.plan.push(Step::OpenTree {
                 into: DIRECTORY,
@@ -313,7 +288,7 @@ where
         }
         self.plan.push(Step::ExecInit {
             program: INIT,
-            directory: match self.options.pod_directory {
+            directory: match self.host.directory {
                 Some(_) => DIRECTORY,
                 None => Step::NO_SLOT,
             },

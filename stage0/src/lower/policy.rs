@@ -4,7 +4,7 @@
 use core::ffi::CStr;
 
 use super::{logs, own::Who};
-use crate::options::{AppOption, Change, Choice, Choices};
+use crate::options::{AppOption, Change, Choice, Choices, milliseconds};
 use fly::{
     error::{Error, What, Why},
     launch::app::DEFAULT_PATH_VARIABLE,
@@ -16,6 +16,15 @@ use fly::{
 /// The signal and the milliseconds by which an app is stopped.
 const STOP: (u16, u64) = (SIGTERM, 10_000);
 const SIGTERM: u16 = 15;
+
+/// Whether the pod has a directory of its own for what its programs say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Registered {
+    No,
+    Yes,
+    /// Nobody is there to see it.
+    Detached,
+}
 
 /// The options of one program.
 pub(super) struct Policies<'a> {
@@ -126,6 +135,7 @@ impl<'a> Policies<'a> {
     pub(super) fn lower(
         &self,
         exit_policy: Option<&CStr>,
+        registered: Registered,
         plan: &mut Builder<'_>,
     ) -> Result<(), Error<'a>> {
         plan.begin_list(Step::App { name: c"" });
@@ -157,8 +167,14 @@ impl<'a> Policies<'a> {
             self.ready(value, plan).ok_or(wrong(value, Why::NotReady))?;
         }
         // Before the streams, which may take one of the two back.
-        if let Some(value) = self.value(AppOption::Log) {
-            logs::lower(value, plan).ok_or(wrong(value, Why::NotLog))?;
+        match self.value(AppOption::Log) {
+            Some(value) => self.log(value, registered, plan)?,
+            None if registered == Registered::Detached
+                && self.value(AppOption::Stdout).is_none() =>
+            {
+                self.log(c"pod", registered, plan)?;
+            }
+            None => {}
         }
         let streams = [AppOption::Stdin, AppOption::Stdout, AppOption::Stderr];
         for (number, option) in (0..).zip(streams) {
@@ -186,14 +202,36 @@ impl<'a> Policies<'a> {
             signal = signal_number(value.to_bytes()).ok_or(wrong(value, Why::NoSignal))?;
         }
         if let Some(value) = self.value(AppOption::StopTimeout) {
-            let bytes = value.to_bytes();
-            let number = match bytes.strip_suffix(b"ms") {
-                Some(digits) => decimal(digits),
-                None => decimal(bytes).and_then(|seconds| seconds.checked_mul(1000)),
-            };
-            deadline = number.ok_or(wrong(value, Why::NoSeconds))?;
+            deadline = milliseconds(value.to_bytes()).ok_or(wrong(value, Why::NoSeconds))?;
         }
         plan.push(Step::Stop { signal, deadline });
+        Ok(())
+    }
+
+    /// Where its output goes by way of pid 1.
+    fn log(
+        &self,
+        value: &'a CStr,
+        registered: Registered,
+        plan: &mut Builder<'_>,
+    ) -> Result<(), Error<'a>> {
+        let Some(rest) = logs::of_pod(value) else {
+            return logs::lower(value, plan).ok_or(wrong(value, Why::NotLog));
+        };
+        if registered == Registered::No {
+            return Err(wrong(value, Why::NotRegistered));
+        }
+        let (size, keep) = logs::rotation(rest).ok_or(wrong(value, Why::NotLog))?;
+        let names = (c"", c"");
+        plan.begin_list(Step::LogFile {
+            keep,
+            size,
+            name: names.0,
+            folder: names.1,
+        });
+        self.join(plan, b"");
+        // In the pod's directory, see stage1-init.
+        plan.string(c"logs").end();
         Ok(())
     }
 

@@ -22,6 +22,7 @@ where
         }
         self.check_machine()?;
         self.check_limits()?;
+        self.check_life()?;
         if self.stage1 == Stage1::Fly {
             let conflict = if self.hostname.is_some() {
                 Some(c"--hostname")
@@ -41,6 +42,10 @@ where
                 Some(c"--status-dir")
             } else if self.pod_directory.is_some() {
                 Some(c"--pod-dir")
+            } else if let Some(option) = self.life.registers() {
+                Some(option)
+            } else if self.life.timeout != 0 {
+                Some(c"--timeout")
             } else if self.app_options {
                 Some(c"--name, --restart and the like")
             } else {
@@ -66,6 +71,21 @@ where
         }
     }
 
+    /// A pod has one directory, where its uuid says or where it was told.
+    fn check_life(&self) -> Result<(), Error<'a>> {
+        match (self.life.registers(), self.stage1) {
+            (Some(option), Stage1::Other(_)) => {
+                Err(Error::new(What::ReadOption, option, Why::OnlyInit))
+            }
+            (Some(option), _) if self.pod_directory.is_some() => Err(Error::new(
+                What::ReadOption,
+                option,
+                Why::NotWithPodDirectory,
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// A machine has one root and no pod around it.
     fn check_machine(&self) -> Result<(), Error<'a>> {
         if self.output.is_none() {
@@ -77,6 +97,10 @@ where
             Some(option)
         } else if self.pod_directory.is_some() {
             Some(c"--pod-dir")
+        } else if let Some(option) = self.life.registers() {
+            Some(option)
+        } else if self.life.timeout != 0 {
+            Some(c"--timeout")
         } else if self.network == Network::None {
             Some(c"--net=none")
         } else if self.read_only_root {

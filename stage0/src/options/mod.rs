@@ -1,6 +1,7 @@
 //! The command line of `stage0 run` and `stage0 plan`.
 
 mod check;
+mod life;
 pub mod limits;
 mod parse;
 
@@ -8,14 +9,15 @@ use core::ffi::CStr;
 
 use fly::{plan::Kind, timings::Format};
 
+pub use life::{Life, Lives, milliseconds};
 pub use limits::{Limit, Limits};
 pub use parse::{Choices, parse, parse_added};
 
 /// The names of all commands and options, one a line.
-pub const NAMES: &str = "run\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
+pub const NAMES: &str = "run\nprepare\nrun-prepared\nlist\nstatus\nstop\nrm\ngc\nlogs\nexport\ncat-manifest\nconfig\ncompletion\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--cpus\n--cpu-weight\n--pids\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
---pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--stdin\n--stdout\n--stderr\n--log\n\
+--pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--stdin\n--stdout\n--stderr\n--log\n\
 --listen-fds\n--notify-socket\n--pid-namespace";
 
 /// One option of the command line.
@@ -71,6 +73,8 @@ pub enum Choice<'a> {
     StatusDirectory(&'a CStr),
     /// `--pod-dir DIR`
     PodDirectory(&'a CStr),
+    /// `--detach`, `--keep` and what else the pod's life is like.
+    Life(Life<'a>),
     /// An option of one program, and its value.
     App(AppOption, &'a CStr),
     /// `--output FILE`
@@ -205,6 +209,8 @@ pub struct Options<'a, I> {
     pub status_directory: Option<&'a CStr>,
     /// `--pod-dir`
     pub pod_directory: Option<&'a CStr>,
+    /// Where and how long the pod lives.
+    pub life: Lives<'a>,
     /// The program is added to a pod that runs.
     pub added: bool,
     /// Whether a program has an option of its own.
@@ -259,6 +265,7 @@ where
             exit_policy: None,
             status_directory: None,
             pod_directory: None,
+            life: Lives::default(),
             added: false,
             app_options: false,
             output: None,

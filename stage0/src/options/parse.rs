@@ -10,7 +10,7 @@ use fly::{
     timings::Format,
 };
 
-use super::{AppOption, Change, Choice, Network, Options, Stage1, limits};
+use super::{AppOption, Change, Choice, Life, Network, Options, Stage1, life, limits};
 
 /// Reads the command line behind the command; `None` asks for help.
 ///
@@ -39,6 +39,7 @@ where
             Choice::ExitPolicy(policy) => options.exit_policy = Some(policy),
             Choice::StatusDirectory(path) => options.status_directory = Some(path),
             Choice::PodDirectory(path) => options.pod_directory = Some(path),
+            Choice::Life(life) => options.life.set(life),
             Choice::App(..) => options.app_options = true,
             Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
@@ -219,6 +220,13 @@ where
             b"--status-dir" => Choice::StatusDirectory(take()?),
             b"--pod-dir" => Choice::PodDirectory(take()?),
             b"--exit-policy" => Choice::ExitPolicy(take()?),
+            b"--register" => Choice::Life(Life::Register(switch(value.take(), word)?)),
+            b"--detach" | b"-d" => Choice::Life(Life::Detach(switch(value.take(), word)?)),
+            b"--keep" => Choice::Life(Life::Keep(switch(value.take(), word)?)),
+            b"--rm" => Choice::Life(Life::Keep(!switch(value.take(), word)?)),
+            b"--uuid-file-save" => Choice::Life(Life::UuidFile(take()?)),
+            b"--state-dir" => Choice::Life(Life::StateDirectory(take()?)),
+            b"--timeout" => Choice::Life(Life::Timeout(life::time(take()?)?)),
             _ => match AppOption::of(name) {
                 Some(option) if option.is_switch() => {
                     let yes = switch(value.take(), word)?;

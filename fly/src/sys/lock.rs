@@ -1,0 +1,90 @@
+//! Locks on bytes of a file that belong to the open file (fcntl(2), F_OFD_SETLK,
+//! Linux 3.15): the kernel drops them when the last descriptor of it is closed, by
+//! whatever death. Who may only read the file can see them, and can hold none that
+//! would look the same.
+
+use linux_raw_sys::general as raw;
+use rustix::{
+    fd::{AsRawFd, BorrowedFd},
+    io::Errno,
+};
+
+use super::{arch, result};
+
+/// Locks `count` bytes of `file` from `start` on for itself alone.
+///
+/// # Errors
+/// EAGAIN if somebody else holds one of them, EBADF if it is not open for writing.
+pub fn take(file: BorrowedFd<'_>, start: u8, count: u8) -> Result<(), Errno> {
+    call(file, raw::F_OFD_SETLK, raw::F_WRLCK, start, count).map(drop)
+}
+
+/// Gives them back.
+///
+/// # Errors
+/// EBADF.
+pub fn give_back(file: BorrowedFd<'_>, start: u8, count: u8) -> Result<(), Errno> {
+    call(file, raw::F_OFD_SETLK, raw::F_UNLCK, start, count).map(drop)
+}
+
+/// Whether somebody else has locked one of the first `count` bytes. For this `file` may
+/// be open for reading only.
+///
+/// # Errors
+/// As fcntl(2): ENOLCK, EINVAL where the file system has no such locks.
+pub fn is_taken(file: BorrowedFd<'_>, count: u8) -> Result<bool, Errno> {
+    let found = call(file, raw::F_OFD_GETLK, raw::F_RDLCK, 0, count)?;
+    Ok(u32::try_from(found) != Ok(raw::F_UNLCK))
+}
+
+/// Waits until nobody has locked one of the first `count` bytes.
+///
+/// # Errors
+/// EINTR, and as [`is_taken`].
+pub fn wait(file: BorrowedFd<'_>, count: u8) -> Result<(), Errno> {
+    call(file, raw::F_OFD_SETLKW, raw::F_RDLCK, 0, count)?;
+    give_back(file, 0, count)
+}
+
+/// Returns the kind of lock that the kernel tells.
+#[cold]
+#[inline(never)]
+fn call(file: BorrowedFd<'_>, command: u32, kind: u32, start: u8, count: u8) -> Result<i16, Errno> {
+    let mut lock = raw::flock {
+        l_type: i16::try_from(kind).map_err(|_| Errno::INVAL)?,
+        l_whence: 0,
+        l_start: start.into(),
+        l_len: count.into(),
+        l_pid: 0,
+    };
+    let number = file.as_raw_fd().cast_unsigned() as usize;
+    let place = (&raw mut lock).expose_provenance();
+    // SAFETY: the kernel reads one struct flock, and writes to it, during the call.
+    result(unsafe { arch::syscall(raw::__NR_fcntl, [number, command as usize, place, 0, 0, 0]) })?;
+    Ok(lock.l_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs::File, os::fd::AsFd};
+
+    #[test]
+    fn locks() {
+        let path = std::env::temp_dir().join(format!("kickstage-lock-{}", std::process::id()));
+        let first = File::create(&path).expect("a file");
+        let reader = File::open(&path).expect("the same file");
+        assert_eq!(is_taken(reader.as_fd(), 2), Ok(false));
+        take(first.as_fd(), 1, 1).expect("a lock");
+        assert_eq!(is_taken(reader.as_fd(), 2), Ok(true));
+        assert_eq!(is_taken(reader.as_fd(), 1), Ok(false));
+        let other = File::options().write(true).open(&path).expect("it again");
+        assert_eq!(take(other.as_fd(), 0, 2), Err(Errno::AGAIN));
+        assert_eq!(take(other.as_fd(), 0, 1), Ok(()));
+        assert_eq!(take(reader.as_fd(), 0, 1), Err(Errno::BADF));
+        drop((first, other));
+        assert_eq!(is_taken(reader.as_fd(), 2), Ok(false));
+        assert_eq!(wait(reader.as_fd(), 2), Ok(()));
+        std::fs::remove_file(path).expect("removed");
+    }
+}

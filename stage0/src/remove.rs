@@ -1,0 +1,52 @@
+//! Removal of a registered pod: in time proportional to what it has, and it has little.
+
+use core::mem::MaybeUninit;
+
+use rustix::{
+    fd::OwnedFd,
+    fs::{self, AtFlags, Mode, OFlags},
+    io::Errno,
+};
+
+use crate::state::{Folder, Place};
+
+/// As deep as directories are in one another in that of a pod, and one more.
+const DEPTH: u8 = 3;
+
+/// Removes the directory of a pod that does not live. Nothing is ever mounted in it.
+///
+/// # Errors
+/// As unlink(2); ENOTEMPTY where somebody else has put too much into it.
+#[cold]
+#[inline(never)]
+pub fn pod(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
+    let path = place.path(folder)?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = fs::open(path.as_c_str(), flags, Mode::empty())?;
+    empty(&directory, DEPTH)?;
+    fs::rmdir(path.as_c_str())
+}
+
+fn empty(directory: &OwnedFd, depth: u8) -> Result<(), Errno> {
+    let mut room = [const { MaybeUninit::uninit() }; 1024];
+    let mut names = fs::RawDir::new(directory, &mut room);
+    while let Some(entry) = names.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        match fs::unlinkat(directory, name, AtFlags::empty()) {
+            Err(Errno::ISDIR | Errno::PERM) if depth > 0 => {
+                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let below = fs::openat(directory, name, flags, Mode::empty())?;
+                empty(&below, depth - 1)?;
+                fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?;
+            }
+            // Somebody else removes it, too.
+            Err(Errno::NOENT) => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Where registered pods are: a directory each, in the folder of its state, so that a
+//! pod changes its state by a rename. Whether one of `run` lives, the lock in it says.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Advice, Error, What, Why},
+    launch::path::Path,
+    plan::MAX_PATH,
+    sys::entry::Strings,
+    text::copy,
+};
+use rustix::{
+    fs::{self, Mode},
+    io::Errno,
+    process::geteuid,
+};
+
+use crate::uuid;
+
+/// The folder of a pod, which says how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Folder {
+    /// It is being made, for `run`.
+    Embryo,
+    /// It is being made, for a later start.
+    Prepare,
+    /// It can be started.
+    Prepared,
+    /// It runs, or its stage0 was killed.
+    Run,
+    /// It has ended.
+    ExitedGarbage,
+    /// It is being removed.
+    Garbage,
+}
+
+impl Folder {
+    /// All of them, in the order of a pod's life.
+    pub const ALL: [Self; 6] = [
+        Self::Embryo,
+        Self::Prepare,
+        Self::Prepared,
+        Self::Run,
+        Self::ExitedGarbage,
+        Self::Garbage,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embryo => "embryo",
+            Self::Prepare => "prepare",
+            Self::Prepared => "prepared",
+            Self::Run => "run",
+            Self::ExitedGarbage => "exited-garbage",
+            Self::Garbage => "garbage",
+        }
+    }
+}
+
+/// Where root's pods are, if nothing else is said; it is gone after a boot, as they are.
+const DEFAULT: &[u8] = b"/run/kickstage";
+/// For others below XDG_RUNTIME_DIR.
+const BELOW: &[u8] = b"/kickstage";
+/// Others than the owner may look if the owner's group is theirs.
+pub const PRIVATE: Mode = Mode::from_raw_mode(0o750);
+
+/// Writes the path of the folder of all states to `place`: as `--state-dir` says, else as
+/// KICKSTAGE_STATE_DIR, else the usual one.
+///
+/// # Errors
+/// Where there is none, or its path is no absolute one, or too long.
+#[cold]
+#[inline(never)]
+pub fn root<'e>(
+    given: Option<&'e CStr>,
+    environment: &Strings,
+    place: &mut Path,
+) -> Result<(), Error<'e>> {
+    let variable = c"KICKSTAGE_STATE_DIR";
+    let (object, base, below) = match (given, environment.value("KICKSTAGE_STATE_DIR")) {
+        (Some(path), _) => (path, path.to_bytes(), b"".as_slice()),
+        (None, Some(path)) => (variable, path, b"".as_slice()),
+        (None, None) if geteuid().is_root() => (c"", DEFAULT, b"".as_slice()),
+        (None, None) => {
+            let path = environment.value("XDG_RUNTIME_DIR").unwrap_or_default();
+            (c"XDG_RUNTIME_DIR", path, BELOW)
+        }
+    };
+    if !base.starts_with(b"/") {
+        let error = Error::new(What::ReadOption, object, Why::NotAbsolute);
+        return Err(error.advice(Advice::NameStateDirectory));
+    }
+    place
+        .append(&[base, below, b"/pods"])
+        .map_err(|errno| Error::new(What::ReadOption, object, errno))
+}
+
+/// The path of a pod in `folder`; `root` is that of the folder of all states.
+///
+/// # Errors
+/// ENAMETOOLONG.
+pub fn path(root: &[u8], folder: Folder, uuid: &[u8]) -> Result<Path, Errno> {
+    Path::of(&[root, b"/", folder.name().as_bytes(), b"/", uuid])
+}
+
+/// What a registered pod's path says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The folder of all states.
+    pub root: &'a [u8],
+    /// The pod's name.
+    pub uuid: &'a [u8],
+}
+
+impl<'a> Place<'a> {
+    /// Of the pod that runs in the directory `path`.
+    #[must_use]
+    pub fn of(path: &'a CStr) -> Self {
+        let bytes = path.to_bytes();
+        let end = bytes.len().saturating_sub(uuid::LENGTH);
+        let (before, uuid) = bytes.split_at_checked(end).unwrap_or_default();
+        let root = before.strip_suffix(b"/run/").unwrap_or_default();
+        Self { root, uuid }
+    }
+
+    /// Its path in this folder.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG.
+    pub fn path(&self, folder: Folder) -> Result<Path, Errno> {
+        path(self.root, folder, self.uuid)
+    }
+
+    /// Moves it from one folder to another one, which is made if it is missing.
+    ///
+    /// # Errors
+    /// As rename(2).
+    #[cold]
+    #[inline(never)]
+    pub fn shift(&self, from: Folder, to: Folder) -> Result<(), Errno> {
+        let (from, to) = (self.path(from)?, self.path(to)?);
+        match fs::rename(from.as_c_str(), to.as_c_str()) {
+            Err(Errno::NOENT) => {
+                make_above(&to)?;
+                fs::rename(from.as_c_str(), to.as_c_str())
+            }
+            done => done,
+        }
+    }
+
+    /// Makes its directory in this folder.
+    ///
+    /// # Errors
+    /// As mkdir(2).
+    #[cold]
+    #[inline(never)]
+    pub fn make(&self, folder: Folder) -> Result<(), Errno> {
+        let path = self.path(folder)?;
+        match fs::mkdir(path.as_c_str(), PRIVATE) {
+            Err(Errno::NOENT) => {
+                make_above(&path)?;
+                fs::mkdir(path.as_c_str(), PRIVATE)
+            }
+            done => done,
+        }
+    }
+}
+
+/// Writes the path of a new pod, as which it is going to run, to `place`.
+///
+/// # Errors
+/// As [`root`].
+#[cold]
+#[inline(never)]
+pub fn name<'p>(
+    given: Option<&'p CStr>,
+    environment: &Strings,
+    random: [u8; 16],
+    place: &'p mut [u8],
+) -> Result<&'p CStr, Error<'p>> {
+    let mut path = Path::new();
+    root(given, environment, &mut path)?;
+    path.append(&[b"/run/", &uuid::text(random)])
+        .map_err(|errno| Error::new(What::ReadOption, c"--state-dir", errno))?;
+    copy(place, path.as_bytes());
+    Ok(fly::sys::memory::c_str(place).unwrap_or_default())
+}
+
+/// Bytes that [`name`] needs.
+pub const NAME: usize = MAX_PATH;
+
+/// Makes all directories above `path`: everybody may pass those that are not the pods'.
+#[cold]
+#[inline(never)]
+fn make_above(path: &Path) -> Result<(), Errno> {
+    let bytes = path.as_bytes();
+    let pods = bytes.len().saturating_sub(uuid::LENGTH + 1);
+    for (index, byte) in bytes.iter().enumerate().skip(1) {
+        if *byte != b'/' || index > pods {
+            continue;
+        }
+        let above = Path::of(&[bytes.get(..index).unwrap_or_default()])?;
+        let mode = if index == pods || above.as_bytes().ends_with(b"/pods") {
+            PRIVATE
+        } else {
+            Mode::from_raw_mode(0o755)
+        };
+        match fs::mkdir(above.as_c_str(), mode) {
+            Err(Errno::EXIST) => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        let place = Place::of(c"/run/kickstage/pods/run/00112233-4455-4677-8899-aabbccddeeff");
+        assert_eq!(place.root, b"/run/kickstage/pods");
+        assert_eq!(place.uuid, b"00112233-4455-4677-8899-aabbccddeeff");
+        let path = place.path(Folder::ExitedGarbage).unwrap();
+        assert_eq!(
+            path.as_bytes(),
+            b"/run/kickstage/pods/exited-garbage/00112233-4455-4677-8899-aabbccddeeff"
+        );
+    }
+}
