@@ -2,6 +2,7 @@
 //! nothing of it.
 
 mod app;
+pub mod json;
 mod plan;
 
 use fly::{
