@@ -23,7 +23,7 @@ use groups::NO_TEXT;
 pub use groups::{
     ALL_TEXTS, FLY_TEXTS, FULL_TEXTS, INIT_TEXTS, MACHINE_TEXTS, STAGE0_TEXTS, Texts,
 };
-pub(crate) use kept::keep;
+pub use kept::keep;
 pub use numbers::describe;
 
 /// Exit code for failures of our own.
@@ -166,6 +166,11 @@ texts! {
         }
         PODS from 216 {
             FindPod = "find pod",
+            RemovePod = "remove pod",
+            StopPod = "stop pod",
+            RunPod = "run pod",
+            ReadUuid = "read uuid file",
+            WaitForPod = "wait for pod",
         }
     }
 }
@@ -325,10 +330,21 @@ texts! {
             OutOfMemory = "out of memory, the kernel has killed",
         }
         PODS from 256 {
-            NoMatch = "no matches found",
+            NoMatch = "no matches found for \"%\"",
+            EmptyUuid = "UUID cannot be empty",
+            MoreMatches = "more than one pod is called so",
+            NoPodNamed = "no pod is named",
+            PodIsRunning = "it is running",
+            PodIsNot = "it is %",
+            NoUuid = "no uuid is in it",
+            NotForPrepare = "it is of the run, not of the preparation",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",
+            OfThePreparation = "it is of the preparation, not of the run",
+            NoPreparedNamed = "no prepared pod is named",
+            NotPrepared = "there is no such prepared pod",
+            StartedAlready = "it is being started, or runs already",
             NotRegistered = "only a registered pod has such a place: --register, --detach, --keep or --uuid-file-save",
         }
     }
@@ -428,6 +444,8 @@ texts! {
         }
         PODS from 216 {
             SeeList = "see stage0 list",
+            StopFirst = "stop it first",
+            AfterGrace = "see gc",
         }
     }
 }

@@ -143,6 +143,21 @@ fn remove(path: &CStr) {
     }
 }
 
+/// Removes the cgroups of a plan whose pod does not live, and where pods are if that is
+/// the usual place and there is none left.
+#[cold]
+#[inline(never)]
+pub fn remove_all(plan: &Plan<'_>) {
+    for record in made(plan) {
+        remove(record.list.first());
+        each_above(&record, &mut |above| {
+            if above.to_bytes().ends_with(b"/kickstage") {
+                let _ = fs::rmdir(above);
+            }
+        });
+    }
+}
+
 /// Removes what was left below `parent` by a stage0 that was killed. What is in use can't
 /// be removed; what is about to be used has a stage0 that lives.
 #[cold]

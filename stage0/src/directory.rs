@@ -103,14 +103,8 @@ impl<'a> Directory<'a> {
     #[inline(never)]
     fn register(path: &'a CStr, life: Lives<'a>, plan: &Plan<'_>) -> Result<Self, Error<'a>> {
         let failed = |errno| Error::new(What::Register, path, errno);
-        let place = Place::of(path);
-        place.make(Folder::Embryo).map_err(failed)?;
-        let done = fill(&place, plan).and_then(|()| place.shift(Folder::Embryo, Folder::Run));
-        if let Err(errno) = done {
-            let _ = remove::pod(&place, Folder::Embryo);
-            return Err(failed(errno));
-        }
-        Self::registered(path, life)
+        make(&Place::of(path), Folder::Embryo, Folder::Run, plan).map_err(failed)?;
+        Self::registered(path, life, false)
     }
 
     /// The pod in the directory `path` is registered, and locked.
@@ -119,11 +113,15 @@ impl<'a> Directory<'a> {
     /// What keeps its uuid from being saved: it is removed.
     #[cold]
     #[inline(never)]
-    pub fn registered(path: &'a CStr, life: Lives<'a>) -> Result<Self, Error<'a>> {
+    pub fn registered(
+        path: &'a CStr,
+        life: Lives<'a>,
+        is_prepared: bool,
+    ) -> Result<Self, Error<'a>> {
         let directory = Self {
             path: Some(path),
             life: Some(life),
-            made: true,
+            made: !is_prepared,
         };
         if let Some(file) = life.uuid_file
             && let Err(errno) = save(file, Place::of(path).uuid)
@@ -175,16 +173,23 @@ impl<'a> Directory<'a> {
     /// No pod was started: what was made is unmade.
     #[inline(never)]
     pub fn undo(&self) {
-        let (true, Some(path), Ok(folder)) = (self.made, self.path, self.open()) else {
+        let (Some(path), Ok(folder)) = (self.path, self.open()) else {
             return;
         };
         if let Some(life) = self.life {
             let place = Place::of(path);
+            if !self.made {
+                let _ = place.shift(Folder::Run, Folder::Prepared);
+                return;
+            }
             let _ = place.shift(Folder::Run, Folder::Garbage);
             let _ = remove::pod(&place, Folder::Garbage);
             if let Some(file) = life.uuid_file {
                 let _ = fs::unlink(file);
             }
+            return;
+        }
+        if !self.made {
             return;
         }
         clear(&folder);
@@ -204,28 +209,40 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// What a pod that is being made has: its lock, its plan, and room for what pid 1 writes.
+/// Makes the directory of a pod in the folder `first`, with its lock, which is held, its
+/// plan, and room for what pid 1 writes; then moves it to `then`.
 ///
 /// # Errors
-/// As open(2) and write(2).
+/// As mkdir(2), open(2), write(2) and rename(2).
 #[cold]
 #[inline(never)]
-pub fn fill(place: &Place<'_>, plan: &Plan<'_>) -> Result<(), Errno> {
-    let path = place.path(Folder::Embryo)?;
-    fill_in(&open(fs::CWD, path.as_c_str(), OFlags::empty())?, plan)
+pub fn make(place: &Place<'_>, first: Folder, then: Folder, plan: &Plan<'_>) -> Result<(), Errno> {
+    let mut tries = 0;
+    loop {
+        place.make(first)?;
+        let done = fill(place, first, plan).and_then(|()| place.shift(first, then));
+        let Err(errno) = done else { return Ok(()) };
+        let _ = remove::pod(place, first);
+        // A collector of garbage has seen it before its lock was held.
+        if !matches!(errno, Errno::NOENT | Errno::AGAIN) || tries == RETRIES {
+            return Err(errno);
+        }
+        tries += 1;
+    }
 }
 
-/// The same in this folder.
-///
-/// # Errors
-/// As open(2) and write(2).
-pub fn fill_in(folder: &OwnedFd, plan: &Plan<'_>) -> Result<(), Errno> {
-    keep(&lock_in(folder, 1)?)?;
-    fs::mkdirat(folder, c"status", Mode::from_raw_mode(0o755))?;
-    fs::mkdirat(folder, c"logs", crate::state::PRIVATE)?;
+/// How often a directory is made again that was taken away.
+const RETRIES: u8 = 8;
+
+fn fill(place: &Place<'_>, folder: Folder, plan: &Plan<'_>) -> Result<(), Errno> {
+    let path = place.path(folder)?;
+    let folder = open(fs::CWD, path.as_c_str(), OFlags::empty())?;
+    keep(&lock_in(&folder, 1)?)?;
+    fs::mkdirat(&folder, c"status", Mode::from_raw_mode(0o755))?;
+    fs::mkdirat(&folder, c"logs", crate::state::PRIVATE)?;
     // The variables of the programs are in it: nobody else's business.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = fs::openat(folder, c"plan", flags, Mode::from_raw_mode(0o600))?;
+    let file = fs::openat(&folder, c"plan", flags, Mode::from_raw_mode(0o600))?;
     if descriptor::write_all(file.as_raw_fd(), plan.as_bytes()) {
         Ok(())
     } else {
@@ -256,7 +273,10 @@ pub fn keep(file: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// Writes the pod's name, and a line's end, to `file`.
-fn save(file: &CStr, uuid: &[u8]) -> Result<(), Errno> {
+///
+/// # Errors
+/// As open(2) and write(2).
+pub fn save(file: &CStr, uuid: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     let file = fs::open(file, flags, Mode::from_raw_mode(0o644))?;
     let number = file.as_raw_fd();

@@ -12,6 +12,7 @@ mod directory;
 pub mod full;
 pub mod lower;
 pub mod options;
+mod prepared;
 mod relay;
 mod remove;
 mod run;
@@ -22,6 +23,8 @@ mod uuid;
 pub mod volume;
 mod wait;
 
+use core::ffi::CStr;
+
 use fly::{
     beside,
     error::{Advice, Error, FAILURE, STAGE0_TEXTS, What, Why},
@@ -29,6 +32,8 @@ use fly::{
     plan::{MAX_BYTES, MAX_STEPS, MAX_STRINGS},
     sys::entry::Start,
 };
+
+use prepared::Asked;
 
 /// The program's name in messages.
 pub const NAME: &str = "stage0";
@@ -45,8 +50,10 @@ pub fn main(start: Start) -> i32 {
     let mut arguments = start.arguments.iter();
     // The program's own name.
     let _ = arguments.next();
-    if arguments.next() != Some(c"run") {
-        return other(start);
+    match arguments.next().map(CStr::to_bytes) {
+        Some(b"run") => {}
+        Some(b"run-prepared") => return run_prepared(start),
+        _ => return other(start),
     }
     match options::parse(arguments) {
         Ok(Some(options)) if options.output.is_some() => fail(
@@ -54,6 +61,21 @@ pub fn main(start: Start) -> i32 {
         ),
         Ok(Some(options)) => start::pod(&options, start, run::Run),
         Ok(None) => other(start),
+        Err(error) => fail(error),
+    }
+}
+
+/// A pod that is named as a whole is here, another one has to be looked for.
+#[cold]
+#[inline(never)]
+fn run_prepared(start: Start) -> i32 {
+    match Asked::read(&start) {
+        Ok(asked) => match asked.pod {
+            Some(name) if prepared::is_whole(name) => {
+                prepared::run(&asked, name.to_bytes(), start).unwrap_or_else(fail)
+            }
+            _ => other(start),
+        },
         Err(error) => fail(error),
     }
 }

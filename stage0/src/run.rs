@@ -191,7 +191,7 @@ fn prepare<'e>(
     launcher: &mut Launcher<'e, '_>,
 ) -> Result<Directory<'e>, Error<'e>> {
     let directory = match path {
-        Some(path) if how.is_prepared => Directory::registered(path, how.life)?,
+        Some(path) if how.is_prepared => Directory::registered(path, how.life, true)?,
         path => Directory::prepare(path, how.life, plan)?,
     };
     if path.is_some() {

@@ -21,6 +21,8 @@ use crate::{
 pub trait Aim {
     /// Whether a pod is started, now.
     const STARTS: bool;
+    /// Whether it is started later, perhaps by somebody else.
+    const IS_LATER: bool = false;
 
     /// Does it; returns the exit code.
     ///
@@ -99,7 +101,8 @@ where
         Some(_) => registered(options, start.random, &start.environment, bytes)?,
         None => (options.pod_directory, bytes),
     };
-    let terminal = !options.life.detach && relay::Terminal::wanted(options.terminal);
+    let said = options.terminal.or(A::IS_LATER.then_some(false));
+    let terminal = !options.life.detach && relay::Terminal::wanted(said);
     let wants = lower::wants(options)?;
     let variable = |name, wanted: bool| wanted.then(|| start.environment.value(name)).flatten();
     let own = u64::from(getpid().as_raw_nonzero().get().unsigned_abs());
@@ -115,14 +118,14 @@ where
         registered: options.life.registers().is_some(),
         pid: own,
         terminal,
-        session: terminal || relay::has_terminal(),
+        session: terminal || A::IS_LATER || relay::has_terminal(),
         stage1_init,
         // The environment may be long: it is read for what is needed only.
         term: terminal.then(|| start.environment.value("TERM")).flatten(),
-        groups: fly::sys::identity::group_count() != 0,
+        groups: A::IS_LATER || fly::sys::identity::group_count() != 0,
         known: 0,
-        inheritable: rustix::thread::capabilities(None)
-            .map_or(true, |held| !held.inheritable.is_empty()),
+        inheritable: A::IS_LATER
+            || rustix::thread::capabilities(None).map_or(true, |held| !held.inheritable.is_empty()),
     };
     let mut builder = Builder::new(bytes);
     lower::lower(options, &host, &mut builder)?;

@@ -461,7 +461,7 @@ impl<'p, 's> Pod<'p, 's> {
     }
 
     /// Stops the apps: each when nobody runs that waited for it.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         (self.stopping, self.ending) = (true, true);
     }
 

@@ -11,7 +11,7 @@ static KEPT: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
 /// Keeps `name` for the text of the error that is made next.
 #[cold]
 #[inline(never)]
-pub(crate) fn keep(name: &[u8]) {
+pub fn keep(name: &[u8]) {
     for (place, byte) in KEPT.iter().zip(name.iter().chain([&0])) {
         place.store(*byte, Relaxed);
     }

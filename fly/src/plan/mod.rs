@@ -104,6 +104,15 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// What can be read of a plan of which these are the bytes, or the beginning, without
+    /// a check: to be shown, and no more.
+    #[must_use]
+    pub fn unchecked_records(bytes: &'a [u8]) -> Records<'a> {
+        Records {
+            rest: bytes.get(Header::SIZE..).unwrap_or_default(),
+        }
+    }
+
     /// The steps of the app number `index`, from its [`Step::App`] to its
     /// [`Step::Exec`].
     #[must_use]

@@ -2,18 +2,31 @@
 //! nothing of it.
 
 mod app;
+mod clock;
 pub mod json;
 mod plan;
+mod pods;
+mod prepare;
+mod ready;
+mod show;
+mod stop;
+mod words;
+
+use core::ffi::CStr;
 
 use fly::{
     error::{ALL_TEXTS, Advice, Error, FAILURE, What, Why},
     packed,
     packed::Packed,
-    sys::entry::Start,
-    text::Line,
+    sys::{
+        descriptor,
+        entry::{Start, Strings},
+    },
+    text::{Line, split},
 };
 
-use crate::{NAME, options, run, start};
+use crate::{NAME, options, run, start, uuid};
+use words::{Flags, Words};
 
 const HELP: Packed = packed!(include_str!("help.txt"));
 
@@ -34,6 +47,13 @@ pub fn main(mut start: Start) -> i32 {
             Ok(None) => print(HELP),
             Err(error) => fail(error),
         },
+        b"prepare" => prepare::prepare(arguments, start),
+        b"run-prepared" => prepare::run(start).unwrap_or_else(fail),
+        b"list" | b"ps" => show::list(start).unwrap_or_else(fail),
+        b"status" => show::status(start).unwrap_or_else(fail),
+        b"stop" => stop::stop(&start).unwrap_or_else(fail),
+        b"rm" => stop::remove(start).unwrap_or_else(fail),
+        b"gc" => stop::collect(start).unwrap_or_else(fail),
         b"app" => app::run(arguments, &mut start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
         b"version" | b"--version" | b"-V" => {
@@ -42,6 +62,29 @@ pub fn main(mut start: Start) -> i32 {
         _ => {
             fail(Error::new(What::ReadCommand, command, Why::NoSuchCommand).advice(Advice::SeeHelp))
         }
+    }
+}
+
+/// The words behind the command; `--help` is answered.
+fn words_behind(start: &Start, allowed: Flags) -> Result<Words, Error<'static>> {
+    let words: Strings = start.arguments.without_first().without_first();
+    Words::read(words, allowed)
+}
+
+/// An operand where there can be none.
+fn too_many(_: &'static CStr) -> Error<'static> {
+    let error = Error::new(What::Read, c"the command line", Why::TooManyWords);
+    error.advice(Advice::SeeHelp)
+}
+
+/// The uuid in a file, as `--uuid-file-save` has written it.
+fn uuid_of(path: &'static CStr) -> Result<[u8; uuid::LENGTH], Error<'static>> {
+    let mut buffer = [0; 64];
+    let read = descriptor::read_file(path, &mut buffer);
+    let line = split(read, b'\n').next().unwrap_or_default();
+    match line.try_into() {
+        Ok(uuid) if uuid::is_one(line) => Ok(uuid),
+        _ => Err(Error::new(What::ReadUuid, path, Why::NoUuid)),
     }
 }
 

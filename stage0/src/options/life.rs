@@ -40,7 +40,7 @@ pub struct Lives<'a> {
 }
 
 impl<'a> Lives<'a> {
-    pub(super) fn set(&mut self, life: Life<'a>) {
+    pub(crate) fn set(&mut self, life: Life<'a>) {
         match life {
             Life::Register(yes) => self.register = yes,
             Life::Detach(yes) => self.detach = yes,
@@ -48,6 +48,25 @@ impl<'a> Lives<'a> {
             Life::UuidFile(path) => self.uuid_file = Some(path),
             Life::StateDirectory(path) => self.state_directory = Some(path),
             Life::Timeout(time) => self.timeout = time,
+        }
+    }
+
+    /// The pod gets a uuid without an option that says so.
+    pub fn register(&mut self) {
+        self.register = true;
+    }
+
+    /// An option that is about the run of a pod, not about its preparation.
+    #[must_use]
+    pub fn is_of_a_run(&self) -> Option<&'static CStr> {
+        if self.detach {
+            Some(c"--detach")
+        } else if let Some(yes) = self.keep {
+            Some(if yes { c"--keep" } else { c"--rm" })
+        } else if self.timeout != 0 {
+            Some(c"--timeout")
+        } else {
+            None
         }
     }
 

@@ -121,6 +121,10 @@ impl Pod<'_, '_> {
         place: &mut usize,
     ) -> Result<(), Errno> {
         let [socket, file] = descriptors;
+        if request.operation == protocol::STOP && request.name.is_empty() {
+            self.stop();
+            return Ok(());
+        }
         let mut index = self.find(request);
         if request.operation == protocol::ADD {
             index = self.add(request, index, *file)?;

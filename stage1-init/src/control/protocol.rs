@@ -23,7 +23,8 @@ pub const STATUS: u32 = 1;
 pub const ADD: u32 = 2;
 /// Starts an app that has ended, or was added without being started.
 pub const START: u32 = 3;
-/// Stops an app: its stop signal, its deadline, SIGKILL. It is not restarted.
+/// Stops an app: its stop signal, its deadline, SIGKILL. It is not restarted. Without a
+/// name all of them, and the pod ends.
 pub const STOP: u32 = 4;
 /// Forgets an app that does not run.
 pub const REMOVE: u32 = 5;

@@ -1,0 +1,350 @@
+//! The registered pods: how each is, and which one is meant.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Advice, Error, What, Why, keep},
+    launch::path::Path,
+    plan::{Kind, MAX_BYTES, Plan},
+    sys::{descriptor, entry::Strings, lock, memory::c_str},
+    text::{copy, decimal, split},
+};
+use rustix::{
+    fd::{AsFd, AsRawFd, OwnedFd},
+    fs::{self, Mode, OFlags},
+    io::Errno,
+};
+use stage1_init::LOCK;
+
+use super::words::Words;
+use crate::{
+    state::{self, Folder, Place},
+    uuid,
+};
+
+/// How a pod is: its folder, and whether its lock is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is being made.
+    Preparing,
+    /// Who made it was killed.
+    Abandoned,
+    /// It can be started.
+    Prepared,
+    /// It waits in its namespaces to be released.
+    Parked,
+    /// It runs.
+    Running,
+    /// It has ended, or was killed.
+    Exited,
+    /// It is being removed.
+    Garbage,
+}
+
+impl State {
+    fn of(folder: Folder, is_locked: bool) -> Self {
+        match (folder, is_locked) {
+            (Folder::Embryo | Folder::Prepare, true) => Self::Preparing,
+            (Folder::Embryo | Folder::Prepare, false) => Self::Abandoned,
+            (Folder::Prepared, false) => Self::Prepared,
+            (Folder::Prepared, true) => Self::Parked,
+            (Folder::Run, true) => Self::Running,
+            (Folder::Run | Folder::ExitedGarbage, _) => Self::Exited,
+            (Folder::Garbage, _) => Self::Garbage,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Abandoned => "abandoned",
+            Self::Prepared => "prepared",
+            Self::Parked => "parked",
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Garbage => "garbage",
+        }
+    }
+}
+
+/// Where all of them are.
+#[derive(Debug)]
+pub struct Pods {
+    root: Path,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct Pod {
+    /// Its name.
+    pub uuid: [u8; uuid::LENGTH],
+    /// Where it was found.
+    pub folder: Folder,
+    /// Its directory.
+    pub directory: OwnedFd,
+    /// Its lock, if it has one yet, open for reading.
+    lock: Option<OwnedFd>,
+}
+
+impl Pods {
+    /// Those that `--state-dir` or the environment names.
+    ///
+    /// # Errors
+    /// As [`state::root`].
+    pub fn new(words: &Words, environment: &Strings) -> Result<Self, Error<'static>> {
+        Self::below(words.state_directory, environment)
+    }
+
+    /// The same, as `given` names them.
+    ///
+    /// # Errors
+    /// As [`state::root`].
+    pub fn below(
+        given: Option<&'static CStr>,
+        environment: &Strings,
+    ) -> Result<Self, Error<'static>> {
+        let mut root = Path::new();
+        state::root(given, environment, &mut root)?;
+        Ok(Self { root })
+    }
+
+    /// The folder of all states.
+    #[must_use]
+    pub fn root(&self) -> &[u8] {
+        self.root.as_bytes()
+    }
+
+    /// What is said of the pod `uuid`.
+    #[must_use]
+    pub fn place<'p>(&'p self, uuid: &'p [u8]) -> Place<'p> {
+        Place {
+            root: self.root.as_bytes(),
+            uuid,
+        }
+    }
+
+    /// Calls `each` for the uuid of all pods in `folder`. That there is no such folder is
+    /// no error: there was no pod yet.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn each(
+        &self,
+        folder: Folder,
+        each: &mut dyn FnMut(&[u8; uuid::LENGTH]),
+    ) -> Result<(), Error<'static>> {
+        let failed = |errno| Error::new(What::Read, c"the directory of the pods", errno);
+        let path = Path::of(&[self.root(), b"/", folder.name().as_bytes()]).map_err(failed)?;
+        let read = descriptor::each_name(path.as_c_str(), &mut |name| {
+            if let (true, Ok(uuid)) = (uuid::is_one(name), name.try_into()) {
+                each(uuid);
+            }
+        });
+        if read {
+            return Ok(());
+        }
+        match fs::open(path.as_c_str(), OFlags::RDONLY, Mode::empty()) {
+            Err(Errno::NOENT) | Ok(_) => Ok(()),
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+
+    /// The pod that `name` means: its uuid, the beginning of it, or the name of its first
+    /// program.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn find<'n>(&self, name: &'n CStr) -> Result<Pod, Error<'n>> {
+        let wanted = name.to_bytes();
+        let failed = |why: Why| Error::new(What::FindPod, name, why).advice(Advice::SeeList);
+        if wanted.is_empty() {
+            return Err(Error::new(What::FindPod, name, Why::EmptyUuid));
+        }
+        // A pod may move while it is looked for, always onwards.
+        for _ in 0..3 {
+            let mut found: Option<(Folder, [u8; uuid::LENGTH])> = None;
+            let mut count = 0;
+            for by_name in [false, true] {
+                for folder in Folder::ALL {
+                    self.each(folder, &mut |uuid| {
+                        let is_it = if by_name {
+                            self.is_called(folder, uuid, wanted)
+                        } else {
+                            uuid.starts_with(wanted)
+                        };
+                        // The same one, which has moved.
+                        if is_it && found.is_none_or(|(_, other)| other != *uuid) {
+                            count += 1;
+                        }
+                        if is_it {
+                            found = Some((folder, *uuid));
+                        }
+                    })?;
+                }
+                if count > 0 {
+                    break;
+                }
+            }
+            match (found, count) {
+                (Some((folder, uuid)), 1) => {
+                    if let Ok(pod) = self.open(folder, &uuid) {
+                        return Ok(pod);
+                    }
+                }
+                (None, _) => {
+                    keep(wanted);
+                    return Err(failed(Why::NoMatch));
+                }
+                _ => return Err(failed(Why::MoreMatches)),
+            }
+        }
+        keep(wanted);
+        Err(failed(Why::NoMatch))
+    }
+
+    fn is_called(&self, folder: Folder, uuid: &[u8], wanted: &[u8]) -> bool {
+        let mut is_it = false;
+        if let Ok(pod) = self.open(folder, uuid) {
+            let mut bytes = [0; 4096];
+            let text = pod.beginning(c"plan", &mut bytes);
+            is_it = first_app(text).is_some_and(|name| name == wanted);
+        }
+        is_it
+    }
+
+    /// Opens the pod `uuid` in `folder`.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn open(&self, folder: Folder, uuid: &[u8]) -> Result<Pod, Errno> {
+        let path = state::path(self.root(), folder, uuid)?;
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = fs::open(path.as_c_str(), flags, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = fs::openat(&directory, LOCK, flags, Mode::empty()).ok();
+        Ok(Pod {
+            uuid: uuid.try_into().map_err(|_| Errno::INVAL)?,
+            folder,
+            directory,
+            lock,
+        })
+    }
+
+    /// Calls `each` for the pods that the operands or `--uuid-file` mean; all of them are
+    /// tried.
+    ///
+    /// # Errors
+    /// None is named. What else fails is told, and makes the exit code that is returned.
+    pub fn each_meant(
+        &self,
+        words: &Words,
+        each: &mut dyn for<'n> FnMut(&'n CStr, Pod) -> Result<(), Error<'n>>,
+    ) -> Result<i32, Error<'static>> {
+        let mut code = 0;
+        let mut any = false;
+        let mut one = |name: &CStr| {
+            any = true;
+            if let Err(error) = self.find(name).and_then(|pod| each(name, pod)) {
+                code = super::fail(error);
+            }
+        };
+        words.each_operand(&mut |name| {
+            one(name);
+            Ok(())
+        })?;
+        if let Some(file) = words.uuid_file {
+            let mut line = [0; uuid::LENGTH + 1];
+            copy(&mut line, &super::uuid_of(file)?);
+            one(c_str(&line).unwrap_or_default());
+        }
+        if any {
+            return Ok(code);
+        }
+        let error = Error::new(What::Read, c"the command line", Why::NoPodNamed);
+        Err(error.advice(Advice::SeeHelp))
+    }
+}
+
+impl Pod {
+    /// Whether somebody holds its lock.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        let lock = self.lock.as_ref();
+        lock.is_some_and(|file| lock::is_taken(file.as_fd(), 2) == Ok(true))
+    }
+
+    /// How it is now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State::of(self.folder, self.is_locked())
+    }
+
+    /// Waits until nobody holds its lock.
+    pub fn wait(&self) {
+        if let Some(file) = &self.lock {
+            while lock::wait(file.as_fd(), 2) == Err(Errno::INTR) {}
+        }
+    }
+
+    /// The beginning of a file in its directory; empty if there is none.
+    pub fn beginning<'b>(&self, name: &CStr, buffer: &'b mut [u8]) -> &'b [u8] {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = fs::openat(&self.directory, name, flags, Mode::empty()) else {
+            return &[];
+        };
+        let mut used = 0;
+        while let Some(rest @ [_, ..]) = buffer.get_mut(used..) {
+            match descriptor::read(file.as_raw_fd(), rest) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => used += count,
+            }
+        }
+        buffer.get(..used).unwrap_or_default()
+    }
+
+    /// The number in a file in its directory.
+    #[must_use]
+    pub fn number(&self, name: &CStr) -> Option<u64> {
+        let mut buffer = [0; 24];
+        let text = self.beginning(name, &mut buffer);
+        decimal(split(text, b'\n').next()?)
+    }
+
+    /// Its plan, read into `bytes`, which hold [`MAX_BYTES`].
+    ///
+    /// # Errors
+    /// It can't be read, or is none.
+    pub fn plan<'b>(&self, bytes: &'b mut [u8]) -> Result<Plan<'b>, Error<'static>> {
+        const { assert!(MAX_BYTES >= 4096) }
+        let read = self.beginning(c"plan", bytes);
+        Plan::check(read)
+            .map_err(|problem| Error::new(What::Read, c"the plan of the pod", problem.reason))
+    }
+
+    /// When the file `name` was changed last, in nanoseconds since 1970.
+    #[must_use]
+    pub fn time(&self, name: &CStr) -> Option<i64> {
+        let status = fs::statat(&self.directory, name, fs::AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let seconds = status.st_mtime.checked_mul(1_000_000_000)?;
+        seconds.checked_add(i64::try_from(status.st_mtime_nsec).ok()?)
+    }
+}
+
+/// The name of the first app of a plan, of which this is the beginning.
+#[must_use]
+pub fn first_app(beginning: &[u8]) -> Option<&[u8]> {
+    let mut name = None;
+    each_app(beginning, &mut |app| {
+        name.get_or_insert(app);
+    });
+    name
+}
+
+/// Calls `each` for the names of the apps of a plan, of which this is the beginning.
+pub fn each_app<'b>(beginning: &'b [u8], each: &mut dyn FnMut(&'b [u8])) {
+    for record in Plan::unchecked_records(beginning).filter(|record| record.is(Kind::App)) {
+        each(record.list.first().to_bytes());
+    }
+}

@@ -1,0 +1,103 @@
+//! `stage0 prepare`: the plan of a pod beside its directory, for `run-prepared`.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Advice, Error, FAILURE, What, Why},
+    launch::KEPT,
+    plan::{Kind, Plan},
+    sys::{
+        descriptor,
+        entry::{Start, StringsIter},
+    },
+    text::Line,
+};
+
+use super::pods::Pods;
+use crate::{
+    directory,
+    options::{self, Options},
+    prepared::{self, Asked},
+    remove,
+    start::{self, Aim, Rest},
+    state::{Folder, Place},
+};
+
+/// Carries out `stage0 prepare`; returns the exit code.
+pub fn prepare(arguments: StringsIter, start: Start) -> i32 {
+    match options::parse(arguments) {
+        Ok(None) => super::print(super::HELP),
+        Err(error) => super::fail(error),
+        Ok(Some(mut options)) => {
+            if let Some(option) = options.life.is_of_a_run() {
+                let error = Error::new(What::ReadOption, option, Why::NotForPrepare);
+                return super::fail(error.advice(Advice::SeeHelp));
+            }
+            options.life.register();
+            start::pod(&options, start, Prepare)
+        }
+    }
+}
+
+/// Writes the plan into the directory of a new pod.
+struct Prepare;
+
+impl Aim for Prepare {
+    const STARTS: bool = false;
+    const IS_LATER: bool = true;
+
+    fn reach<'e, 'a: 'e, I>(
+        &mut self,
+        plan: Plan<'e>,
+        options: &Options<'a, I>,
+        rest: Rest<'e>,
+    ) -> Result<i32, Error<'e>>
+    where
+        I: Iterator<Item = &'a CStr> + Clone,
+    {
+        check(&plan)?;
+        let path = rest.directory.unwrap_or_default();
+        let place = Place::of(path);
+        directory::make(&place, Folder::Prepare, Folder::Prepared, &plan)
+            .map_err(|errno| Error::new(What::Register, path, errno))?;
+        // From here on it can be started.
+        let _ = descriptor::close(KEPT);
+        if let Some(file) = options.life.uuid_file
+            && let Err(errno) = directory::save(file, place.uuid)
+        {
+            let _ = place.shift(Folder::Prepared, Folder::Garbage);
+            let _ = remove::pod(&place, Folder::Garbage);
+            return Err(Error::new(What::WriteFile, file, errno));
+        }
+        let told = Line::new(1).bytes(place.uuid).end();
+        Ok(if told { 0 } else { FAILURE })
+    }
+}
+
+/// What belongs to this process can't be there later.
+fn check<'e>(plan: &Plan<'e>) -> Result<(), Error<'e>> {
+    let mut records = plan.steps().records();
+    let option = match records.find(|record| {
+        record.is(Kind::KeepListening) || record.is(Kind::Stamps) || record.is(Kind::HandOver)
+    }) {
+        None => return Ok(()),
+        Some(record) if record.is(Kind::KeepListening) => c"--listen-fds",
+        Some(record) if record.is(Kind::Stamps) => c"--timings",
+        Some(_) => c"--stage1",
+    };
+    Err(Error::new(What::ReadOption, option, Why::NotForPrepare))
+}
+
+/// Carries out `stage0 run-prepared` for a pod that has to be looked for; returns the exit
+/// code.
+///
+/// # Errors
+/// As [`Pods::find`] and [`prepared::run`].
+pub fn run(start: Start) -> Result<i32, Error<'static>> {
+    let asked = Asked::read(&start)?;
+    let Some(name) = asked.pod else {
+        return Ok(super::print(super::HELP));
+    };
+    let pod = Pods::below(asked.state_directory(), &start.environment)?.find(name)?;
+    prepared::run(&asked, &pod.uuid, start)
+}

@@ -1,0 +1,300 @@
+//! `stage0 stop`, `stage0 rm` and `stage0 gc`: the end of registered pods.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Advice, Error, What, Why, keep},
+    sys::{descriptor, entry::Start, lock, memory::c_str, message, network},
+    text::copy,
+};
+use linux_raw_sys::general as raw;
+use rustix::{
+    fd::{AsFd, AsRawFd, OwnedFd},
+    fs::{self, Mode, OFlags},
+    io::Errno,
+    process::{Pid, PidfdFlags, fchdir, pidfd_open},
+};
+use stage1_init::{
+    LOCK,
+    control::{
+        SOCKET,
+        protocol::{self, Request},
+    },
+};
+
+use super::{
+    pods::{Pod, Pods, State},
+    words,
+};
+use crate::{
+    cgroups, remove,
+    state::{Folder, Place},
+    uuid,
+};
+
+/// Milliseconds for which a pod that has ended can still be asked about: as rkt.
+const GRACE: u64 = 30 * 60 * 1000;
+
+/// Carries out `stage0 stop`; returns the exit code.
+///
+/// # Errors
+/// Names the pod that can't be stopped.
+pub fn stop(start: &Start) -> Result<i32, Error<'static>> {
+    const ALLOWED: words::Flags = words::STATE_DIRECTORY | words::UUID_FILE | words::FORCE;
+    let words = super::words_behind(start, ALLOWED)?;
+    let pods = Pods::new(&words, &start.environment)?;
+    let force = words.has(words::FORCE);
+    // All are told before one is waited for.
+    for waits in [false, true] {
+        let code = pods.each_meant(&words, &mut |name, pod| {
+            match pod.state() {
+                State::Running | State::Parked => {}
+                // That it has ended already is as good.
+                State::Exited | State::Garbage => return Ok(()),
+                state => return Err(is_not(What::StopPod, name, state)),
+            }
+            if waits {
+                pod.wait();
+                return Ok(());
+            }
+            tell(&pod, force).map_err(|errno| Error::new(What::StopPod, name, errno))
+        })?;
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+    Ok(0)
+}
+
+fn is_not(what: What, name: &CStr, state: State) -> Error<'_> {
+    keep(state.name().as_bytes());
+    Error::new(what, name, Why::PodIsNot)
+}
+
+/// Asks pid 1 to stop its apps, each by its signal and deadline; or kills it.
+fn tell(pod: &Pod, force: bool) -> Result<(), Errno> {
+    if !force && ask(&pod.directory).is_ok() {
+        return Ok(());
+    }
+    // It is being started: its number comes.
+    let pid = pod.number(c"pid").and_then(|pid| i32::try_from(pid).ok());
+    let Some(pid) = pid.and_then(Pid::from_raw) else {
+        return if pod.is_locked() {
+            Err(Errno::AGAIN)
+        } else {
+            Ok(())
+        };
+    };
+    let process = pidfd_open(pid, PidfdFlags::empty());
+    // Whose number it was then has ended.
+    if !pod.is_locked() {
+        return Ok(());
+    }
+    let signal = if force { raw::SIGKILL } else { raw::SIGTERM };
+    fly::sys::signal::send_by_descriptor(process?.as_raw_fd(), signal)
+}
+
+fn ask(directory: &OwnedFd) -> Result<(), Errno> {
+    let request = Request {
+        operation: protocol::STOP,
+        flags: 0,
+        number: 0,
+        name: c"",
+    };
+    fchdir(directory)?;
+    let socket = network::sender()?;
+    let (own, other) = network::pair()?;
+    message::send(
+        socket.as_raw_fd(),
+        SOCKET,
+        &request.to_bytes(),
+        &[other.as_fd()],
+    )?;
+    drop(other);
+    // Any answer, or the end of it.
+    let mut reply = [0; protocol::Reply::SIZE];
+    while descriptor::read(own.as_raw_fd(), &mut reply) == Err(Errno::INTR) {}
+    Ok(())
+}
+
+/// Carries out `stage0 rm`; returns the exit code.
+///
+/// # Errors
+/// Names the pod that runs, or can't be removed.
+pub fn remove(start: Start) -> Result<i32, Error<'static>> {
+    const ALLOWED: words::Flags = words::STATE_DIRECTORY | words::UUID_FILE | words::FORCE;
+    let words = super::words_behind(&start, ALLOWED)?;
+    let pods = Pods::new(&words, &start.environment)?;
+    let force = words.has(words::FORCE);
+    let bytes = start.bytes;
+    pods.each_meant(&words, &mut |name, pod| {
+        let failed = |errno| Error::new(What::RemovePod, name, errno);
+        if let State::Running | State::Parked = pod.state() {
+            if !force && pod.state() == State::Running {
+                let error = Error::new(What::RemovePod, name, Why::PodIsRunning);
+                return Err(error.advice(Advice::StopFirst));
+            }
+            tell(&pod, true).map_err(failed)?;
+            pod.wait();
+        }
+        // The end may have moved it; or nobody does.
+        let place = pods.place(&pod.uuid);
+        for folder in Folder::ALL {
+            if let Ok(pod) = pods.open(folder, &pod.uuid) {
+                dispose(&place, &pod, bytes).map_err(failed)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Removes a pod that does not live: first it is garbage, which nobody can start, then its
+/// cgroups and its directory go.
+fn dispose(place: &Place<'_>, pod: &Pod, bytes: &mut [u8]) -> Result<(), Errno> {
+    let claimed = claim(pod)?;
+    if pod.folder != Folder::Garbage {
+        place.shift(pod.folder, Folder::Garbage)?;
+    }
+    if let Ok(plan) = pod.plan(bytes) {
+        cgroups::remove_all(&plan);
+    }
+    drop(claimed);
+    match remove::pod(place, Folder::Garbage) {
+        // Somebody else is removing it.
+        Err(Errno::NOENT) => Ok(()),
+        done => done,
+    }
+}
+
+/// Holds the lock of a pod, so that nobody starts it meanwhile.
+///
+/// # Errors
+/// EAGAIN if somebody else holds it.
+fn claim(pod: &Pod) -> Result<Option<OwnedFd>, Errno> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match fs::openat(&pod.directory, LOCK, flags, Mode::empty()) {
+        // Who makes it was killed before that; or sees it vanish, and tries again.
+        Err(Errno::NOENT) => return Ok(None),
+        done => done?,
+    };
+    lock::take(file.as_fd(), 0, 2)?;
+    Ok(Some(file))
+}
+
+/// Carries out `stage0 gc`; returns the exit code.
+///
+/// # Errors
+/// The folders can't be read, or the command line.
+pub fn collect(start: Start) -> Result<i32, Error<'static>> {
+    const ALLOWED: words::Flags = words::STATE_DIRECTORY | words::MARK_ONLY | words::GRACE_PERIOD;
+    let words = super::words_behind(&start, ALLOWED)?;
+    if let Some(word) = words.operand()? {
+        return Err(super::too_many(word));
+    }
+    let pods = Pods::new(&words, &start.environment)?;
+    let (names, bytes) = start
+        .bytes
+        .split_at_mut_checked(start.bytes.len() / 4)
+        .unwrap_or_default();
+    let mut collector = Collector {
+        pods: &pods,
+        oldest: now().saturating_sub(nanoseconds(words.grace.unwrap_or(GRACE))),
+        names,
+        bytes,
+        code: 0,
+    };
+    // First those whose stage0 was killed: from then on they are old.
+    collector.each(Folder::Run, &mut |_, place, pod| {
+        let _claimed = claim(pod)?;
+        place.shift(Folder::Run, Folder::ExitedGarbage)
+    })?;
+    if words.has(words::MARK_ONLY) {
+        return Ok(collector.code);
+    }
+    for folder in [
+        Folder::ExitedGarbage,
+        Folder::Embryo,
+        Folder::Prepare,
+        Folder::Garbage,
+    ] {
+        collector.each(folder, &mut |collector, place, pod| {
+            let is_ended = folder == Folder::ExitedGarbage;
+            if pod.is_locked() || (is_ended && ended(pod) > collector.oldest) {
+                return Ok(());
+            }
+            dispose(place, pod, collector.bytes)
+        })?;
+    }
+    Ok(collector.code)
+}
+
+/// When it has ended, in nanoseconds since 1970; of one whose stage0 was killed when it was
+/// marked.
+fn ended(pod: &Pod) -> i64 {
+    let changed = || {
+        let status = fs::fstat(&pod.directory).ok()?;
+        let seconds = status.st_ctime.checked_mul(1_000_000_000)?;
+        seconds.checked_add(i64::try_from(status.st_ctime_nsec).ok()?)
+    };
+    pod.time(c"code").or_else(changed).unwrap_or(i64::MAX)
+}
+
+fn now() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    time.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec)
+}
+
+fn nanoseconds(milliseconds: u64) -> i64 {
+    i64::try_from(milliseconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX)
+}
+
+struct Collector<'c> {
+    pods: &'c Pods,
+    /// What has ended before may go.
+    oldest: i64,
+    /// Room for the names of a folder, which changes while it is walked.
+    names: &'c mut [u8],
+    bytes: &'c mut [u8],
+    code: i32,
+}
+
+type Dispose<'d, 'c> = &'d mut dyn FnMut(&mut Collector<'c>, &Place<'_>, &Pod) -> Result<(), Errno>;
+
+impl<'c> Collector<'c> {
+    /// Does `each` with the pods of `folder`, and tells what fails.
+    fn each(&mut self, folder: Folder, each: Dispose<'_, 'c>) -> Result<(), Error<'static>> {
+        let mut count = 0;
+        {
+            let (names, _) = self.names.as_chunks_mut::<{ uuid::LENGTH }>();
+            self.pods.each(folder, &mut |name| {
+                if let Some(place) = names.get_mut(count) {
+                    *place = *name;
+                    count += 1;
+                }
+            })?;
+        }
+        for index in 0..count {
+            let (names, _) = self.names.as_chunks::<{ uuid::LENGTH }>();
+            let Some(uuid) = names.get(index).copied() else {
+                break;
+            };
+            let pods = self.pods;
+            let Ok(pod) = pods.open(folder, &uuid) else {
+                continue;
+            };
+            match each(self, &pods.place(&uuid), &pod) {
+                // It lives, or somebody else collects it.
+                Ok(()) | Err(Errno::AGAIN | Errno::NOENT) => {}
+                Err(errno) => {
+                    let mut name = [0; uuid::LENGTH + 1];
+                    copy(&mut name, &uuid);
+                    let name = c_str(&name).unwrap_or_default();
+                    self.code = super::fail(Error::new(What::RemovePod, name, errno));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! The command lines of what is done with registered pods: options and operands in any
+//! order, `--` before operands that begin with a dash.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Advice, Error, What, Why},
+    lower::split_option,
+    sys::entry::{Strings, StringsIter},
+};
+
+use crate::options::milliseconds;
+
+/// An option of these commands, one bit each.
+pub type Flags = u32;
+
+/// `--state-dir DIR`
+pub const STATE_DIRECTORY: Flags = 1;
+/// `--format=text|json`
+pub const FORMAT: Flags = 1 << 1;
+/// `--uuid-file FILE`
+pub const UUID_FILE: Flags = 1 << 2;
+/// `--force`
+pub const FORCE: Flags = 1 << 3;
+/// `--wait[=SECONDS]`
+pub const WAIT: Flags = 1 << 4;
+/// `--wait-ready[=SECONDS]`
+pub const WAIT_READY: Flags = 1 << 5;
+/// `--mark-only`
+pub const MARK_ONLY: Flags = 1 << 6;
+/// `--grace-period SECONDS`
+pub const GRACE_PERIOD: Flags = 1 << 7;
+/// `--all`
+pub const ALL: Flags = 1 << 8;
+/// `--follow`
+pub const FOLLOW: Flags = 1 << 9;
+/// `--app NAME`
+pub const APP: Flags = 1 << 10;
+/// `--no-legend`
+pub const NO_LEGEND: Flags = 1 << 11;
+/// `--check`
+pub const CHECK: Flags = 1 << 12;
+/// `--full`
+pub const FULL: Flags = 1 << 13;
+/// `--tail N`
+pub const TAIL: Flags = 1 << 14;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    words: Strings,
+    /// Those that were given.
+    pub given: Flags,
+    /// `--state-dir`
+    pub state_directory: Option<&'static CStr>,
+    /// `--format=json`
+    pub json: bool,
+    /// `--uuid-file`
+    pub uuid_file: Option<&'static CStr>,
+    /// `--app`
+    pub app: Option<&'static CStr>,
+    /// Milliseconds of `--wait` and `--wait-ready`, 0 for ever.
+    pub limit: u64,
+    /// Milliseconds of `--grace-period`.
+    pub grace: Option<u64>,
+    /// `--tail`
+    pub tail: Option<u64>,
+}
+
+/// One word.
+enum Word {
+    Option(&'static CStr),
+    Operand(&'static CStr),
+}
+
+/// Walks the words of a command; the values of options are taken out by who reads them.
+struct Walk {
+    rest: StringsIter,
+    only_operands: bool,
+}
+
+impl Walk {
+    fn next(&mut self) -> Option<Word> {
+        let word = self.rest.next()?;
+        let bytes = word.to_bytes();
+        if self.only_operands || bytes == b"-" || !bytes.starts_with(b"-") {
+            return Some(Word::Operand(word));
+        }
+        if bytes == b"--" {
+            self.only_operands = true;
+            return self.next();
+        }
+        Some(Word::Option(word))
+    }
+}
+
+impl Words {
+    /// Reads the words, of which the options `allowed` make sense.
+    ///
+    /// # Errors
+    /// Names the option that is unknown here, or lacks its value.
+    pub fn read(words: Strings, allowed: Flags) -> Result<Self, Error<'static>> {
+        let mut read = Self {
+            words,
+            given: 0,
+            state_directory: None,
+            json: false,
+            uuid_file: None,
+            app: None,
+            limit: 0,
+            grace: None,
+            tail: None,
+        };
+        let mut walk = read.walk();
+        while let Some(word) = walk.next() {
+            if let Word::Option(word) = word {
+                read.option(word, &mut walk, allowed)?;
+            }
+        }
+        Ok(read)
+    }
+
+    /// Whether it was given.
+    #[must_use]
+    pub fn has(&self, option: Flags) -> bool {
+        self.given & option != 0
+    }
+
+    /// Calls `each` for the operands in order.
+    ///
+    /// # Errors
+    /// The first one of `each`.
+    pub fn each_operand(
+        &self,
+        each: &mut dyn FnMut(&'static CStr) -> Result<(), Error<'static>>,
+    ) -> Result<(), Error<'static>> {
+        let mut walk = self.walk();
+        while let Some(word) = walk.next() {
+            match word {
+                Word::Operand(word) => each(word)?,
+                Word::Option(word) => {
+                    let (name, inline) = split_option(word);
+                    if inline.is_none() && takes_value(number(name)) {
+                        let _ = walk.rest.next();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The only operand, if there is one.
+    ///
+    /// # Errors
+    /// There are more.
+    pub fn operand(&self) -> Result<Option<&'static CStr>, Error<'static>> {
+        let mut found = None;
+        self.each_operand(&mut |word| match found.replace(word) {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                What::Read,
+                c"the command line",
+                Why::TooManyWords,
+            )),
+        })?;
+        Ok(found)
+    }
+
+    fn walk(&self) -> Walk {
+        Walk {
+            rest: self.words.iter(),
+            only_operands: false,
+        }
+    }
+
+    fn option(
+        &mut self,
+        word: &'static CStr,
+        walk: &mut Walk,
+        allowed: Flags,
+    ) -> Result<(), Error<'static>> {
+        let (name, mut value) = split_option(word);
+        let failed = |why: Why| Error::new(What::ReadOption, word, why).advice(Advice::SeeHelp);
+        let option = number(name);
+        if option & allowed == 0 {
+            return Err(failed(Why::NoSuchOption));
+        }
+        if takes_value(option) && value.is_none() {
+            value = walk.rest.next();
+            if value.is_none() {
+                return Err(failed(Why::NoValue));
+            }
+        }
+        self.given |= option;
+        match option {
+            STATE_DIRECTORY => self.state_directory = value.take(),
+            UUID_FILE => self.uuid_file = value.take(),
+            APP => self.app = value.take(),
+            FORMAT => match value.take().unwrap_or_default().to_bytes() {
+                b"json" => self.json = true,
+                b"text" => self.json = false,
+                _ => return Err(failed(Why::NotTextOrJson)),
+            },
+            GRACE_PERIOD => self.grace = Some(time(value.take().unwrap_or_default())?),
+            TAIL => {
+                let text = value.take().unwrap_or_default();
+                let count = fly::text::decimal(text.to_bytes());
+                self.tail = Some(count.ok_or(Error::new(What::ReadOption, text, Why::NoCount))?);
+            }
+            WAIT | WAIT_READY => {
+                if let Some(text) = value.take() {
+                    self.limit = time(text)?;
+                }
+            }
+            _ => {}
+        }
+        match value {
+            None => Ok(()),
+            Some(_) => Err(failed(Why::TakesNoValue)),
+        }
+    }
+}
+
+fn takes_value(option: Flags) -> bool {
+    option & (STATE_DIRECTORY | UUID_FILE | APP | FORMAT | GRACE_PERIOD | TAIL) != 0
+}
+
+/// The bit of the option that is called so, 0 for none.
+fn number(name: &[u8]) -> Flags {
+    match name {
+        b"--state-dir" => STATE_DIRECTORY,
+        b"--format" => FORMAT,
+        b"--uuid-file" => UUID_FILE,
+        b"--force" => FORCE,
+        b"--wait" => WAIT,
+        b"--wait-ready" => WAIT_READY,
+        b"--mark-only" => MARK_ONLY,
+        b"--grace-period" => GRACE_PERIOD,
+        b"--all" | b"-a" => ALL,
+        b"--follow" | b"-f" => FOLLOW,
+        b"--app" => APP,
+        b"--no-legend" => NO_LEGEND,
+        b"--check" => CHECK,
+        b"--full" => FULL,
+        b"--tail" => TAIL,
+        _ => 0,
+    }
+}
+
+/// Seconds, also as `500ms`, `30s`, `10m`, `24h`: rkt's commands take these.
+fn time(text: &'static CStr) -> Result<u64, Error<'static>> {
+    let bytes = text.to_bytes();
+    let (digits, unit) = match bytes {
+        [.., b'm', b's'] => (bytes, 1),
+        [digits @ .., b's'] => (digits, 1),
+        [digits @ .., b'm'] => (digits, 60),
+        [digits @ .., b'h'] => (digits, 3600),
+        _ => (bytes, 1),
+    };
+    milliseconds(digits)
+        .and_then(|time| time.checked_mul(unit))
+        .ok_or(Error::new(What::ReadOption, text, Why::NoSeconds))
+}
