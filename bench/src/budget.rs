@@ -3,7 +3,10 @@
 
 use std::{fs, path::Path};
 
-use crate::statistics::Ratio;
+use crate::{
+    statistics::{Ratio, Summary},
+    table,
+};
 
 /// Whether a line of the budget is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +76,7 @@ const AT_MOST: [AtMost; 5] = [
     },
 ];
 
-const FASTER: [Faster; 2] = [
+const FASTER: [Faster; 4] = [
     Faster {
         case: "bare",
         than: "bwrap",
@@ -84,7 +87,20 @@ const FASTER: [Faster; 2] = [
         than: "crun",
         limit: 6.0,
     },
+    Faster {
+        case: "limits",
+        than: "crun-limits",
+        limit: 10.0,
+    },
+    Faster {
+        case: "limits",
+        than: "runc-limits",
+        limit: 25.0,
+    },
 ];
+
+/// Nanoseconds that limits by cgroups of version 1 may add to a default start.
+const MOST_BY_LIMITS: u64 = 350_000;
 
 /// Bytes that each program may have, stripped and static.
 const SIZES: [(&str, u64); 7] = [
@@ -131,7 +147,32 @@ pub fn ratios<'s>(samples: impl Fn(&str) -> &'s [u64]) -> Vec<Line> {
             verdict: verdict(ratio, |value| value >= limit),
         });
     }
+    lines.push(limits(
+        Summary::of(samples("limits")),
+        Summary::of(samples("default")),
+    ));
     lines
+}
+
+/// What limits add to a default start, by the medians of one run.
+fn limits(limited: Summary, default: Summary) -> Line {
+    let added = limited.p50.saturating_sub(default.p50);
+    let is_known = limited.count > 0 && default.count > 0;
+    Line {
+        text: "limits: added to a default start".into(),
+        found: if is_known {
+            format!("{} us", table::micros(added).trim())
+        } else {
+            "not measured".into()
+        },
+        limit: format!("<= {} us", MOST_BY_LIMITS / 1000),
+        ratio: None,
+        verdict: match added {
+            _ if !is_known => Verdict::Unknown,
+            ..=MOST_BY_LIMITS => Verdict::Pass,
+            _ => Verdict::Miss,
+        },
+    }
 }
 
 /// Judges the sizes of the programs in `binaries`.

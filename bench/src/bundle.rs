@@ -49,16 +49,47 @@ const CAPABILITIES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// Writes the bundle `folder` that runs `words` in `root`.
+/// The system call filter of a bundle with limits: the product's own default.
+const FILTER: &str = include_str!("../../fly/src/seccomp/default.json");
+/// The limits of such a bundle, and of the product's case: memory in bytes, a quota of
+/// processor time in microseconds, processes.
+pub const MEMORY: u64 = 64 << 20;
+const QUOTA: u64 = 100_000;
+const PIDS: u64 = 100;
+
+/// Writes the bundle `folder` that runs `words` in `root`, with limits and a filter if it
+/// is `limited`.
 ///
 /// # Errors
 /// As mkdir(2) and write(2).
-pub fn write(folder: &Path, root: &Path, words: &[&str]) -> io::Result<()> {
+pub fn write(folder: &Path, root: &Path, words: &[&str], limited: bool) -> io::Result<()> {
     fs::create_dir(folder)?;
-    fs::write(folder.join("config.json"), config(root, words).to_string())
+    let config = config(root, words, limited).to_string();
+    fs::write(folder.join("config.json"), config)
 }
 
-fn config(root: &Path, words: &[&str]) -> Value {
+/// The same limits as options of stage0.
+pub const LIMITS: [&str; 3] = ["--memory=64M", "--cpus=1", "--pids=100"];
+
+fn linux(limited: bool) -> Value {
+    let namespaces =
+        ["pid", "mount", "ipc", "uts"].map(|kind| Value::object([("type", kind.into())]));
+    let mut members = vec![("namespaces", Value::list(namespaces))];
+    if limited {
+        let one = |name, value: u64| Value::object([(name, value.into())]);
+        let cpu = Value::object([("quota", QUOTA.into()), ("period", QUOTA.into())]);
+        let resources = [
+            ("memory", one("limit", MEMORY)),
+            ("cpu", cpu),
+            ("pids", one("limit", PIDS)),
+        ];
+        members.push(("resources", Value::object(resources)));
+        members.push(("seccomp", Value::Raw(FILTER)));
+    }
+    Value::object(members)
+}
+
+fn config(root: &Path, words: &[&str], limited: bool) -> Value {
     let root = root.to_string_lossy();
     Value::object([
         ("ociVersion", "1.0.2".into()),
@@ -69,16 +100,7 @@ fn config(root: &Path, words: &[&str]) -> Value {
         ),
         ("process", process(words)),
         ("mounts", Value::list(mounts())),
-        (
-            "linux",
-            Value::object([(
-                "namespaces",
-                Value::list(
-                    ["pid", "mount", "ipc", "uts"]
-                        .map(|kind| Value::object([("type", kind.into())])),
-                ),
-            )]),
-        ),
+        ("linux", linux(limited)),
     ])
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    bundle,
     measure::Command,
     options::Options,
     place::{self, Payload, Place},
@@ -149,6 +150,19 @@ impl List<'_> {
         );
         let default = ["run", "--rootfs"];
         self.product("default", "stage0 run", "stage0", "floor-default", &default);
+        let mut limited = vec!["run"];
+        limited.extend(bundle::LIMITS);
+        limited.push("--rootfs");
+        let program = self.binary("stage0");
+        self.add(Draft {
+            name: "limits",
+            about: "stage0 run with --memory, --cpus and --pids",
+            role: Role::Product,
+            every: 1,
+            equals: None,
+            program,
+            line: &|program, payload| rooted(program, &limited, payload),
+        });
     }
 
     /// A thousand binds. The kernel takes longer for each the more there are.
@@ -292,7 +306,7 @@ impl List<'_> {
 
     fn runtimes(&mut self) -> Result<(), String> {
         let state = self.place.state();
-        let run = |program: &Path, extra: &[&str], payload: &Payload| {
+        let run = |program: &Path, extra: &[&str], bundle: &Path| {
             let name = program.file_name().unwrap_or_default();
             let mut words: Words = vec![program.into()];
             words.extend(["--root".into(), state.join(name).into()]);
@@ -300,7 +314,7 @@ impl List<'_> {
             words.extend(["run", "--bundle"].map(Into::into));
             // Of its own: they may still clear up behind each other.
             let id = format!("kickstage-bench-{}", name.to_string_lossy());
-            words.extend([payload.bundle.clone().into(), id.into()]);
+            words.extend([bundle.into(), id.into()]);
             words
         };
         self.peer(
@@ -308,14 +322,21 @@ impl List<'_> {
             "crun without cgroups",
             SLOW,
             "crun",
-            &|program, payload| run(program, &["--cgroup-manager=disabled"], payload),
+            &|program, payload| run(program, &["--cgroup-manager=disabled"], &payload.bundle),
         );
         self.peer(
             "crun-cgroup",
             "crun with cgroups",
             SLOW,
             "crun",
-            &|program, payload| run(program, &["--cgroup-manager=cgroupfs"], payload),
+            &|program, payload| run(program, &["--cgroup-manager=cgroupfs"], &payload.bundle),
+        );
+        self.peer(
+            "crun-limits",
+            "crun with the same limits and filter",
+            SLOW,
+            "crun",
+            &|program, payload| run(program, &["--cgroup-manager=cgroupfs"], &payload.limited),
         );
         let inside = |error| format!("prepare a mount namespace for crun: {error}");
         if let Some(namespace) = place::without_mixed_cgroups().map_err(inside)? {
@@ -335,7 +356,14 @@ impl List<'_> {
             "runc with cgroups",
             SLOW,
             "runc",
-            &|program, payload| run(program, NOTHING, payload),
+            &|program, payload| run(program, NOTHING, &payload.bundle),
+        );
+        self.peer(
+            "runc-limits",
+            "runc with the same limits and filter",
+            SLOW,
+            "runc",
+            &|program, payload| run(program, NOTHING, &payload.limited),
         );
         Ok(())
     }

@@ -19,6 +19,8 @@ pub enum Value {
     List(Vec<Value>),
     /// An object, in the order given.
     Object(Vec<(String, Value)>),
+    /// JSON as it is.
+    Raw(&'static str),
 }
 
 impl Value {
@@ -90,6 +92,7 @@ impl fmt::Display for Value {
             Self::Fraction(value) if value.is_finite() => write!(out, "{value:.4}"),
             Self::Fraction(_) => out.write_str("null"),
             Self::Text(text) => string(out, text),
+            Self::Raw(text) => out.write_str(text),
             Self::List(values) => {
                 out.write_str("[")?;
                 for (index, value) in values.iter().enumerate() {

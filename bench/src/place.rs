@@ -21,6 +21,8 @@ pub struct Payload {
     pub words: Vec<String>,
     /// An OCI bundle of the same.
     pub bundle: PathBuf,
+    /// One with limits and a system call filter.
+    pub limited: PathBuf,
 }
 
 /// The prepared folder.
@@ -48,11 +50,14 @@ impl Place {
             let root = folder.path.join(name);
             fill(&root, &binaries.join(program))?;
             let bundle = folder.path.join(format!("{name}.bundle"));
-            bundle::write(&bundle, &root, words)?;
+            bundle::write(&bundle, &root, words, false)?;
+            let limited = folder.path.join(format!("{name}.limited"));
+            bundle::write(&limited, &root, words, true)?;
             Ok(Payload {
                 root,
                 words: words.iter().map(|word| (*word).to_owned()).collect(),
                 bundle,
+                limited,
             })
         };
         let made = |error: io::Error| failed("fill the root file systems", error);
