@@ -263,7 +263,7 @@ texts! {
             NoRootfs = "--rootfs is missing",
             NotWithFly = "not with --stage1=fly, which makes no pod",
             NotHostOrNone = "its value is host or none",
-            NotAll = "its value is all",
+            NoInsecure = "--insecure-options is a list of all, none, capabilities, no-new-privs, paths and seccomp",
             NotTrueOrFalse = "its value is true or false",
             NoStage1 = "its value is init, init:PATH, fly or a path with a slash",
             NoShortVolume = "it is not SOURCE:TARGET[:ro|:rw] with an absolute target",
@@ -346,6 +346,7 @@ texts! {
             NotPrepared = "there is no such prepared pod",
             StartedAlready = "it is being started, or runs already",
             NotRegistered = "only a registered pod has such a place: --register, --detach, --keep or --uuid-file-save",
+            NotCheckedYet = "nothing of image, http, ondisk, pubkey or tls is checked here yet",
         }
     }
 }

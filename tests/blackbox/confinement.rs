@@ -1,4 +1,4 @@
-//! What a pod can't do by default, and what `--insecure-options=all` gives back.
+//! What a pod can't do by default, and what `--insecure-options` gives back.
 
 use std::{fs, path::Path};
 
@@ -10,6 +10,8 @@ tests![
     capabilities_of_a_careless_caller,
     no_new_privileges,
     insecure,
+    insecure_by_name,
+    bad_names_of_insecure_options,
     masked_files,
     masked_directories,
     read_only_paths,
@@ -150,10 +152,76 @@ fn insecure() -> TestResult {
         .probe(script)
         .code(1)
         .has("mkdir /sys/fs/cgroup/x: E");
-    Pod::new(&root)
-        .options(["--insecure-options", "nonsense"])
-        .probe(["exit", "0"])
-        .refused(&["--insecure-options"]);
+    Ok(())
+}
+
+/// Each part of the confinement alone, and the others stay.
+fn insecure_by_name() -> TestResult {
+    let root = roots::probe();
+    let all = own("CapBnd");
+    for (list, capabilities, no_new_privileges, seccomp, paths) in [
+        ("none", false, false, false, false),
+        ("capabilities", true, false, false, false),
+        ("no-new-privs", false, true, false, false),
+        ("seccomp", false, false, true, false),
+        ("paths", false, false, false, true),
+        ("paths,seccomp", false, false, true, true),
+        ("capabilities,no-new-privs", true, true, false, false),
+        ("all-run", true, true, true, true),
+    ] {
+        for flavour in ["init", "fly"] {
+            for user in ["0", "1000"] {
+                let pod = Pod::new(&root).options([
+                    &format!("--insecure-options={list}"),
+                    &format!("--stage1={flavour}"),
+                    &format!("--user={user}"),
+                ]);
+                let report = pod.probe(CAPS).report();
+                report
+                    .is("CapBnd", if capabilities { &all } else { DEFAULT })
+                    .is("NoNewPrivs", if no_new_privileges { "0" } else { "1" })
+                    .is("Seccomp", if seccomp { "0" } else { "2" })
+                    .is("CapInh", NONE)
+                    .is("CapAmb", NONE);
+                let held = match user {
+                    "0" if capabilities => &all,
+                    "0" => DEFAULT,
+                    _ => NONE,
+                };
+                report.is("CapEff", held).is("CapPrm", held);
+            }
+        }
+        let output = Pod::new(&root)
+            .flag(&format!("--insecure-options={list}"))
+            .probe(["open", "/proc/sys/kernel/hostname", "w"]);
+        let is_read_only = output.stdout.contains("EROFS");
+        assert_eq!(is_read_only, !paths, "{list}: {}", output.everything());
+    }
+    // Named more than once, all count.
+    let report = Pod::new(&root)
+        .options(["--insecure-options=seccomp", "--insecure-options=none"])
+        .flag("--insecure-options=no-new-privs")
+        .probe(CAPS)
+        .report();
+    report.is("Seccomp", "0").is("NoNewPrivs", "0");
+    report.is("CapBnd", DEFAULT);
+    Ok(())
+}
+
+fn bad_names_of_insecure_options() -> TestResult {
+    let root = roots::probe();
+    for bad in ["nonsense", "", "seccomp,", "ALL", "seccomp paths"] {
+        Pod::new(&root)
+            .options(["--insecure-options", bad])
+            .probe(["exit", "0"])
+            .refused(&["--insecure-options", "no-new-privs"]);
+    }
+    for unknown in ["image", "tls", "http", "ondisk", "pubkey", "paths,image"] {
+        Pod::new(&root)
+            .options(["--insecure-options", unknown])
+            .probe(["exit", "0"])
+            .refused(&[unknown, "is checked here yet"]);
+    }
     Ok(())
 }
 

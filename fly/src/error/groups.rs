@@ -64,6 +64,7 @@ const PODS: Texts = Texts {
     why: Why::PODS,
     advice: Advice::PODS,
 };
+/// More of what a start may say.
 const STARTS: Texts = Texts {
     what: NO_TEXT,
     why: Why::STARTS,

@@ -7,7 +7,7 @@ use super::{
     own::{Program, Programs, Sets, Who},
     policy::Registered,
 };
-use crate::options::{AppOption, Choice, Stage1};
+use crate::options::{AppOption, Choice, Insecure, Stage1};
 use fly::{
     capability,
     error::{Error, What, Why},
@@ -93,11 +93,16 @@ where
             (None, None) => None,
             (user, group) => Some(user::resolve(options.rootfs, user.unwrap_or(c"0"), group)?),
         };
+        let filtered = !options.insecure.has(Insecure::SECCOMP);
+        let early = options.insecure.filters_early();
+        if early {
+            self.plan.push(Step::Seccomp { filter: DEFAULT });
+        }
         self.credentials(identity.as_ref(), who, program)?;
         if own_session {
             self.plan.push(Step::Unblock {});
         }
-        if !options.insecure {
+        if filtered && !early {
             self.plan.push(Step::Seccomp { filter: DEFAULT });
         }
         self.exec(program, identity.as_ref())
@@ -107,7 +112,7 @@ where
     fn pid_namespace(&mut self) {
         self.plan
             .begin_list(Step::PidNamespace { names: List::EMPTY });
-        if !self.options.insecure && self.has_init() {
+        if !self.options.insecure.has(Insecure::PATHS) && self.has_init() {
             for name in covered() {
                 self.plan.string(name);
             }
@@ -140,14 +145,15 @@ where
         who: &Who<'a>,
         program: &Program<'a, I>,
     ) -> Result<(), Error<'a>> {
-        let confined = !self.options.insecure;
+        let insecure = self.options.insecure;
+        let confined = !insecure.has(Insecure::CAPABILITIES);
         let root = identity.is_none_or(|identity| identity.user == 0);
         let changed = self.host.wants.changes;
         let choices = changed.then(|| program.each(self.options));
         let sets = Sets::of(confined, root, choices)?;
         if self.options.added {
             let mut needed = sets.bounding;
-            if program.policies.asks(AppOption::PidNamespace) {
+            if program.policies.asks(AppOption::PidNamespace) || insecure.filters_early() {
                 needed |= 1 << linux_raw_sys::general::CAP_SYS_ADMIN;
             }
             // Nobody has those that this kernel does not know.
@@ -184,7 +190,7 @@ where
                 keep: capability::ALL,
             });
         }
-        if confined {
+        if !insecure.has(Insecure::NO_NEW_PRIVILEGES) {
             self.plan.push(Step::NoNewPrivileges {});
         }
         Ok(())
@@ -223,7 +229,8 @@ where
     ) -> Result<(), Error<'a>> {
         let words = program.words();
         // Without pid 1 the program is executed by stage0, a file of the host.
-        let guarded = !self.options.insecure && self.options.stage1 == Stage1::Fly;
+        let guarded =
+            !self.options.insecure.has(Insecure::ALL) && self.options.stage1 == Stage1::Fly;
         self.plan.begin_list(Step::Exec {
             flags: if guarded { Step::GUARD } else { 0 },
             arguments: words.clone().count() as u64,

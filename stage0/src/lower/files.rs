@@ -7,6 +7,8 @@ use fly::{
     plan::Step,
 };
 
+use crate::options::Insecure;
+
 use super::{DEV, LAYER, Lowering, NODEV, NOSUID, PEER, PROC, PTS, RDONLY, ROOT, SHM, SYS};
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>
@@ -17,7 +19,8 @@ where
         let path = self.options.rootfs;
         // A device node of the image's would reach the host's device: those of
         // /dev are enough.
-        let mut attributes = if self.options.insecure { 0 } else { NODEV };
+        let with_devices = self.options.insecure.has(Insecure::CAPABILITIES);
+        let mut attributes = if with_devices { 0 } else { NODEV };
         if self.options.read_only_root {
             attributes |= RDONLY;
         }
@@ -48,7 +51,7 @@ where
             sys: SYS,
             pts: PTS,
             shm: SHM,
-            masked: !self.options.insecure,
+            masked: !self.options.insecure.has(Insecure::PATHS),
             in_user_namespace: false,
             own_proc: true,
             own_sys: true,

@@ -24,7 +24,7 @@ use linux_raw_sys::general as raw;
 pub use pass::{Wants, wants};
 
 use crate::{
-    options::{Network, Options, Stage1},
+    options::{Insecure, Network, Options, Stage1},
     uuid,
 };
 
@@ -282,7 +282,7 @@ where
 
     /// pid 1 keeps what its apps may have, and what it needs to start them.
     fn init(&mut self) {
-        if !self.options.insecure {
+        if !self.options.insecure.has(Insecure::CAPABILITIES) {
             self.held |= self.host.wants.capabilities;
             self.plan.push(Step::PodBounding { keep: self.held });
         }

@@ -60,7 +60,7 @@ where
         if own.limits {
             wants.capabilities |= LIMITS;
         }
-        if own.asks(AppOption::PidNamespace) {
+        if own.asks(AppOption::PidNamespace) || options.insecure.filters_early() {
             wants.capabilities |= 1 << raw::CAP_SYS_ADMIN;
         }
         if own.asks(AppOption::NotifySocket) && own.notifies() {

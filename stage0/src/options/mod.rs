@@ -1,6 +1,7 @@
 //! The command line of `stage0 run` and `stage0 plan`.
 
 mod check;
+mod insecure;
 mod life;
 pub mod limits;
 mod parse;
@@ -9,6 +10,7 @@ use core::ffi::CStr;
 
 use fly::{plan::Kind, timings::Format};
 
+pub use insecure::Insecure;
 pub use life::{Life, Lives, milliseconds};
 pub use limits::{Limit, Limits};
 pub use parse::{Choices, parse, parse_added};
@@ -65,8 +67,8 @@ pub enum Choice<'a> {
     Ephemeral(bool),
     /// `--tty`
     Terminal(bool),
-    /// `--insecure-options=all`
-    Insecure,
+    /// `--insecure-options LIST`
+    Insecure(Insecure),
     /// `--exit-policy=first-failure|all|APP`
     ExitPolicy(&'a CStr),
     /// `--status-dir PATH`
@@ -201,8 +203,8 @@ pub struct Options<'a, I> {
     pub ephemeral: bool,
     /// `--tty`; `None` if it was not said.
     pub terminal: Option<bool>,
-    /// `--insecure-options=all`
-    pub insecure: bool,
+    /// `--insecure-options`
+    pub insecure: Insecure,
     /// `--exit-policy`
     pub exit_policy: Option<&'a CStr>,
     /// `--status-dir`
@@ -261,7 +263,7 @@ where
             read_only_root: false,
             ephemeral: false,
             terminal: None,
-            insecure: false,
+            insecure: Insecure::default(),
             exit_policy: None,
             status_directory: None,
             pod_directory: None,

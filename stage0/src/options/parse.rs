@@ -10,7 +10,9 @@ use fly::{
     timings::Format,
 };
 
-use super::{AppOption, Change, Choice, Life, Network, Options, Stage1, life, limits};
+use super::{
+    AppOption, Change, Choice, Insecure, Life, Network, Options, Stage1, life, limits,
+};
 
 /// Reads the command line behind the command; `None` asks for help.
 ///
@@ -35,7 +37,7 @@ where
             Choice::ReadOnlyRoot(yes) => options.read_only_root = yes,
             Choice::Ephemeral(yes) => options.ephemeral = yes,
             Choice::Terminal(yes) => options.terminal = Some(yes),
-            Choice::Insecure => options.insecure = true,
+            Choice::Insecure(parts) => options.insecure.add(parts),
             Choice::ExitPolicy(policy) => options.exit_policy = Some(policy),
             Choice::StatusDirectory(path) => options.status_directory = Some(path),
             Choice::PodDirectory(path) => options.pod_directory = Some(path),
@@ -73,7 +75,7 @@ where
         let word = choices.operands().next().unwrap_or_default();
         let Some(choice) = choices.take()? else { break };
         match choice {
-            Choice::Insecure => options.insecure = true,
+            Choice::Insecure(parts) => options.insecure.add(parts),
             // Of other programs it knows nothing, and what was passed is the pod's.
             Choice::App(AppOption::After | AppOption::ListenFds | AppOption::NotifySocket, _) => {
                 return Err(Error::new(What::ReadOption, word, Why::NotAdded));
@@ -206,10 +208,7 @@ where
                 _ => return Err(failed(Why::NotHostOrNone)),
             }),
             b"--stage1" => Choice::Stage1(Stage1::parse(take()?, word)?),
-            b"--insecure-options" => match take()?.to_bytes() {
-                b"all" => Choice::Insecure,
-                _ => return Err(failed(Why::NotAll)),
-            },
+            b"--insecure-options" => Choice::Insecure(Insecure::parse(take()?)?),
             b"--readonly-rootfs" => Choice::ReadOnlyRoot(switch(value.take(), word)?),
             b"--ephemeral" => Choice::Ephemeral(switch(value.take(), word)?),
             b"--tty" | b"-t" => Choice::Terminal(switch(value.take(), word)?),
