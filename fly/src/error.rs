@@ -163,6 +163,8 @@ texts! {
             RunWithMemory = "run with --memory",
             Register = "register pod in",
             Detach = "run in the background",
+            FilterDevices = "filter the devices of cgroup",
+            MoveInto = "move the launcher into cgroup",
         }
         PODS from 216 {
             FindPod = "find pod",
@@ -324,7 +326,7 @@ texts! {
             NoWeight = "--cpu-weight is a number from 1 to 10000",
             NoPids = "--pids is a number from 1 to 4194304",
             NoParent = "--cgroup-parent is an absolute path without . and ..",
-            ParentUnused = "nothing uses it: --memory, --cpus, --cpu-weight or --pids",
+            ParentUnused = "nothing uses it: --memory, another limit or --device",
             NotWithLimits = "not with a limit, for which a cgroup is made",
             NoController = "it is in no hierarchy of cgroups below /sys/fs/cgroup",
             OutOfMemory = "out of memory, the kernel has killed",
@@ -346,6 +348,15 @@ texts! {
             NotPrepared = "there is no such prepared pod",
             StartedAlready = "it is being started, or runs already",
             NotRegistered = "only a registered pod has such a place: --register, --detach, --keep or --uuid-file-save",
+            NoSwap = "--memory-swap is none or a number of bytes, or of K, M or G",
+            NoIoWeight = "--io-weight is a number from 1 to 10000",
+            NoIoMax = "--io-max is DEVICE:NAME=N[,NAME=N...] with an absolute path and rbps, wbps, riops or wiops",
+            NoDevice = "--device is an absolute path, and perhaps :r, :w, :m or more of them",
+            NoBlockDevice = "it is no block device",
+            NotADevice = "it is no device",
+            TooManyDevices = "there may be 32 of them",
+            NeedsMemory = "it needs --memory",
+            NeedsDevice = "mknod is given only with --device, whose filter it needs",
             NotCheckedYet = "nothing of image, http, ondisk, pubkey or tls is checked here yet",
         }
     }
@@ -442,6 +453,8 @@ texts! {
             MountController = "mount it there, or leave the limit out",
             RaiseMemory = "raise the limit",
             NameStateDirectory = "name a directory with --state-dir",
+            DeviceDenied = "it needs root (sys_admin), and a cgroup above that has the devices",
+            WholeDisk = "it must be a whole disk, no part of one",
         }
         PODS from 216 {
             SeeList = "see stage0 list",

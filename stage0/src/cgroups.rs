@@ -26,7 +26,7 @@ pub const PREFIX: &[u8] = b"pod-";
 pub const REGISTERED: &[u8] = b"uuid-";
 
 /// How many hierarchies a pod may have a cgroup in.
-const MOST: usize = 3;
+const MOST: usize = 5;
 
 /// The pauses before a cgroup is removed that is in use: its last process has ended
 /// but is not gone for a moment.

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -170,6 +170,8 @@ fn each_in_its_file() -> TestResult {
         let [own] = pods.as_slice() else {
             panic!("{pods:?}");
         };
+        let path = own.strip_prefix(mount).expect("below it");
+        assert_eq!(seen_from_outside(own, unified, name), path, "{name}");
         let (file, value) = if unified { version_2 } else { version_1 };
         let text = fs::read_to_string(own.join(file)).expect(file);
         assert_eq!(text.trim_end(), value, "{file}");
@@ -180,20 +182,36 @@ fn each_in_its_file() -> TestResult {
     running.signal(libc::SIGTERM);
     let output = running.finish();
     output.code(7);
+    // In a namespace of its own the pod sees nothing of where it is.
     for name in CONTROLLERS {
         let (_, unified) = controller(name).expect("the requirement");
-        // HIERARCHY:CONTROLLERS:PATH
-        let mut lines = output.stdout.lines();
-        let line = lines.find(|line| match line.split(':').nth(1) {
-            Some("") => unified,
-            Some(names) => !unified && names.split(',').any(|other| other == name),
-            None => false,
-        });
-        let line = line.unwrap_or_else(|| panic!("{name}: {}", output.everything()));
-        assert!(line.contains(&format!("{}/pod-", parent.0)), "{line}");
+        let line = line_of(&output.stdout, unified, name);
+        assert!(line.ends_with(":/"), "{line}");
     }
     parent.is_gone();
     Ok(())
+}
+
+/// The line HIERARCHY:CONTROLLERS:PATH of a controller in a file `cgroup` of /proc.
+#[track_caller]
+fn line_of<'t>(text: &'t str, unified: bool, name: &str) -> &'t str {
+    let mut lines = text.lines();
+    let line = lines.find(|line| match line.split(':').nth(1) {
+        Some("") => unified,
+        Some(names) => !unified && names.split(',').any(|other| other == name),
+        None => false,
+    });
+    line.unwrap_or_else(|| panic!("{name}: {text}"))
+}
+
+/// Where the first process of the cgroup `own` is, as this process sees it.
+#[track_caller]
+fn seen_from_outside(own: &Path, unified: bool, name: &str) -> PathBuf {
+    let processes = fs::read_to_string(own.join("cgroup.procs")).expect("processes");
+    let first = processes.lines().next().expect("a process");
+    let text = fs::read_to_string(format!("/proc/{first}/cgroup")).expect("its cgroups");
+    let path = line_of(&text, unified, name).rsplit(':').next();
+    PathBuf::from(path.expect("a path").trim_start_matches('/'))
 }
 
 /// Takes more and more memory.

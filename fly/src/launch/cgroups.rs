@@ -174,3 +174,22 @@ pub(super) fn join(path: &CStr) -> Result<(), Error<'_>> {
         .map_err(|errno| Error::new(What::Join, path, errno))?;
     process::join(rustix::fd::AsFd::as_fd(&cgroup))
 }
+
+/// Moves this process, which has one thread, into the cgroup of version 2 at `path`.
+///
+/// # Errors
+/// As mkdir(2), open(2) and write(2).
+#[cold]
+#[inline(never)]
+pub(super) fn leaf(path: &CStr) -> Result<(), Error<'_>> {
+    const ADVICES: &explain::Advices = &[
+        (Errno::ACCESS, Advice::NeedsDelegation),
+        (Errno::PERM, Advice::NeedsDelegation),
+        (Errno::ROFS, Advice::NeedsDelegation),
+    ];
+    let done = make_directory(path).and_then(|()| {
+        let file = Path::of(&[path.to_bytes(), b"/cgroup.procs"])?;
+        write(file.as_c_str(), b"0")
+    });
+    done.map_err(|errno| explain::error(What::MoveInto, path, errno, ADVICES))
+}

@@ -9,6 +9,7 @@
 pub mod app;
 mod cgroups;
 mod created;
+mod devices;
 mod elf;
 mod explain;
 mod files;

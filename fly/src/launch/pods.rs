@@ -1,7 +1,7 @@
 //! The steps that only a pod needs: a program without pods does not hold them, since
 //! they are reached by what [`Launcher::for_pods`] sets alone.
 
-use super::{Launcher, app, cgroups, process};
+use super::{Launcher, app, cgroups, devices, process};
 use crate::{
     error::Error,
     plan::{Record, Step, match_step},
@@ -29,6 +29,8 @@ impl<'p> Launcher<'p, '_> {
                 cgroups::make(mount, path, controllers)
             },
             LimitCgroup { path, value } => cgroups::limit(path, value),
+            FilterDevices { flags, list } => devices::filter(flags & Step::ENABLE != 0, list),
+            Leaf { path } => cgroups::leaf(path),
             JoinCgroup { path } => cgroups::join(path),
             _ => app::step(record, self.words),
         })

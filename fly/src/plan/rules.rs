@@ -301,4 +301,8 @@ pub(super) static POD_RULES: &[Rule] = &[
         .texts(2, 2, Text::Absolute)
         .only_first(),
     Rule::of(Kind::JoinCgroup).text(Text::Absolute),
+    Rule::of(Kind::Leaf).text(Text::Absolute),
+    Rule::of(Kind::FilterDevices)
+        .texts(2, 64, Text::Absolute)
+        .only_first(),
 ];

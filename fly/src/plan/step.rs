@@ -273,6 +273,13 @@ steps! {
     MakeCgroup = 16 "newcgroup %t[0 with %u|]" Launch { flags flags, number mount, text path, second controllers }
     /// Writes the limit `value` into the file at `path` of a cgroup.
     LimitCgroup = 17 "limit %t to %u" Launch { text path, second value }
+    /// Lets the cgroup at the first path use only the devices of these rules, each a type,
+    /// b or c, MAJOR:MINOR, where * stands for all, and r, w, m; of version 2, with
+    /// [`Step::ENABLE`], by a BPF program.
+    FilterDevices = 18 "devices %h: %r[0by BPF|]" Launch { flags flags, list list }
+    /// Moves this process into the cgroup at `path`, of version 2, made if missing: the one
+    /// above it is delegated, and has to hold no process.
+    Leaf = 19 "leaf %t" Launch { text path }
     /// Forks a helper that stays outside of the user namespace to be, and writes
     /// its maps for [`Step::Maps`].
     Mapper = 15 "mapper forked -> %s" Launch { slot into }

@@ -8,6 +8,7 @@
 #[cfg_attr(not(target_arch = "x86_64"), path = "unported.rs")]
 pub mod arch;
 
+pub mod bpf;
 pub mod clone;
 pub mod descriptor;
 pub mod entry;

@@ -4,13 +4,14 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, What, Why},
-    plan::{Slot, Step},
+    launch::path::Path,
+    plan::Step,
     sys::descriptor,
     text::{Digits, split},
 };
 use rustix::fs::{self, Access, AtFlags};
 
-use super::{CGROUP, Lowering};
+use super::{CGROUP, Lowering, delegated};
 use crate::{
     cgroups::{PREFIX, REGISTERED},
     options::{Limit, limits::PERIOD},
@@ -28,6 +29,9 @@ const UNIFIED: [(&[u8], &CStr); 2] = [
     ),
 ];
 
+/// The largest weight of version 1, whose default is the same.
+const MOST_BFQ: u64 = 1000;
+
 /// A controller that limits need.
 struct Controller {
     name: &'static [u8],
@@ -37,19 +41,19 @@ struct Controller {
     probe: &'static CStr,
     /// For messages.
     object: &'static CStr,
-    /// With a sign, as it is enabled.
+    /// With a sign, as it is enabled; empty if version 2 has it without that.
     enabled: &'static [u8],
     limits: &'static [Limit],
 }
 
-const CONTROLLERS: [Controller; 3] = [
+const CONTROLLERS: [Controller; 5] = [
     Controller {
         name: b"memory",
         mount: b"/sys/fs/cgroup/memory",
         probe: c"/sys/fs/cgroup/memory/tasks",
         object: c"the controller memory",
         enabled: b"+memory",
-        limits: &[Limit::Memory],
+        limits: &[Limit::Memory, Limit::Swap],
     },
     Controller {
         name: b"cpu",
@@ -67,65 +71,86 @@ const CONTROLLERS: [Controller; 3] = [
         enabled: b"+pids",
         limits: &[Limit::Pids],
     },
+    Controller {
+        name: b"io",
+        mount: b"/sys/fs/cgroup/blkio",
+        probe: c"/sys/fs/cgroup/blkio/tasks",
+        object: c"the controller io",
+        enabled: b"+io",
+        limits: &[Limit::IoWeight, Limit::IoMax],
+    },
+    Controller {
+        name: b"devices",
+        mount: b"/sys/fs/cgroup/devices",
+        probe: c"/sys/fs/cgroup/devices/tasks",
+        object: c"the controller devices",
+        enabled: b"",
+        limits: &[Limit::Devices],
+    },
 ];
 
 /// The cgroups that the pod is going to be in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cgroups {
-    /// Of version 2: its first process is born there.
-    pub(super) slot: Slot,
-    /// Of version 1, a bit each of [`CONTROLLERS`]: it joins them.
+pub(super) struct Cgroups<'c> {
+    /// Those of version 1 that its first process joins, a bit each of [`CONTROLLERS`].
     joined: u8,
     random: u64,
+    /// The mount of version 2, if that is needed.
+    unified: Option<&'static [u8]>,
+    /// Where its cgroup is made in there; in the others it is always the usual one.
+    parent: &'c [u8],
 }
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
-    /// Opens the cgroup, or makes those for the limits, each where its controller
-    /// is: machines mix the versions.
+    /// The first process in these namespaces, and in cgroups with limits, each where its
+    /// controller is: machines mix the versions.
     #[cold]
     #[inline(never)]
-    pub(super) fn cgroups(&mut self) -> Result<Cgroups, Error<'a>> {
+    pub(super) fn limited(&mut self, namespaces: u64) -> Result<(), Error<'a>> {
         let [.., a, b, c, d, e, f, g, h] = self.host.random;
+        let usual = self.options.cgroup_parent.unwrap_or(PARENT).to_bytes();
         let mut cgroups = Cgroups {
-            slot: Step::NO_SLOT,
             joined: 0,
             random: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            unified: None,
+            parent: usual,
         };
-        if let Some(path) = self.options.cgroup {
-            cgroups.slot = CGROUP;
-            self.plan.push(Step::OpenCgroup { into: CGROUP, path });
-        }
-        if self.options.limits.first().is_none() {
-            return Ok(cgroups);
-        }
-        let mut unified = None;
-        let mut others = [b"".as_slice(); CONTROLLERS.len()];
         for (index, controller) in CONTROLLERS.iter().enumerate() {
             if !self.is_wanted(controller) {
                 continue;
             }
             if fs::accessat(fs::CWD, controller.probe, Access::EXISTS, AtFlags::empty()).is_ok() {
                 cgroups.joined |= 1 << index;
-                self.make(controller.mount, &cgroups, &[]);
-                self.limit(controller, controller.mount, &cgroups, false);
+                self.make(controller.mount, &cgroups);
+                self.limit(controller, controller.mount, &cgroups)?;
                 continue;
             }
-            unified = Some(find(controller)?);
-            if let Some(place) = others.get_mut(index) {
-                *place = controller.enabled;
-            }
+            cgroups.unified = Some(find(controller)?);
         }
-        if let Some(mount) = unified {
-            self.make(mount, &cgroups, &others);
-            for (controller, other) in CONTROLLERS.iter().zip(others) {
-                if !other.is_empty() {
-                    self.limit(controller, mount, &cgroups, true);
+        let mut cgroup = Step::NO_SLOT;
+        let mut own = Path::new();
+        if let Some(mount) = cgroups.unified {
+            if self.options.cgroup_parent.is_none()
+                && let Some(place) = delegated::find(mount, &mut own)
+            {
+                cgroups.parent = place.parent;
+                if place.holds_us {
+                    let leaf = [mount, place.parent, delegated::LEAF];
+                    self.plan
+                        .begin_list(Step::Leaf { path: c"" })
+                        .joined(&leaf)
+                        .end();
                 }
             }
-            cgroups.slot = CGROUP;
+            self.make(mount, &cgroups);
+            for (index, controller) in CONTROLLERS.iter().enumerate() {
+                if cgroups.is_unified(index) && self.is_wanted(controller) {
+                    self.limit(controller, mount, &cgroups)?;
+                }
+            }
+            cgroup = CGROUP;
             let step = Step::OpenCgroup {
                 into: CGROUP,
                 path: c"",
@@ -134,20 +159,18 @@ where
             self.path(mount, &cgroups, b"");
             self.plan.end();
         }
-        Ok(cgroups)
-    }
-
-    /// What the first process does before anything else.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn join(&mut self, cgroups: &Cgroups) {
+        self.plan.push(Step::Clone { cgroup, namespaces });
+        // Before anything else.
         for (index, controller) in CONTROLLERS.iter().enumerate() {
             if cgroups.joined >> index & 1 != 0 {
                 self.plan.begin_list(Step::JoinCgroup { path: c"" });
-                self.path(controller.mount, cgroups, b"");
+                self.path(controller.mount, &cgroups, b"");
                 self.plan.end();
             }
         }
+        // Behind all joins: its root are the cgroups that the process is in.
+        self.plan.push(Step::CgroupNamespace {});
+        Ok(())
     }
 
     fn is_wanted(&self, controller: &Controller) -> bool {
@@ -155,13 +178,11 @@ where
         limits.any(|limit| self.options.limits.get(*limit).is_some())
     }
 
-    fn make(&mut self, mount: &[u8], cgroups: &Cgroups, controllers: &[&[u8]]) {
+    /// Of version 2 with all controllers that are there.
+    fn make(&mut self, mount: &[u8], cgroups: &Cgroups<'_>) {
+        let is_unified = cgroups.unified == Some(mount);
         let step = Step::MakeCgroup {
-            flags: if controllers.is_empty() {
-                0
-            } else {
-                Step::ENABLE
-            },
+            flags: if is_unified { Step::ENABLE } else { 0 },
             mount: mount.len() as u64,
             path: c"",
             controllers: c"",
@@ -169,16 +190,29 @@ where
         self.plan.begin_list(step);
         self.path(mount, cgroups, b"");
         let mut any = false;
-        for name in controllers.iter().filter(|name| !name.is_empty()) {
+        for (index, controller) in CONTROLLERS.iter().enumerate() {
+            if !is_unified
+                || !cgroups.is_unified(index)
+                || controller.enabled.is_empty()
+                || !self.is_wanted(controller)
+            {
+                continue;
+            }
             if core::mem::replace(&mut any, true) {
                 self.plan.bytes(b" ");
             }
-            self.plan.bytes(name);
+            self.plan.bytes(controller.enabled);
         }
         self.plan.joined(&[]).end();
     }
 
-    fn limit(&mut self, controller: &Controller, mount: &[u8], cgroups: &Cgroups, unified: bool) {
+    fn limit(
+        &mut self,
+        controller: &Controller,
+        mount: &[u8],
+        cgroups: &Cgroups<'_>,
+    ) -> Result<(), Error<'a>> {
+        let unified = cgroups.unified == Some(mount);
         for limit in controller.limits {
             let Some(value) = self.options.limits.get(*limit) else {
                 continue;
@@ -192,6 +226,24 @@ where
                 (Limit::Weight, false) => (b"/cpu.shares", (value * 1024 + 50) / 100),
                 (Limit::Weight, true) => (b"/cpu.weight", value),
                 (Limit::Pids, _) => (b"/pids.max", value),
+                // Version 1 has one for both together.
+                (Limit::Swap, false) => {
+                    let memory = self.options.limits.get(Limit::Memory).unwrap_or(0);
+                    let most = i64::MAX.unsigned_abs();
+                    let both = memory.saturating_add(value).min(most);
+                    (b"/memory.memsw.limit_in_bytes", both)
+                }
+                (Limit::Swap, true) => (b"/memory.swap.max", value),
+                (Limit::IoWeight, false) => (b"/blkio.bfq.weight", value.min(MOST_BFQ)),
+                (Limit::IoWeight, true) => (b"/io.weight", value),
+                (Limit::IoMax, _) => {
+                    self.rates(mount, cgroups, unified)?;
+                    continue;
+                }
+                (Limit::Devices, _) => {
+                    self.filter_devices(mount, cgroups, unified)?;
+                    continue;
+                }
             };
             let step = Step::LimitCgroup {
                 path: c"",
@@ -208,13 +260,18 @@ where
                 .joined(parts.get(..count).unwrap_or_default())
                 .end();
         }
+        Ok(())
     }
 
     /// Adds the path of the pod's cgroup, or of a `file` in it, to the step that is open.
     /// The pid in it tells whether the stage0 that has made it is still there; of a registered
     /// pod its directory does.
-    fn path(&mut self, mount: &[u8], cgroups: &Cgroups, file: &[u8]) {
-        let parent = self.options.cgroup_parent.unwrap_or(PARENT).to_bytes();
+    pub(super) fn path(&mut self, mount: &[u8], cgroups: &Cgroups<'_>, file: &[u8]) {
+        let parent = if cgroups.unified == Some(mount) {
+            cgroups.parent
+        } else {
+            self.options.cgroup_parent.unwrap_or(PARENT).to_bytes()
+        };
         let parent = parent.strip_suffix(b"/").unwrap_or(parent);
         if self.host.registered {
             let uuid = Place::of(self.host.directory.unwrap_or_default()).uuid;
@@ -237,6 +294,13 @@ where
     }
 }
 
+impl Cgroups<'_> {
+    /// Whether this one of [`CONTROLLERS`] is of version 2.
+    fn is_unified(&self, index: usize) -> bool {
+        self.joined >> index & 1 == 0
+    }
+}
+
 /// The mount of version 2 whose controller it is.
 #[cold]
 #[inline(never)]
@@ -245,7 +309,8 @@ fn find<'e>(controller: &Controller) -> Result<&'static [u8], Error<'e>> {
     for (mount, path) in UNIFIED {
         let text = descriptor::read_file(path, &mut buffer);
         let line = split(text, b'\n').next().unwrap_or_default();
-        if split(line, b' ').any(|name| name == controller.name) {
+        let is_there = split(line, b' ').any(|name| name == controller.name);
+        if is_there || (controller.enabled.is_empty() && !text.is_empty()) {
             return Ok(mount);
         }
     }

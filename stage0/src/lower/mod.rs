@@ -2,6 +2,8 @@
 
 mod app;
 mod cgroups;
+mod delegated;
+mod devices;
 mod files;
 mod logs;
 mod own;
@@ -24,7 +26,7 @@ use linux_raw_sys::general as raw;
 pub use pass::{Wants, wants};
 
 use crate::{
-    options::{Insecure, Network, Options, Stage1},
+    options::{Insecure, Limit, Network, Options, Stage1},
     uuid,
 };
 
@@ -227,12 +229,18 @@ where
         if self.options.network == Network::None {
             namespaces |= raw::CLONE_NEWNET;
         }
-        let cgroups = self.cgroups()?;
-        self.plan.push(Step::Clone {
-            cgroup: cgroups.slot,
-            namespaces: u64::from(namespaces),
-        });
-        self.join(&cgroups);
+        let namespaces = u64::from(namespaces);
+        if self.options.limits.first().is_some() {
+            return self.limited(namespaces);
+        }
+        let cgroup = match self.options.cgroup {
+            Some(path) => {
+                self.plan.push(Step::OpenCgroup { into: CGROUP, path });
+                CGROUP
+            }
+            None => Step::NO_SLOT,
+        };
+        self.plan.push(Step::Clone { cgroup, namespaces });
         Ok(())
     }
 
@@ -243,6 +251,9 @@ where
             .push(Step::Umask { mask: 0 });
         self.root();
         self.kernel_files();
+        if self.options.limits.get(Limit::Devices).is_some() {
+            self.device_nodes()?;
+        }
         self.notify_socket()?;
         self.volumes()?;
         self.hostname();

@@ -4,6 +4,7 @@
 use core::ffi::CStr;
 
 use fly::{
+    capability,
     error::{Error, What, Why},
     plan::{MAX_LISTENING, Step},
     text::decimal,
@@ -15,7 +16,7 @@ use super::{
     DEV, Lowering, NODEV, NOSUID, SOURCE,
     own::{Program, Programs},
 };
-use crate::options::{AppOption, Options, Stage1};
+use crate::options::{AppOption, Insecure, Limit, Options, Stage1};
 
 /// What the programs of a pod ask for: what nobody does is not looked for again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,6 +58,10 @@ where
             value.to_bytes().starts_with(b"pipe")
         });
         wants.capabilities |= own.added;
+        if is_unfiltered(options, own.added) {
+            let option = c"--cap-add";
+            return Err(Error::new(What::ReadOption, option, Why::NeedsDevice));
+        }
         if own.limits {
             wants.capabilities |= LIMITS;
         }
@@ -78,6 +83,17 @@ where
         (_, true) => Err(Error::new(What::ReadOption, c"--notify-socket", why)),
         _ => Ok(wants),
     }
+}
+
+/// Whether nodes of devices could be made that nothing keeps from being used; who has all
+/// capabilities has other ways to them.
+fn is_unfiltered<'a, I>(options: &Options<'a, I>, added: u64) -> bool {
+    added >> raw::CAP_MKNOD & 1 != 0
+        && added != capability::ALL
+        && options.limits.get(Limit::Devices).is_none()
+        && !options.insecure.has(Insecure::CAPABILITIES)
+        && !options.added
+        && options.output.is_none()
 }
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>

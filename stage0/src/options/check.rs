@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::error::{Advice, Error, What, Why};
 
-use super::{Choice, Network, Options, Stage1};
+use super::{Choice, Limit, Network, Options, Stage1};
 
 impl<'a, I> Options<'a, I>
 where
@@ -67,6 +67,11 @@ where
             }
             (Some(_), _) if self.cgroup.is_some() => failed(c"--cgroup", Why::NotWithLimits),
             (Some(option), Stage1::Other(_)) => failed(option, Why::OnlyInit),
+            _ if self.limits.get(Limit::Swap).is_some()
+                && self.limits.get(Limit::Memory).is_none() =>
+            {
+                failed(c"--memory-swap", Why::NeedsMemory)
+            }
             _ => Ok(()),
         }
     }

@@ -26,24 +26,45 @@ const MOST_PIDS: u64 = 1 << 22;
 pub enum Limit {
     /// `--memory`, in bytes.
     Memory,
+    /// `--memory-swap`, in bytes beside that.
+    Swap,
     /// `--cpus`, in microseconds a [`PERIOD`].
     Cpus,
     /// `--cpu-weight`
     Weight,
     /// `--pids`
     Pids,
+    /// `--io-weight`
+    IoWeight,
+    /// `--io-max`, of which there may be several: none has a value here.
+    IoMax,
+    /// `--device`, likewise.
+    Devices,
 }
 
 impl Limit {
     /// All of them, by controller.
-    pub const ALL: [Self; 4] = [Self::Memory, Self::Cpus, Self::Weight, Self::Pids];
+    pub const ALL: [Self; 8] = [
+        Self::Memory,
+        Self::Swap,
+        Self::Cpus,
+        Self::Weight,
+        Self::Pids,
+        Self::IoWeight,
+        Self::IoMax,
+        Self::Devices,
+    ];
 
     fn option(self) -> &'static CStr {
         match self {
             Self::Memory => c"--memory",
+            Self::Swap => c"--memory-swap",
             Self::Cpus => c"--cpus",
             Self::Weight => c"--cpu-weight",
             Self::Pids => c"--pids",
+            Self::IoWeight => c"--io-weight",
+            Self::IoMax => c"--io-max",
+            Self::Devices => c"--device",
         }
     }
 }
@@ -94,6 +115,25 @@ pub(super) fn parse<'a>(name: &[u8], text: &'a CStr) -> Result<Choice<'a>, Error
             let value = within(size(bytes), LEAST_MEMORY, most);
             (Limit::Memory, value, Why::NoMemory)
         }
+        b"--memory-swap" => {
+            let value = match bytes {
+                b"none" => Some(0),
+                _ => size(bytes),
+            };
+            (Limit::Swap, value, Why::NoSwap)
+        }
+        b"--io-max" => {
+            let value = rates(bytes).map(|_| 0);
+            (Limit::IoMax, value, Why::NoIoMax)
+        }
+        b"--device" => {
+            let value = bytes.starts_with(b"/").then_some(0);
+            (Limit::Devices, value, Why::NoDevice)
+        }
+        b"--io-weight" => {
+            let value = within(decimal(bytes), 1, 10_000);
+            (Limit::IoWeight, value, Why::NoIoWeight)
+        }
         b"--cpus" => {
             let value = within(quota(bytes), LEAST_QUOTA, MOST_CPUS * PERIOD);
             (Limit::Cpus, value, Why::NoCpus)
@@ -111,6 +151,46 @@ pub(super) fn parse<'a>(name: &[u8], text: &'a CStr) -> Result<Choice<'a>, Error
     value
         .map(|value| Choice::PodLimit(limit, text, value))
         .ok_or(Error::new(What::ReadOption, text, why))
+}
+
+/// How the rates of `--io-max` are called: bytes, then operations, a second.
+pub const RATES: [&[u8]; 4] = [b"rbps", b"wbps", b"riops", b"wiops"];
+
+/// The device of an `--io-max`, and its [`RATES`].
+#[must_use]
+pub fn rates(text: &[u8]) -> Option<(&[u8], [Option<u64>; RATES.len()])> {
+    let colon = text.iter().rposition(|byte| *byte == b':')?;
+    let (device, list) = text.split_at_checked(colon)?;
+    let mut rates = [None; RATES.len()];
+    for part in split(list.get(1..)?, b',') {
+        let mut words = split(part, b'=');
+        let name = words.next()?;
+        let index = RATES.iter().position(|rate| *rate == name)?;
+        let value = words.next()?;
+        let value = match index {
+            0 | 1 => size(value),
+            _ => decimal(value).filter(|value| *value != 0 && u32::try_from(*value).is_ok()),
+        };
+        if words.next().is_some() {
+            return None;
+        }
+        *rates.get_mut(index)? = Some(value?);
+    }
+    device.starts_with(b"/").then_some((device, rates))
+}
+
+/// The path of a `--device`, and how it may be used.
+#[must_use]
+pub fn device(text: &[u8]) -> (&[u8], &[u8]) {
+    let colon = text.iter().rposition(|byte| *byte == b':');
+    let parts = colon.and_then(|colon| text.split_at_checked(colon));
+    if let Some((path, [_, access @ ..])) = parts
+        && !access.is_empty()
+        && access.iter().all(|byte| matches!(byte, b'r' | b'w' | b'm'))
+    {
+        return (path, access);
+    }
+    (text, b"rwm")
 }
 
 /// A decimal fraction, as the part of [`PERIOD`], whose unit is the last digit.
@@ -169,6 +249,49 @@ mod tests {
             ("18446744073709551615", None),
         ] {
             assert_eq!(quota(text.as_bytes()), value, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rates_of_devices() {
+        const DEVICE: &[u8] = b"/dev/a:b";
+        for (text, expected) in [
+            ("/dev/a:b:rbps=1M", Some([Some(1 << 20), None, None, None])),
+            (
+                "/dev/a:b:wiops=5,riops=4,wbps=3,rbps=2",
+                Some([Some(2), Some(3), Some(4), Some(5)]),
+            ),
+            ("/dev/a:b:rbps=1,rbps=2", Some([Some(2), None, None, None])),
+            ("/dev/a:b", None),
+            ("/dev/a:b:", None),
+            ("/dev/a:b:rbps", None),
+            ("/dev/a:b:rbps=", None),
+            ("/dev/a:b:rbps=0", None),
+            ("/dev/a:b:riops=1K", None),
+            ("/dev/a:b:riops=0", None),
+            ("/dev/a:b:riops=4294967296", None),
+            ("/dev/a:b:rbps=1,", None),
+            ("/dev/a:b:rbps=1=1", None),
+            ("/dev/a:b:bps=1", None),
+            ("dev/a:b:rbps=1", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|rates| (DEVICE, rates));
+            assert_eq!(rates(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn devices() {
+        for (text, path, access) in [
+            ("/dev/fuse", "/dev/fuse", "rwm"),
+            ("/dev/fuse:r", "/dev/fuse", "r"),
+            ("/dev/a:b:rw", "/dev/a:b", "rw"),
+            ("/dev/a:b", "/dev/a:b", "rwm"),
+            ("/dev/a:", "/dev/a:", "rwm"),
+        ] {
+            let expected = (path.as_bytes(), access.as_bytes());
+            assert_eq!(device(text.as_bytes()), expected, "{text:?}");
         }
     }
 

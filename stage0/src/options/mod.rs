@@ -17,7 +17,7 @@ pub use parse::{Choices, parse, parse_added};
 
 /// The names of all commands and options, one a line.
 pub const NAMES: &str = "run\nprepare\nrun-prepared\nlist\nstatus\nstop\nrm\ngc\nlogs\nexport\ncat-manifest\nconfig\ncompletion\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
---group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--cpus\n--cpu-weight\n--pids\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
+--group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--memory-swap\n--cpus\n--cpu-weight\n--pids\n--io-weight\n--io-max\n--device\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--stdin\n--stdout\n--stderr\n--log\n\
 --listen-fds\n--notify-socket\n--pid-namespace";
@@ -53,7 +53,7 @@ pub enum Choice<'a> {
     Hostname(&'a CStr),
     /// `--cgroup DIR`
     Cgroup(&'a CStr),
-    /// `--memory`, `--cpus`, `--cpu-weight` or `--pids`: its text, and what it says.
+    /// `--memory` or another limit of [`Limit`]: its text, and what it says.
     PodLimit(Limit, &'a CStr, u64),
     /// `--cgroup-parent PATH`
     CgroupParent(&'a CStr),

@@ -201,7 +201,8 @@ where
             b"--hostname" => Choice::Hostname(take()?),
             b"--cgroup" => Choice::Cgroup(take()?),
             b"--cgroup-parent" => Choice::CgroupParent(limits::parent(take()?)?),
-            b"--memory" | b"--cpus" | b"--cpu-weight" | b"--pids" => limits::parse(name, take()?)?,
+            b"--memory" | b"--memory-swap" | b"--cpus" | b"--cpu-weight" | b"--pids"
+            | b"--io-weight" | b"--io-max" | b"--device" => limits::parse(name, take()?)?,
             b"--net" => Choice::Network(match take()?.to_bytes() {
                 b"host" => Network::Host,
                 b"none" => Network::None,
