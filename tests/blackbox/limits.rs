@@ -11,7 +11,7 @@ use kickstage_tests::{
     TestResult,
     command::{Output, Running},
     pod::Pod,
-    requirement::{Requirement, controller},
+    requirement::{Requirement, cgroup_v2, controller},
     roots, tests,
 };
 
@@ -72,8 +72,7 @@ impl Parent {
 
     /// Makes it in each hierarchy.
     pub fn make(&self) {
-        let mut places = self.places();
-        places.dedup();
+        let places = self.places();
         for place in &places {
             fs::create_dir(place).expect("a cgroup");
         }
@@ -86,13 +85,17 @@ impl Parent {
             .options(options)
     }
 
-    /// Where it is in the hierarchy of each controller.
+    /// Where it is in each hierarchy that may be used.
     pub fn places(&self) -> Vec<PathBuf> {
-        let places = CONTROLLERS.iter().map(|name| {
-            let (mount, _) = controller(name).expect("the requirement");
-            mount.join(self.0.trim_start_matches('/'))
-        });
-        places.collect()
+        let all = CONTROLLERS.into_iter().chain(["io", "devices"]);
+        let mounts = all.filter_map(|name| Some(controller(name)?.0));
+        let mut places: Vec<PathBuf> = mounts
+            .chain(cgroup_v2())
+            .map(|mount| mount.join(self.0.trim_start_matches('/')))
+            .collect();
+        places.sort();
+        places.dedup();
+        places
     }
 
     /// The cgroups of its pods.

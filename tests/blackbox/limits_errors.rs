@@ -168,9 +168,9 @@ fn a_parent_that_takes_none() -> TestResult {
 /// On version 2 controllers can't be enabled in a cgroup that holds processes.
 fn a_parent_that_holds_processes() -> TestResult {
     Requirement::Controllers.require()?;
-    let (_, unified) = controller("pids").expect("the requirement");
+    let (mount, unified) = controller("pids").expect("the requirement");
     let parent = Parent::new();
-    let place = parent.places().pop().expect("that of pids");
+    let place = mount.join(parent.path().trim_start_matches('/'));
     fs::create_dir(&place).expect("a cgroup");
     let mut other = std::process::Command::new("sleep")
         .arg("60")

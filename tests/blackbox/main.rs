@@ -47,6 +47,9 @@ mod init_tini;
 mod kills;
 mod leaks;
 mod library;
+mod limit_delegation;
+mod limit_devices;
+mod limit_disks;
 mod limits;
 mod limits_errors;
 mod machine;
@@ -145,6 +148,9 @@ const SUITE: runner::Suite = runner::Suite {
         host("completion", 60, &[], completion::TESTS),
         start("limits", limits::TESTS),
         start("limits_errors", limits_errors::TESTS),
+        start("limit_devices", limit_devices::TESTS),
+        start("limit_disks", limit_disks::TESTS),
+        start("limit_delegation", limit_delegation::TESTS),
         start("exit_codes", exit_codes::TESTS),
         start("exec", exec::TESTS),
         start("stdio", stdio::TESTS),
@@ -229,6 +235,10 @@ const SUITE: runner::Suite = runner::Suite {
         ("cgroup::old_kernels_join", Requirement::CgroupV2),
         ("limits::*", Requirement::Controllers),
         ("limits_errors::*", Requirement::Controllers),
+        ("limit_devices::*", Requirement::Devices),
+        ("limit_disks::*", Requirement::Disk),
+        ("limit_disks::swap", Requirement::Controllers),
+        ("limit_delegation::*", Requirement::CgroupV2),
         ("limits::memory_is_enforced", Requirement::Busybox),
         ("exec::*", Requirement::Busybox),
         ("exit_codes::*", Requirement::Busybox),

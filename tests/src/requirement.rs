@@ -1,6 +1,6 @@
 //! What a test may need of the machine beyond Linux, root and our programs.
 
-use std::{env, fmt, path::Path};
+use std::{env, fmt, fs::OpenOptions, path::Path};
 
 /// Something that a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub enum Requirement {
     CgroupV2,
     /// The controllers memory, cpu and pids, of either version.
     Controllers,
+    /// A filter of devices for cgroups, and a device that no pod has by default.
+    Devices,
+    /// The cgroup controller io, of either version, and a block device.
+    Disk,
     /// Debian's package dumb-init.
     DumbInit,
     /// Debian's package catatonit.
@@ -54,6 +58,8 @@ impl Requirement {
             Self::Controllers => ["memory", "cpu", "pids"]
                 .iter()
                 .all(|name| controller(name).is_some()),
+            Self::Devices => controller("devices").is_some() && device().is_some(),
+            Self::Disk => controller("io").is_some() && disk().is_some(),
             Self::Guest => crate::guest::possible(),
             Self::Ext4 => in_path("mke2fs") && in_path("debugfs"),
             Self::Zstd => in_path("zstd"),
@@ -100,15 +106,39 @@ pub fn cgroup_v2() -> Option<std::path::PathBuf> {
 /// Where the hierarchy of the controller `name` is mounted, and whether it is of version 2.
 #[must_use]
 pub fn controller(name: &str) -> Option<(std::path::PathBuf, bool)> {
-    let own = Path::new("/sys/fs/cgroup").join(name);
+    let folder = if name == "io" { "blkio" } else { name };
+    let own = Path::new("/sys/fs/cgroup").join(folder);
     if own.join("tasks").exists() {
         return Some((own, false));
     }
     let unified = cgroup_v2()?;
     let all = std::fs::read_to_string(unified.join("cgroup.controllers")).ok()?;
-    all.split_whitespace()
+    // Of devices there is none: programs decide.
+    (all.split_whitespace().chain(["devices"]))
         .any(|other| other == name)
         .then_some((unified, true))
+}
+
+/// A device that no pod has by default, and that root may open.
+#[must_use]
+pub fn device() -> Option<&'static str> {
+    let open = |path: &str| OpenOptions::new().read(true).write(true).open(path);
+    ["/dev/cpu_dma_latency", "/dev/fuse", "/dev/loop-control"]
+        .into_iter()
+        .find(|path| open(path).is_ok())
+}
+
+/// A block device, and its number as the kernel writes it.
+#[must_use]
+pub fn disk() -> Option<(String, String)> {
+    let entries = std::fs::read_dir("/sys/block").ok()?;
+    entries.filter_map(Result::ok).find_map(|entry| {
+        let path = format!("/dev/{}", entry.file_name().to_string_lossy());
+        let number = std::fs::read_to_string(entry.path().join("dev")).ok()?;
+        Path::new(&path)
+            .exists()
+            .then(|| (path, number.trim().to_owned()))
+    })
 }
 
 impl fmt::Display for Requirement {
@@ -119,6 +149,8 @@ impl fmt::Display for Requirement {
             Self::CgroupV1 => "cgroup v1 hierarchies of memory and pids",
             Self::CgroupV2 => "a cgroup v2 hierarchy",
             Self::Controllers => "the cgroup controllers memory, cpu and pids",
+            Self::Devices => "a cgroup filter of devices, and one of some devices (modprobe fuse)",
+            Self::Disk => "the cgroup controller io, and a block device (modprobe loop)",
             Self::Guest => "a guest (apt-get install qemu-system-x86 busybox-static xz-utils)",
             Self::DumbInit => "dumb-init (apt-get install dumb-init)",
             Self::Catatonit => "catatonit (apt-get install catatonit)",

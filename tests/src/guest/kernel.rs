@@ -16,8 +16,8 @@ use crate::{
 /// What is fetched and how it is unpacked; a change makes a new one.
 pub const RECIPE: &str = "linux-image-amd64 3";
 
-/// What the guest needs before it has its root.
-const MODULES: &[&str] = &["virtio_pci", "9p", "9pnet_virtio", "overlay"];
+/// What the guest needs before it has its root, and a disk.
+pub const MODULES: &[&str] = &["virtio_pci", "9p", "9pnet_virtio", "overlay", "virtio_blk"];
 /// For a root on a disk; the last but one is what ext4 asks the kernel for by another
 /// name.
 pub const DISK: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];

@@ -37,7 +37,7 @@ pub fn possible() -> bool {
 fn initramfs_path() -> PathBuf {
     cache("guest").join(format!(
         "initramfs-{}.cpio",
-        hash(&[SCRIPT, kernel::RECIPE])
+        hash(&[SCRIPT, kernel::RECIPE, &kernel::MODULES.join(" ")])
     ))
 }
 
@@ -101,6 +101,9 @@ pub fn run(limit: Duration) -> Output {
             "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
         ])
         .args(["-device", "virtio-9p-pci,fsdev=root,mount_tag=root"])
+        // A disk whose rates are limited, and that nobody reads.
+        .args(["-drive", "if=none,id=disk,driver=null-co,size=1M"])
+        .args(["-device", "virtio-blk-pci,drive=disk"])
         .limit(limit)
         .output()
 }
