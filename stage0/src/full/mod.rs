@@ -9,6 +9,7 @@ mod pods;
 mod prepare;
 mod ready;
 mod show;
+pub mod statistics;
 mod stop;
 mod words;
 
