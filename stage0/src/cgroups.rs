@@ -19,6 +19,10 @@ use rustix::{
 
 use crate::NAME;
 
+/// Where pods are, unless `--cgroup-parent` says otherwise. It stays, empty, for the next
+/// one: to make it and to remove it would cost as much as the pod's own cgroup does.
+pub const PARENT: &CStr = c"/kickstage";
+
 /// How the name of a pod's cgroup begins; the pid of its stage0 follows.
 pub const PREFIX: &[u8] = b"pod-";
 
@@ -54,7 +58,7 @@ impl<'a> Cgroups<'a> {
             let mount = mount(&record);
             each_above(&record, &mut |above| {
                 let length = above.count_bytes();
-                found = found || length == mount || exists(above);
+                found = found || length == mount || stays(above, mount) || exists(above);
                 if found {
                     *before = length.max(*before);
                 }
@@ -91,7 +95,7 @@ impl Drop for Cgroups<'_> {
             each_above(&record, &mut |above| {
                 if above.count_bytes() > before {
                     let _ = fs::rmdir(above);
-                } else if core::mem::take(&mut is_first) {
+                } else if core::mem::take(&mut is_first) && holds_others(above) {
                     sweep(above);
                 }
                 is_first = false;
@@ -108,6 +112,17 @@ fn made<'a>(plan: &Plan<'a>) -> impl Iterator<Item = Record<'a>> + use<'a> {
 /// How many bytes of the path are the mount's.
 fn mount(record: &Record<'_>) -> usize {
     usize::try_from(record.number).unwrap_or(MAX_PATH)
+}
+
+/// Whether a directory above a pod's cgroup is never removed.
+fn stays(above: &CStr, mount: usize) -> bool {
+    above.to_bytes().get(mount..) == Some(PARENT.to_bytes())
+}
+
+/// Whether there may be cgroups in this one: a directory has two links, and one of each in
+/// it.
+fn holds_others(path: &CStr) -> bool {
+    fs::stat(path).is_ok_and(|status| status.st_nlink != 2)
 }
 
 fn exists(path: &CStr) -> bool {

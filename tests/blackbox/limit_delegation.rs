@@ -157,15 +157,21 @@ fn in_a_leaf_already() -> TestResult {
 
 fn not_delegated() -> TestResult {
     Requirement::CgroupV2.require()?;
-    let unit = Unit::new(None);
-    let (output, places) = unit.start("", &options());
-    output.code(7);
-    assert_eq!(places[0], unit.place);
-    is_pods(
-        &places[1],
-        &cgroup_v2().expect("the requirement").join("kickstage"),
-    );
-    assert_eq!(unit.entries(), [] as [&str; 0]);
+    for mark in [None, Some("trusted.other")] {
+        let unit = Unit::new(mark);
+        let run = Run::ours("stage0")
+            .arg("plan")
+            .args(options())
+            .arg("--rootfs")
+            .arg(roots::probe())
+            .args(["--", "/bin/probe", "exit", "0"]);
+        let output = from_inside(run, &unit.place).output();
+        let usual = cgroup_v2().expect("the requirement").join("kickstage/pod-");
+        output
+            .code(0)
+            .has(usual.to_str().expect("UTF-8"))
+            .lacks("leaf  ");
+    }
     Ok(())
 }
 

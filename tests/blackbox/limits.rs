@@ -23,6 +23,7 @@ tests![
     nothing_left_by_an_end,
     nothing_left_by_a_failed_start,
     a_parent_that_was_there_stays,
+    the_usual_parent_stays,
     left_by_a_killed_launcher,
     side_by_side,
     the_least_memory,
@@ -343,6 +344,34 @@ fn a_parent_that_was_there_stays() -> TestResult {
     for place in parent.places() {
         assert!(place.exists(), "{}", place.display());
     }
+    Ok(())
+}
+
+/// Empty, for the next pod.
+fn the_usual_parent_stays() -> TestResult {
+    Requirement::Controllers.require()?;
+    let pod = Pod::new(roots::probe()).options(ALL);
+    let running = pod
+        .probe_command(["catch", "TERM", ",", "exit", "7"])
+        .start();
+    running.wait_for("waiting");
+    let own = format!("pod-{}-", running.pid());
+    let pods = || {
+        let places = CONTROLLERS.map(|name| {
+            let (mount, _) = controller(name).expect("the requirement");
+            mount.join("kickstage")
+        });
+        let entries = places
+            .iter()
+            .flat_map(|place| fs::read_dir(place).expect("it is there"));
+        entries
+            .filter_map(Result::ok)
+            .any(|entry| entry.file_name().to_string_lossy().starts_with(&own))
+    };
+    assert!(pods());
+    running.signal(libc::SIGTERM);
+    running.finish().code(7);
+    assert!(!pods());
     Ok(())
 }
 

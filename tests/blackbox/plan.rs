@@ -83,7 +83,6 @@ const TELLING_WITH: &[(&str, &str)] = &[
     ("ioctl", "TIOCGPTPEER"),
     ("ioctl", "TIOCSCTTY"),
     ("open", "O_WRONLY"),
-    ("openat", "\"tasks\", O_WRONLY"),
     ("prctl", "PR_CAPBSET_DROP"),
     ("prctl", "PR_SET_NO_NEW_PRIVS"),
     ("prctl", "PR_SET_PDEATHSIG"),
@@ -219,7 +218,7 @@ fn of_processes(line: &Line<'_>) -> Option<Vec<Call>> {
         // Its name has a pid and a random number.
         "newcgroup" => vec![call("mkdirat", &[stem(line.word(0)), ", 0755)"])],
         "limit" => vec![call("open", &[stem(line.word(0)), &ending(line.word(0))])],
-        "join" => vec![call("openat", &["\"tasks\""])],
+        "join" => vec![call("open", &[stem(line.word(0)), "/tasks\""])],
         "cgroupns" => vec![call("unshare", &["CLONE_NEWCGROUP"])],
         // Preparations without a telling call.
         "supervise" | "open" | "tree" | "bind" | "status" | "note" | "maps" | "idmap" => Vec::new(),

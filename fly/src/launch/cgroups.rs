@@ -8,7 +8,7 @@ use rustix::{
     io::{self, Errno},
 };
 
-use super::{explain, path::Path, process};
+use super::{explain, path::Path};
 use crate::{
     error::{Advice, Error, What},
     sys::descriptor,
@@ -163,16 +163,16 @@ fn wait_for_files(limit: &CStr) -> Result<(), Errno> {
     write(own.as_c_str(), b"\n")
 }
 
-/// Moves this process into the cgroup at `path`.
+/// Moves this process, which has one thread, into the cgroup of version 1 at `path`, by
+/// `tasks`: see [`super::process`].
 ///
 /// # Errors
 /// As open(2) and write(2).
 #[inline(never)]
 pub(super) fn join(path: &CStr) -> Result<(), Error<'_>> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let cgroup = fs::open(path, flags, Mode::empty())
-        .map_err(|errno| Error::new(What::Join, path, errno))?;
-    process::join(rustix::fd::AsFd::as_fd(&cgroup))
+    Path::of(&[path.to_bytes(), b"/tasks"])
+        .and_then(|file| write(file.as_c_str(), b"0"))
+        .map_err(|errno| Error::new(What::Join, path, errno).advice(Advice::NoCgroup))
 }
 
 /// Moves this process, which has one thread, into the cgroup of version 2 at `path`.

@@ -13,13 +13,11 @@ use rustix::fs::{self, Access, AtFlags};
 
 use super::{CGROUP, Lowering, delegated};
 use crate::{
-    cgroups::{PREFIX, REGISTERED},
+    cgroups::{PARENT, PREFIX, REGISTERED},
     options::{Limit, limits::PERIOD},
     state::Place,
 };
 
-/// Where pods are, unless `--cgroup-parent` says otherwise.
-const PARENT: &CStr = c"/kickstage";
 /// Where cgroups of version 2 are mounted: alone, or beside those of version 1.
 const UNIFIED: [(&[u8], &CStr); 2] = [
     (b"/sys/fs/cgroup", c"/sys/fs/cgroup/cgroup.controllers"),
