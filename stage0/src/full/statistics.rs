@@ -134,7 +134,7 @@ mod tests {
         let plan = builder.finish().unwrap();
         let mut found = Vec::new();
         each(plan, &mut |name, value| {
-            found.push((name.to_owned(), value))
+            found.push((name.to_owned(), value));
         });
         fs::remove_dir_all(&folder).ok();
         found

@@ -119,7 +119,7 @@ where
             if !self.is_wanted(controller) {
                 continue;
             }
-            if fs::accessat(fs::CWD, controller.probe, Access::EXISTS, AtFlags::empty()).is_ok() {
+            if exists(controller.probe) {
                 cgroups.joined |= 1 << index;
                 self.make(controller.mount, &cgroups);
                 self.limit(controller, controller.mount, &cgroups)?;
@@ -292,6 +292,10 @@ where
     }
 }
 
+fn exists(path: &CStr) -> bool {
+    fs::accessat(fs::CWD, path, Access::EXISTS, AtFlags::empty()).is_ok()
+}
+
 impl Cgroups<'_> {
     /// Whether this one of [`CONTROLLERS`] is of version 2.
     fn is_unified(&self, index: usize) -> bool {
@@ -308,7 +312,8 @@ fn find<'e>(controller: &Controller) -> Result<&'static [u8], Error<'e>> {
         let text = descriptor::read_file(path, &mut buffer);
         let line = split(text, b'\n').next().unwrap_or_default();
         let is_there = split(line, b' ').any(|name| name == controller.name);
-        if is_there || (controller.enabled.is_empty() && !text.is_empty()) {
+        // The list may be empty, where no controller is left for version 2.
+        if is_there || (controller.enabled.is_empty() && exists(path)) {
             return Ok(mount);
         }
     }
