@@ -163,6 +163,7 @@ texts! {
             RunWithMemory = "run with --memory",
             Register = "register pod in",
             Detach = "run in the background",
+            JoinNetwork = "join network",
         }
         PODS from 216 {
             FindPod = "find pod",
@@ -262,7 +263,7 @@ texts! {
             NoAssignment = "it is not NAME=VALUE",
             NoRootfs = "--rootfs is missing",
             NotWithFly = "not with --stage1=fly, which makes no pod",
-            NotHostOrNone = "its value is host or none",
+            NotHostOrNone = "its value is host, none or the path of a network namespace",
             NotAll = "its value is all",
             NotTrueOrFalse = "its value is true or false",
             NoStage1 = "its value is init, init:PATH, fly or a path with a slash",
@@ -346,6 +347,14 @@ texts! {
             NotPrepared = "there is no such prepared pod",
             StartedAlready = "it is being started, or runs already",
             NotRegistered = "only a registered pod has such a place: --register, --detach, --keep or --uuid-file-save",
+            NoNamespace = "it is no namespace",
+            OtherNamespace = "it is a namespace of another kind",
+            NotIpc = "its value is auto, private or parent",
+            NotAddress = "it is no IP address",
+            NotName = "it is no name: letters, digits, dots, dashes and underscores",
+            NotDnsOption = "it is no option of resolv.conf(5)",
+            NotHostsEntry = "it is not host or IP=NAME[,NAME...]",
+            NotWithHost = "nothing can be added to what is the host's, or is left alone",
         }
     }
 }

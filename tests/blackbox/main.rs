@@ -16,6 +16,7 @@ mod control_attacks;
 mod control_orders;
 mod debian;
 mod devices;
+mod dns_hosts;
 mod environment;
 mod exec;
 mod exit_codes;
@@ -55,6 +56,7 @@ mod machine_pods;
 mod machine_root;
 mod mount_links;
 mod namespaces;
+mod networks;
 mod plan;
 mod pods;
 mod pods_logs;
@@ -155,6 +157,8 @@ const SUITE: runner::Suite = runner::Suite {
         start("volumes", volumes::TESTS),
         start("targets", targets::TESTS),
         start("namespaces", namespaces::TESTS),
+        host("networks", 60, &[], networks::TESTS),
+        host("dns_hosts", 60, &[], dns_hosts::TESTS),
         start("devices", devices::TESTS),
         start("confinement", confinement::TESTS),
         start("root", root::TESTS),

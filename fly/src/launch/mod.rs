@@ -17,6 +17,7 @@ mod library;
 mod limits;
 mod made;
 mod maps;
+mod names;
 pub mod path;
 mod pods;
 mod process;

@@ -1,7 +1,7 @@
 //! The steps that only a pod needs: a program without pods does not hold them, since
 //! they are reached by what [`Launcher::for_pods`] sets alone.
 
-use super::{Launcher, app, cgroups, process};
+use super::{Launcher, app, cgroups, names, process};
 use crate::{
     error::Error,
     plan::{Record, Step, match_step},
@@ -30,6 +30,9 @@ impl<'p> Launcher<'p, '_> {
             },
             LimitCgroup { path, value } => cgroups::limit(path, value),
             JoinCgroup { path } => cgroups::join(path),
+            HostFiles { under, paths } => self.host_files(under, paths),
+            Write { under, mode, lines } => self.write(under, mode, lines),
+            JoinNetwork { path } => names::join_network(path),
             _ => app::step(record, self.words),
         })
     }
