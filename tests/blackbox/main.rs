@@ -75,6 +75,7 @@ mod seccomp;
 mod seccomp_errors;
 mod seccomp_profiles;
 mod security;
+mod service_managers;
 mod signals;
 mod stage1;
 mod stdio;
@@ -138,6 +139,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("kills", 240, &[], kills::TESTS),
         host("calls", 240, &[], calls::TESTS),
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
+        host("service_managers", 60, &[], service_managers::TESTS),
         host("control_attacks", 120, &[], control_attacks::TESTS),
         host("control", 60, &[], control::TESTS),
         host("control_orders", 60, &[], control_orders::TESTS),
@@ -224,6 +226,9 @@ const SUITE: runner::Suite = runner::Suite {
             Requirement::Tiocsti,
         ),
         ("plan::*", Requirement::Strace),
+        ("service_managers::*", Requirement::Systemd),
+        ("service_managers::*", Requirement::Busybox),
+        ("service_managers::by_openrc", Requirement::Openrc),
         ("plan::of_a_pod_with_limits", Requirement::CgroupV1),
         ("completion::in_zsh", Requirement::Zsh),
         ("completion::in_fish", Requirement::Fish),

@@ -5,6 +5,7 @@
 //! skip only by naming a [`Requirement`](requirement::Requirement) that the
 //! machine really lacks; the runner checks that.
 
+pub mod booted;
 pub mod command;
 pub mod compare;
 pub mod fault;
