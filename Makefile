@@ -70,7 +70,7 @@ lint-selftest: ## Shows that each gate of lint catches a bad sample
 install: ## Installs programs, man pages, documents below DESTDIR and PREFIX
 	@scripts/setup.sh install
 	@$(MAKE) --no-print-directory programs man
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin libexec/kickstage share/man/man1 share/man/man8 share/doc/kickstage/docs)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin libexec/kickstage share/man/man1 share/man/man8 share/doc/kickstage/docs/examples)
 	install -m 755 $(RELEASE)/fly $(RELEASE)/fly-full $(RELEASE)/fly-seccomp $(RELEASE)/stage0 $(RELEASE)/stage0-full $(RELEASE)/stage1-init $(RELEASE)/stage1-machine $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(RELEASE)/stage1-init $(DESTDIR)$(PREFIX)/libexec/kickstage
 	install -m 644 $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(DESTDIR)$(PREFIX)/share/man/man1
@@ -78,6 +78,7 @@ install: ## Installs programs, man pages, documents below DESTDIR and PREFIX
 	install -m 644 README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT $(DESTDIR)$(PREFIX)/share/doc/kickstage
 	install -m 644 fly/src/seccomp/default.json $(DESTDIR)$(PREFIX)/share/doc/kickstage/seccomp-default.json
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/kickstage/docs
+	install -m 644 docs/examples/* $(DESTDIR)$(PREFIX)/share/doc/kickstage/docs/examples
 
 clean: ## Removes target/
 	$(CARGO) clean

@@ -30,6 +30,8 @@ needs=(
     "xz xz-utils test"                        # its kernel image
     "mke2fs e2fsprogs test"                   # a root disk for it
     "zstd zstd test"                          # a compressed initramfs
+    "systemd-nspawn systemd-container test"    # boots a systemd that keeps pods
+    "openrc-run openrc test"                   # keeps one, too
     "socat socat test"                        # hears what it says by vsock
     "unshare util-linux test bench"
     "crun crun bench"                         # the peers

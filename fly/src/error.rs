@@ -165,6 +165,7 @@ texts! {
             Detach = "run in the background",
             FilterDevices = "filter the devices of cgroup",
             MoveInto = "move the launcher into cgroup",
+            JoinNetwork = "join network",
         }
         PODS from 216 {
             FindPod = "find pod",
@@ -264,7 +265,7 @@ texts! {
             NoAssignment = "it is not NAME=VALUE",
             NoRootfs = "--rootfs is missing",
             NotWithFly = "not with --stage1=fly, which makes no pod",
-            NotHostOrNone = "its value is host or none",
+            NotHostOrNone = "its value is host, none or the path of a network namespace",
             NoInsecure = "--insecure-options is a list of all, none, capabilities, no-new-privs, paths and seccomp",
             NotTrueOrFalse = "its value is true or false",
             NoStage1 = "its value is init, init:PATH, fly or a path with a slash",
@@ -358,6 +359,14 @@ texts! {
             NeedsMemory = "it needs --memory",
             NeedsDevice = "mknod is given only with --device, whose filter it needs",
             NotCheckedYet = "nothing of image, http, ondisk, pubkey or tls is checked here yet",
+            NoNamespace = "it is no namespace",
+            OtherNamespace = "it is a namespace of another kind",
+            NotIpc = "its value is auto, private or parent",
+            NotAddress = "it is no IP address",
+            NotName = "it is no name: letters, digits, dots, dashes and underscores",
+            NotDnsOption = "it is no option of resolv.conf(5)",
+            NotHostsEntry = "it is not host or IP=NAME[,NAME...]",
+            NotWithHost = "nothing can be added to what is the host's, or is left alone",
         }
     }
 }

@@ -16,6 +16,7 @@ mod control_attacks;
 mod control_orders;
 mod debian;
 mod devices;
+mod dns_hosts;
 mod environment;
 mod exec;
 mod exit_codes;
@@ -58,6 +59,7 @@ mod machine_pods;
 mod machine_root;
 mod mount_links;
 mod namespaces;
+mod networks;
 mod plan;
 mod pods;
 mod pods_logs;
@@ -76,6 +78,7 @@ mod seccomp;
 mod seccomp_errors;
 mod seccomp_profiles;
 mod security;
+mod service_managers;
 mod signals;
 mod stage1;
 mod stdio;
@@ -139,6 +142,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("kills", 240, &[], kills::TESTS),
         host("calls", 240, &[], calls::TESTS),
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
+        host("service_managers", 60, &[], service_managers::TESTS),
         host("control_attacks", 120, &[], control_attacks::TESTS),
         host("control", 60, &[], control::TESTS),
         host("control_orders", 60, &[], control_orders::TESTS),
@@ -161,6 +165,8 @@ const SUITE: runner::Suite = runner::Suite {
         start("volumes", volumes::TESTS),
         start("targets", targets::TESTS),
         start("namespaces", namespaces::TESTS),
+        host("networks", 60, &[], networks::TESTS),
+        host("dns_hosts", 60, &[], dns_hosts::TESTS),
         start("devices", devices::TESTS),
         start("confinement", confinement::TESTS),
         start("root", root::TESTS),
@@ -226,6 +232,9 @@ const SUITE: runner::Suite = runner::Suite {
             Requirement::Tiocsti,
         ),
         ("plan::*", Requirement::Strace),
+        ("service_managers::*", Requirement::Systemd),
+        ("service_managers::*", Requirement::Busybox),
+        ("service_managers::by_openrc", Requirement::Openrc),
         ("plan::of_a_pod_with_limits", Requirement::CgroupV1),
         ("completion::in_zsh", Requirement::Zsh),
         ("completion::in_fish", Requirement::Fish),

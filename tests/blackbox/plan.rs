@@ -21,6 +21,7 @@ tests![
     of_a_pod_with_everything,
     of_an_ephemeral_pod,
     of_a_pod_with_limits,
+    of_a_pod_with_names,
     of_the_fly_flavour,
     of_fly,
     of_fly_confined,
@@ -67,6 +68,7 @@ const TELLING: &[&str] = &[
     "seccomp",
     "setgroups",
     "sethostname",
+    "setns",
     "setpgid",
     "setresgid",
     "setresuid",
@@ -83,6 +85,7 @@ const TELLING_WITH: &[(&str, &str)] = &[
     ("ioctl", "TIOCGPTPEER"),
     ("ioctl", "TIOCSCTTY"),
     ("open", "O_WRONLY"),
+    ("openat", "O_EXCL"),
     ("prctl", "PR_CAPBSET_DROP"),
     ("prctl", "PR_SET_NO_NEW_PRIVS"),
     ("prctl", "PR_SET_PDEATHSIG"),
@@ -219,6 +222,7 @@ fn of_processes(line: &Line<'_>) -> Option<Vec<Call>> {
         "newcgroup" => vec![call("mkdirat", &[stem(line.word(0)), ", 0755)"])],
         "limit" => vec![call("open", &[stem(line.word(0)), &ending(line.word(0))])],
         "join" => vec![call("open", &[stem(line.word(0)), "/tasks\""])],
+        "network" => vec![call("setns", &["CLONE_NEWNET"])],
         "cgroupns" => vec![call("unshare", &["CLONE_NEWCGROUP"])],
         // Preparations without a telling call.
         "supervise" | "open" | "tree" | "bind" | "status" | "note" | "maps" | "idmap" => Vec::new(),
@@ -261,6 +265,12 @@ fn of_files(line: &Line<'_>) -> Option<Vec<Call>> {
             let target = line.quoted(2);
             unmasked(call("symlinkat", &[&target, &last(line.word(0))]))
         }
+        "write" => vec![call("openat", &[&name, "O_EXCL", line.word(1)])],
+        // A root without them stays without.
+        "hostfiles" => (line.words.iter())
+            .filter(|word| word.starts_with('/'))
+            .map(|path| call("openat2", &[&quote(path), "RESOLVE_IN_ROOT"]))
+            .collect(),
         "remount" => vec![call("openat2", &[&name, "RESOLVE_IN_ROOT"])],
         "console" => vec![call("move_mount", &["\"console\""])],
         _ => return None,
@@ -414,8 +424,11 @@ fn compare(plan: Run, program_name: &str, start: &[String]) {
 
 /// The same for a pod with these options.
 fn compare_pod(options: &[&str]) -> TestResult {
+    compare_pod_in(&roots::probe(), options)
+}
+
+fn compare_pod_in(root: &Path, options: &[&str]) -> TestResult {
     Requirement::Strace.require()?;
-    let root = roots::probe();
     fs::create_dir(root.join("data")).expect("a directory");
     let words = |command: &str| -> Vec<String> {
         let head = [command].into_iter().chain(options.iter().copied());
@@ -490,6 +503,24 @@ fn of_a_pod_with_limits() -> TestResult {
         "--cpu-weight=70",
         "--pids=50",
     ])
+}
+
+fn of_a_pod_with_names() -> TestResult {
+    let root = roots::probe();
+    for file in ["hosts", "resolv.conf"] {
+        fs::write(root.join("etc").join(file), "").expect("a file");
+    }
+    compare_pod_in(
+        &root,
+        &[
+            "--hostname",
+            "named",
+            "--net=/proc/self/ns/net",
+            "--ipc=parent",
+            "--dns=1.1.1.1",
+            "--hosts-entry=1.1.1.1=a",
+        ],
+    )
 }
 
 fn of_the_fly_flavour() -> TestResult {

@@ -6,6 +6,7 @@
 //! machine really lacks; the runner checks that.
 
 pub mod attribute;
+pub mod booted;
 pub mod command;
 pub mod compare;
 pub mod fault;

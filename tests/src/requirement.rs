@@ -31,8 +31,12 @@ pub enum Requirement {
     Zstd,
     /// fish(1).
     Fish,
+    /// openrc-run(8).
+    Openrc,
     /// strace(1).
     Strace,
+    /// systemd-nspawn(1), and systemd in a /usr that can be booted from.
+    Systemd,
     /// Debian's package tini: a small init, linked statically and not.
     Tini,
     /// `dev.tty.legacy_tiocsti = 1`: the kernel still has TIOCSTI.
@@ -66,7 +70,9 @@ impl Requirement {
             Self::Fish => in_path("fish"),
             Self::Vsock => Path::new("/dev/vhost-vsock").exists() && in_path("socat"),
             Self::Zsh => in_path("zsh"),
+            Self::Openrc => in_path("openrc-run") && in_path("supervise-daemon"),
             Self::Strace => in_path("strace"),
+            Self::Systemd => crate::booted::possible(),
             Self::DumbInit => in_path("dumb-init"),
             Self::Catatonit => in_path("catatonit"),
             Self::Tini => in_path("tini-static") && in_path("tini"),
@@ -162,7 +168,11 @@ impl fmt::Display for Requirement {
                 "/dev/vhost-vsock (modprobe vhost_vsock) and socat (apt-get install socat)"
             }
             Self::Zsh => "zsh (apt-get install zsh)",
+            Self::Openrc => "OpenRC (apt-get install openrc)",
             Self::Strace => "strace (apt-get install strace)",
+            Self::Systemd => {
+                "systemd-nspawn, a merged /usr, a cgroup v2 hierarchy (apt-get install systemd-container)"
+            }
             Self::Tiocsti => "TIOCSTI (sysctl dev.tty.legacy_tiocsti=1)",
         })
     }

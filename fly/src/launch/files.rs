@@ -209,14 +209,7 @@ impl<'p> Launcher<'p, '_> {
     ) -> Result<(), Error<'p>> {
         let place = self.find(slot, under, flags, target)?;
         self.check_place(place.as_fd(), under, target)?;
-        mount::move_mount(
-            self.get(slot),
-            c"",
-            &place,
-            c"",
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
-        )
-        .map_err(|errno| match errno {
+        move_onto(self.get(slot), place.as_fd()).map_err(|errno| match errno {
             Errno::INVAL => explain::mounted_on_place(target, self.get(slot), place.as_fd()),
             _ => explain::mounted_on(target, errno),
         })
@@ -472,6 +465,17 @@ pub(super) fn make_tmpfs() -> Result<OwnedFd, Errno> {
     make_file_system(0, &mut [c"tmpfs", c"mode", c"0700"].into_iter())
 }
 
+/// Mounts at a place that was walked to.
+pub(super) fn move_onto(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), Errno> {
+    mount::move_mount(
+        mount,
+        c"",
+        place,
+        c"",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
+    )
+}
+
 /// Mounts at a path below `under` that is ours, such as one of our own procfs.
 pub(super) fn move_by_path(
     mount: BorrowedFd<'_>,
@@ -489,7 +493,7 @@ pub(super) fn move_by_path(
 
 /// A link of the image may lead into /proc or /sys: what is mounted there
 /// would cover what masks and confinement rely on (CVE-2019-16884).
-fn refuse_kernel_file_systems<'p>(
+pub(super) fn refuse_kernel_file_systems<'p>(
     place: BorrowedFd<'_>,
     target: &'p CStr,
 ) -> Result<(), Error<'p>> {

@@ -18,6 +18,7 @@ mod library;
 mod limits;
 mod made;
 mod maps;
+mod names;
 pub mod path;
 mod pods;
 mod process;

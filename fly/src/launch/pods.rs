@@ -1,7 +1,7 @@
 //! The steps that only a pod needs: a program without pods does not hold them, since
 //! they are reached by what [`Launcher::for_pods`] sets alone.
 
-use super::{Launcher, app, cgroups, devices, process};
+use super::{Launcher, app, cgroups, devices, names, process};
 use crate::{
     error::Error,
     plan::{Record, Step, match_step},
@@ -32,6 +32,9 @@ impl<'p> Launcher<'p, '_> {
             FilterDevices { flags, list } => devices::filter(flags & Step::ENABLE != 0, list),
             Leaf { path } => cgroups::leaf(path),
             JoinCgroup { path } => cgroups::join(path),
+            HostFiles { under, paths } => self.host_files(under, paths),
+            Write { under, mode, lines } => self.write(under, mode, lines),
+            JoinNetwork { path } => names::join_network(path),
             _ => app::step(record, self.words),
         })
     }

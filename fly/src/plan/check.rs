@@ -222,9 +222,8 @@ fn text<const HOLDS: u8>(form: Text, record: &Record<'_>, text: &CStr) -> Result
 fn launch_text(form: Text, record: &Record<'_>, text: &CStr) -> Result<(), Reason> {
     match form {
         Text::NotEmpty if text.is_empty() => Err(Reason::Strings),
-        Text::NameOrDot if text == c"." => Ok(()),
         Text::Target if record.flags & Step::NO_FOLLOW == 0 => host_path(text),
-        Text::Target | Text::NameOrDot => one_name(text),
+        Text::Target => one_name(text),
         Text::Below => path_below(text),
         // 64 is __NEW_UTS_LEN (sethostname(2)).
         Text::HostName if text.is_empty() || text.count_bytes() > 64 => Err(Reason::Name),

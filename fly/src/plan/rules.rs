@@ -49,8 +49,6 @@ pub(super) enum Text {
     Below,
     /// A name without a slash.
     Name,
-    /// A name, or "." for the directory itself.
-    NameOrDot,
     /// [`Text::Name`] if no link is followed, otherwise [`Text::Path`].
     Target,
     HostName,
@@ -218,7 +216,7 @@ pub(super) static RULES: &[Rule] = rules![
     Rule::of(Kind::Bind)
         .slots(FILLS | USES_OTHER)
         .number(Number::Attributes)
-        .text(Text::NameOrDot),
+        .text(Text::Below),
     Rule::of(Kind::Console)
         .slots(USES | USES_OTHER)
         .text(Text::Name),
@@ -305,4 +303,13 @@ pub(super) static POD_RULES: &[Rule] = &[
     Rule::of(Kind::FilterDevices)
         .texts(2, 64, Text::Absolute)
         .only_first(),
+    Rule::of(Kind::HostFiles)
+        .slots(USES)
+        .texts(1, 64, Text::Absolute),
+    Rule::of(Kind::Write)
+        .slots(USES)
+        .number(Number::Mode)
+        .texts(1, Rule::MANY, Text::Below)
+        .only_first(),
+    Rule::of(Kind::JoinNetwork).text(Text::Path),
 ];

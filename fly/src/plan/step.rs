@@ -329,7 +329,7 @@ steps! {
     /// Makes the paths of `under` read-only; a path that this kernel does not
     /// have is passed over.
     ReadOnly = 35 "readonly %lof %s" Pod { slot under, list names }
-    /// Clones the directory `name` of `under` as a detached mount with the
+    /// Clones the directory or file `name` of `under` as a detached mount with the
     /// attributes `attributes`.
     Bind = 36 "bind %t of %o%a -> %s" Pod { slot into, other under, number attributes, text name }
     /// Clones the descriptor `peer` as a mount and puts it at `name` of `under`.
@@ -362,6 +362,14 @@ steps! {
 
     /// Moves this process into the cgroup at `path`, of version 1.
     JoinCgroup = 51 "join %t" Pod { text path }
+    /// Moves this process into the network namespace at `path` of the host.
+    JoinNetwork = 55 "network %t" Pod { text path }
+    /// Makes a file with this mode in `under`, the first of the list; the others are its
+    /// lines.
+    Write = 56 "write %h %m in %s: %r" Pod { slot under, number mode, list lines }
+    /// Puts files of the host, read-only, at the same paths, walked inside `under`,
+    /// where there are such files on both sides.
+    HostFiles = 57 "hostfiles %lin %s, if present" Pod { slot under, list paths }
 
     // ---- Pod: what the options of fly make in the root -------------------
 

@@ -58,6 +58,9 @@ where
         };
         files.dev(self.plan);
         files.proc_and_sys(self.plan);
+        // Before devpts hides what they are made of.
+        self.write_names();
+        self.names(ROOT);
         let terminal = self.host.terminal;
         files.pts_and_shm(self.plan, !terminal);
         if terminal {

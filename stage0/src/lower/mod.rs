@@ -6,6 +6,7 @@ mod delegated;
 mod devices;
 mod files;
 mod logs;
+mod names;
 mod own;
 mod pass;
 mod pipes;
@@ -26,7 +27,7 @@ use linux_raw_sys::general as raw;
 pub use pass::{Wants, wants};
 
 use crate::{
-    options::{Insecure, Limit, Network, Options, Stage1},
+    options::{Insecure, Ipc, Limit, Network, Options, Stage1},
     uuid,
 };
 
@@ -224,8 +225,10 @@ where
     }
 
     fn namespaces(&mut self) -> Result<(), Error<'a>> {
-        let mut namespaces =
-            raw::CLONE_NEWPID | raw::CLONE_NEWNS | raw::CLONE_NEWIPC | raw::CLONE_NEWUTS;
+        let mut namespaces = raw::CLONE_NEWPID | raw::CLONE_NEWNS | raw::CLONE_NEWUTS;
+        if self.options.ipc != Ipc::Parent {
+            namespaces |= raw::CLONE_NEWIPC;
+        }
         if self.options.network == Network::None {
             namespaces |= raw::CLONE_NEWNET;
         }
@@ -246,6 +249,10 @@ where
 
     /// The pod's files and names.
     fn isolated(&mut self) -> Result<(), Error<'a>> {
+        if let Network::Path(path) = self.options.network {
+            // First of all: /sys is that of the network namespace.
+            self.plan.push(Step::JoinNetwork { path });
+        }
         self.plan
             .push(Step::Private {})
             .push(Step::Umask { mask: 0 });
@@ -277,18 +284,24 @@ where
     }
 
     fn hostname(&mut self) {
-        let step = self.plan.begin_list(Step::Hostname { name: c"" });
+        self.plan.begin_list(Step::Hostname { name: c"" });
+        self.name_of_pod(b"");
+        self.plan.end();
+    }
+
+    /// Adds the pod's host name behind `prefix` to the step that is open.
+    fn name_of_pod(&mut self, prefix: &[u8]) {
         match self.options.hostname {
-            Some(name) => step.string(name),
+            Some(name) => self.plan.joined(&[prefix, name.to_bytes()]),
             None => {
                 let [a, b, c, d, ..] = self.host.random;
                 let number = u64::from(u32::from_be_bytes([a, b, c, d]));
                 // The leading 1 keeps the zeros.
                 let digits = Digits::new((1 << 32) | number, 16);
-                step.joined(&[b"pod-", digits.as_bytes().get(1..).unwrap_or_default()])
+                let digits = digits.as_bytes().get(1..).unwrap_or_default();
+                self.plan.joined(&[prefix, b"pod-", digits])
             }
-        }
-        .end();
+        };
     }
 
     /// pid 1 keeps what its apps may have, and what it needs to start them.
@@ -321,6 +334,7 @@ where
             .push(Step::Private {});
         self.root();
         common::host_file_systems(self.plan, SOURCE, ROOT);
+        self.names(ROOT);
         self.volumes()?;
         self.plan.push(Step::Chroot { root: ROOT });
         Ok(())

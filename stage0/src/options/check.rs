@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::error::{Advice, Error, What, Why};
 
-use super::{Choice, Limit, Network, Options, Stage1};
+use super::{Choice, Ipc, Limit, Network, Options, Stage1};
 
 impl<'a, I> Options<'a, I>
 where
@@ -30,8 +30,12 @@ where
                 Some(c"--cgroup")
             } else if let Some(option) = self.limits.first() {
                 Some(option)
-            } else if self.network == Network::None {
-                Some(c"--net=none")
+            } else if self.network != Network::Host {
+                Some(c"--net")
+            } else if self.ipc == Ipc::Private {
+                Some(c"--ipc=private")
+            } else if let Some(option) = self.names.written() {
+                Some(option)
             } else if self.terminal == Some(true) {
                 Some(c"--tty")
             } else if self.programs.clone().any(|word| word == c"---") {
@@ -106,8 +110,10 @@ where
             Some(option)
         } else if self.life.timeout != 0 {
             Some(c"--timeout")
-        } else if self.network == Network::None {
-            Some(c"--net=none")
+        } else if self.network != Network::Host {
+            Some(c"--net")
+        } else if self.ipc != Ipc::Auto {
+            Some(c"--ipc")
         } else if self.read_only_root {
             Some(c"--readonly-rootfs")
         } else if self.ephemeral {
@@ -127,6 +133,7 @@ where
                 Choice::Volume(_) => conflict = Some(c"--volume"),
                 Choice::Mount(_) => conflict = Some(c"--mount"),
                 Choice::Tmpfs(_) => conflict = Some(c"--tmpfs"),
+                Choice::Name(option, _) => conflict = Some(option.name()),
                 _ => {}
             }
         }

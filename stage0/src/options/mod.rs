@@ -4,6 +4,7 @@ mod check;
 mod insecure;
 mod life;
 pub mod limits;
+pub mod names;
 mod parse;
 
 use core::ffi::CStr;
@@ -13,6 +14,7 @@ use fly::{plan::Kind, timings::Format};
 pub use insecure::Insecure;
 pub use life::{Life, Lives, milliseconds};
 pub use limits::{Limit, Limits};
+pub use names::{NameOption, Names, Source};
 pub use parse::{Choices, parse, parse_added};
 
 /// The names of all commands and options, one a line.
@@ -20,7 +22,7 @@ pub const NAMES: &str = "run\nprepare\nrun-prepared\nlist\nstatus\nstop\nrm\ngc\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--memory-swap\n--cpus\n--cpu-weight\n--pids\n--io-weight\n--io-max\n--device\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--stdin\n--stdout\n--stderr\n--log\n\
---listen-fds\n--notify-socket\n--pid-namespace";
+--listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +59,12 @@ pub enum Choice<'a> {
     PodLimit(Limit, &'a CStr, u64),
     /// `--cgroup-parent PATH`
     CgroupParent(&'a CStr),
-    /// `--net=host|none`
-    Network(Network),
+    /// `--net=host|none|PATH`
+    Network(Network<'a>),
+    /// `--ipc=auto|private|parent`
+    Ipc(Ipc),
+    /// `--dns`, `--dns-search`, `--dns-opt`, `--dns-domain` or `--hosts-entry`
+    Name(NameOption, &'a CStr),
     /// `--stage1=init|init:PATH|fly|PATH`
     Stage1(Stage1<'a>),
     /// `--readonly-rootfs`
@@ -158,11 +164,24 @@ pub enum Change {
 
 /// `--net`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
+pub enum Network<'a> {
     /// The host's network namespace.
     Host,
     /// A new one, with lo only.
     None,
+    /// The one at this path.
+    Path(&'a CStr),
+}
+
+/// `--ipc`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ipc {
+    /// As the stage 1 has it.
+    Auto,
+    /// A new namespace.
+    Private,
+    /// The host's.
+    Parent,
 }
 
 /// `--stage1`
@@ -194,7 +213,11 @@ pub struct Options<'a, I> {
     /// `--cgroup-parent`
     pub cgroup_parent: Option<&'a CStr>,
     /// `--net`
-    pub network: Network,
+    pub network: Network<'a>,
+    /// `--ipc`
+    pub ipc: Ipc,
+    /// `--dns` and its kin, `--hosts-entry`
+    pub names: Names,
     /// `--stage1`
     pub stage1: Stage1<'a>,
     /// `--readonly-rootfs`
@@ -259,6 +282,8 @@ where
             limits: Limits::default(),
             cgroup_parent: None,
             network: Network::Host,
+            ipc: Ipc::Auto,
+            names: Names::default(),
             stage1: Stage1::Init(None),
             read_only_root: false,
             ephemeral: false,

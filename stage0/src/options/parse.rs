@@ -11,7 +11,8 @@ use fly::{
 };
 
 use super::{
-    AppOption, Change, Choice, Insecure, Life, Network, Options, Stage1, life, limits,
+    AppOption, Change, Choice, Insecure, Ipc, Life, NameOption, Network, Options, Stage1, life,
+    limits,
 };
 
 /// Reads the command line behind the command; `None` asks for help.
@@ -33,6 +34,8 @@ where
             Choice::PodLimit(limit, text, value) => options.limits.set(limit, text, value),
             Choice::CgroupParent(path) => options.cgroup_parent = Some(path),
             Choice::Network(network) => options.network = network,
+            Choice::Ipc(ipc) => options.ipc = ipc,
+            Choice::Name(option, text) => options.names.add(option, text)?,
             Choice::Stage1(stage1) => options.stage1 = stage1,
             Choice::ReadOnlyRoot(yes) => options.read_only_root = yes,
             Choice::Ephemeral(yes) => options.ephemeral = yes,
@@ -203,11 +206,8 @@ where
             b"--cgroup-parent" => Choice::CgroupParent(limits::parent(take()?)?),
             b"--memory" | b"--memory-swap" | b"--cpus" | b"--cpu-weight" | b"--pids"
             | b"--io-weight" | b"--io-max" | b"--device" => limits::parse(name, take()?)?,
-            b"--net" => Choice::Network(match take()?.to_bytes() {
-                b"host" => Network::Host,
-                b"none" => Network::None,
-                _ => return Err(failed(Why::NotHostOrNone)),
-            }),
+            b"--net" => Choice::Network(Network::parse(take()?, word)?),
+            b"--ipc" => Choice::Ipc(Ipc::parse(take()?, word)?),
             b"--stage1" => Choice::Stage1(Stage1::parse(take()?, word)?),
             b"--insecure-options" => Choice::Insecure(Insecure::parse(take()?)?),
             b"--readonly-rootfs" => Choice::ReadOnlyRoot(switch(value.take(), word)?),
@@ -233,7 +233,10 @@ where
                     Choice::App(option, if yes { c"true" } else { c"" })
                 }
                 Some(option) => Choice::App(option, take()?),
-                None => return Err(failed(Why::NoSuchOption)),
+                None => match NameOption::of(name) {
+                    Some(option) => Choice::Name(option, option.check(take()?)?),
+                    None => return Err(failed(Why::NoSuchOption)),
+                },
             },
         };
         if value.is_some() {
@@ -248,6 +251,30 @@ fn switch<'a>(value: Option<&CStr>, word: &'a CStr) -> Result<bool, Error<'a>> {
         None | Some(b"true") => Ok(true),
         Some(b"false") => Ok(false),
         Some(_) => Err(Error::new(What::ReadOption, word, Why::NotTrueOrFalse)),
+    }
+}
+
+impl<'a> Network<'a> {
+    fn parse(value: &'a CStr, word: &'a CStr) -> Result<Self, Error<'a>> {
+        match value.to_bytes() {
+            b"host" => Ok(Self::Host),
+            b"none" => Ok(Self::None),
+            path if path.contains(&b'/') => Ok(Self::Path(value)),
+            _ => {
+                Err(Error::new(What::ReadOption, word, Why::NotHostOrNone).advice(Advice::SeeHelp))
+            }
+        }
+    }
+}
+
+impl Ipc {
+    fn parse<'a>(value: &'a CStr, word: &'a CStr) -> Result<Self, Error<'a>> {
+        match value.to_bytes() {
+            b"auto" => Ok(Self::Auto),
+            b"private" => Ok(Self::Private),
+            b"parent" => Ok(Self::Parent),
+            _ => Err(Error::new(What::ReadOption, word, Why::NotIpc)),
+        }
     }
 }
 

@@ -69,6 +69,12 @@ pub const COMMANDS: &[Row] = &[
     ),
     ("listen", 1, "PORT: on TCP of 127.0.0.1, to the end", listen),
     (
+        "accept",
+        2,
+        "FD TEXT: takes a connection of the socket FD, sends TEXT, closes it",
+        accept,
+    ),
+    (
         "raise",
         1,
         "SIGNAL: to the probe itself, with its default action",
@@ -314,6 +320,15 @@ fn listen(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
     net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
     net::listen(&socket, 5)?;
     core::mem::forget(socket);
+    probe.ok(command)
+}
+
+fn accept(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
+    probe.out.flush();
+    let number = i32::try_from(command.number(1)?).map_err(|_| Errno::RANGE)?;
+    let socket = fly::sys::descriptor::borrow(number).ok_or(Errno::BADF)?;
+    let connection = net::accept(socket)?;
+    rustix::io::write(&connection, command.argument(2)?.to_bytes())?;
     probe.ok(command)
 }
 
