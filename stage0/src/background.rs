@@ -139,8 +139,8 @@ impl Background {
 
     /// Shows the caller what was written into the log, if it is still there.
     fn show(&self) {
-        let mut path = *b"/proc/self/fd/1\0";
-        let Some(path) = fly::sys::memory::c_str(&mut path) else {
+        let path = *b"/proc/self/fd/1\0";
+        let Some(path) = fly::sys::memory::c_str(&path) else {
             return;
         };
         let Ok(log) = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {

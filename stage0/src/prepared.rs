@@ -88,6 +88,7 @@ impl Asked {
 ///
 /// # Errors
 /// There is no such one, or it runs already; and as [`run::start`].
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn run(asked: &Asked, uuid: &[u8], start: Start) -> Result<i32, Error<'static>> {
     let name = asked.pod.unwrap_or_default();
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();

@@ -29,7 +29,6 @@ pub fn text(random: [u8; 16]) -> [u8; LENGTH] {
 
 /// Whether it is one, as [`text`] writes it.
 #[must_use]
-
 pub fn is_one(name: &[u8]) -> bool {
     name.len() == LENGTH
         && name.iter().enumerate().all(|(index, byte)| match index {

@@ -24,6 +24,7 @@ const ENTRY: usize = 8 + uuid::LENGTH + 4;
 ///
 /// # Errors
 /// The folders can't be read.
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn list(start: Start) -> Result<i32, Error<'static>> {
     const ALLOWED: words::Flags =
         words::STATE_DIRECTORY | words::FORMAT | words::NO_LEGEND | words::FULL;

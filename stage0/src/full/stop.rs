@@ -185,6 +185,7 @@ fn claim(pod: &Pod) -> Result<Option<OwnedFd>, Errno> {
 ///
 /// # Errors
 /// The folders can't be read, or the command line.
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn collect(start: Start) -> Result<i32, Error<'static>> {
     const ALLOWED: words::Flags = words::STATE_DIRECTORY | words::MARK_ONLY | words::GRACE_PERIOD;
     let words = super::words_behind(&start, ALLOWED)?;
