@@ -165,6 +165,7 @@ texts! {
             Detach = "run in the background",
             FilterDevices = "filter the devices of cgroup",
             MoveInto = "move the launcher into cgroup",
+            ReadRoot = "read root",
         }
         PODS from 216 {
             FindPod = "find pod",
@@ -358,6 +359,10 @@ texts! {
             NeedsMemory = "it needs --memory",
             NeedsDevice = "mknod is given only with --device, whose filter it needs",
             NotCheckedYet = "nothing of image, http, ondisk, pubkey or tls is checked here yet",
+            NoImages = "images are not known yet, only directories",
+            NoRootNamed = "no --rootfs is named, so a root comes first: dir:PATH, or a path with a slash",
+            TooManyRoots = "too many programs with a root of their own",
+            OwnRoots = "not where programs have roots of their own",
         }
     }
 }

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use super::{
     Lowering,
-    own::{Program, Programs, Sets, Who},
+    own::{Program, Programs, Sets},
     policy::Registered,
 };
 use crate::options::{AppOption, Choice, Insecure, Stage1};
@@ -24,16 +24,10 @@ where
     pub(super) fn apps(&mut self) -> Result<(), Error<'a>> {
         let policy = self.options.exit_policy;
         let mut decided = false;
-        let mut pods = None;
         let mut programs = Programs::of(self.options);
         while let Some(program) = programs.next()? {
-            let own = program.policies.who;
-            let who = match &pods {
-                Some(pods) => Who::of(*pods, own),
-                None => *pods.insert(own),
-            };
             decided |= program.policies.is_called(policy.unwrap_or_default());
-            self.app(&program, &who)?;
+            self.app(&program)?;
         }
         match policy {
             Some(policy)
@@ -46,9 +40,9 @@ where
         }
     }
 
-    fn app(&mut self, program: &Program<'a, I>, who: &Who<'a>) -> Result<(), Error<'a>> {
+    fn app(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
         let options = self.options;
-        let app = &program.policies;
+        let (app, who) = (&program.policies, &program.who);
         self.check_log(app)?;
         let policy = if options.added {
             Some(c"never")
@@ -91,14 +85,14 @@ where
         }
         let identity = match (who.user, who.group) {
             (None, None) => None,
-            (user, group) => Some(user::resolve(options.rootfs, user.unwrap_or(c"0"), group)?),
+            (user, group) => Some(user::resolve(program.rootfs, user.unwrap_or(c"0"), group)?),
         };
         let filtered = !options.insecure.has(Insecure::SECCOMP);
         let early = options.insecure.filters_early();
         if early {
             self.plan.push(Step::Seccomp { filter: DEFAULT });
         }
-        self.credentials(identity.as_ref(), who, program)?;
+        self.credentials(identity.as_ref(), program)?;
         if own_session {
             self.plan.push(Step::Unblock {});
         }
@@ -142,7 +136,6 @@ where
     fn credentials(
         &mut self,
         identity: Option<&user::Identity>,
-        who: &Who<'a>,
         program: &Program<'a, I>,
     ) -> Result<(), Error<'a>> {
         let insecure = self.options.insecure;
@@ -171,7 +164,7 @@ where
                 keep: sets.bounding,
             });
         }
-        self.groups(identity, who)?;
+        self.groups(identity, program)?;
         if !root && sets.held != 0 && changed {
             self.plan.push(Step::KeepCapabilities {});
         }
@@ -200,12 +193,12 @@ where
     fn groups(
         &mut self,
         identity: Option<&user::Identity>,
-        who: &Who<'a>,
+        program: &Program<'a, I>,
     ) -> Result<(), Error<'a>> {
-        match (who.groups, identity) {
+        match (program.who.groups, identity) {
             (Some(groups), _) => {
                 self.plan.begin_list(Step::Groups { ids: &[] });
-                user::each_group(self.options.rootfs, groups, &mut |id| {
+                user::each_group(program.rootfs, groups, &mut |id| {
                     self.plan.bytes(&id.to_ne_bytes());
                 })?;
                 self.plan.end();

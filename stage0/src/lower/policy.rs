@@ -30,7 +30,7 @@ pub(super) enum Registered {
 pub(super) struct Policies<'a> {
     index: usize,
     values: [Option<&'a CStr>; AppOption::COUNT],
-    /// Who it is; of the first one: who all are.
+    /// Who it is.
     pub(super) who: Who<'a>,
     /// Whether there are limits, and changes of capabilities, and what these add.
     pub(super) limits: bool,
@@ -39,27 +39,32 @@ pub(super) struct Policies<'a> {
 }
 
 impl<'a> Policies<'a> {
-    /// Reads the options of the program number `index`. Those of the first one
-    /// stand among the pod's.
-    pub(super) fn read<I>(index: usize, choices: &mut Choices<I>) -> Result<Self, Error<'a>>
-    where
-        I: Iterator<Item = &'a CStr> + Clone,
-    {
-        let mut read = Self {
+    /// Those of the program number `index`, of which nothing was read yet.
+    pub(super) fn new(index: usize) -> Self {
+        Self {
             index,
             values: [None; AppOption::COUNT],
             who: Who::default(),
             limits: false,
             changes: false,
             added: 0,
-        };
+        }
+    }
+
+    /// Reads options; those of the first program may stand among the pod's (`all`).
+    pub(super) fn read<I>(&mut self, choices: &mut Choices<I>, all: bool) -> Result<(), Error<'a>>
+    where
+        I: Iterator<Item = &'a CStr> + Clone,
+    {
         loop {
-            let word = choices.operands().next().unwrap_or_default();
-            match choices.take()? {
-                None => return Ok(read),
-                Some(choice) if index == 0 || choice.is_of_a_program() => read.note(&choice),
-                Some(_) => return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram)),
+            let word = choices.words().next().unwrap_or_default();
+            let Some(choice) = choices.take()? else {
+                return Ok(());
+            };
+            if !all && !choice.is_of_a_program() && !choice.is_of_a_root() {
+                return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram));
             }
+            self.note(&choice);
         }
     }
 

@@ -26,7 +26,7 @@ where
     /// Volumes and tmpfs in the order of the command line.
     pub(super) fn volumes(&mut self) -> Result<(), Error<'a>> {
         self.check_volumes()?;
-        let mut choices = self.options.choices.clone();
+        let mut choices = self.options.each();
         while let Some(choice) = choices.take()? {
             match choice {
                 Choice::Tmpfs(target) => {
@@ -118,7 +118,7 @@ where
 
     /// The volume `name`, and how many empty ones come before it.
     fn find(&self, name: &[u8]) -> Result<Option<(Volume<'a>, usize)>, Error<'a>> {
-        let mut choices = self.options.choices.clone();
+        let mut choices = self.options.each();
         let mut empty = 0;
         while let Some(choice) = choices.take()? {
             match choice {
@@ -137,7 +137,7 @@ where
 
     /// The first mount of the volume `name`.
     fn first_mount_of(&self, name: &[u8]) -> Result<Option<&'a CStr>, Error<'a>> {
-        let mut choices = self.options.choices.clone();
+        let mut choices = self.options.each();
         while let Some(choice) = choices.take()? {
             match choice {
                 Choice::Mount(text) if Mount::parse(text)?.volume == name => {
@@ -151,7 +151,7 @@ where
 
     /// Names are unique, every volume is mounted, and there are not too many.
     fn check_volumes(&self) -> Result<(), Error<'a>> {
-        let mut choices = self.options.choices.clone();
+        let mut choices = self.options.each();
         let mut empty = 0;
         while let Some(choice) = choices.take()? {
             let Choice::Volume(text) = choice else {
