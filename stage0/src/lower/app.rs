@@ -4,7 +4,10 @@ use core::ffi::CStr;
 
 use super::{
     Lowering,
-    own::{Program, Programs, Sets},
+    own::{
+        GIVEN_HOME, GIVEN_LOGNAME, GIVEN_NAME, GIVEN_PATH, GIVEN_SHELL, GIVEN_TERM, GIVEN_USER,
+        Program, Programs, Sets,
+    },
     policy::Registered,
 };
 use crate::options::{AppOption, Choice, Insecure, Stage1};
@@ -14,6 +17,7 @@ use fly::{
     lower::{self as common, kernel_files::covered},
     plan::{Kind, List, Step},
     seccomp::DEFAULT,
+    text::{Digits, Short},
     user,
 };
 
@@ -54,7 +58,7 @@ where
             (true, false) => Registered::Yes,
             (true, true) => Registered::Detached,
         };
-        app.lower(policy, registered, self.plan)?;
+        app.lower(policy, registered, options.several, self.plan)?;
         if self.host.wants.pipes {
             self.pipes(program)?;
         }
@@ -210,6 +214,31 @@ where
         Ok(())
     }
 
+    /// The variables of a login: the user's name, or number, and shell.
+    fn login<'i>(&mut self, identity: Option<&'i user::Identity>, given: u8) {
+        let text = |text: Option<&'i Short>| text.map_or(&b""[..], Short::as_bytes);
+        let number = identity.map_or(0, |identity| identity.user);
+        let digits = Digits::new(number.into(), 10);
+        let name = match text(identity.map(|identity| &identity.name)) {
+            b"" if number == 0 => b"root",
+            b"" => digits.as_bytes(),
+            name => name,
+        };
+        let shell = match text(identity.map(|identity| &identity.shell)) {
+            b"" => b"/bin/sh",
+            shell => shell,
+        };
+        for (bit, variable, value) in [
+            (GIVEN_USER, &b"USER="[..], name),
+            (GIVEN_LOGNAME, b"LOGNAME=", name),
+            (GIVEN_SHELL, b"SHELL=", shell),
+        ] {
+            if given & bit == 0 {
+                self.plan.joined(&[variable, value]);
+            }
+        }
+    }
+
     fn has_init(&self) -> bool {
         // That of a machine keeps all capabilities: it switches the machine off.
         matches!(self.options.stage1, Stage1::Init(_)) && self.options.output.is_none()
@@ -240,17 +269,23 @@ where
             _ => b"/root",
         };
         let each = program.each(self.options);
-        if !each.clone().sets(b"PATH")? {
+        let given = each.clone().gives()?;
+        let lacks = |name: u8| given & name == 0;
+        if lacks(GIVEN_PATH) {
             self.plan.string(fly::launch::app::DEFAULT_PATH_VARIABLE);
         }
-        if !each.clone().sets(b"HOME")? {
+        if lacks(GIVEN_HOME) {
             self.plan.joined(&[b"HOME=", home]);
         }
-        if self.host.terminal && !each.clone().sets(b"TERM")? {
+        let app = &program.policies;
+        self.login(identity, given);
+        if lacks(GIVEN_NAME) {
+            app.join(self.plan, b"AC_APP_NAME=");
+        }
+        if self.host.terminal && lacks(GIVEN_TERM) {
             self.plan
                 .joined(&[b"TERM=", self.host.term.unwrap_or(b"xterm")]);
         }
-        let app = &program.policies;
         if app.notifies() {
             app.join(self.plan, b"NOTIFY_SOCKET=/dev/shm/notify-");
         }

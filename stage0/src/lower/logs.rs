@@ -64,7 +64,12 @@ pub(super) fn rotation(parts: Split<'_>) -> Option<(u64, u16)> {
     Some((bytes, old))
 }
 
-pub(super) fn lower(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
+/// `root` is the program, if it has a root of its own.
+pub(super) fn lower(
+    value: &CStr,
+    root: Option<&Policies<'_>>,
+    plan: &mut Builder<'_>,
+) -> Option<()> {
     match value.to_bytes() {
         b"none" => {}
         b"prefix" => _ = plan.push(Step::Log {}),
@@ -76,9 +81,11 @@ pub(super) fn lower(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
                 name: c"",
                 folder: c"",
             })
-            .joined(&[file.name])
-            .joined(&[file.folder])
-            .end();
+            .joined(&[file.name]);
+            match root {
+                Some(root) => root.path(true, file.folder, plan),
+                None => _ = plan.joined(&[file.folder]).end(),
+            }
         }
     }
     Some(())

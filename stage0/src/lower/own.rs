@@ -121,6 +121,21 @@ impl<'a, I> Each<I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
+    /// Which of [`VARIABLES`] one of them sets, a bit each.
+    pub(super) fn gives(mut self) -> Result<u8, Error<'a>> {
+        let mut given = 0;
+        while let Some(choice) = self.take()? {
+            let Choice::SetVariable(variable) = choice else {
+                continue;
+            };
+            let name = common::variable_name(variable);
+            if let Some(index) = VARIABLES.iter().position(|other| *other == name) {
+                given |= 1 << index;
+            }
+        }
+        Ok(given)
+    }
+
     /// Whether one of them sets the variable `name`.
     pub(super) fn sets(mut self, name: &[u8]) -> Result<bool, Error<'a>> {
         while let Some(choice) = self.take()? {
@@ -148,6 +163,24 @@ where
         Ok(false)
     }
 }
+
+/// What a program has in its environment unless somebody sets it, and its bits.
+const VARIABLES: [&[u8]; 7] = [
+    b"PATH",
+    b"HOME",
+    b"TERM",
+    b"USER",
+    b"LOGNAME",
+    b"SHELL",
+    b"AC_APP_NAME",
+];
+pub(super) const GIVEN_PATH: u8 = 1;
+pub(super) const GIVEN_HOME: u8 = 2;
+pub(super) const GIVEN_TERM: u8 = 4;
+pub(super) const GIVEN_USER: u8 = 8;
+pub(super) const GIVEN_LOGNAME: u8 = 16;
+pub(super) const GIVEN_SHELL: u8 = 32;
+pub(super) const GIVEN_NAME: u8 = 64;
 
 /// Who a program is, and where.
 #[derive(Clone, Copy, Default)]

@@ -13,6 +13,10 @@ use fly::{
     text::{Digits, decimal, split},
 };
 
+/// Where its root is in a pod whose programs have roots of their own: before and behind
+/// its name. pid 1 sees them all.
+pub(super) const ROOTS: (&[u8], &[u8]) = (b"/app/", b"/rootfs");
+
 /// The signal and the milliseconds by which an app is stopped.
 const STOP: (u16, u64) = (SIGTERM, 10_000);
 const SIGTERM: u16 = 15;
@@ -127,13 +131,32 @@ impl<'a> Policies<'a> {
 
     /// Adds a string that ends in its name.
     pub(super) fn join(&self, plan: &mut Builder<'_>, before: &[u8]) {
+        self.join_name(plan, before, b"");
+    }
+
+    /// Adds a string with its name in it.
+    pub(super) fn join_name(&self, plan: &mut Builder<'_>, before: &[u8], behind: &[u8]) {
+        self.join_parts(plan, before, &[behind, b""]);
+    }
+
+    fn join_parts(&self, plan: &mut Builder<'_>, before: &[u8], [behind, last]: &[&[u8]; 2]) {
         match self.value(AppOption::Name) {
-            Some(name) => plan.joined(&[before, name.to_bytes()]),
+            Some(name) => plan.joined(&[before, name.to_bytes(), behind, last]),
             None => {
                 let digits = Digits::new(self.index as u64, 10);
-                plan.joined(&[before, b"app-", digits.as_bytes()])
+                plan.joined(&[before, b"app-", digits.as_bytes(), behind, last])
             }
         };
+    }
+
+    /// Ends a step by a path of the program's root, as pid 1 sees it.
+    pub(super) fn path(&self, own_root: bool, path: &[u8], plan: &mut Builder<'_>) {
+        if own_root {
+            self.join_parts(plan, ROOTS.0, &[ROOTS.1, path]);
+        } else {
+            plan.joined(&[path]);
+        }
+        plan.end();
     }
 
     /// The beginning of the app, and what pid 1 does with it.
@@ -141,11 +164,18 @@ impl<'a> Policies<'a> {
         &self,
         exit_policy: Option<&CStr>,
         registered: Registered,
+        own_root: bool,
         plan: &mut Builder<'_>,
     ) -> Result<(), Error<'a>> {
         plan.begin_list(Step::App { name: c"" });
         self.join(plan, b"");
         plan.end();
+        if own_root {
+            // Before all that names a path.
+            plan.begin_list(Step::AppRoot { path: c"" });
+            self.join_name(plan, ROOTS.0, ROOTS.1);
+            plan.end();
+        }
         self.stop(plan)?;
         let flags = match exit_policy.map(CStr::to_bytes) {
             None | Some(b"first-failure") => 0,
@@ -169,15 +199,16 @@ impl<'a> Policies<'a> {
             plan.end();
         }
         if let Some(value) = self.value(AppOption::Ready) {
-            self.ready(value, plan).ok_or(wrong(value, Why::NotReady))?;
+            self.ready(value, own_root, plan)
+                .ok_or(wrong(value, Why::NotReady))?;
         }
         // Before the streams, which may take one of the two back.
         match self.value(AppOption::Log) {
-            Some(value) => self.log(value, registered, plan)?,
+            Some(value) => self.log(value, registered, own_root, plan)?,
             None if registered == Registered::Detached
                 && self.value(AppOption::Stdout).is_none() =>
             {
-                self.log(c"pod", registered, plan)?;
+                self.log(c"pod", registered, own_root, plan)?;
             }
             None => {}
         }
@@ -218,10 +249,12 @@ impl<'a> Policies<'a> {
         &self,
         value: &'a CStr,
         registered: Registered,
+        own_root: bool,
         plan: &mut Builder<'_>,
     ) -> Result<(), Error<'a>> {
         let Some(rest) = logs::of_pod(value) else {
-            return logs::lower(value, plan).ok_or(wrong(value, Why::NotLog));
+            let root = own_root.then_some(self);
+            return logs::lower(value, root, plan).ok_or(wrong(value, Why::NotLog));
         };
         if registered == Registered::No {
             return Err(wrong(value, Why::NotRegistered));
@@ -240,7 +273,7 @@ impl<'a> Policies<'a> {
         Ok(())
     }
 
-    fn ready(&self, value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
+    fn ready(&self, value: &CStr, own_root: bool, plan: &mut Builder<'_>) -> Option<()> {
         let value = value.to_bytes();
         let none = List::EMPTY;
         let step = |flags, port| Step::Ready {
@@ -252,9 +285,8 @@ impl<'a> Policies<'a> {
             if !path.starts_with(b"/") {
                 return None;
             }
-            plan.begin_list(step(Step::READY_FILE, 0))
-                .joined(&[path])
-                .end();
+            plan.begin_list(step(Step::READY_FILE, 0));
+            self.path(own_root, path, plan);
             return Some(());
         }
         if let Some(digits) = value.strip_prefix(b"port:") {

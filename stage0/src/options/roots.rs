@@ -2,9 +2,9 @@
 
 use core::ffi::CStr;
 
-use fly::error::{Advice, Error, What, Why};
+use fly::error::{Error, What, Why};
 
-use super::{Choice, Choices, Options};
+use super::{Choice, Choices, Options, Stage1};
 
 /// What images are called, which nobody can fetch yet. A program of such a name
 /// stands behind `--`.
@@ -100,10 +100,13 @@ where
 
     /// What only one root for all has.
     pub(super) fn check_several(&self) -> Result<(), Error<'a>> {
-        let failed = |why| Error::new(What::ReadOption, c"--status-dir", why);
-        if self.several && self.status_directory.is_some() {
-            return Err(failed(Why::OwnRoots).advice(Advice::SeeHelp));
+        let failed = |option, why| Err(Error::new(What::ReadOption, option, why));
+        match self.stage1 {
+            _ if !self.several => Ok(()),
+            // Of the flavour fly there is one program.
+            Stage1::Other(_) => failed(c"a root of its own", Why::OnlyInit),
+            _ if self.status_directory.is_some() => failed(c"--status-dir", Why::OwnRoots),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
