@@ -71,6 +71,12 @@ impl Own {
         self.list(plan, index, kind).first()
     }
 
+    /// Whether the first app of a plan has a root of its own, and so all of them.
+    #[cold]
+    pub fn has_root(plan: &Plan<'_>) -> bool {
+        !Self::NONE.text(plan, 0, Kind::AppRoot).is_empty()
+    }
+
     /// All strings of its app's step of this kind.
     #[inline(never)]
     pub fn list<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> List<'a> {
