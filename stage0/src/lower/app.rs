@@ -47,7 +47,7 @@ where
     fn app(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
         let options = self.options;
         let (app, who) = (&program.policies, &program.who);
-        self.check_log(app)?;
+        self.check_log(program)?;
         let policy = if options.added {
             Some(c"never")
         } else {

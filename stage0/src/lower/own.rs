@@ -39,6 +39,15 @@ pub(super) struct Program<'a, I> {
     count: usize,
 }
 
+/// How a root is mounted.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Root {
+    /// Nothing in it can be written.
+    pub(super) read_only: bool,
+    /// With a writable layer that vanishes.
+    pub(super) ephemeral: bool,
+}
+
 impl<'a, I> Programs<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
@@ -109,6 +118,20 @@ where
     pub(super) fn words(&self) -> impl Iterator<Item = &'a CStr> + Clone {
         let named = self.policies.value(AppOption::Exec);
         named.into_iter().chain(self.words.clone().take(self.count))
+    }
+
+    /// How its root is mounted, if that is its own.
+    pub(super) fn root(&self, options: &Options<'a, I>) -> Result<Root, Error<'a>> {
+        let mut root = Root::default();
+        let mut choices = self.each(options);
+        while let Some(choice) = choices.take()? {
+            match choice {
+                Choice::ReadOnlyRoot(yes) => root.read_only = yes,
+                Choice::Ephemeral(yes) => root.ephemeral = yes,
+                _ => {}
+            }
+        }
+        Ok(root)
     }
 
     /// The pod's options, which are those of the first program too, then its own.

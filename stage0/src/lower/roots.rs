@@ -15,7 +15,7 @@ use super::{
     own::{Program, Programs},
     policy::ROOTS,
 };
-use crate::options::{AppOption, Choice, Insecure};
+use crate::options::{AppOption, Insecure};
 
 /// The slot of the first program's root. Each has one until the end of the launch: by
 /// them mount points that were made are unmade.
@@ -103,20 +103,13 @@ where
     /// What will be the root of a program.
     fn own_root(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
         let into = slot(program)?;
-        let mut attributes = if self.options.insecure.has(Insecure::CAPABILITIES) { 0 } else { NODEV };
-        let (mut read_only, mut ephemeral) = (false, false);
-        let mut choices = program.each(self.options);
-        while let Some(choice) = choices.take()? {
-            match choice {
-                Choice::ReadOnlyRoot(yes) => read_only = yes,
-                Choice::Ephemeral(yes) => ephemeral = yes,
-                _ => {}
-            }
-        }
-        if read_only {
+        let with_devices = self.options.insecure.has(Insecure::CAPABILITIES);
+        let mut attributes = if with_devices { 0 } else { NODEV };
+        let root = program.root(self.options)?;
+        if root.read_only {
             attributes |= RDONLY;
         }
-        if ephemeral {
+        if root.ephemeral {
             common::tmpfs(self.plan, LAYER, NOSUID, b"0755");
             self.plan.push(Step::Overlay {
                 into,
