@@ -166,6 +166,7 @@ texts! {
             FilterDevices = "filter the devices of cgroup",
             MoveInto = "move the launcher into cgroup",
             JoinNetwork = "join network",
+            ReadRoot = "read root",
         }
         PODS from 216 {
             FindPod = "find pod",
@@ -367,6 +368,10 @@ texts! {
             NotDnsOption = "it is no option of resolv.conf(5)",
             NotHostsEntry = "it is not host or IP=NAME[,NAME...]",
             NotWithHost = "nothing can be added to what is the host's, or is left alone",
+            NoImages = "images are not known yet, only directories",
+            NoRootNamed = "no --rootfs is named, so a root comes first: dir:PATH, or a path with a slash",
+            TooManyRoots = "too many programs with a root of their own",
+            OwnRoots = "not where programs have roots of their own",
         }
     }
 }

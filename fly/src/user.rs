@@ -27,8 +27,12 @@ pub struct Identity {
     /// Supplementary group ids.
     groups: [u32; MAX_GROUPS],
     count: usize,
-    /// The home directory, if the root's /etc/passwd names one.
+    /// The name; empty if the root's /etc/passwd does not have the user.
+    pub name: Short,
+    /// The home directory, if it names one.
     pub home: Option<Short>,
+    /// The shell, likewise.
+    pub shell: Short,
 }
 
 impl Identity {
@@ -38,7 +42,9 @@ impl Identity {
             group,
             groups: [0; MAX_GROUPS],
             count: 0,
+            name: Short::new(b""),
             home: None,
+            shell: Short::new(b""),
         }
     }
 
@@ -169,7 +175,6 @@ fn resolve_parts<'a>(
     }
     let number = number(user).map_err(|cause| Error::new(What::LookUpUser, object, cause))?;
     let mut found = false;
-    let mut name = Short::new(b"");
     let mut identity = Identity::new(number.unwrap_or_default(), 0);
     each_line(root.as_fd(), c"/etc/passwd", &mut |line| {
         let Some(mut entry) = Entry::parse(line) else {
@@ -184,11 +189,12 @@ fn resolve_parts<'a>(
         };
         if wanted && !found {
             found = true;
-            name = Short::new(entry.name);
+            identity.name = Short::new(entry.name);
             // The comment.
             let _ = entry.rest.next();
             (identity.user, identity.group) = (entry.id, group);
             identity.home = entry.rest.next().map(Short::new);
+            identity.shell = Short::new(entry.rest.next().unwrap_or_default());
         }
     })
     .map_err(|errno| Error::new(What::ReadPasswd, object, errno))?;
@@ -199,7 +205,7 @@ fn resolve_parts<'a>(
         Group::Named(object, group) => {
             identity.group = resolve_group(root.as_fd(), object, group)?;
         }
-        _ => add_groups(root.as_fd(), name.as_bytes(), &mut identity)
+        _ => add_groups(root.as_fd(), &mut identity)
             .map_err(|errno| Error::new(What::ReadGroups, object, errno))?,
     }
     Ok(identity)
@@ -225,7 +231,9 @@ fn resolve_group<'a>(
     })
 }
 
-fn add_groups(root: BorrowedFd<'_>, name: &[u8], identity: &mut Identity) -> Result<(), Errno> {
+fn add_groups(root: BorrowedFd<'_>, identity: &mut Identity) -> Result<(), Errno> {
+    let name = identity.name;
+    let name = name.as_bytes();
     if name.is_empty() {
         return Ok(());
     }

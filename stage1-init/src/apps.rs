@@ -11,7 +11,7 @@ use linux_raw_sys::general as raw;
 use crate::{
     control::{self, protocol::Reply},
     log_file::File,
-    stdio,
+    namespace, stdio,
 };
 
 /// Nanoseconds of a millisecond.
@@ -69,6 +69,12 @@ impl Own {
     #[inline(never)]
     pub fn text<'a>(&'a self, plan: &Plan<'a>, index: usize, kind: Kind) -> &'a CStr {
         self.list(plan, index, kind).first()
+    }
+
+    /// Whether the first app of a plan has a root of its own, and so all of them.
+    #[cold]
+    pub fn has_root(plan: &Plan<'_>) -> bool {
+        !Self::NONE.text(plan, 0, Kind::AppRoot).is_empty()
     }
 
     /// All strings of its app's step of this kind.
@@ -133,8 +139,8 @@ pub struct App {
     logs: bool,
     /// Whether its input is a pipe of other apps.
     pub reads: bool,
-    /// It is pid 1 of its own pid namespace.
-    pub first_of_its_own: bool,
+    /// The namespaces that are its own.
+    pub namespaces: u32,
     /// There is an app in this place.
     pub is_there: bool,
     port: u16,
@@ -183,7 +189,7 @@ impl App {
         told: false,
         logs: false,
         reads: false,
-        first_of_its_own: false,
+        namespaces: 0,
         is_there: false,
     };
 
@@ -217,6 +223,7 @@ impl App {
         const LOG_FILE: u16 = Kind::LogFile as u16;
         const LISTEN: u16 = Kind::Listen as u16;
         const PID_NAMESPACE: u16 = Kind::PidNamespace as u16;
+        const ROOT: u16 = Kind::AppRoot as u16;
         const PIPE: u16 = Kind::Pipe as u16;
         const PRE_START: u16 = Kind::PreStart as u16;
         const POST_STOP: u16 = Kind::PostStop as u16;
@@ -236,7 +243,8 @@ impl App {
                 (self.file.size, self.file.keep) = (record.number, low(record.flags) % 10);
             }
             LISTEN => self.listens = record.flags,
-            PID_NAMESPACE => self.first_of_its_own = true,
+            PID_NAMESPACE => self.namespaces |= namespace::NAMESPACES,
+            ROOT => self.namespaces |= namespace::ROOT,
             PIPE if record.flags & 1 != 0 => self.reads = true,
             PIPE => self.outputs |= 1_u64.wrapping_shl(number),
             PRE_START => self.hooks |= Self::PRE_START,

@@ -11,9 +11,7 @@ use rustix::{
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 
-use crate::{
-    NAME, apps::App, namespace::NAMESPACES, report::Report, stamps::Stamps, stdio, supervise::Pod,
-};
+use crate::{NAME, apps::App, report::Report, stamps::Stamps, stdio, supervise::Pod};
 
 /// As many bytes as most plans have.
 const FEW_BYTES: usize = 1024;
@@ -179,8 +177,7 @@ pub(crate) fn spawn<'p>(
     // Most programs have few arguments and variables: their pointers are on the
     // stack, which is there already, and cost no page fault.
     let few = &mut [0; FEW];
-    let namespaces = if app.first_of_its_own { NAMESPACES } else { 0 };
-    let pid = clone::vfork_by_pid_in(namespaces, move |_| {
+    let pid = clone::vfork_by_pid_in(app.namespaces, move |_| {
         let mut words = &mut *words;
         for (number, mut record) in steps.clone().records().enumerate() {
             let tag = first.wrapping_add(number) as u64;

@@ -29,11 +29,13 @@ pub(crate) fn policy<'p>(record: &Record<'p>, apps: &[App], app: &App) -> Result
     const LOG_FILE: u16 = Kind::LogFile as u16;
     const LISTEN: u16 = Kind::Listen as u16;
     const PID_NAMESPACE: u16 = Kind::PidNamespace as u16;
+    const ROOT: u16 = Kind::AppRoot as u16;
     let done = match record.kind {
         LOG | LOG_FILE => join(app.log.1, 0b110),
         LAST => join(end(record, apps), record.flags),
         STDIO => redirect(record.flags, record.list.first()),
         PID_NAMESPACE => namespace::enter(record.list),
+        ROOT => namespace::enter_root(record.list.first()),
         FIRST..LAST | LISTEN => Ok(()),
         _ => return Ok(false),
     };

@@ -97,6 +97,10 @@ impl<'p, 's> Pod<'p, 's> {
         self.places.get(index)
     }
 
+    pub(crate) fn plan(&self) -> &'s Plan<'p> {
+        self.plan
+    }
+
     pub(crate) fn is_ending(&self) -> bool {
         self.ending
     }

@@ -213,6 +213,7 @@ fn add() -> TestResult {
     assert_eq!(pod.code("added").as_deref(), Some("4\n"));
     let output = pod.end();
     let alone = Pod::new(roots::probe()).options(OPTIONS.split(' '));
+    let alone = alone.flag("--name=added");
     let same = alone.probe(SEEN.split_whitespace());
     // The namespaces are those of its pod.
     let lines = |text: &str, namespaces: bool| -> Vec<String> {

@@ -115,7 +115,9 @@ print(sys.argv[1:], os.getpid(), os.getuid(), os.getcwd(), names)";
     let output = pod.run(["python3", "-c", script, "an argument"]);
     output
         .code(0)
-        .printed("['an argument'] 2 0 / ['HOME', 'PATH']\n")
+        .printed(
+            "['an argument'] 2 0 / ['AC_APP_NAME', 'HOME', 'LOGNAME', 'PATH', 'SHELL', 'USER']\n",
+        )
         .quiet();
     let script = "import os\nfor n in range(50):\n  p = os.fork()\n  if p == 0: os._exit(n)\n  assert os.waitpid(p, 0)[1] >> 8 == n\nprint('ok')";
     pod.run(["python3", "-c", script]).code(0).printed("ok\n");

@@ -33,8 +33,16 @@ fn not_inherited() -> TestResult {
         .env("PATH", "/caller")
         .output()
         .report();
-    assert_eq!(names(&report), ["HOME", "PATH"]);
-    report.is("env.HOME", "/root");
+    assert_eq!(
+        names(&report),
+        ["AC_APP_NAME", "HOME", "LOGNAME", "PATH", "SHELL", "USER"]
+    );
+    report
+        .is("env.HOME", "/root")
+        .is("env.USER", "root")
+        .is("env.LOGNAME", "root")
+        .is("env.SHELL", "/bin/sh")
+        .is("env.AC_APP_NAME", "app-0");
     report.is(
         "env.PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -44,16 +52,20 @@ fn not_inherited() -> TestResult {
 
 fn home_of_the_user() -> TestResult {
     let root = roots::probe();
-    for (user, home) in [
-        ("alice", "/home/alice"),
-        ("1000", "/home/alice"),
-        ("4000", "/"),
+    for (user, name, home) in [
+        ("alice", "alice", "/home/alice"),
+        ("1000", "alice", "/home/alice"),
+        ("4000", "4000", "/"),
+        ("0", "root", "/root"),
     ] {
         let report = Pod::new(&root)
             .options(["--user", user])
             .probe(["report", "env"])
             .report();
-        report.is("env.HOME", home);
+        report
+            .is("env.HOME", home)
+            .is("env.USER", name)
+            .is("env.LOGNAME", name);
     }
     Ok(())
 }
@@ -77,13 +89,29 @@ fn set_env() -> TestResult {
             "--set-env",
             "HOME=/h",
             "--set-env",
+            "SHELL=/bin/other",
+            "--set-env",
+            "AC_APP_NAME=mine",
+            "--set-env",
             "ü=ö",
         ])
         .probe(["report", "env"])
         .report();
     assert_eq!(
         names(&report),
-        ["A", "B", "EMPTY", "HOME", "PATH", "SPACES", "ü"]
+        [
+            "A",
+            "AC_APP_NAME",
+            "B",
+            "EMPTY",
+            "HOME",
+            "LOGNAME",
+            "PATH",
+            "SHELL",
+            "SPACES",
+            "USER",
+            "ü"
+        ]
     );
     report
         .is("env.A", "2")
@@ -93,6 +121,8 @@ fn set_env() -> TestResult {
     report
         .is("env.PATH", "/opt")
         .is("env.HOME", "/h")
+        .is("env.SHELL", "/bin/other")
+        .is("env.AC_APP_NAME", "mine")
         .is("env.ü", "ö");
     Ok(())
 }

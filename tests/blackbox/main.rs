@@ -5,6 +5,7 @@
 
 use kickstage_tests::{Group, Test, requirement::Requirement, runner};
 
+mod ace;
 mod bad_roots;
 mod calls;
 mod cgroup;
@@ -74,6 +75,7 @@ mod pods_stdio;
 mod processes;
 mod races;
 mod root;
+mod roots;
 mod seccomp;
 mod seccomp_errors;
 mod seccomp_profiles;
@@ -170,6 +172,8 @@ const SUITE: runner::Suite = runner::Suite {
         start("devices", devices::TESTS),
         start("confinement", confinement::TESTS),
         start("root", root::TESTS),
+        start("roots", roots::TESTS),
+        start("ace", ace::TESTS),
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
         host("pods", 60, &[], pods::TESTS),

@@ -150,6 +150,7 @@ impl<'p> Launcher<'p, '_> {
             return Err(explain::root(path, errno));
         }
         self.covered = true;
+        self.attached = self.attached.wrapping_add(1);
         self.settle(slot)
     }
 
@@ -389,12 +390,13 @@ impl<'p> Launcher<'p, '_> {
 
     pub(super) fn bind(
         &mut self,
-        into: Slot,
-        under: Slot,
+        (into, under): (Slot, Slot),
+        flags: u16,
         attributes: u64,
         name: &'p CStr,
     ) -> Result<(), Error<'p>> {
-        let (clone, pending) = self.clone_slot(under, name, false, attributes)?;
+        let recursive = flags & Step::RECURSIVE != 0;
+        let (clone, pending) = self.clone_slot(under, name, recursive, attributes)?;
         self.put(into, clone);
         self.set_pending(into, pending);
         Ok(())

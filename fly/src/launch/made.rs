@@ -148,23 +148,7 @@ impl<'p> Launcher<'p, '_> {
         recursive: bool,
         attributes: u64,
     ) -> Result<(OwnedFd, Pending), Errno> {
-        let straight = split(path.to_bytes(), b'/').all(|part| part != b"..");
-        let opened = if straight {
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            fs::openat2(
-                fs::CWD,
-                path,
-                flags,
-                Mode::empty(),
-                ResolveFlags::NO_SYMLINKS,
-            )
-        } else {
-            Err(Errno::LOOP)
-        };
-        let place = match opened {
-            Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => walk_host(path)?,
-            done => done?,
-        };
+        let place = open_from_below(path)?;
         self.clone_mount(Some(place.as_fd()), c"", recursive, attributes)
     }
 
@@ -223,6 +207,30 @@ fn copy<'p>(number: i32, file: &OwnedFd, path: &'p CStr) -> Result<(), Error<'p>
                 }
             }
         }
+    }
+}
+
+/// Opens a path of the host while something is mounted over /, see
+/// [`Launcher::clone_from_below`].
+#[cold]
+#[inline(never)]
+pub(super) fn open_from_below(path: &CStr) -> Result<OwnedFd, Errno> {
+    let straight = split(path.to_bytes(), b'/').all(|part| part != b"..");
+    let opened = if straight {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        fs::openat2(
+            fs::CWD,
+            path,
+            flags,
+            Mode::empty(),
+            ResolveFlags::NO_SYMLINKS,
+        )
+    } else {
+        Err(Errno::LOOP)
+    };
+    match opened {
+        Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => walk_host(path),
+        done => done,
     }
 }
 

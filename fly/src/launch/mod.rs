@@ -157,8 +157,9 @@ pub struct Launcher<'p, 's> {
     checks: Option<CheckStep<'p>>,
     created: Created<'s>,
     fallbacks: Fallbacks,
-    /// The writable layer is attached over / below the root to be: unmounted by itself.
-    attached: bool,
+    /// How many mounts are attached over /, one over the other: the root to be, and
+    /// writable layers, which are unmounted by themselves.
+    attached: u8,
     /// Something is mounted over /: `..` of a path leads into it.
     covered: bool,
     /// The directory in a slot where mounts are attached: its device and inode.
@@ -191,7 +192,7 @@ impl<'p, 's> Launcher<'p, 's> {
             checks: None,
             created: Created::new(room),
             fallbacks: Fallbacks::default(),
-            attached: false,
+            attached: 0,
             covered: false,
             place: None,
             plan_offset: 0,
@@ -471,9 +472,10 @@ impl<'p, 's> Launcher<'p, 's> {
             Bind {
                 into,
                 under,
+                flags,
                 attributes,
                 name,
-            } => self.bind(into, under, attributes, name),
+            } => self.bind((into, under), flags, attributes, name),
             _ => match (record.kind, &self.pods) {
                 (100..=105, _) => self.option_step(record),
                 (_, Some(pods)) => (pods.step)(self, record),

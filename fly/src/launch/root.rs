@@ -10,7 +10,7 @@ use rustix::{
     process,
 };
 
-use super::{Launcher, explain, files, path::Path};
+use super::{Launcher, explain, files, made::open_from_below, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     plan::Slot,
@@ -55,14 +55,18 @@ impl<'p> Launcher<'p, '_> {
         path: &'p CStr,
         directory: Option<&'p CStr>,
     ) -> Result<(), Error<'p>> {
-        let lower = open_directory(path).map_err(|errno| explain::host_path(path, errno))?;
+        let lower = if self.covered {
+            open_from_below(path)
+        } else {
+            open_directory(path)
+        }
+        .map_err(|errno| explain::host_path(path, errno))?;
         let kept = match directory {
             Some(directory) => Some(make_and_open(directory)?),
             None => None,
         };
         // They have to be in this mount namespace.
         self.attach_root(layer)?;
-        self.attached = true;
         let Some(base) = self.take(layer) else {
             return Err(Error::new(What::UseSlot, c"", Errno::BADF));
         };
@@ -191,13 +195,12 @@ impl<'p> Launcher<'p, '_> {
             }
         }
         // The old root is mounted over the new one now (pivot_root(2), NOTES),
-        // and over that the writable layer.
-        if self.attached {
+        // and over that what was attached over it, but for the new root.
+        for _ in 0..self.attached {
             mount::unmount(c".", UnmountFlags::DETACH)
-                .map_err(|errno| Error::new(What::Unmount, c"the writable layer", errno))?;
+                .map_err(|errno| Error::new(What::Unmount, c"the old root", errno))?;
         }
-        mount::unmount(c".", UnmountFlags::DETACH)
-            .map_err(|errno| Error::new(What::Unmount, c"the old root", errno))
+        Ok(())
     }
 
     pub(super) fn chroot(&mut self, root: Slot) -> Result<(), Error<'p>> {

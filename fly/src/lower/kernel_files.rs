@@ -246,6 +246,7 @@ impl KernelFiles {
         plan.push(Step::Bind {
             into: self.shm,
             under: self.dev,
+            flags: 0,
             attributes: NOSUID | NODEV | NOEXEC,
             name: c"shm",
         });

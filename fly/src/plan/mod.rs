@@ -39,7 +39,7 @@ pub const MAX_APPS: usize = 64;
 /// The most descriptors of LISTEN_FDS that are passed through.
 pub const MAX_LISTENING: i32 = 64;
 /// The number of descriptor slots that a plan can name.
-pub const MAX_SLOTS: u8 = 32;
+pub const MAX_SLOTS: u8 = 64;
 /// The largest number of arguments and variables of one app, together.
 pub const MAX_STRINGS: usize = 65_536;
 /// The longest path, with its terminator (PATH_MAX, limits.h).

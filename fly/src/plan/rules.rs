@@ -288,6 +288,7 @@ pub(super) static POLICY_RULES: &[Rule] = &[
     Rule::of(Kind::Listen),
     Rule::of(Kind::PidNamespace).texts(0, 64, Text::Name),
     Rule::of(Kind::Pipe).text(Text::Name),
+    Rule::of(Kind::AppRoot).text(Text::Absolute),
 ];
 
 /// The rules of what only the launcher of a pod does.

@@ -330,8 +330,8 @@ steps! {
     /// have is passed over.
     ReadOnly = 35 "readonly %lof %s" Pod { slot under, list names }
     /// Clones the directory or file `name` of `under` as a detached mount with the
-    /// attributes `attributes`.
-    Bind = 36 "bind %t of %o%a -> %s" Pod { slot into, other under, number attributes, text name }
+    /// attributes `attributes`; flags: [`Step::RECURSIVE`].
+    Bind = 36 "bind %t of %o[0 recursive|]%a -> %s" Pod { slot into, other under, flags flags, number attributes, text name }
     /// Clones the descriptor `peer` as a mount and puts it at `name` of `under`.
     Console = 37 "console %s at %t of %o" Pod { slot peer, other under, text name }
     /// Sets the host name of the UTS namespace.
@@ -493,6 +493,8 @@ steps! {
     /// Is pid 1 of a pid namespace of its own, with a new /proc, in which these names
     /// are what they are in the pod's.
     PidNamespace = 108 "pidns [lwith %lof the pod's /proc|]" Policy { list names }
+    /// Has a mount namespace of its own, whose root is the mount at `path` of the pod.
+    AppRoot = 109 "approot %t" Policy { text path }
     /// Tells of all apps in the directory `path` of the pod: `ready`, `status/APP`.
     Report = 97 "report %t" Policy { text path }
     /// Says whether [`Step::Exec`] of this list could start the program, and its

@@ -305,6 +305,7 @@ fn refused<'a>(request: &Request<'a>, errno: u32) -> Error<'a> {
     let why = match errno {
         Errno::NOENT => Why::NoAppInPod,
         Errno::EXIST => Why::NameTaken,
+        Errno::XDEV => Why::OwnRoots,
         Errno::PIPE => Why::PipeClosed,
         Errno::NOTEMPTY => Why::PipeUsed,
         Errno::BUSY if request.operation == protocol::REMOVE => Why::AppRuns,

@@ -4,7 +4,10 @@ use core::ffi::CStr;
 
 use super::{
     Lowering,
-    own::{Program, Programs, Sets, Who},
+    own::{
+        GIVEN_HOME, GIVEN_LOGNAME, GIVEN_NAME, GIVEN_PATH, GIVEN_SHELL, GIVEN_TERM, GIVEN_USER,
+        Program, Programs, Sets,
+    },
     policy::Registered,
 };
 use crate::options::{AppOption, Choice, Insecure, Stage1};
@@ -14,6 +17,7 @@ use fly::{
     lower::{self as common, kernel_files::covered},
     plan::{Kind, List, Step},
     seccomp::DEFAULT,
+    text::{Digits, Short},
     user,
 };
 
@@ -24,16 +28,10 @@ where
     pub(super) fn apps(&mut self) -> Result<(), Error<'a>> {
         let policy = self.options.exit_policy;
         let mut decided = false;
-        let mut pods = None;
         let mut programs = Programs::of(self.options);
         while let Some(program) = programs.next()? {
-            let own = program.policies.who;
-            let who = match &pods {
-                Some(pods) => Who::of(*pods, own),
-                None => *pods.insert(own),
-            };
             decided |= program.policies.is_called(policy.unwrap_or_default());
-            self.app(&program, &who)?;
+            self.app(&program)?;
         }
         match policy {
             Some(policy)
@@ -46,10 +44,10 @@ where
         }
     }
 
-    fn app(&mut self, program: &Program<'a, I>, who: &Who<'a>) -> Result<(), Error<'a>> {
+    fn app(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
         let options = self.options;
-        let app = &program.policies;
-        self.check_log(app)?;
+        let (app, who) = (&program.policies, &program.who);
+        self.check_log(program)?;
         let policy = if options.added {
             Some(c"never")
         } else {
@@ -60,7 +58,7 @@ where
             (true, false) => Registered::Yes,
             (true, true) => Registered::Detached,
         };
-        app.lower(policy, registered, self.plan)?;
+        app.lower(policy, registered, options.several, self.plan)?;
         if self.host.wants.pipes {
             self.pipes(program)?;
         }
@@ -91,14 +89,14 @@ where
         }
         let identity = match (who.user, who.group) {
             (None, None) => None,
-            (user, group) => Some(user::resolve(options.rootfs, user.unwrap_or(c"0"), group)?),
+            (user, group) => Some(user::resolve(program.rootfs, user.unwrap_or(c"0"), group)?),
         };
         let filtered = !options.insecure.has(Insecure::SECCOMP);
         let early = options.insecure.filters_early();
         if early {
             self.plan.push(Step::Seccomp { filter: DEFAULT });
         }
-        self.credentials(identity.as_ref(), who, program)?;
+        self.credentials(identity.as_ref(), program)?;
         if own_session {
             self.plan.push(Step::Unblock {});
         }
@@ -142,7 +140,6 @@ where
     fn credentials(
         &mut self,
         identity: Option<&user::Identity>,
-        who: &Who<'a>,
         program: &Program<'a, I>,
     ) -> Result<(), Error<'a>> {
         let insecure = self.options.insecure;
@@ -171,7 +168,7 @@ where
                 keep: sets.bounding,
             });
         }
-        self.groups(identity, who)?;
+        self.groups(identity, program)?;
         if !root && sets.held != 0 && changed {
             self.plan.push(Step::KeepCapabilities {});
         }
@@ -200,12 +197,12 @@ where
     fn groups(
         &mut self,
         identity: Option<&user::Identity>,
-        who: &Who<'a>,
+        program: &Program<'a, I>,
     ) -> Result<(), Error<'a>> {
-        match (who.groups, identity) {
+        match (program.who.groups, identity) {
             (Some(groups), _) => {
                 self.plan.begin_list(Step::Groups { ids: &[] });
-                user::each_group(self.options.rootfs, groups, &mut |id| {
+                user::each_group(program.rootfs, groups, &mut |id| {
                     self.plan.bytes(&id.to_ne_bytes());
                 })?;
                 self.plan.end();
@@ -215,6 +212,31 @@ where
             (None, None) => {}
         }
         Ok(())
+    }
+
+    /// The variables of a login: the user's name, or number, and shell.
+    fn login<'i>(&mut self, identity: Option<&'i user::Identity>, given: u8) {
+        let text = |text: Option<&'i Short>| text.map_or(&b""[..], Short::as_bytes);
+        let number = identity.map_or(0, |identity| identity.user);
+        let digits = Digits::new(number.into(), 10);
+        let name = match text(identity.map(|identity| &identity.name)) {
+            b"" if number == 0 => b"root",
+            b"" => digits.as_bytes(),
+            name => name,
+        };
+        let shell = match text(identity.map(|identity| &identity.shell)) {
+            b"" => b"/bin/sh",
+            shell => shell,
+        };
+        for (bit, variable, value) in [
+            (GIVEN_USER, &b"USER="[..], name),
+            (GIVEN_LOGNAME, b"LOGNAME=", name),
+            (GIVEN_SHELL, b"SHELL=", shell),
+        ] {
+            if given & bit == 0 {
+                self.plan.joined(&[variable, value]);
+            }
+        }
     }
 
     fn has_init(&self) -> bool {
@@ -247,17 +269,23 @@ where
             _ => b"/root",
         };
         let each = program.each(self.options);
-        if !each.clone().sets(b"PATH")? {
+        let given = each.clone().gives()?;
+        let lacks = |name: u8| given & name == 0;
+        if lacks(GIVEN_PATH) {
             self.plan.string(fly::launch::app::DEFAULT_PATH_VARIABLE);
         }
-        if !each.clone().sets(b"HOME")? {
+        if lacks(GIVEN_HOME) {
             self.plan.joined(&[b"HOME=", home]);
         }
-        if self.host.terminal && !each.clone().sets(b"TERM")? {
+        let app = &program.policies;
+        self.login(identity, given);
+        if lacks(GIVEN_NAME) {
+            app.join(self.plan, b"AC_APP_NAME=");
+        }
+        if self.host.terminal && lacks(GIVEN_TERM) {
             self.plan
                 .joined(&[b"TERM=", self.host.term.unwrap_or(b"xterm")]);
         }
-        let app = &program.policies;
         if app.notifies() {
             app.join(self.plan, b"NOTIFY_SOCKET=/dev/shm/notify-");
         }

@@ -3,6 +3,7 @@
 use core::ffi::CStr;
 
 use fly::{
+    error::Error,
     lower::{self as common, kernel_files::KernelFiles},
     plan::Step,
 };
@@ -43,7 +44,7 @@ where
         self.plan.push(Step::AttachRoot { mount: ROOT });
     }
 
-    pub(super) fn kernel_files(&mut self) {
+    pub(super) fn kernel_files(&mut self) -> Result<(), Error<'a>> {
         let files = KernelFiles {
             root: ROOT,
             dev: DEV,
@@ -60,7 +61,11 @@ where
         files.proc_and_sys(self.plan);
         // Before devpts hides what they are made of.
         self.write_names();
-        self.names(ROOT);
+        if self.options.several {
+            self.names_of_roots()?;
+        } else {
+            self.names(ROOT);
+        }
         let terminal = self.host.terminal;
         files.pts_and_shm(self.plan, !terminal);
         if terminal {
@@ -76,5 +81,6 @@ where
                     name: c"console",
                 });
         }
+        Ok(())
     }
 }

@@ -8,7 +8,11 @@ use fly::{
     text::{self, Split, decimal, split},
 };
 
-use super::{Lowering, own::Programs, policy::Policies};
+use super::{
+    Lowering,
+    own::{Program, Programs},
+    policy::Policies,
+};
 use crate::options::AppOption;
 
 /// The bytes of a file, and the number of old ones, if nothing is said.
@@ -64,7 +68,12 @@ pub(super) fn rotation(parts: Split<'_>) -> Option<(u64, u16)> {
     Some((bytes, old))
 }
 
-pub(super) fn lower(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
+/// `root` is the program, if it has a root of its own.
+pub(super) fn lower(
+    value: &CStr,
+    root: Option<&Policies<'_>>,
+    plan: &mut Builder<'_>,
+) -> Option<()> {
     match value.to_bytes() {
         b"none" => {}
         b"prefix" => _ = plan.push(Step::Log {}),
@@ -76,9 +85,11 @@ pub(super) fn lower(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
                 name: c"",
                 folder: c"",
             })
-            .joined(&[file.name])
-            .joined(&[file.folder])
-            .end();
+            .joined(&[file.name]);
+            match root {
+                Some(root) => root.path(true, file.folder, plan),
+                None => _ = plan.joined(&[file.folder]).end(),
+            }
         }
     }
     Some(())
@@ -89,7 +100,8 @@ where
     I: Iterator<Item = &'a CStr> + Clone,
 {
     /// Two programs would rotate each other's file.
-    pub(super) fn check_log(&self, own: &Policies<'a>) -> Result<(), Error<'a>> {
+    pub(super) fn check_log(&self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
+        let own = &program.policies;
         let file = |policies: &Policies<'a>| File::parse(policies.value(AppOption::Log)?);
         let Some(wanted) = file(own) else {
             return Ok(());
@@ -101,6 +113,12 @@ where
         while let Some(other) = programs.next()? {
             if other.policies.index() >= own.index() {
                 break;
+            }
+            // A root of its own has files of its own, unless both are one directory.
+            let shared = !self.options.several
+                || (other.rootfs == program.rootfs && !other.root(self.options)?.ephemeral);
+            if !shared {
+                continue;
             }
             if file(&other.policies)
                 .is_some_and(|other| (other.folder, other.name) == (wanted.folder, wanted.name))

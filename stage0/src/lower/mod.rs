@@ -11,6 +11,7 @@ mod own;
 mod pass;
 mod pipes;
 pub(crate) mod policy;
+mod roots;
 mod volumes;
 
 use core::ffi::CStr;
@@ -108,6 +109,7 @@ where
         host,
         plan,
         held: capability::DEFAULT | capability::INIT,
+        made: 0,
     }
     .pod()
 }
@@ -132,6 +134,7 @@ where
         host,
         plan,
         held,
+        made: 0,
     }
     .apps()
 }
@@ -142,6 +145,8 @@ struct Lowering<'l, 'a, 'h, 'p, I> {
     plan: &'l mut Builder<'p>,
     /// The capabilities of pid 1.
     held: u64,
+    /// The empty volumes that are mounted already, a bit each.
+    made: u32,
 }
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>
@@ -256,13 +261,14 @@ where
         self.plan
             .push(Step::Private {})
             .push(Step::Umask { mask: 0 });
-        self.root();
-        self.kernel_files();
-        if self.options.limits.get(Limit::Devices).is_some() {
-            self.device_nodes()?;
+        self.check_volumes()?;
+        if self.options.several {
+            self.roots()?;
+        } else {
+            self.root();
+            self.pods_files()?;
+            self.mounts(self.options.each(), ROOT)?;
         }
-        self.notify_socket()?;
-        self.volumes()?;
         self.hostname();
         if self.options.network == Network::None {
             self.plan.push(Step::Loopback {});
@@ -281,6 +287,15 @@ where
         }
         self.plan.push(Step::Pivot { root: ROOT });
         Ok(())
+    }
+
+    /// Its /dev, /proc and /sys, and what is made in them.
+    fn pods_files(&mut self) -> Result<(), Error<'a>> {
+        self.kernel_files()?;
+        if self.options.limits.get(Limit::Devices).is_some() {
+            self.device_nodes()?;
+        }
+        self.notify_socket()
     }
 
     fn hostname(&mut self) {
@@ -335,7 +350,8 @@ where
         self.root();
         common::host_file_systems(self.plan, SOURCE, ROOT);
         self.names(ROOT);
-        self.volumes()?;
+        self.check_volumes()?;
+        self.mounts(self.options.each(), ROOT)?;
         self.plan.push(Step::Chroot { root: ROOT });
         Ok(())
     }

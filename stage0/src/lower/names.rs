@@ -64,6 +64,7 @@ where
                 Source::Written => self.plan.push(Step::Bind {
                     into: SOURCE,
                     under: DEV,
+                    flags: 0,
                     attributes: ATTRIBUTES,
                     name: file.written,
                 }),

@@ -11,25 +11,44 @@ use fly::{
 };
 
 use super::policy::Policies;
-use crate::options::{Change, Choice, Choices, Options};
+use crate::options::{AppOption, Change, Choice, Choices, Each, Options, root};
 
 /// Walks the programs of a command line.
-pub(super) struct Programs<I> {
+pub(super) struct Programs<'a, I> {
     choices: Choices<I>,
     rest: I,
     index: usize,
+    /// Who all are, unless they say otherwise.
+    who: Who<'a>,
+    /// The root of those that name none.
+    rootfs: &'a CStr,
+    /// Which these may be.
+    has_default: bool,
 }
 
 /// One of them.
 pub(super) struct Program<'a, I> {
     pub(super) policies: Policies<'a>,
-    /// The options behind its `---`.
+    /// Who it is.
+    pub(super) who: Who<'a>,
+    /// The path of its root.
+    pub(super) rootfs: &'a CStr,
+    /// The options behind its root or its `---`.
     own: Option<Choices<I>>,
     words: I,
     count: usize,
 }
 
-impl<'a, I> Programs<I>
+/// How a root is mounted.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Root {
+    /// Nothing in it can be written.
+    pub(super) read_only: bool,
+    /// With a writable layer that vanishes.
+    pub(super) ephemeral: bool,
+}
+
+impl<'a, I> Programs<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
@@ -38,6 +57,9 @@ where
             choices: options.choices.clone(),
             rest: options.programs.clone(),
             index: 0,
+            who: Who::default(),
+            rootfs: options.rootfs,
+            has_default: options.has_default,
         }
     }
 
@@ -46,18 +68,25 @@ where
     /// # Errors
     /// An option that is wrong or the pod's; a program that is not named; too many.
     pub(super) fn next(&mut self) -> Result<Option<Program<'a, I>>, Error<'a>> {
-        if self.rest.clone().next().is_none() {
+        let mut policies = Policies::new(self.index);
+        if self.index == 0 {
+            policies.read(&mut self.choices, true)?;
+            self.who = core::mem::take(&mut policies.who);
+        } else if self.rest.clone().next().is_none() {
             return Ok(None);
         }
-        let own = (self.index > 0).then(|| self.choices.clone());
-        let policies = Policies::read(self.index, &mut self.choices)?;
-        let words = match own {
-            Some(_) => self.choices.operands(),
-            None => self.rest.clone(),
-        };
+        let mut choices = Choices::new(self.rest.clone());
+        let named = root(&mut choices, self.has_default)?;
+        let own = (self.index > 0 || named.is_some()).then(|| choices.clone());
+        if own.is_some() {
+            policies.read(&mut choices, false)?;
+        }
+        let words = choices.operands();
         let count = words.clone().take_while(|word| *word != c"---").count();
+        let rootfs = named.unwrap_or(self.rootfs);
         let why = match count {
-            0 => Why::NoProgramNamed,
+            _ if rootfs.is_empty() => Why::NoRootfs,
+            0 if policies.value(AppOption::Exec).is_none() => Why::NoProgramNamed,
             _ if self.index >= MAX_APPS => Why::TooManyApps,
             _ => {
                 self.rest = words.clone();
@@ -65,10 +94,12 @@ where
                 for _ in 0..=count {
                     self.rest.next();
                 }
-                self.choices = Choices::new(self.rest.clone());
                 self.index += 1;
+                let who = Who::of(self.who, policies.who);
                 return Ok(Some(Program {
                     policies,
+                    who,
+                    rootfs,
                     own,
                     words,
                     count,
@@ -85,34 +116,47 @@ where
 {
     /// The program and its arguments.
     pub(super) fn words(&self) -> impl Iterator<Item = &'a CStr> + Clone {
-        self.words.clone().take(self.count)
+        let named = self.policies.value(AppOption::Exec);
+        named.into_iter().chain(self.words.clone().take(self.count))
+    }
+
+    /// How its root is mounted, if that is its own.
+    pub(super) fn root(&self, options: &Options<'a, I>) -> Result<Root, Error<'a>> {
+        let mut root = Root::default();
+        let mut choices = self.each(options);
+        while let Some(choice) = choices.take()? {
+            match choice {
+                Choice::ReadOnlyRoot(yes) => root.read_only = yes,
+                Choice::Ephemeral(yes) => root.ephemeral = yes,
+                _ => {}
+            }
+        }
+        Ok(root)
     }
 
     /// The pod's options, which are those of the first program too, then its own.
     pub(super) fn each(&self, options: &Options<'a, I>) -> Each<I> {
-        Each {
-            pods: options.choices.clone(),
-            own: self.own.clone(),
-        }
+        Each::new(options.choices.clone(), self.own.clone())
     }
-}
-
-/// Walks options.
-#[derive(Clone)]
-pub(super) struct Each<I> {
-    pods: Choices<I>,
-    own: Option<Choices<I>>,
 }
 
 impl<'a, I> Each<I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
-    pub(super) fn take(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
-        match (self.pods.take()?, &mut self.own) {
-            (None, Some(own)) => own.take(),
-            (choice, _) => Ok(choice),
+    /// Which of [`VARIABLES`] one of them sets, a bit each.
+    pub(super) fn gives(mut self) -> Result<u8, Error<'a>> {
+        let mut given = 0;
+        while let Some(choice) = self.take()? {
+            let Choice::SetVariable(variable) = choice else {
+                continue;
+            };
+            let name = common::variable_name(variable);
+            if let Some(index) = VARIABLES.iter().position(|other| *other == name) {
+                given |= 1 << index;
+            }
         }
+        Ok(given)
     }
 
     /// Whether one of them sets the variable `name`.
@@ -142,6 +186,24 @@ where
         Ok(false)
     }
 }
+
+/// What a program has in its environment unless somebody sets it, and its bits.
+const VARIABLES: [&[u8]; 7] = [
+    b"PATH",
+    b"HOME",
+    b"TERM",
+    b"USER",
+    b"LOGNAME",
+    b"SHELL",
+    b"AC_APP_NAME",
+];
+pub(super) const GIVEN_PATH: u8 = 1;
+pub(super) const GIVEN_HOME: u8 = 2;
+pub(super) const GIVEN_TERM: u8 = 4;
+pub(super) const GIVEN_USER: u8 = 8;
+pub(super) const GIVEN_LOGNAME: u8 = 16;
+pub(super) const GIVEN_SHELL: u8 = 32;
+pub(super) const GIVEN_NAME: u8 = 64;
 
 /// Who a program is, and where.
 #[derive(Clone, Copy, Default)]

@@ -65,7 +65,8 @@ where
         if own.limits {
             wants.capabilities |= LIMITS;
         }
-        if own.asks(AppOption::PidNamespace) || options.insecure.filters_early() {
+        let mounts = own.asks(AppOption::PidNamespace) || options.several;
+        if mounts || options.insecure.filters_early() {
             wants.capabilities |= 1 << raw::CAP_SYS_ADMIN;
         }
         if own.asks(AppOption::NotifySocket) && own.notifies() {

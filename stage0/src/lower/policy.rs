@@ -13,6 +13,10 @@ use fly::{
     text::{Digits, decimal, split},
 };
 
+/// Where its root is in a pod whose programs have roots of their own: before and behind
+/// its name. pid 1 sees them all.
+pub(super) const ROOTS: (&[u8], &[u8]) = (b"/app/", b"/rootfs");
+
 /// The signal and the milliseconds by which an app is stopped.
 const STOP: (u16, u64) = (SIGTERM, 10_000);
 const SIGTERM: u16 = 15;
@@ -30,7 +34,7 @@ pub(super) enum Registered {
 pub(super) struct Policies<'a> {
     index: usize,
     values: [Option<&'a CStr>; AppOption::COUNT],
-    /// Who it is; of the first one: who all are.
+    /// Who it is.
     pub(super) who: Who<'a>,
     /// Whether there are limits, and changes of capabilities, and what these add.
     pub(super) limits: bool,
@@ -39,27 +43,32 @@ pub(super) struct Policies<'a> {
 }
 
 impl<'a> Policies<'a> {
-    /// Reads the options of the program number `index`. Those of the first one
-    /// stand among the pod's.
-    pub(super) fn read<I>(index: usize, choices: &mut Choices<I>) -> Result<Self, Error<'a>>
-    where
-        I: Iterator<Item = &'a CStr> + Clone,
-    {
-        let mut read = Self {
+    /// Those of the program number `index`, of which nothing was read yet.
+    pub(super) fn new(index: usize) -> Self {
+        Self {
             index,
             values: [None; AppOption::COUNT],
             who: Who::default(),
             limits: false,
             changes: false,
             added: 0,
-        };
+        }
+    }
+
+    /// Reads options; those of the first program may stand among the pod's (`all`).
+    pub(super) fn read<I>(&mut self, choices: &mut Choices<I>, all: bool) -> Result<(), Error<'a>>
+    where
+        I: Iterator<Item = &'a CStr> + Clone,
+    {
         loop {
-            let word = choices.operands().next().unwrap_or_default();
-            match choices.take()? {
-                None => return Ok(read),
-                Some(choice) if index == 0 || choice.is_of_a_program() => read.note(&choice),
-                Some(_) => return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram)),
+            let word = choices.words().next().unwrap_or_default();
+            let Some(choice) = choices.take()? else {
+                return Ok(());
+            };
+            if !all && !choice.is_of_a_program() && !choice.is_of_a_root() {
+                return Err(Error::new(What::ReadOption, word, Why::NotOfAProgram));
             }
+            self.note(&choice);
         }
     }
 
@@ -122,13 +131,32 @@ impl<'a> Policies<'a> {
 
     /// Adds a string that ends in its name.
     pub(super) fn join(&self, plan: &mut Builder<'_>, before: &[u8]) {
+        self.join_name(plan, before, b"");
+    }
+
+    /// Adds a string with its name in it.
+    pub(super) fn join_name(&self, plan: &mut Builder<'_>, before: &[u8], behind: &[u8]) {
+        self.join_parts(plan, before, &[behind, b""]);
+    }
+
+    fn join_parts(&self, plan: &mut Builder<'_>, before: &[u8], [behind, last]: &[&[u8]; 2]) {
         match self.value(AppOption::Name) {
-            Some(name) => plan.joined(&[before, name.to_bytes()]),
+            Some(name) => plan.joined(&[before, name.to_bytes(), behind, last]),
             None => {
                 let digits = Digits::new(self.index as u64, 10);
-                plan.joined(&[before, b"app-", digits.as_bytes()])
+                plan.joined(&[before, b"app-", digits.as_bytes(), behind, last])
             }
         };
+    }
+
+    /// Ends a step by a path of the program's root, as pid 1 sees it.
+    pub(super) fn path(&self, own_root: bool, path: &[u8], plan: &mut Builder<'_>) {
+        if own_root {
+            self.join_parts(plan, ROOTS.0, &[ROOTS.1, path]);
+        } else {
+            plan.joined(&[path]);
+        }
+        plan.end();
     }
 
     /// The beginning of the app, and what pid 1 does with it.
@@ -136,11 +164,18 @@ impl<'a> Policies<'a> {
         &self,
         exit_policy: Option<&CStr>,
         registered: Registered,
+        own_root: bool,
         plan: &mut Builder<'_>,
     ) -> Result<(), Error<'a>> {
         plan.begin_list(Step::App { name: c"" });
         self.join(plan, b"");
         plan.end();
+        if own_root {
+            // Before all that names a path.
+            plan.begin_list(Step::AppRoot { path: c"" });
+            self.join_name(plan, ROOTS.0, ROOTS.1);
+            plan.end();
+        }
         self.stop(plan)?;
         let flags = match exit_policy.map(CStr::to_bytes) {
             None | Some(b"first-failure") => 0,
@@ -164,15 +199,16 @@ impl<'a> Policies<'a> {
             plan.end();
         }
         if let Some(value) = self.value(AppOption::Ready) {
-            self.ready(value, plan).ok_or(wrong(value, Why::NotReady))?;
+            self.ready(value, own_root, plan)
+                .ok_or(wrong(value, Why::NotReady))?;
         }
         // Before the streams, which may take one of the two back.
         match self.value(AppOption::Log) {
-            Some(value) => self.log(value, registered, plan)?,
+            Some(value) => self.log(value, registered, own_root, plan)?,
             None if registered == Registered::Detached
                 && self.value(AppOption::Stdout).is_none() =>
             {
-                self.log(c"pod", registered, plan)?;
+                self.log(c"pod", registered, own_root, plan)?;
             }
             None => {}
         }
@@ -213,10 +249,12 @@ impl<'a> Policies<'a> {
         &self,
         value: &'a CStr,
         registered: Registered,
+        own_root: bool,
         plan: &mut Builder<'_>,
     ) -> Result<(), Error<'a>> {
         let Some(rest) = logs::of_pod(value) else {
-            return logs::lower(value, plan).ok_or(wrong(value, Why::NotLog));
+            let root = own_root.then_some(self);
+            return logs::lower(value, root, plan).ok_or(wrong(value, Why::NotLog));
         };
         if registered == Registered::No {
             return Err(wrong(value, Why::NotRegistered));
@@ -235,7 +273,7 @@ impl<'a> Policies<'a> {
         Ok(())
     }
 
-    fn ready(&self, value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
+    fn ready(&self, value: &CStr, own_root: bool, plan: &mut Builder<'_>) -> Option<()> {
         let value = value.to_bytes();
         let none = List::EMPTY;
         let step = |flags, port| Step::Ready {
@@ -247,9 +285,8 @@ impl<'a> Policies<'a> {
             if !path.starts_with(b"/") {
                 return None;
             }
-            plan.begin_list(step(Step::READY_FILE, 0))
-                .joined(&[path])
-                .end();
+            plan.begin_list(step(Step::READY_FILE, 0));
+            self.path(own_root, path, plan);
             return Some(());
         }
         if let Some(digits) = value.strip_prefix(b"port:") {

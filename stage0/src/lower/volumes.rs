@@ -8,40 +8,38 @@ use fly::{
     plan::{List, Slot, Step},
 };
 
-use super::{Lowering, RDONLY, ROOT, SOURCE};
+use super::{Lowering, RDONLY, SOURCE, own::Programs};
 use crate::{
-    options::Choice,
+    options::{Choice, Each},
     volume::{self, Kind, Mount, Short, Volume},
 };
 
 /// The first slot of the empty volumes, which may be mounted more than once.
 const EMPTY: u8 = 15;
 /// The most empty volumes of a pod.
-const MAX_EMPTY: usize = (fly::plan::MAX_SLOTS - EMPTY) as usize;
+const MAX_EMPTY: usize = 17;
 
 impl<'a, I> Lowering<'_, 'a, '_, '_, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
-    /// Volumes and tmpfs in the order of the command line.
-    pub(super) fn volumes(&mut self) -> Result<(), Error<'a>> {
-        self.check_volumes()?;
-        let mut choices = self.options.choices.clone();
+    /// Volumes and tmpfs of one root, in the order of the command line.
+    pub(super) fn mounts(&mut self, mut choices: Each<I>, root: Slot) -> Result<(), Error<'a>> {
         while let Some(choice) = choices.take()? {
             match choice {
                 Choice::Tmpfs(target) => {
                     common::check_target(target, target.to_bytes())?;
                     common::tmpfs(self.plan, SOURCE, common::DATA, b"1777");
-                    common::attach(self.plan, SOURCE, ROOT, target.to_bytes());
+                    common::attach(self.plan, SOURCE, root, target.to_bytes());
                 }
                 Choice::Volume(text) if volume::is_short(text) => {
                     let volume = Short::parse(text)?;
                     common::check_target(text, volume.target)?;
                     let attributes = if volume.read_only { RDONLY } else { 0 };
                     self.open(volume.source, true, attributes);
-                    common::attach(self.plan, SOURCE, ROOT, volume.target);
+                    common::attach(self.plan, SOURCE, root, volume.target);
                 }
-                Choice::Mount(text) => self.mount(text)?,
+                Choice::Mount(text) => self.mount(text, root)?,
                 _ => {}
             }
         }
@@ -60,7 +58,7 @@ where
             .end();
     }
 
-    fn mount(&mut self, text: &'a CStr) -> Result<(), Error<'a>> {
+    fn mount(&mut self, text: &'a CStr, root: Slot) -> Result<(), Error<'a>> {
         let mount = Mount::parse(text)?;
         common::check_target(text, mount.target)?;
         let Some((volume, empty)) = self.find(mount.volume)? else {
@@ -72,34 +70,35 @@ where
             Kind::Host => self.open(volume.source, volume.recursive, attributes),
             Kind::Empty => {
                 let slot = Slot(EMPTY.saturating_add(u8::try_from(empty).unwrap_or(u8::MAX)));
-                if self
-                    .first_mount_of(mount.volume)?
-                    .is_some_and(|first| core::ptr::eq(first, text))
-                {
-                    self.first_mount(slot, &volume, &mount, read_only);
+                let before = self.made;
+                self.made |= 1 << empty;
+                if before == self.made {
+                    self.plan.push(Step::Bind {
+                        into: SOURCE,
+                        under: slot,
+                        flags: 0,
+                        attributes: attributes | common::DATA,
+                        name: c".",
+                    });
+                } else {
+                    common::tmpfs(self.plan, slot, common::DATA, volume.mode);
+                    self.first_mount(slot, root, &mount, read_only);
                     return Ok(());
                 }
-                self.plan.push(Step::Bind {
-                    into: SOURCE,
-                    under: slot,
-                    attributes: attributes | common::DATA,
-                    name: c".",
-                });
             }
         }
-        common::attach(self.plan, SOURCE, ROOT, mount.target);
+        common::attach(self.plan, SOURCE, root, mount.target);
         Ok(())
     }
 
     /// An empty volume is made and mounted by the first mount of it, and cloned
     /// by the others: before Linux 6.15 only what is mounted can be cloned. If
     /// the first is read-only, a read-only clone covers it.
-    fn first_mount(&mut self, slot: Slot, volume: &Volume<'_>, mount: &Mount<'_>, read_only: bool) {
-        common::tmpfs(self.plan, slot, common::DATA, volume.mode);
+    fn first_mount(&mut self, slot: Slot, root: Slot, mount: &Mount<'_>, read_only: bool) {
         self.plan
             .begin_list(Step::Attach {
                 mount: slot,
-                under: ROOT,
+                under: root,
                 flags: Step::CREATE,
                 target: c"",
             })
@@ -118,7 +117,7 @@ where
 
     /// The volume `name`, and how many empty ones come before it.
     fn find(&self, name: &[u8]) -> Result<Option<(Volume<'a>, usize)>, Error<'a>> {
-        let mut choices = self.options.choices.clone();
+        let mut choices = self.options.each();
         let mut empty = 0;
         while let Some(choice) = choices.take()? {
             match choice {
@@ -135,23 +134,24 @@ where
         Ok(None)
     }
 
-    /// The first mount of the volume `name`.
-    fn first_mount_of(&self, name: &[u8]) -> Result<Option<&'a CStr>, Error<'a>> {
-        let mut choices = self.options.choices.clone();
-        while let Some(choice) = choices.take()? {
-            match choice {
-                Choice::Mount(text) if Mount::parse(text)?.volume == name => {
-                    return Ok(Some(text));
+    /// Whether some program mounts the volume `name`.
+    fn is_mounted(&self, name: &[u8]) -> Result<bool, Error<'a>> {
+        let mut programs = Programs::of(self.options);
+        while let Some(program) = programs.next()? {
+            let mut choices = program.each(self.options);
+            while let Some(choice) = choices.take()? {
+                match choice {
+                    Choice::Mount(text) if Mount::parse(text)?.volume == name => return Ok(true),
+                    _ => {}
                 }
-                _ => {}
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Names are unique, every volume is mounted, and there are not too many.
-    fn check_volumes(&self) -> Result<(), Error<'a>> {
-        let mut choices = self.options.choices.clone();
+    pub(super) fn check_volumes(&self) -> Result<(), Error<'a>> {
+        let mut choices = self.options.each();
         let mut empty = 0;
         while let Some(choice) = choices.take()? {
             let Choice::Volume(text) = choice else {
@@ -178,7 +178,7 @@ where
                     _ => {}
                 }
             }
-            if self.first_mount_of(volume.name)?.is_none() {
+            if !self.is_mounted(volume.name)? {
                 return failed(Why::NotMounted);
             }
         }

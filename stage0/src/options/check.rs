@@ -14,12 +14,13 @@ where
         let failed = |why: Why| {
             Err(Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp))
         };
-        if self.rootfs.is_empty() {
+        if self.rootfs.is_empty() && !self.several {
             return failed(Why::NoRootfs);
         }
-        if self.programs.clone().next().is_none() {
+        if self.programs.clone().next().is_none() && !self.app_options {
             return failed(Why::NoProgramNamed);
         }
+        self.check_several()?;
         self.check_machine()?;
         self.check_limits()?;
         self.check_life()?;
@@ -127,7 +128,7 @@ where
         } else {
             None
         };
-        let mut choices = self.choices.clone();
+        let mut choices = self.each();
         while let Some(choice) = choices.take()? {
             match choice {
                 Choice::Volume(_) => conflict = Some(c"--volume"),
@@ -137,7 +138,9 @@ where
                 _ => {}
             }
         }
-        if !self.rootfs.to_bytes().starts_with(b"/") {
+        if self.several {
+            conflict = Some(c"a root of its own");
+        } else if !self.rootfs.to_bytes().starts_with(b"/") {
             return Err(Error::new(What::ReadOption, c"--rootfs", Why::NotAbsolute));
         }
         match conflict {

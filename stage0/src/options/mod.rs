@@ -6,23 +6,27 @@ mod life;
 pub mod limits;
 pub mod names;
 mod parse;
+mod roots;
 
 use core::ffi::CStr;
 
 use fly::{plan::Kind, timings::Format};
 
+use crate::volume::is_short;
+
 pub use insecure::Insecure;
 pub use life::{Life, Lives, milliseconds};
 pub use limits::{Limit, Limits};
 pub use names::{NameOption, Names, Source};
-pub use parse::{Choices, parse, parse_added};
+pub use parse::{Choices, Each, parse, parse_added};
+pub(crate) use roots::root;
 
 /// The names of all commands and options, one a line.
 pub const NAMES: &str = "run\nprepare\nrun-prepared\nlist\nstatus\nstop\nrm\ngc\nlogs\nexport\ncat-manifest\nconfig\ncompletion\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--memory-swap\n--cpus\n--cpu-weight\n--pids\n--io-weight\n--io-max\n--device\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--stdin\n--stdout\n--stderr\n--log\n\
---listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc";
+--listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -115,11 +119,12 @@ pub enum AppOption {
     ListenFds,
     NotifySocket,
     PidNamespace,
+    Exec,
 }
 
 impl AppOption {
     /// How many there are.
-    pub const COUNT: usize = Self::PidNamespace as usize + 1;
+    pub const COUNT: usize = Self::Exec as usize + 1;
 
     /// Whether its value is true or false, and may be missing.
     pub(super) fn is_switch(self) -> bool {
@@ -146,6 +151,7 @@ impl AppOption {
             b"--listen-fds" => Self::ListenFds,
             b"--notify-socket" => Self::NotifySocket,
             b"--pid-namespace" => Self::PidNamespace,
+            b"--exec" => Self::Exec,
             _ => return None,
         })
     }
@@ -200,10 +206,17 @@ pub enum Stage1<'a> {
 pub struct Options<'a, I> {
     /// All options in order.
     pub choices: Choices<I>,
-    /// The programs and their arguments, separated by `---`.
+    /// The programs, each with its root and options, separated by `---`.
     pub programs: I,
-    /// `--rootfs`
+    /// The root of all programs: `--rootfs`, or that of the only program. Empty where
+    /// there is none.
     pub rootfs: &'a CStr,
+    /// `--rootfs` was named: a program needs no root.
+    pub has_default: bool,
+    /// Behind the root of the only program: its options.
+    pub own: Option<Choices<I>>,
+    /// Programs have roots of their own.
+    pub several: bool,
     /// `--hostname`
     pub hostname: Option<&'a CStr>,
     /// `--cgroup`
@@ -249,7 +262,19 @@ pub struct Options<'a, I> {
 }
 
 impl Choice<'_> {
-    /// Whether a program can have it for itself, behind its `---`.
+    /// Whether it says what is in a root, which a program may have for itself.
+    #[must_use]
+    pub fn is_of_a_root(&self) -> bool {
+        match self {
+            Choice::Mount(_) | Choice::Tmpfs(_) => true,
+            Choice::ReadOnlyRoot(_) | Choice::Ephemeral(_) => true,
+            // What has a name is the pod's.
+            Choice::Volume(text) => is_short(text),
+            _ => false,
+        }
+    }
+
+    /// Whether a program can have it for itself, behind its root or its `---`.
     #[must_use]
     pub fn is_of_a_program(&self) -> bool {
         matches!(
@@ -271,12 +296,20 @@ impl<'a, I> Options<'a, I>
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
+    /// The options of all, and those behind the root of the only program.
+    pub fn each(&self) -> Each<I> {
+        Each::new(self.choices.clone(), self.own.clone())
+    }
+
     /// Those of a command line without options.
     pub(super) fn new(words: I) -> Self {
         Self {
             choices: Choices::new(words.clone()),
             programs: words,
             rootfs: c"",
+            has_default: false,
+            own: None,
+            several: false,
             hostname: None,
             cgroup: None,
             limits: Limits::default(),

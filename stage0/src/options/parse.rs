@@ -28,7 +28,7 @@ where
     while let Some(choice) = choices.take()? {
         match choice {
             Choice::Help => return Ok(None),
-            Choice::Rootfs(path) => options.rootfs = path,
+            Choice::Rootfs(path) => (options.rootfs, options.has_default) = (path, true),
             Choice::Hostname(name) => options.hostname = Some(name),
             Choice::Cgroup(path) => options.cgroup = Some(path),
             Choice::PodLimit(limit, text, value) => options.limits.set(limit, text, value),
@@ -53,7 +53,8 @@ where
             _ => {}
         }
     }
-    options.programs = choices.operands();
+    options.programs = choices.words();
+    options.find_roots()?;
     options.check()?;
     Ok(Some(options))
 }
@@ -70,12 +71,14 @@ where
     let mut choices = Choices::new(arguments.clone());
     let mut options = Options {
         rootfs,
+        has_default: true,
         added: true,
         terminal: Some(false),
         ..Options::new(arguments)
     };
+    let mut named = false;
     loop {
-        let word = choices.operands().next().unwrap_or_default();
+        let word = choices.words().next().unwrap_or_default();
         let Some(choice) = choices.take()? else { break };
         match choice {
             Choice::Insecure(parts) => options.insecure.add(parts),
@@ -83,15 +86,19 @@ where
             Choice::App(AppOption::After | AppOption::ListenFds | AppOption::NotifySocket, _) => {
                 return Err(Error::new(What::ReadOption, word, Why::NotAdded));
             }
+            Choice::App(AppOption::Exec, _) => named = true,
             choice if choice.is_of_a_program() => {}
             _ => return Err(Error::new(What::ReadOption, word, Why::NotAdded)),
         }
     }
-    options.programs = choices.operands();
+    options.programs = choices.words();
+    if let Some(root) = super::root(&mut choices, true)? {
+        return Err(Error::new(What::ReadRoot, root, Why::NotAdded));
+    }
     let why = match options.programs.clone().next() {
-        None => Why::NoProgramNamed,
+        None if !named => Why::NoProgramNamed,
         Some(_) if options.programs.clone().any(|word| word == c"---") => Why::OnlyOneApp,
-        Some(_) => return Ok(options),
+        _ => return Ok(options),
     };
     Err(Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp))
 }
@@ -153,6 +160,12 @@ where
         Self { rest: words }
     }
 
+    /// What follows the options so far.
+    #[must_use]
+    pub fn words(&self) -> I {
+        self.rest.clone()
+    }
+
     /// What follows the options, and `--`.
     #[must_use]
     pub fn operands(&self) -> I {
@@ -170,7 +183,10 @@ where
     pub fn take(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
         let mut peek = self.rest.clone();
         match peek.next() {
-            Some(word) if word.to_bytes().starts_with(b"-") && word != c"--" => {
+            Some(word)
+                if word.to_bytes().starts_with(b"-")
+                    && !matches!(word.to_bytes(), b"--" | b"---") =>
+            {
                 self.rest = peek;
                 self.choice(word).map(Some)
             }
@@ -243,6 +259,33 @@ where
             return Err(failed(Why::TakesNoValue));
         }
         Ok(choice)
+    }
+}
+
+/// Walks the options of all, then those of one program.
+#[derive(Clone, Debug)]
+pub struct Each<I> {
+    pods: Choices<I>,
+    own: Option<Choices<I>>,
+}
+
+impl<'a, I> Each<I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    pub(crate) fn new(pods: Choices<I>, own: Option<Choices<I>>) -> Self {
+        Self { pods, own }
+    }
+
+    /// The next one.
+    ///
+    /// # Errors
+    /// As of [`Choices::take`].
+    pub fn take(&mut self) -> Result<Option<Choice<'a>>, Error<'a>> {
+        match (self.pods.take()?, &mut self.own) {
+            (None, Some(own)) => own.take(),
+            (choice, _) => Ok(choice),
+        }
     }
 }
 

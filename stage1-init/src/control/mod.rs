@@ -211,6 +211,10 @@ impl Pod<'_, '_> {
         let plan = Plan::check_apps(map.bytes()).map_err(|_| Errno::INVAL)?;
         let steps = plan.app(0).ok_or(Errno::INVAL)?;
         let name = steps.clone().records().next();
+        // In the pod's own root it would see those of all others.
+        if Own::has_root(self.plan()) && !Own::has_root(&plan) {
+            return Err(Errno::XDEV);
+        }
         // It is asked for by the name of its plan.
         if plan.app(1).is_some() || name.is_none_or(|name| name.list.first() != request.name) {
             return Err(Errno::INVAL);
