@@ -30,9 +30,10 @@ use fly::{
     error::{Advice, Error, FAILURE, STAGE0_TEXTS, What, Why},
     launch::ROOM,
     plan::{MAX_BYTES, MAX_STEPS, MAX_STRINGS},
-    sys::entry::Start,
+    sys::entry::{Start, Strings},
 };
 
+use lower::Common;
 use prepared::Asked;
 
 /// The program's name in messages.
@@ -59,8 +60,8 @@ pub fn main(start: Start) -> i32 {
         Ok(Some(options)) if options.output.is_some() => fail(
             Error::new(What::ReadOption, c"--output", Why::OnlyForPlan).advice(Advice::SeeHelp),
         ),
-        Ok(Some(options)) => start::pod(&options, start, run::Run),
-        Ok(None) => other(start),
+        Ok(Some(options)) if !options.is_rare() => start::pod(&options, start, run::Run(Common)),
+        Ok(_) => other(start),
         Err(error) => fail(error),
     }
 }
@@ -72,7 +73,8 @@ fn run_prepared(start: Start) -> i32 {
     match Asked::read(&start) {
         Ok(asked) => match asked.pod {
             Some(name) if prepared::is_whole(name) => {
-                prepared::run(&asked, name.to_bytes(), start).unwrap_or_else(fail)
+                let done = prepared::run::<Common>(&asked, name.to_bytes(), start, become_full);
+                done.unwrap_or_else(fail)
             }
             _ => other(start),
         },
@@ -85,11 +87,18 @@ fn run_prepared(start: Start) -> i32 {
 #[inline(never)]
 #[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 fn other(start: Start) -> i32 {
+    become_full(start.arguments, start.environment, start.words)
+}
+
+/// Returns if that could not be.
+#[cold]
+#[inline(never)]
+fn become_full(arguments: Strings, environment: Strings, words: &'static mut [usize]) -> i32 {
     fail(beside::become_program(
         c"stage0-full",
-        &mut start.arguments.iter(),
-        &mut start.environment.iter(),
-        start.words,
+        &mut arguments.iter(),
+        &mut environment.iter(),
+        words,
     ))
 }
 

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, What, Why},
-    launch::{ROOM, path::Path},
+    launch::{self, ROOM, path::Path},
     plan::{Kind, Plan},
     sys::{
         descriptor,
@@ -20,6 +20,7 @@ use rustix::{
 
 use crate::{
     directory,
+    lower::Features,
     options::{Choice, Choices, Lives},
     run::{self, How},
     start::Rest,
@@ -84,28 +85,39 @@ impl Asked {
     }
 }
 
-/// Runs the prepared pod `uuid`; returns the exit code.
+/// Runs the prepared pod `uuid`; returns the exit code. If it needs what this program does
+/// not hold, `other` becomes the one that does.
 ///
 /// # Errors
-/// There is no such one, or it runs already; and as [`run::start`].
+/// There is no such pod, or it runs already; and as [`run::start`].
 #[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
-pub fn run(asked: &Asked, uuid: &[u8], start: Start) -> Result<i32, Error<'static>> {
+pub fn run<F: Features>(
+    asked: &Asked,
+    uuid: &[u8],
+    start: Start,
+    other: fn(Strings, Strings, &'static mut [usize]) -> i32,
+) -> Result<i32, Error<'static>> {
     let name = asked.pod.unwrap_or_default();
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let (place, bytes) = bytes.split_at_mut_checked(state::NAME).unwrap_or_default();
     let path = path(asked, uuid, &start.environment, place)?;
-    let read = begin(&Place::of(path), bytes).map_err(|errno| {
+    let failed = |errno| {
         let why = match errno {
             Errno::NOENT => Why::NotPrepared,
             Errno::AGAIN => Why::StartedAlready,
             errno => return Error::new(What::Begin, name, errno),
         };
         Error::new(What::Begin, name, why)
-    })?;
-    let plan = Plan::check(read).map_err(|problem| {
-        let _ = Place::of(path).shift(Folder::Run, Folder::Prepared);
-        Error::new(What::CheckPlan, name, problem.reason)
-    })?;
+    };
+    let read = begin(&Place::of(path), bytes).map_err(failed)?;
+    let plan =
+        Plan::check(read).map_err(|problem| Error::new(What::CheckPlan, name, problem.reason))?;
+    if !F::ALL && launch::is_rare(&plan) {
+        return Ok(other(start.arguments, start.environment, start.words));
+    }
+    Place::of(path)
+        .shift(Folder::Prepared, Folder::Run)
+        .map_err(failed)?;
     let mut how = asked.how;
     for record in plan.steps().records() {
         how.limited |= record.is(Kind::MakeCgroup);
@@ -123,7 +135,7 @@ pub fn run(asked: &Asked, uuid: &[u8], start: Start) -> Result<i32, Error<'stati
         environment: start.environment,
         cycles: start.cycles,
     };
-    run::start(plan, &how, rest)
+    run::start::<F>(plan, &how, rest)
 }
 
 fn is_of_memory(path: &CStr) -> bool {
@@ -147,7 +159,7 @@ fn path<'p>(
     Ok(fly::sys::memory::c_str(place).unwrap_or_default())
 }
 
-/// Takes the lock of the pod, reads its plan, and makes it one that runs.
+/// Takes the lock of the pod, and reads its plan.
 #[inline(never)]
 fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let path = place.path(Folder::Prepared)?;
@@ -163,7 +175,6 @@ fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<&'b [u8], Errno> 
             count => used += count,
         }
     }
-    place.shift(Folder::Prepared, Folder::Run)?;
     Ok(bytes.get(..used).unwrap_or_default())
 }
 

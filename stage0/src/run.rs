@@ -16,6 +16,7 @@ use crate::{
     background::{self, Background},
     cgroups::Cgroups,
     directory::Directory,
+    lower::Features,
     options::{Lives, Options},
     start::{Aim, Rest},
     state::Place,
@@ -26,10 +27,11 @@ use crate::{
 const TIME_IS_OVER: i32 = 124;
 
 /// Starts the pod, and runs it to its end.
-pub struct Run;
+pub struct Run<F>(pub F);
 
-impl Aim for Run {
+impl<F: Features> Aim for Run<F> {
     const STARTS: bool = true;
+    type Features = F;
 
     #[inline]
     fn reach<'e, 'a: 'e, I>(
@@ -49,7 +51,7 @@ impl Aim for Run {
             memory: options.limits.memory(),
             is_prepared: false,
         };
-        start(plan, &how, rest)
+        start::<F>(plan, &how, rest)
     }
 }
 
@@ -76,28 +78,36 @@ pub struct How<'e> {
 /// # Errors
 /// The step that failed: what was made is unmade.
 #[inline]
-pub fn start<'e>(plan: Plan<'e>, how: &How<'e>, rest: Rest<'e>) -> Result<i32, Error<'e>> {
+pub fn start<'e, F: Features>(
+    plan: Plan<'e>,
+    how: &How<'e>,
+    rest: Rest<'e>,
+) -> Result<i32, Error<'e>> {
     if how.life.detach {
-        return detached(plan, how, rest);
+        return detached::<F>(plan, how, rest);
     }
-    run(plan, how, rest, None)
+    run::<F>(plan, how, rest, None)
 }
 
 #[cold]
 #[inline(never)]
-fn detached<'e>(plan: Plan<'e>, how: &How<'e>, rest: Rest<'e>) -> Result<i32, Error<'e>> {
+fn detached<'e, F: Features>(
+    plan: Plan<'e>,
+    how: &How<'e>,
+    rest: Rest<'e>,
+) -> Result<i32, Error<'e>> {
     let uuid = Place::of(rest.directory.unwrap_or_default()).uuid;
     let mut rest = Some(rest);
     background::begin(uuid, &mut |background| {
         let Some(rest) = rest.take() else {
             return FAILURE;
         };
-        run(plan, how, rest, Some(&background)).unwrap_or_else(crate::fail)
+        run::<F>(plan, how, rest, Some(&background)).unwrap_or_else(crate::fail)
     })
 }
 
 /// Runs the pod to its end.
-fn run<'e>(
+fn run<'e, F: Features>(
     plan: Plan<'e>,
     how: &How<'e>,
     rest: Rest<'e>,
@@ -113,7 +123,9 @@ fn run<'e>(
     let (words, stamps) = words
         .split_at_mut_checked(MAX_STRINGS + 2)
         .unwrap_or_default();
-    let times = how.timings.map(|format| {
+    let timings = how.timings.filter(|_| F::ALL);
+    let debug = F::ALL && how.debug;
+    let times = timings.map(|format| {
         let caller = environment.value("STAGE0_T0").and_then(fly::text::decimal);
         Times::new(NAME, format, cycles, caller)
     });
@@ -121,7 +133,7 @@ fn run<'e>(
     let told = Cell::new(false);
     let report = |stamps: &[usize], fallbacks: Fallbacks| {
         told.set(true);
-        if how.debug {
+        if debug {
             fallbacks.tell(NAME);
         }
         if let Some(times) = &times {
@@ -129,11 +141,15 @@ fn run<'e>(
         }
     };
     let mut launcher = Launcher::new(plan, words, room);
-    launcher.for_pods();
+    if F::ALL {
+        launcher.for_all_pods();
+    } else {
+        launcher.for_pods();
+    }
     if times.is_some() {
         launcher.stamp_into(stamps);
     }
-    if times.is_some() || how.debug {
+    if times.is_some() || debug {
         launcher.before_exec(&report);
     }
     let directory = prepare(directory, how, &plan, background, &mut launcher)?;
@@ -145,7 +161,7 @@ fn run<'e>(
             background.give_up();
         }
     }
-    if how.debug && !told.get() {
+    if debug && !told.get() {
         launcher.fallbacks().tell(NAME);
     }
     let mut running = running?;

@@ -24,6 +24,9 @@ pub trait Aim {
     /// Whether it is started later, perhaps by somebody else.
     const IS_LATER: bool = false;
 
+    /// What the program can do.
+    type Features: lower::Features;
+
     /// Does it; returns the exit code.
     ///
     /// # Errors
@@ -128,7 +131,7 @@ where
             || rustix::thread::capabilities(None).map_or(true, |held| !held.inheritable.is_empty()),
     };
     let mut builder = Builder::new(bytes);
-    lower::lower(options, &host, &mut builder)?;
+    lower::lower::<I, A::Features>(options, &host, &mut builder)?;
     let plan = builder.finish().map_err(refused)?;
     let rest = Rest {
         words: start.words,

@@ -30,6 +30,7 @@ mod walk;
 
 pub use explain::exec as explain_exec;
 pub use library::look;
+pub use pods::is_rare;
 pub use process::{
     DIRECTORY_DESCRIPTOR, PLAN_DESCRIPTOR, STAMPS_DESCRIPTOR, block_signals, copy_window_size,
     parent_pid, supervise,
@@ -220,10 +221,19 @@ impl<'p, 's> Launcher<'p, 's> {
         self.before_exec = Some(report);
     }
 
-    /// Makes this launcher one for pods, too: with a pid 1, a terminal, a stage 1.
+    /// Makes this launcher one for most pods, too: with a pid 1, a terminal, limits; not
+    /// for plans that [`is_rare`].
     pub fn for_pods(&mut self) {
         self.pods = Some(Pods {
             step: Self::pod_step,
+            write_plan: |plan, file| process::write_apps(plan, file),
+        });
+    }
+
+    /// Makes this launcher one for all pods, also with what few have.
+    pub fn for_all_pods(&mut self) {
+        self.pods = Some(Pods {
+            step: Self::any_pod_step,
             write_plan: |plan, file| process::write_apps(plan, file),
         });
     }

@@ -4,7 +4,7 @@
 use super::{Launcher, app, cgroups, devices, names, process};
 use crate::{
     error::Error,
-    plan::{Record, Step, match_step},
+    plan::{Kind, Plan, Record, Step, match_step},
 };
 
 impl<'p> Launcher<'p, '_> {
@@ -12,13 +12,11 @@ impl<'p> Launcher<'p, '_> {
     pub(super) fn pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
         match_step!(record {
             KeepListening { count } => self.keep_listening(count),
-            Stamps { reader, writer } => self.stamps_pipe(reader, writer),
             Terminal {
                 devpts,
                 master,
                 peer,
             } => self.open_terminal(devpts, master, peer),
-            HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
             Session { flags } => process::session(flags & Step::NO_TERMINAL != 0),
             TerminalStdio { peer } => self.terminal_stdio(peer),
             PodBounding { keep } => app::bound(keep),
@@ -29,13 +27,38 @@ impl<'p> Launcher<'p, '_> {
                 cgroups::make(mount, path, controllers)
             },
             LimitCgroup { path, value } => cgroups::limit(path, value),
-            FilterDevices { flags, list } => devices::filter(flags & Step::ENABLE != 0, list),
             Leaf { path } => cgroups::leaf(path),
             JoinCgroup { path } => cgroups::join(path),
             HostFiles { under, paths } => self.host_files(under, paths),
-            Write { under, mode, lines } => self.write(under, mode, lines),
-            JoinNetwork { path } => names::join_network(path),
             _ => app::step(record, self.words),
         })
     }
+
+    /// The same, and what only few pods need: the steps of [`RARE`].
+    pub(super) fn any_pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
+        match_step!(record {
+            Stamps { reader, writer } => self.stamps_pipe(reader, writer),
+            HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
+            FilterDevices { flags, list } => devices::filter(flags & Step::ENABLE != 0, list),
+            Write { under, mode, lines } => self.write(under, mode, lines),
+            JoinNetwork { path } => names::join_network(path),
+            _ => self.pod_step(record),
+        })
+    }
+}
+
+/// The steps that only a launcher with [`Launcher::for_all_pods`] can do.
+const RARE: [Kind; 5] = [
+    Kind::Stamps,
+    Kind::HandOver,
+    Kind::FilterDevices,
+    Kind::Write,
+    Kind::JoinNetwork,
+];
+
+/// Whether a plan has one of them.
+#[must_use]
+pub fn is_rare(plan: &Plan<'_>) -> bool {
+    let mut records = plan.steps().records();
+    records.any(|record| RARE.iter().any(|kind| record.is(*kind)))
 }

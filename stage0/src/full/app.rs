@@ -136,7 +136,7 @@ where
         notify: None,
     };
     let mut builder = Builder::new(bytes);
-    lower::lower_added(&options, &host, &mut builder, pod.held()?)?;
+    lower::lower_added::<_, lower::All>(&options, &host, &mut builder, pod.held()?)?;
     let plan = builder.finish().map_err(crate::start::refused)?;
     let first = plan.steps().records().next().unwrap_or_default();
     request.name = first.list.first();

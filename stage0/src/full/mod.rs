@@ -26,7 +26,7 @@ use fly::{
     text::{Line, split},
 };
 
-use crate::{NAME, options, run, start, uuid};
+use crate::{NAME, lower::All, options, run, start, uuid};
 use words::{Flags, Words};
 
 const HELP: Packed = packed!(include_str!("help.txt"));
@@ -44,7 +44,7 @@ pub fn main(mut start: Start) -> i32 {
             Err(error) => fail(error),
         },
         b"run" => match options::parse(arguments) {
-            Ok(Some(options)) => start::pod(&options, start, run::Run),
+            Ok(Some(options)) => start::pod(&options, start, run::Run(All)),
             Ok(None) => print(HELP),
             Err(error) => fail(error),
         },

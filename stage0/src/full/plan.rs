@@ -14,6 +14,7 @@ use rustix::{
 };
 
 use crate::{
+    lower::All,
     options::Options,
     start::{Aim, Rest},
 };
@@ -23,6 +24,7 @@ pub struct Show;
 
 impl Aim for Show {
     const STARTS: bool = false;
+    type Features = All;
 
     fn reach<'e, 'a: 'e, I>(
         &mut self,

@@ -16,6 +16,7 @@ use fly::{
 use super::pods::Pods;
 use crate::{
     directory,
+    lower::All,
     options::{self, Options},
     prepared::{self, Asked},
     remove,
@@ -44,6 +45,7 @@ struct Prepare;
 
 impl Aim for Prepare {
     const STARTS: bool = false;
+    type Features = All;
     const IS_LATER: bool = true;
 
     fn reach<'e, 'a: 'e, I>(
@@ -99,5 +101,6 @@ pub fn run(start: Start) -> Result<i32, Error<'static>> {
         return Ok(super::print(super::HELP));
     };
     let pod = Pods::below(asked.state_directory(), &start.environment)?.find(name)?;
-    prepared::run(&asked, &pod.uuid, start)
+    // Nothing is rare here.
+    prepared::run::<All>(&asked, &pod.uuid, start, |_, _, _| FAILURE)
 }

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use super::{
-    Lowering,
+    Features, Lowering,
     own::{
         GIVEN_HOME, GIVEN_LOGNAME, GIVEN_NAME, GIVEN_PATH, GIVEN_SHELL, GIVEN_TERM, GIVEN_USER,
         Program, Programs, Sets,
@@ -21,9 +21,10 @@ use fly::{
     user,
 };
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     pub(super) fn apps(&mut self) -> Result<(), Error<'a>> {
         let policy = self.options.exit_policy;

@@ -11,7 +11,7 @@ use fly::{
 };
 use rustix::fs::{self, Access, AtFlags};
 
-use super::{CGROUP, Lowering, delegated};
+use super::{CGROUP, Features, Lowering, delegated};
 use crate::{
     cgroups::{PARENT, PREFIX, REGISTERED},
     options::{Limit, limits::PERIOD},
@@ -98,9 +98,10 @@ pub(super) struct Cgroups<'c> {
     parent: &'c [u8],
 }
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     /// The first process in these namespaces, and in cgroups with limits, each where its
     /// controller is: machines mix the versions.
@@ -234,6 +235,7 @@ where
                 (Limit::Swap, true) => (b"/memory.swap.max", value),
                 (Limit::IoWeight, false) => (b"/blkio.bfq.weight", value.min(MOST_BFQ)),
                 (Limit::IoWeight, true) => (b"/io.weight", value),
+                (Limit::IoMax | Limit::Devices, _) if !F::ALL => continue,
                 (Limit::IoMax, _) => {
                     self.rates(mount, cgroups, unified)?;
                     continue;

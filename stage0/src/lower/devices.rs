@@ -11,7 +11,7 @@ use fly::{
 };
 use rustix::fs::{self, FileType, major, minor};
 
-use super::{DEV, Lowering, NOEXEC, NOSUID, SOURCE, cgroups::Cgroups};
+use super::{DEV, Features, Lowering, NOEXEC, NOSUID, SOURCE, cgroups::Cgroups};
 use crate::options::{
     Choice, Limit,
     limits::{self, RATES},
@@ -40,9 +40,10 @@ const THERE: [&[u8]; 8] = [
     b"null", b"zero", b"full", b"random", b"urandom", b"tty", b"console", b"ptmx",
 ];
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     /// Calls `each` for the values of this option.
     #[cold]

@@ -10,11 +10,14 @@ use fly::{
 
 use crate::options::Insecure;
 
-use super::{DEV, LAYER, Lowering, NODEV, NOSUID, PEER, PROC, PTS, RDONLY, ROOT, SHM, SYS};
+use super::{
+    DEV, Features, LAYER, Lowering, NODEV, NOSUID, PEER, PROC, PTS, RDONLY, ROOT, SHM, SYS,
+};
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     pub(super) fn root(&mut self) {
         let path = self.options.rootfs;
@@ -60,8 +63,10 @@ where
         files.dev(self.plan);
         files.proc_and_sys(self.plan);
         // Before devpts hides what they are made of.
-        self.write_names();
-        if self.options.several {
+        if F::ALL {
+            self.write_names();
+        }
+        if F::ALL && self.options.several {
             self.names_of_roots()?;
         } else {
             self.names(ROOT);

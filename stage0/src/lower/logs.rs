@@ -9,7 +9,7 @@ use fly::{
 };
 
 use super::{
-    Lowering,
+    Features, Lowering,
     own::{Program, Programs},
     policy::Policies,
 };
@@ -95,9 +95,10 @@ pub(super) fn lower(
     Some(())
 }
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     /// Two programs would rotate each other's file.
     pub(super) fn check_log(&self, program: &Program<'a, I>) -> Result<(), Error<'a>> {

@@ -14,7 +14,7 @@ pub(crate) mod policy;
 mod roots;
 mod volumes;
 
-use core::ffi::CStr;
+use core::{ffi::CStr, marker::PhantomData};
 
 use fly::{
     capability,
@@ -31,6 +31,29 @@ use crate::{
     options::{Insecure, Ipc, Limit, Network, Options, Stage1},
     uuid,
 };
+
+/// What a program can do: what few starts need is in `stage0-full` only, see
+/// [`Options::is_rare`].
+pub trait Features {
+    /// Whether it can do all.
+    const ALL: bool;
+}
+
+/// What most starts need.
+#[derive(Clone, Copy, Debug)]
+pub struct Common;
+
+impl Features for Common {
+    const ALL: bool = false;
+}
+
+/// All that there is.
+#[derive(Clone, Copy, Debug)]
+pub struct All;
+
+impl Features for All {
+    const ALL: bool = true;
+}
 
 /// What the lowering needs to know of the host.
 #[derive(Debug)]
@@ -96,15 +119,17 @@ const NOEXEC: u64 = raw::MOUNT_ATTR_NOEXEC as u64;
 ///
 /// # Errors
 /// Names the option whose value can't be lowered.
-pub fn lower<'a, I>(
+pub fn lower<'a, I, F>(
     options: &Options<'a, I>,
     host: &Host<'_>,
     plan: &mut Builder<'_>,
 ) -> Result<(), Error<'a>>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     Lowering {
+        features: PhantomData::<F>,
         options,
         host,
         plan,
@@ -120,7 +145,7 @@ where
 ///
 /// # Errors
 /// As [`lower`]; what pid 1 does not have it can't give.
-pub fn lower_added<'a, I>(
+pub fn lower_added<'a, I, F>(
     options: &Options<'a, I>,
     host: &Host<'_>,
     plan: &mut Builder<'_>,
@@ -128,8 +153,10 @@ pub fn lower_added<'a, I>(
 ) -> Result<(), Error<'a>>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     Lowering {
+        features: PhantomData::<F>,
         options,
         host,
         plan,
@@ -139,7 +166,8 @@ where
     .apps()
 }
 
-struct Lowering<'l, 'a, 'h, 'p, I> {
+struct Lowering<'l, 'a, 'h, 'p, I, F> {
+    features: PhantomData<F>,
     options: &'l Options<'a, I>,
     host: &'l Host<'h>,
     plan: &'l mut Builder<'p>,
@@ -149,12 +177,13 @@ struct Lowering<'l, 'a, 'h, 'p, I> {
     made: u32,
 }
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     fn pod(&mut self) -> Result<(), Error<'a>> {
-        if self.options.output.is_some() {
+        if F::ALL && self.options.output.is_some() {
             self.machine();
             return self.apps();
         }
@@ -175,9 +204,11 @@ where
                 self.init();
             }
             Stage1::Other(path) => {
-                self.hand_over(path);
-                self.namespaces()?;
-                self.isolated()?;
+                if F::ALL {
+                    self.hand_over(path);
+                    self.namespaces()?;
+                    self.isolated()?;
+                }
             }
         }
         self.apps()
@@ -206,7 +237,7 @@ where
             flags: 0,
             path: self.host.stage1_init,
         });
-        if self.options.timings.is_some() {
+        if F::ALL && self.options.timings.is_some() {
             self.plan.push(Step::Stamps {
                 reader: STAMPS_READER,
                 writer: STAMPS_WRITER,
@@ -254,7 +285,7 @@ where
 
     /// The pod's files and names.
     fn isolated(&mut self) -> Result<(), Error<'a>> {
-        if let Network::Path(path) = self.options.network {
+        if let (true, Network::Path(path)) = (F::ALL, self.options.network) {
             // First of all: /sys is that of the network namespace.
             self.plan.push(Step::JoinNetwork { path });
         }
@@ -262,7 +293,7 @@ where
             .push(Step::Private {})
             .push(Step::Umask { mask: 0 });
         self.check_volumes()?;
-        if self.options.several {
+        if F::ALL && self.options.several {
             self.roots()?;
         } else {
             self.root();
@@ -292,7 +323,7 @@ where
     /// Its /dev, /proc and /sys, and what is made in them.
     fn pods_files(&mut self) -> Result<(), Error<'a>> {
         self.kernel_files()?;
-        if self.options.limits.get(Limit::Devices).is_some() {
+        if F::ALL && self.options.limits.get(Limit::Devices).is_some() {
             self.device_nodes()?;
         }
         self.notify_socket()
@@ -331,7 +362,7 @@ where
                 Some(_) => DIRECTORY,
                 None => Step::NO_SLOT,
             },
-            stamps: if self.options.timings.is_some() {
+            stamps: if F::ALL && self.options.timings.is_some() {
                 u64::from(STAMPS_WRITER.0)
             } else {
                 Step::NO_STAMPS

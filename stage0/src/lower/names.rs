@@ -7,7 +7,7 @@ use fly::{
     plan::{List, Slot, Step},
 };
 
-use super::{DEV, Lowering, NODEV, NOEXEC, NOSUID, RDONLY, SOURCE};
+use super::{DEV, Features, Lowering, NODEV, NOEXEC, NOSUID, RDONLY, SOURCE};
 use crate::options::{Choice, NameOption, Network, Source, names::Entries};
 
 /// A file by which names are resolved.
@@ -29,9 +29,10 @@ static HOSTS: File = File {
 
 const ATTRIBUTES: u64 = NOSUID | NODEV | NOEXEC;
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     /// Puts both files into the root `root`. What [`Lowering::write_names`] makes is to
     /// be seen in the tmpfs of /dev.
@@ -53,7 +54,7 @@ where
             }
             self.plan.end();
         }
-        for (file, source) in files {
+        for (file, source) in files.into_iter().filter(|_| F::ALL) {
             match source {
                 Source::Host => self.plan.push(Step::OpenTree {
                     into: SOURCE,

@@ -13,7 +13,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 
 use super::{
-    DEV, Lowering, NODEV, NOSUID, SOURCE,
+    DEV, Features, Lowering, NODEV, NOSUID, SOURCE,
     own::{Program, Programs},
 };
 use crate::options::{AppOption, Insecure, Limit, Options, Stage1};
@@ -97,9 +97,10 @@ fn is_unfiltered<'a, I>(options: &Options<'a, I>, added: u64) -> bool {
         && options.output.is_none()
 }
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     /// How many descriptors are passed through.
     fn listening(&self) -> Result<u16, Error<'a>> {

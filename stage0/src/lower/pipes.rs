@@ -8,7 +8,7 @@ use fly::{
 };
 
 use super::{
-    Lowering,
+    Features, Lowering,
     own::{Program, Programs},
 };
 use crate::options::AppOption;
@@ -22,9 +22,10 @@ fn reader(value: Option<&CStr>) -> Option<&CStr> {
     CStr::from_bytes_with_nul(bytes).ok()
 }
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     /// The ends of pipes that are streams of this program.
     pub(super) fn pipes(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {

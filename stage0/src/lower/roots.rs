@@ -11,7 +11,7 @@ use fly::{
 };
 
 use super::{
-    LAYER, Lowering, NODEV, NOEXEC, NOSUID, RDONLY, ROOT, SOURCE,
+    Features, LAYER, Lowering, NODEV, NOEXEC, NOSUID, RDONLY, ROOT, SOURCE,
     own::{Program, Programs},
     policy::ROOTS,
 };
@@ -25,9 +25,10 @@ const FIRST: u8 = 32;
 /// the sockets and the shared memory of one pod.
 const SHARED: [&CStr; 3] = [c"dev", c"proc", c"sys"];
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     #[cold]
     #[inline(never)]

@@ -8,7 +8,7 @@ use fly::{
     plan::{List, Slot, Step},
 };
 
-use super::{Lowering, RDONLY, SOURCE, own::Programs};
+use super::{Features, Lowering, RDONLY, SOURCE, own::Programs};
 use crate::{
     options::{Choice, Each},
     volume::{self, Kind, Mount, Short, Volume},
@@ -19,9 +19,10 @@ const EMPTY: u8 = 15;
 /// The most empty volumes of a pod.
 const MAX_EMPTY: usize = 17;
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     /// Volumes and tmpfs of one root, in the order of the command line.
     pub(super) fn mounts(&mut self, mut choices: Each<I>, root: Slot) -> Result<(), Error<'a>> {

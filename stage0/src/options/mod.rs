@@ -301,6 +301,19 @@ where
         Each::new(self.choices.clone(), self.own.clone())
     }
 
+    /// Whether it asks for what few starts need, and only `stage0-full` can do.
+    #[must_use]
+    pub fn is_rare(&self) -> bool {
+        const LIMITS: [Limit; 2] = [Limit::IoMax, Limit::Devices];
+        self.several
+            || self.debug
+            || self.timings.is_some()
+            || self.names.any()
+            || matches!(self.stage1, Stage1::Other(_))
+            || matches!(self.network, Network::Path(_))
+            || LIMITS.iter().any(|limit| self.limits.get(*limit).is_some())
+    }
+
     /// Those of a command line without options.
     pub(super) fn new(words: I) -> Self {
         Self {

@@ -106,6 +106,14 @@ impl NameOption {
 }
 
 impl Names {
+    /// Whether anything was said of them.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        [self.resolver, self.hosts]
+            .iter()
+            .any(|source| *source != Source::Default)
+    }
+
     pub(super) fn add<'a>(&mut self, option: NameOption, text: &'a CStr) -> Result<(), Error<'a>> {
         let place = match option {
             NameOption::HostsEntry => &mut self.hosts,
