@@ -167,6 +167,8 @@ texts! {
             MoveInto = "move the launcher into cgroup",
             JoinNetwork = "join network",
             ReadRoot = "read root",
+            ReserveIds = "find ids for the pod in",
+            Lock = "lock ids in",
         }
         PODS from 216 {
             FindPod = "find pod",
@@ -372,6 +374,15 @@ texts! {
             NoRootNamed = "no --rootfs is named, so a root comes first: dir:PATH, or a path with a slash",
             TooManyRoots = "too many programs with a root of their own",
             OwnRoots = "not where programs have roots of their own",
+            NotUsers = "its value is auto, true, false or BASE:COUNT, ids of the host but 0",
+            RangeNeedsRoot = "only root can choose ids",
+            IdsInUse = "another pod has some of these ids",
+            NoFreeIds = "all of them are in use",
+            NotFreeLater = "ids that are free now may be in use when it is run",
+            TooFewIds = "it has no 65536 ids for kickstage, or root, that are also in /etc/subgid",
+            OnlyCaller = "nobody is in the pod but root, who is the caller",
+            NotWithUsers = "not with a user namespace of the pod's own",
+            TooManyMappedMounts = "with --private-users there may be 16 volumes and mounts of the host",
         }
     }
 }
@@ -469,6 +480,15 @@ texts! {
             NameStateDirectory = "name a directory with --state-dir",
             DeviceDenied = "it needs root (sys_admin), and a cgroup above that has the devices",
             WholeDisk = "it must be a whole disk, no part of one",
+            GiveIds = "give the user kickstage more, as in kickstage:524288:6553600",
+            NameIds = "name them: --private-users=BASE:COUNT",
+            SubordinateIds = "install newuidmap, and give the caller ids in /etc/subuid and /etc/subgid",
+            SubordinateRefused = "newuidmap refuses: look at /etc/subuid and /etc/subgid, and whether it is set-user-id root",
+            UnmaskProc = "/proc here is covered in part; a container needs --security-opt seccomp=unconfined and, of podman, --security-opt unmask=ALL, of docker --security-opt systempaths=unconfined",
+            FilterForbids = "a filter forbids it; a container needs --security-opt seccomp=unconfined",
+            NotNested = "in a user namespace, as some containers have one, leave --private-users out",
+            AllowUsers = "user namespaces are switched off here; a container needs --privileged, or --security-opt seccomp=unconfined",
+            NoMappedMount = "its file system, or one mounted below, can't map ids: --private-users=false, or another place",
         }
         PODS from 216 {
             SeeList = "see stage0 list",

@@ -19,6 +19,7 @@ mod run;
 mod stage1;
 mod start;
 pub mod state;
+pub mod users;
 mod uuid;
 pub mod volume;
 mod wait;

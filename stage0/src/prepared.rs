@@ -25,6 +25,7 @@ use crate::{
     run::{self, How},
     start::Rest,
     state::{self, Folder, Place},
+    users::Users,
     uuid,
 };
 
@@ -115,6 +116,11 @@ pub fn run<F: Features>(
     if !F::ALL && launch::is_rare(&plan) {
         return Ok(other(start.arguments, start.environment, start.words));
     }
+    let users = if F::ALL {
+        Users::of(&plan)?
+    } else {
+        Users::Host
+    };
     Place::of(path)
         .shift(Folder::Prepared, Folder::Run)
         .map_err(failed)?;
@@ -134,6 +140,7 @@ pub fn run<F: Features>(
         directory: Some(path),
         environment: start.environment,
         cycles: start.cycles,
+        users,
     };
     run::start::<F>(plan, &how, rest)
 }

@@ -6,7 +6,7 @@ use fly::{
     error::{Error, FAILURE, What, Why},
     launch::{Fallbacks, Launcher},
     plan::{Kind, MAX_STRINGS, Plan},
-    sys::{descriptor, wait::End},
+    sys::{descriptor, message, wait::End},
     timings::{APP_ENDED, FIRST_INSTRUCTION, Format, Report, Scale, Times},
 };
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -119,6 +119,7 @@ fn run<'e, F: Features>(
         cycles,
         directory,
         environment,
+        users,
     } = rest;
     let (words, stamps) = words
         .split_at_mut_checked(MAX_STRINGS + 2)
@@ -164,7 +165,10 @@ fn run<'e, F: Features>(
     if debug && !told.get() {
         launcher.fallbacks().tell(NAME);
     }
-    let mut running = running?;
+    let mut running = running.map_err(|error| if F::ALL { users.explain(error) } else { error })?;
+    if F::ALL && users.is_own() {
+        running.terminal = running.terminal.take().and_then(receive);
+    }
     directory.began(running.child.pid)?;
     let mut limit = TimeLimit::new(how.life.timeout, &plan);
     if let Some(background) = background {
@@ -220,6 +224,16 @@ fn prepare<'e>(
         return Err(Error::new(What::Detach, path, errno));
     }
     Ok(directory)
+}
+
+/// The terminal that the pod has sent before it became pid 1.
+#[cold]
+#[inline(never)]
+fn receive(socket: OwnedFd) -> Option<OwnedFd> {
+    let received = message::receive(socket.as_raw_fd(), &mut [0; 16]).ok()?;
+    let [master, other] = received.descriptors;
+    let _ = descriptor::own(other);
+    descriptor::own(master)
 }
 
 /// What pid 1 and the apps have reported: pairs of tag and counter.

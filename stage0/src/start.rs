@@ -8,12 +8,18 @@ use fly::{
     plan::{Builder, Kind, Plan, Problem, Reason},
     sys::entry::{Start, Strings},
 };
-use rustix::{io::Errno, process::getpid};
+use rustix::{
+    io::Errno,
+    process::getpid,
+    thread::{self, CapabilitySet},
+};
 
 use crate::{
-    fail, lower,
+    fail,
+    lower::{self, Features},
     options::{Options, Stage1},
     relay, stage1, state,
+    users::{self, Users, When},
 };
 
 /// What is done with the plan of a pod. A type, since the program that only starts pods is
@@ -54,6 +60,15 @@ pub struct Rest<'s> {
     pub environment: Strings,
     /// The counter at the first instruction.
     pub cycles: u64,
+    /// Whose the ids of the pod are.
+    pub users: Users,
+}
+
+/// What the caller has.
+#[derive(Clone, Copy)]
+struct Own {
+    users: Users,
+    inheritable: bool,
 }
 
 /// Makes the plan of a pod, and does with it what is wanted. Returns the exit code.
@@ -65,12 +80,35 @@ where
     // On the stack, which is there already: no page fault.
     let mut path = [0; stage1::MAX_NAME];
     let called = start.path.filter(|_| A::STARTS);
+    let held = thread::capabilities(None);
+    let privileged = held.as_ref().map_or(true, |held| {
+        held.effective.contains(CapabilitySet::SYS_ADMIN)
+    });
+    let when = match (A::STARTS, A::IS_LATER) {
+        (true, _) => When::Now,
+        (false, true) => When::Later,
+        (false, false) => When::Never,
+    };
+    let users = if !users::are_wanted(options, privileged) {
+        Users::Host
+    } else if A::Features::ALL {
+        match users::find(options, privileged, when) {
+            Ok(users) => users,
+            Err(error) => return fail(error),
+        }
+    } else {
+        return crate::other(start);
+    };
+    let own = Own {
+        users,
+        inheritable: held.map_or(true, |held| !held.inheritable.is_empty()),
+    };
     // Twice at most: stage1-init is not where stage0 was called if that was a
     // link, or a descriptor.
     for executed in [called, None] {
         let mut stage1 = stage1::Name::new(&mut path);
         let done = match stage1.find(options, executed) {
-            Ok(path) => attempt(options, &mut aim, &mut start, path),
+            Ok(path) => attempt(options, &mut aim, &mut start, path, own),
             Err(error) => Err(error),
         };
         match done {
@@ -94,6 +132,7 @@ fn attempt<'e, 'a: 'e, I, A>(
     aim: &mut A,
     start: &'e mut Start,
     stage1_init: &'e CStr,
+    caller: Own,
 ) -> Result<i32, Error<'e>>
 where
     I: Iterator<Item = &'a CStr> + Clone,
@@ -127,8 +166,8 @@ where
         term: terminal.then(|| start.environment.value("TERM")).flatten(),
         groups: A::IS_LATER || fly::sys::identity::group_count() != 0,
         known: 0,
-        inheritable: A::IS_LATER
-            || rustix::thread::capabilities(None).map_or(true, |held| !held.inheritable.is_empty()),
+        users: caller.users,
+        inheritable: A::IS_LATER || caller.inheritable,
     };
     let mut builder = Builder::new(bytes);
     lower::lower::<I, A::Features>(options, &host, &mut builder)?;
@@ -139,6 +178,7 @@ where
         directory,
         environment: start.environment,
         cycles: start.cycles,
+        users: caller.users,
     };
     aim.reach(plan, options, rest)
 }

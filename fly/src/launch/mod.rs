@@ -26,6 +26,7 @@ mod remount;
 mod root;
 mod running;
 mod status;
+mod users;
 mod walk;
 
 pub use explain::exec as explain_exec;
@@ -126,10 +127,13 @@ impl Fallbacks {
 /// What is called with the stamps and the fallbacks before an exec.
 type Report<'s> = &'s dyn Fn(&[usize], Fallbacks);
 
+/// Carries out a step.
+type PodStep<'p, 's> = fn(&mut Launcher<'p, 's>, &Record<'p>) -> Result<(), Error<'p>>;
+
 /// What only pods have.
 struct Pods<'p, 's> {
     /// Carries out a step.
-    step: fn(&mut Launcher<'p, 's>, &Record<'p>) -> Result<(), Error<'p>>,
+    step: PodStep<'p, 's>,
     /// Writes what pid 1 reads.
     write_plan: fn(&Plan<'p>, &OwnedFd) -> Result<(), Errno>,
 }
@@ -304,7 +308,7 @@ impl<'p, 's> Launcher<'p, 's> {
     ) -> Result<Running, Error<'p>> {
         let mut failure = None;
         self.stamp(number);
-        let slots = self.slots;
+        let (slots, mapper) = (self.slots, self.mapper);
         let wanted = self.filled(cgroup);
         let child = clone::vfork(namespaces, wanted, |birth| {
             let joined = match wanted {
@@ -320,7 +324,9 @@ impl<'p, 's> Launcher<'p, 's> {
             crate::error::FAILURE
         });
         self.slots = slots;
-        if self.mapper != 0 {
+        // The child takes it for its own, which it can't collect.
+        self.mapper = mapper;
+        if mapper != 0 {
             self.reap_mapper();
         }
         let child = child.map_err(|errno| explain::clone(namespaces, errno))?;

@@ -42,18 +42,26 @@ impl<'p> Launcher<'p, '_> {
             FilterDevices { flags, list } => devices::filter(flags & Step::ENABLE != 0, list),
             Write { under, mode, lines } => self.write(under, mode, lines),
             JoinNetwork { path } => names::join_network(path),
+            OutsideMapper { into, path } => self.outside_mapper(into, path),
+            TerminalPair { sender, receiver } => self.terminal_pair(sender, receiver),
+            OwnTerminal { devpts, peer, sender } => self.own_terminal(devpts, peer, sender),
+            OwnOverlay { into, layer, flags, attributes, path } => {
+                self.own_overlay(into, layer, flags & Step::MAPPED != 0, attributes, path)
+            },
             _ => self.pod_step(record),
         })
     }
 }
 
 /// The steps that only a launcher with [`Launcher::for_all_pods`] can do.
-const RARE: [Kind; 5] = [
+const RARE: [Kind; 6] = [
     Kind::Stamps,
     Kind::HandOver,
     Kind::FilterDevices,
     Kind::Write,
     Kind::JoinNetwork,
+    // With every user namespace.
+    Kind::Maps,
 ];
 
 /// Whether a plan has one of them.

@@ -160,15 +160,7 @@ impl<'p> Launcher<'p, '_> {
         let failed = |errno| Error::new(What::Open, c"a terminal", errno);
         let made = files::make_file_system(DEVPTS_ATTRIBUTES, &mut DEVPTS.into_iter());
         let file_system = made.map_err(|errno| explain::file_system(c"devpts", errno))?;
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let terminal = fs::openat(&file_system, c"ptmx", flags, Mode::empty()).map_err(failed)?;
-        rustix::pty::unlockpt(&terminal).map_err(failed)?;
-        let open = rustix::pty::OpenptFlags::RDWR
-            | rustix::pty::OpenptFlags::NOCTTY
-            | rustix::pty::OpenptFlags::CLOEXEC;
-        let other = rustix::pty::ioctl_tiocgptpeer(&terminal, open).map_err(failed)?;
-        // Before anybody uses it, who would be told of the change (SIGWINCH).
-        copy_window_size(terminal.as_fd());
+        let (terminal, other) = fresh_terminal(file_system.as_fd()).map_err(failed)?;
         self.put(devpts, file_system);
         self.put(master, terminal);
         self.put(Slot(u8::try_from(peer).unwrap_or(u8::MAX)), other);
@@ -388,7 +380,7 @@ fn file_on_tmpfs() -> Result<OwnedFd, Errno> {
         &tmpfs,
         c"stage1-init",
         OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::from_raw_mode(0o500),
+        Mode::from_raw_mode(0o555),
     )
 }
 
@@ -449,6 +441,20 @@ pub fn supervise() {
     for ignored in &IGNORED {
         signal::set_default(*ignored);
     }
+}
+
+/// A terminal of this devpts: its master, and its peer.
+pub(super) fn fresh_terminal(devpts: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd), Errno> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = fs::openat(devpts, c"ptmx", flags, Mode::empty())?;
+    rustix::pty::unlockpt(&terminal)?;
+    let open = rustix::pty::OpenptFlags::RDWR
+        | rustix::pty::OpenptFlags::NOCTTY
+        | rustix::pty::OpenptFlags::CLOEXEC;
+    let other = rustix::pty::ioctl_tiocgptpeer(&terminal, open)?;
+    // Before anybody uses it, who would be told of the change (SIGWINCH).
+    copy_window_size(terminal.as_fd());
+    Ok((terminal, other))
 }
 
 /// Gives the terminal `to` the size of the caller's: that of standard input, or

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The parts of an overlay on its tmpfs.
-const LOWER: &CStr = c"lower";
+pub(super) const LOWER: &CStr = c"lower";
 const UPPER: &CStr = c"layer/upper";
 const WORK: &CStr = c"layer/work";
 
@@ -80,7 +80,11 @@ impl<'p> Launcher<'p, '_> {
             }
         }
         let root = self
-            .layered(layer, base.as_fd(), lower.as_fd(), kept_at, attributes)
+            .part(base.as_fd(), LOWER, Some(lower.as_fd()))
+            .and_then(|()| {
+                let base = base.as_fd();
+                self.layered(layer, base, lower.as_fd(), kept_at, attributes, 7)
+            })
             .map_err(|errno| match (kept_at, directory) {
                 (Some(kept), Some(directory)) => explain::overlay_in(path, directory, kept, errno),
                 _ => explain::overlay(path, errno),
@@ -89,15 +93,17 @@ impl<'p> Launcher<'p, '_> {
         Ok(())
     }
 
-    fn layered(
+    /// The lower part is in its place; `texts` are as many of the options.
+    #[inline(never)]
+    pub(super) fn layered(
         &mut self,
         layer: Slot,
         base: BorrowedFd<'_>,
         lower: BorrowedFd<'_>,
         kept: Option<BorrowedFd<'_>>,
         attributes: u64,
+        texts: usize,
     ) -> Result<OwnedFd, Errno> {
-        self.part(base, LOWER, Some(lower))?;
         self.part(base, c"layer", kept)?;
         let noted = kept.map(|_| layer);
         if self.kept_part(base, UPPER, noted, b"upper")? {
@@ -112,7 +118,7 @@ impl<'p> Launcher<'p, '_> {
         // Paths of the host may be relative to where the caller was.
         let before = open_directory(c".");
         process::fchdir(base)?;
-        static TEXTS: [&CStr; 7] = [
+        static TEXTS: [&CStr; 9] = [
             c"overlay",
             c"lowerdir",
             LOWER,
@@ -120,8 +126,10 @@ impl<'p> Launcher<'p, '_> {
             UPPER,
             c"workdir",
             WORK,
+            c"userxattr",
+            c"",
         ];
-        let made = files::make_file_system(attributes, &mut TEXTS.iter().copied());
+        let made = files::make_file_system(attributes, &mut TEXTS.iter().copied().take(texts));
         if let Ok(before) = before {
             let _ = process::fchdir(before);
         }
@@ -130,7 +138,7 @@ impl<'p> Launcher<'p, '_> {
 
     /// A directory of the layer's file system, with a clone of `source` on it.
     #[inline(never)]
-    fn part(
+    pub(super) fn part(
         &mut self,
         base: BorrowedFd<'_>,
         name: &CStr,
@@ -233,7 +241,7 @@ impl<'p> Launcher<'p, '_> {
     }
 }
 
-fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
+pub(super) fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     fs::open(path, flags, Mode::empty())
 }
@@ -256,13 +264,17 @@ fn like(layer: BorrowedFd<'_>, name: &CStr, lower: BorrowedFd<'_>) -> Result<(),
     let status = fs::fstat(lower)?;
     let mode = Mode::from_raw_mode(status.st_mode & 0o7777);
     fs::chmodat(layer, name, mode, fs::AtFlags::empty())?;
-    fs::chownat(
+    match fs::chownat(
         layer,
         name,
         Some(process::Uid::from_raw(status.st_uid)),
         Some(process::Gid::from_raw(status.st_gid)),
         fs::AtFlags::empty(),
-    )
+    ) {
+        // An owner that the user namespace does not know.
+        Err(Errno::INVAL) => Ok(()),
+        done => done,
+    }
 }
 
 /// A cause that is told apart from the kernel's answer.

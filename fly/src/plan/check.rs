@@ -410,6 +410,13 @@ impl<const HOLDS: u8> State<HOLDS> {
     #[inline(never)]
     fn slots(&mut self, rule: &Rule, record: &Record<'_>) -> Result<(), Reason> {
         let (first, other) = (u64::from(record.slot), u64::from(record.other));
+        if HOLDS & PODS != 0 {
+            match rule.kind {
+                Kind::OwnTerminal => self.used(record.number)?,
+                Kind::OwnOverlay if record.flags & Step::MAPPED != 0 => self.used(first)?,
+                _ => {}
+            }
+        }
         // What is used comes first: a step may fill the slot that it uses.
         if rule.slots & Rule::USES != 0 {
             self.used(first)?;

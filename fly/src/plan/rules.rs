@@ -313,4 +313,13 @@ pub(super) static POD_RULES: &[Rule] = &[
         .texts(1, Rule::MANY, Text::Below)
         .only_first(),
     Rule::of(Kind::JoinNetwork).text(Text::Path),
+    Rule::of(Kind::OutsideMapper)
+        .slots(FILLS)
+        .text(Text::Absolute),
+    Rule::of(Kind::TerminalPair).slots(FILLS | Rule::FILLS_OTHER),
+    Rule::of(Kind::OwnTerminal).slots(FILLS | Rule::FILLS_OTHER),
+    Rule::of(Kind::OwnOverlay)
+        .slots(FILLS | USES_OTHER)
+        .number(Number::Attributes)
+        .text(Text::Path),
 ];

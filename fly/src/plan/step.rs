@@ -283,6 +283,12 @@ steps! {
     /// Forks a helper that stays outside of the user namespace to be, and writes
     /// its maps for [`Step::Maps`].
     Mapper = 15 "mapper forked -> %s" Launch { slot into }
+    /// The same without root: the helper calls newuidmap(1) and newgidmap(1) of the
+    /// directory `path`.
+    OutsideMapper = 112 "mapper of %t forked -> %s" Launch { slot into, text path }
+    /// Makes a pair of sockets by which the terminal comes that the pod opens in its
+    /// user namespace ([`Step::OwnTerminal`]).
+    TerminalPair = 113 "terminal comes by %s -> %o" Launch { slot sender, other receiver }
 
     // ---- Pod: files, names and limits -----------------------------------
 
@@ -370,6 +376,13 @@ steps! {
     /// Puts files of the host, read-only, at the same paths, walked inside `under`,
     /// where there are such files on both sides.
     HostFiles = 57 "hostfiles %lin %s, if present" Pod { slot under, list paths }
+    /// Makes the pod's devpts and opens a terminal of it, in the pod's user namespace;
+    /// sends its master by the socket `sender` (the number of a slot) to the launcher.
+    OwnTerminal = 114 "terminal devpts -> %s -> %o, sent by #%n" Pod { slot devpts, other peer, number sender }
+    /// As [`Step::Overlay`] in a user namespace, whose attributes are kept in those of
+    /// users. With [`Step::MAPPED`] the lower directory is the mount that `into` holds,
+    /// otherwise `path` of the host.
+    OwnOverlay = 115 "overlay %t[0 of %s|] under %o%a -> %s" Pod { slot into, other layer, flags flags, number attributes, text path }
 
     // ---- Pod: what the options of fly make in the root -------------------
 
@@ -507,6 +520,8 @@ impl Step<'_> {
     pub const RECURSIVE: u16 = 1;
     /// Controllers are enabled.
     pub const ENABLE: u16 = 1;
+    /// A mount whose ids are mapped.
+    pub const MAPPED: u16 = 1;
     /// The target is one name, and not a symbolic link.
     pub const NO_FOLLOW: u16 = 2;
     /// A missing target is made, as what is mounted on it: a directory or a file.

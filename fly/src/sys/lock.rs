@@ -46,22 +46,79 @@ pub fn wait(file: BorrowedFd<'_>, count: u8) -> Result<(), Errno> {
     give_back(file, 0, count)
 }
 
+/// Locks a range of bytes, which need not exist; false if somebody else holds one of
+/// them.
+///
+/// # Errors
+/// EBADF if the file is not open for writing, ENOLCK.
+#[cold]
+pub fn take_range(file: BorrowedFd<'_>, start: u64, count: u64) -> Result<bool, Errno> {
+    match ask(file, raw::F_OFD_SETLK, raw::F_WRLCK, start, count) {
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+        done => done.map(|_| true),
+    }
+}
+
+/// The first byte behind what somebody else has locked in this range, if there is such.
+///
+/// # Errors
+/// EBADF.
+#[cold]
+pub fn taken_until(file: BorrowedFd<'_>, start: u64, count: u64) -> Result<Option<u64>, Errno> {
+    let lock = ask(file, raw::F_OFD_GETLK, raw::F_WRLCK, start, count)?;
+    if u32::try_from(lock.l_type) == Ok(raw::F_UNLCK) {
+        return Ok(None);
+    }
+    let end = match lock.l_len {
+        // To the end of the file.
+        0 => i64::MAX,
+        count => lock.l_start.saturating_add(count),
+    };
+    Ok(u64::try_from(end).ok())
+}
+
+/// Keeps the open file, and with it its locks, for as long as this process lives, also
+/// when all descriptors of it are closed: a mapping refers to it, too (mmap(2)). A
+/// process that is forked off has a part in it; an exec lets go.
+///
+/// # Errors
+/// ENOMEM.
+#[cold]
+pub fn keep(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    let number = file.as_raw_fd().cast_unsigned() as usize;
+    let (kind, access) = (raw::MAP_PRIVATE as usize, raw::PROT_NONE as usize);
+    // SAFETY: the kernel chooses the place, and nobody can look at it.
+    result(unsafe { arch::syscall(raw::__NR_mmap, [0, 4096, access, kind, number, 0]) }).map(drop)
+}
+
 /// Returns the kind of lock that the kernel tells.
+fn call(file: BorrowedFd<'_>, command: u32, kind: u32, start: u8, count: u8) -> Result<i16, Errno> {
+    ask(file, command, kind, start.into(), count.into()).map(|lock| lock.l_type)
+}
+
+/// Returns what the kernel tells.
 #[cold]
 #[inline(never)]
-fn call(file: BorrowedFd<'_>, command: u32, kind: u32, start: u8, count: u8) -> Result<i16, Errno> {
+fn ask(
+    file: BorrowedFd<'_>,
+    command: u32,
+    kind: u32,
+    start: u64,
+    count: u64,
+) -> Result<raw::flock, Errno> {
+    let place = |value: u64| i64::try_from(value).map_err(|_| Errno::OVERFLOW);
     let mut lock = raw::flock {
         l_type: i16::try_from(kind).map_err(|_| Errno::INVAL)?,
         l_whence: 0,
-        l_start: start.into(),
-        l_len: count.into(),
+        l_start: place(start)?,
+        l_len: place(count)?,
         l_pid: 0,
     };
     let number = file.as_raw_fd().cast_unsigned() as usize;
     let place = (&raw mut lock).expose_provenance();
     // SAFETY: the kernel reads one struct flock, and writes to it, during the call.
     result(unsafe { arch::syscall(raw::__NR_fcntl, [number, command as usize, place, 0, 0, 0]) })?;
-    Ok(lock.l_type)
+    Ok(lock)
 }
 
 #[cfg(test)]
@@ -86,5 +143,25 @@ mod tests {
         assert_eq!(is_taken(reader.as_fd(), 2), Ok(false));
         assert_eq!(wait(reader.as_fd(), 2), Ok(()));
         std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn ranges_are_kept_without_a_descriptor() {
+        let path = std::env::temp_dir().join(format!("kickstage-range-{}", std::process::id()));
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let (one, other) = (options.open(&path).unwrap(), options.open(&path).unwrap());
+        assert_eq!(take_range(one.as_fd(), 100, 50), Ok(true));
+        assert_eq!(take_range(other.as_fd(), 149, 1), Ok(false));
+        assert_eq!(take_range(other.as_fd(), 150, 50), Ok(true));
+        assert_eq!(taken_until(other.as_fd(), 0, 1000), Ok(Some(150)));
+        assert_eq!(taken_until(other.as_fd(), 0, 100), Ok(None));
+        drop(one);
+        assert_eq!(take_range(other.as_fd(), 100, 50), Ok(true));
+        keep(other.as_fd()).unwrap();
+        drop(other);
+        let third = options.open(&path).unwrap();
+        assert_eq!(take_range(third.as_fd(), 100, 1), Ok(false));
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -23,6 +23,7 @@ use stage1_init::control::{
 use crate::{
     lower::{self, policy::signal_number},
     options,
+    users::Users,
 };
 
 /// The states of an app, as pid 1 numbers them.
@@ -128,6 +129,7 @@ where
         session: false,
         stage1_init: c"",
         term: None,
+        users: pod.users()?,
         groups: true,
         inheritable: true,
         known: rustix::thread::capabilities(None).map_or(0, |held| held.permitted.bits()),
@@ -184,6 +186,21 @@ impl<'a> Pod<'a> {
         let digits = lines.next().unwrap_or_default();
         let digits = digits.iter().map(|digit| char::from(*digit).to_digit(16));
         Ok(digits.fold(0, |held, digit| held << 4 | u64::from(digit.unwrap_or(0))))
+    }
+
+    /// Whether the pod knows more users than root: one that does not has no
+    /// setgroups(2).
+    fn users(&self) -> Result<Users, Error<'a>> {
+        let (mut path, mut room) = ([0; 64], [0; 8]);
+        let path = self.of_process(&mut path, b"/setgroups")?;
+        Ok(match descriptor::read_file(path, &mut room) {
+            b"deny\n" => Users::Caller {
+                user: 0,
+                group: 0,
+                others: None,
+            },
+            _ => Users::Host,
+        })
     }
 
     /// A path of /proc, of the pod's pid 1.

@@ -9,6 +9,7 @@ use super::{
         Program, Programs, Sets,
     },
     policy::Registered,
+    users::only_caller,
 };
 use crate::options::{AppOption, Choice, Insecure, Stage1};
 use fly::{
@@ -92,6 +93,9 @@ where
             (None, None) => None,
             (user, group) => Some(user::resolve(program.rootfs, user.unwrap_or(c"0"), group)?),
         };
+        if self.is_alone() {
+            self.check_alone(identity.as_ref(), who.user, who.group)?;
+        }
         let filtered = !options.insecure.has(Insecure::SECCOMP);
         let early = options.insecure.filters_early();
         if early {
@@ -201,6 +205,10 @@ where
         program: &Program<'a, I>,
     ) -> Result<(), Error<'a>> {
         match (program.who.groups, identity) {
+            (groups, _) if self.is_alone() => {
+                // setgroups(2) is denied: a group can't be dropped that forbids something.
+                return groups.map_or(Ok(()), |groups| Err(only_caller(What::LookUpGroup, groups)));
+            }
             (Some(groups), _) => {
                 self.plan.begin_list(Step::Groups { ids: &[] });
                 user::each_group(program.rootfs, groups, &mut |id| {

@@ -158,6 +158,10 @@ where
             self.path(mount, &cgroups, b"");
             self.plan.end();
         }
+        let own_users = self.has_users();
+        if own_users {
+            self.mapper();
+        }
         self.plan.push(Step::Clone { cgroup, namespaces });
         // Before anything else.
         for (index, controller) in CONTROLLERS.iter().enumerate() {
@@ -166,6 +170,9 @@ where
                 self.path(controller.mount, &cgroups, b"");
                 self.plan.end();
             }
+        }
+        if own_users {
+            self.maps();
         }
         // Behind all joins: its root are the cgroups that the process is in.
         self.plan.push(Step::CgroupNamespace {});

@@ -12,6 +12,7 @@ mod pass;
 mod pipes;
 pub(crate) mod policy;
 mod roots;
+mod users;
 mod volumes;
 
 use core::{ffi::CStr, marker::PhantomData};
@@ -29,6 +30,7 @@ pub use pass::{Wants, wants};
 
 use crate::{
     options::{Insecure, Ipc, Limit, Network, Options, Stage1},
+    users::Users,
     uuid,
 };
 
@@ -75,6 +77,8 @@ pub struct Host<'h> {
     pub session: bool,
     /// pid 1's program; empty for the flavours that need none.
     pub stage1_init: &'h CStr,
+    /// Whose the ids of the pod are.
+    pub users: Users,
     /// Whether the caller has supplementary groups.
     pub groups: bool,
     /// The capabilities of the caller.
@@ -135,6 +139,7 @@ where
         plan,
         held: capability::DEFAULT | capability::INIT,
         made: 0,
+        mapped: 0,
     }
     .pod()
 }
@@ -162,6 +167,7 @@ where
         plan,
         held,
         made: 0,
+        mapped: 0,
     }
     .apps()
 }
@@ -175,6 +181,8 @@ struct Lowering<'l, 'a, 'h, 'p, I, F> {
     held: u64,
     /// The empty volumes that are mounted already, a bit each.
     made: u32,
+    /// How many mounts of the host with mapped ids are mounted.
+    mapped: u8,
 }
 
 impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
@@ -192,6 +200,9 @@ where
             Stage1::Fly => self.fly()?,
             Stage1::Init(_) => {
                 self.launch();
+                if self.has_users() {
+                    self.before_user_namespace()?;
+                }
                 self.namespaces()?;
                 self.plan.push(Step::DieWithParent {}).push(Step::Session {
                     flags: if self.host.session {
@@ -243,7 +254,7 @@ where
                 writer: STAMPS_WRITER,
             });
         }
-        if self.host.terminal {
+        if self.host.terminal && !self.has_users() {
             self.plan.push(Step::Terminal {
                 devpts: PTS,
                 master: MASTER,
@@ -268,6 +279,10 @@ where
         if self.options.network == Network::None {
             namespaces |= raw::CLONE_NEWNET;
         }
+        let own_users = self.has_users();
+        if own_users {
+            namespaces |= raw::CLONE_NEWUSER;
+        }
         let namespaces = u64::from(namespaces);
         if self.options.limits.first().is_some() {
             return self.limited(namespaces);
@@ -279,7 +294,13 @@ where
             }
             None => Step::NO_SLOT,
         };
+        if own_users {
+            self.mapper();
+        }
         self.plan.push(Step::Clone { cgroup, namespaces });
+        if own_users {
+            self.maps();
+        }
         Ok(())
     }
 
@@ -292,6 +313,13 @@ where
         self.plan
             .push(Step::Private {})
             .push(Step::Umask { mask: 0 });
+        if self.host.terminal && self.has_users() {
+            self.plan.push(Step::OwnTerminal {
+                devpts: PTS,
+                peer: PEER,
+                sender: u64::from(PEER.0),
+            });
+        }
         self.check_volumes()?;
         if F::ALL && self.options.several {
             self.roots()?;
@@ -307,7 +335,7 @@ where
         if self.host.terminal {
             self.plan.push(Step::TerminalStdio { peer: PEER });
         }
-        if let Some(path) = self.host.directory {
+        if let (Some(path), false) = (self.host.directory, self.maps_mounts()) {
             // Of the host nothing but this: a mount by itself has no parent.
             self.plan.push(Step::OpenTree {
                 into: DIRECTORY,
@@ -358,10 +386,7 @@ where
         }
         self.plan.push(Step::ExecInit {
             program: INIT,
-            directory: match self.host.directory {
-                Some(_) => DIRECTORY,
-                None => Step::NO_SLOT,
-            },
+            directory: self.directory(),
             stamps: if F::ALL && self.options.timings.is_some() {
                 u64::from(STAMPS_WRITER.0)
             } else {

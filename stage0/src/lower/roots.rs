@@ -11,11 +11,11 @@ use fly::{
 };
 
 use super::{
-    Features, LAYER, Lowering, NODEV, NOEXEC, NOSUID, RDONLY, ROOT, SOURCE,
+    Features, Lowering, NODEV, NOEXEC, NOSUID, ROOT, SOURCE,
     own::{Program, Programs},
     policy::ROOTS,
 };
-use crate::options::{AppOption, Insecure};
+use crate::options::AppOption;
 
 /// The slot of the first program's root. Each has one until the end of the launch: by
 /// them mount points that were made are unmade.
@@ -38,7 +38,10 @@ where
         while let Some(program) = programs.next()? {
             let into = slot(&program)?;
             let path = program.rootfs;
-            self.plan.push(Step::OpenDirectory { into, path });
+            // Those whose ids are mapped have been opened in the launcher.
+            if !self.maps_mounts() {
+                self.plan.push(Step::OpenDirectory { into, path });
+            }
         }
         let mut programs = Programs::of(self.options);
         while let Some(program) = programs.next()? {
@@ -115,21 +118,11 @@ where
     /// What will be the root of a program.
     fn own_root(&mut self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
         let into = slot(program)?;
-        let with_devices = self.options.insecure.has(Insecure::CAPABILITIES);
-        let mut attributes = if with_devices { 0 } else { NODEV };
         let root = program.root(self.options)?;
-        if root.read_only {
-            attributes |= RDONLY;
-        }
+        let attributes = self.attributes_of_root(root.read_only);
         if root.ephemeral {
-            common::tmpfs(self.plan, LAYER, NOSUID, b"0755");
-            self.plan.push(Step::Overlay {
-                into,
-                layer: LAYER,
-                attributes,
-                path: program.rootfs,
-            });
-        } else {
+            self.layer(into, attributes, program.rootfs);
+        } else if !self.maps_mounts() {
             self.plan.push(Step::Bind {
                 into,
                 under: into,
@@ -143,7 +136,7 @@ where
 }
 
 /// The slot of a program's root.
-fn slot<'a, I>(program: &Program<'a, I>) -> Result<Slot, Error<'a>> {
+pub(super) fn slot<'a, I>(program: &Program<'a, I>) -> Result<Slot, Error<'a>> {
     let policies = &program.policies;
     let name = policies.value(AppOption::Name).unwrap_or(c"app");
     // It names a directory.

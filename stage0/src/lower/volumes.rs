@@ -8,7 +8,7 @@ use fly::{
     plan::{List, Slot, Step},
 };
 
-use super::{Features, Lowering, RDONLY, SOURCE, own::Programs};
+use super::{Features, Lowering, RDONLY, SOURCE, own::Programs, users::slot_of};
 use crate::{
     options::{Choice, Each},
     volume::{self, Kind, Mount, Short, Volume},
@@ -37,8 +37,8 @@ where
                     let volume = Short::parse(text)?;
                     common::check_target(text, volume.target)?;
                     let attributes = if volume.read_only { RDONLY } else { 0 };
-                    self.open(volume.source, true, attributes);
-                    common::attach(self.plan, SOURCE, root, volume.target);
+                    let source = self.open(volume.source, true, attributes);
+                    common::attach(self.plan, source, root, volume.target);
                 }
                 Choice::Mount(text) => self.mount(text, root)?,
                 _ => {}
@@ -47,7 +47,12 @@ where
         Ok(())
     }
 
-    fn open(&mut self, source: &[u8], recursive: bool, attributes: u64) {
+    /// Returns where it is.
+    fn open(&mut self, source: &[u8], recursive: bool, attributes: u64) -> Slot {
+        if self.maps_mounts() {
+            self.mapped = self.mapped.saturating_add(1);
+            return slot_of(self.mapped - 1);
+        }
         self.plan
             .begin_list(Step::OpenTree {
                 into: SOURCE,
@@ -57,6 +62,7 @@ where
             })
             .joined(&[source])
             .end();
+        SOURCE
     }
 
     fn mount(&mut self, text: &'a CStr, root: Slot) -> Result<(), Error<'a>> {
@@ -67,7 +73,7 @@ where
         };
         let read_only = mount.read_only || volume.read_only;
         let attributes = if read_only { RDONLY } else { 0 };
-        match volume.kind {
+        let source = match volume.kind {
             Kind::Host => self.open(volume.source, volume.recursive, attributes),
             Kind::Empty => {
                 let slot = Slot(EMPTY.saturating_add(u8::try_from(empty).unwrap_or(u8::MAX)));
@@ -86,9 +92,10 @@ where
                     self.first_mount(slot, root, &mount, read_only);
                     return Ok(());
                 }
+                SOURCE
             }
-        }
-        common::attach(self.plan, SOURCE, root, mount.target);
+        };
+        common::attach(self.plan, source, root, mount.target);
         Ok(())
     }
 
@@ -117,7 +124,7 @@ where
     }
 
     /// The volume `name`, and how many empty ones come before it.
-    fn find(&self, name: &[u8]) -> Result<Option<(Volume<'a>, usize)>, Error<'a>> {
+    pub(super) fn find(&self, name: &[u8]) -> Result<Option<(Volume<'a>, usize)>, Error<'a>> {
         let mut choices = self.options.each();
         let mut empty = 0;
         while let Some(choice) = choices.take()? {

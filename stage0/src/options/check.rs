@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::error::{Advice, Error, What, Why};
 
-use super::{Choice, Ipc, Limit, Network, Options, Stage1};
+use super::{Choice, Ipc, Limit, Network, Options, PrivateUsers, Stage1};
 
 impl<'a, I> Options<'a, I>
 where
@@ -24,6 +24,12 @@ where
         self.check_machine()?;
         self.check_limits()?;
         self.check_life()?;
+        if !matches!(self.private_users, None | Some(PrivateUsers::No))
+            && !matches!(self.stage1, Stage1::Init(_))
+        {
+            let option = c"--private-users";
+            return Err(Error::new(What::ReadOption, option, Why::OnlyInit));
+        }
         if self.stage1 == Stage1::Fly {
             let conflict = if self.hostname.is_some() {
                 Some(c"--hostname")
@@ -115,6 +121,8 @@ where
             Some(c"--net")
         } else if self.ipc != Ipc::Auto {
             Some(c"--ipc")
+        } else if !matches!(self.private_users, None | Some(PrivateUsers::No)) {
+            Some(c"--private-users")
         } else if self.read_only_root {
             Some(c"--readonly-rootfs")
         } else if self.ephemeral {

@@ -26,7 +26,7 @@ pub const NAMES: &str = "run\nprepare\nrun-prepared\nlist\nstatus\nstop\nrm\ngc\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--memory-swap\n--cpus\n--cpu-weight\n--pids\n--io-weight\n--io-max\n--device\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--stdin\n--stdout\n--stderr\n--log\n\
---listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec";
+--listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--private-users";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,8 @@ pub enum Choice<'a> {
     Name(NameOption, &'a CStr),
     /// `--stage1=init|init:PATH|fly|PATH`
     Stage1(Stage1<'a>),
+    /// `--private-users[=auto|true|false|BASE:COUNT]`
+    PrivateUsers(PrivateUsers),
     /// `--readonly-rootfs`
     ReadOnlyRoot(bool),
     /// `--ephemeral`
@@ -190,6 +192,22 @@ pub enum Ipc {
     Parent,
 }
 
+/// `--private-users`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrivateUsers {
+    /// No user namespace.
+    No,
+    /// One with ids that nobody else uses.
+    Auto,
+    /// One with these ids of the host.
+    Range {
+        /// The first one.
+        start: u64,
+        /// How many.
+        count: u64,
+    },
+}
+
 /// `--stage1`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage1<'a> {
@@ -233,6 +251,8 @@ pub struct Options<'a, I> {
     pub names: Names,
     /// `--stage1`
     pub stage1: Stage1<'a>,
+    /// `--private-users`; `None` if it was not said.
+    pub private_users: Option<PrivateUsers>,
     /// `--readonly-rootfs`
     pub read_only_root: bool,
     /// `--ephemeral`
@@ -311,6 +331,7 @@ where
             || self.names.any()
             || matches!(self.stage1, Stage1::Other(_))
             || matches!(self.network, Network::Path(_))
+            || !matches!(self.private_users, None | Some(PrivateUsers::No))
             || LIMITS.iter().any(|limit| self.limits.get(*limit).is_some())
     }
 
@@ -331,6 +352,7 @@ where
             ipc: Ipc::Auto,
             names: Names::default(),
             stage1: Stage1::Init(None),
+            private_users: None,
             read_only_root: false,
             ephemeral: false,
             terminal: None,

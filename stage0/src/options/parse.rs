@@ -7,12 +7,13 @@ use fly::{
     error::{Advice, Error, What, Why},
     lower::split_option,
     plan::{self, Kind},
+    text::{decimal, split},
     timings::Format,
 };
 
 use super::{
-    AppOption, Change, Choice, Insecure, Ipc, Life, NameOption, Network, Options, Stage1, life,
-    limits,
+    AppOption, Change, Choice, Insecure, Ipc, Life, NameOption, Network, Options, PrivateUsers,
+    Stage1, life, limits,
 };
 
 /// Reads the command line behind the command; `None` asks for help.
@@ -37,6 +38,7 @@ where
             Choice::Ipc(ipc) => options.ipc = ipc,
             Choice::Name(option, text) => options.names.add(option, text)?,
             Choice::Stage1(stage1) => options.stage1 = stage1,
+            Choice::PrivateUsers(users) => options.private_users = Some(users),
             Choice::ReadOnlyRoot(yes) => options.read_only_root = yes,
             Choice::Ephemeral(yes) => options.ephemeral = yes,
             Choice::Terminal(yes) => options.terminal = Some(yes),
@@ -229,6 +231,7 @@ where
             b"--readonly-rootfs" => Choice::ReadOnlyRoot(switch(value.take(), word)?),
             b"--ephemeral" => Choice::Ephemeral(switch(value.take(), word)?),
             b"--tty" | b"-t" => Choice::Terminal(switch(value.take(), word)?),
+            b"--private-users" => Choice::PrivateUsers(PrivateUsers::parse(value.take(), word)?),
             b"--output" | b"-o" => Choice::Output(take()?),
             b"--timings" => Choice::Timings(Format::parse(value.take().unwrap_or_default(), word)?),
             b"--debug" => Choice::Debug,
@@ -318,6 +321,26 @@ impl Ipc {
             b"parent" => Ok(Self::Parent),
             _ => Err(Error::new(What::ReadOption, word, Why::NotIpc)),
         }
+    }
+}
+
+impl PrivateUsers {
+    #[cold]
+    fn parse<'a>(value: Option<&CStr>, word: &'a CStr) -> Result<Self, Error<'a>> {
+        match value.map_or(&b"auto"[..], CStr::to_bytes) {
+            b"auto" | b"true" => Ok(Self::Auto),
+            b"false" => Ok(Self::No),
+            text => Self::range(text).ok_or(Error::new(What::ReadOption, word, Why::NotUsers)),
+        }
+    }
+
+    /// The host's root is in no range, and the largest number is no id.
+    fn range(text: &[u8]) -> Option<Self> {
+        let mut parts = split(text, b':');
+        let (start, count) = (decimal(parts.next()?)?, decimal(parts.next()?)?);
+        let end = start.checked_add(count)?;
+        let is_good = parts.next().is_none() && start != 0 && count != 0;
+        (is_good && end <= 0xffff_ffff).then_some(Self::Range { start, count })
     }
 }
 
