@@ -21,6 +21,8 @@ needs=(
     "strace strace test"                      # the plan against the calls really made
     "zsh zsh test"                            # it completes words of fly
     "fish fish test"
+    "newuidmap uidmap test"                   # ids for pods of other users than root
+    "podman podman test"                      # a container to be in
     "busybox busybox-static test bench"       # a small real root file system
     "mmdebstrap mmdebstrap test"              # a real Debian root
     "qemu-system-x86_64 qemu-system-x86 test" # the same starts under another kernel
@@ -34,7 +36,7 @@ needs=(
     "openrc-run openrc test"                   # keeps one, too
     "socat socat test"                        # hears what it says by vsock
     "unshare util-linux test bench"
-    "crun crun bench"                         # the peers
+    "crun crun test bench"                    # the peers
     "runc runc bench"
     "bwrap bubblewrap bench"
 )

@@ -415,9 +415,9 @@ fn unprivileged() -> TestResult {
     use kickstage_tests::sys;
     let root = roots::probe();
     for pod in [
-        Pod::new(&root),
+        Pod::new(&root).flag("--private-users=false"),
         Pod::new(&root).flag("--stage1=fly"),
-        Pod::new(&root).flag("--net=none"),
+        Pod::new(&root).options(["--private-users=false", "--net=none"]),
     ] {
         let command = pod.probe_command(["exit", "0"]);
         command

@@ -61,6 +61,7 @@ mod machine_root;
 mod mount_links;
 mod namespaces;
 mod networks;
+mod nested;
 mod plan;
 mod pods;
 mod pods_logs;
@@ -72,10 +73,13 @@ mod pods_pipes;
 mod pods_restart;
 mod pods_status;
 mod pods_stdio;
+mod private_ids;
+mod private_users;
 mod processes;
 mod races;
 mod root;
 mod roots;
+mod rootless_pods;
 mod seccomp;
 mod seccomp_errors;
 mod seccomp_profiles;
@@ -186,6 +190,10 @@ const SUITE: runner::Suite = runner::Suite {
         host("pods_restart", 60, &[], pods_restart::TESTS),
         host("pods_status", 60, &[], pods_status::TESTS),
         host("pods_stdio", 60, &[], pods_stdio::TESTS),
+        host("private_ids", 60, &[], private_ids::TESTS),
+        host("private_users", 60, &[], private_users::TESTS),
+        start("rootless_pods", rootless_pods::TESTS),
+        host("nested", 60, &[], nested::TESTS),
         start("fly", fly::TESTS),
         start("fly_check", fly_check::TESTS),
         start("fly_namespaces", fly_namespaces::TESTS),
@@ -253,6 +261,17 @@ const SUITE: runner::Suite = runner::Suite {
         ("limit_disks::swap", Requirement::Controllers),
         ("limit_delegation::*", Requirement::CgroupV2),
         ("limits::memory_is_enforced", Requirement::Busybox),
+        ("nested::*", Requirement::Podman),
+        ("private_users::limits_of_the_pod", Requirement::Controllers),
+        ("rootless_pods::more_ids", Requirement::Newuidmap),
+        (
+            "rootless_pods::terminals_of_more_ids",
+            Requirement::Newuidmap,
+        ),
+        (
+            "rootless_pods::ids_that_are_refused",
+            Requirement::Newuidmap,
+        ),
         ("exec::*", Requirement::Busybox),
         ("exit_codes::*", Requirement::Busybox),
         ("stdio::*", Requirement::Busybox),

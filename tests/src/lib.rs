@@ -12,6 +12,7 @@ pub mod compare;
 pub mod fault;
 pub mod filter;
 pub mod guest;
+pub mod ids;
 pub mod init;
 pub mod isolate;
 pub mod json;

@@ -29,6 +29,10 @@ pub enum Requirement {
     Ext4,
     /// zstd(1).
     Zstd,
+    /// newuidmap(1) and newgidmap(1).
+    Newuidmap,
+    /// podman(1), which can run a container.
+    Podman,
     /// fish(1).
     Fish,
     /// openrc-run(8).
@@ -67,6 +71,8 @@ impl Requirement {
             Self::Guest => crate::guest::possible(),
             Self::Ext4 => in_path("mke2fs") && in_path("debugfs"),
             Self::Zstd => in_path("zstd"),
+            Self::Newuidmap => in_path("/usr/bin/newuidmap") && in_path("/usr/bin/newgidmap"),
+            Self::Podman => in_path("podman") && in_path("crun"),
             Self::Fish => in_path("fish"),
             Self::Vsock => Path::new("/dev/vhost-vsock").exists() && in_path("socat"),
             Self::Zsh => in_path("zsh"),
@@ -163,6 +169,8 @@ impl fmt::Display for Requirement {
             Self::Tini => "tini (apt-get install tini)",
             Self::Ext4 => "mke2fs and debugfs (apt-get install e2fsprogs)",
             Self::Zstd => "zstd (apt-get install zstd)",
+            Self::Newuidmap => "newuidmap (apt-get install uidmap)",
+            Self::Podman => "podman and crun (apt-get install podman crun)",
             Self::Fish => "fish (apt-get install fish)",
             Self::Vsock => {
                 "/dev/vhost-vsock (modprobe vhost_vsock) and socat (apt-get install socat)"
