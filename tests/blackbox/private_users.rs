@@ -33,6 +33,8 @@ tests![
     pid_one_is_sealed,
     file_systems_that_cannot,
     too_many_mounts,
+    several_roots,
+    networks_of_others,
     without_it,
     other_flavours,
     in_a_user_namespace,
@@ -446,6 +448,42 @@ fn too_many_mounts() -> TestResult {
     let script = words("read /v0/file , read /v14/file , create /box/x");
     run(&ids, &with(15), &script).code(0).has("herehere");
     run(&ids, &with(16), &script).refused(&["volume", "16"]);
+    Ok(())
+}
+
+/// Each program's root and volumes have ids of the same map.
+fn several_roots() -> TestResult {
+    let ids = Ids::both("");
+    let (one, other, volume) = (roots::probe(), roots::probe(), roots::directory("volume"));
+    chown(other.join("etc/passwd"), Some(9), Some(9)).expect("root");
+    let root = |path: &Path| format!("dir:{}", path.display());
+    let volume_option = format!("--volume={}:/volume", volume.display());
+    for ephemeral in [false, true] {
+        let layer = format!("--ephemeral={ephemeral}");
+        ids.with(Run::ours("stage0"))
+            .args(["run", "--private-users"])
+            .args([&root(&one), "--name=one", &layer, &volume_option])
+            .args(["--", "/bin/probe", "create", "/made", ",", "report", "uid"])
+            .args(["---", &root(&other), "--name=other", "--after=one"])
+            .args([&layer, &volume_option])
+            .args(["--", "/bin/probe", "stat", "/etc/passwd", ",", "write"])
+            .args(["/volume/file", "x", ",", "read", "/proc/self/uid_map"])
+            .output()
+            .code(0)
+            .has("create /made: ok\nuid=0\n")
+            .has("uid=9 gid=9")
+            .has(&map(524_288, 65_536));
+        assert_eq!(owner(&volume.join("file")), (0, 0));
+        assert_eq!(one.join("made").exists(), !ephemeral);
+        let _ = fs::remove_file(one.join("made"));
+    }
+    Ok(())
+}
+
+/// Only its owner may join a network namespace.
+fn networks_of_others() -> TestResult {
+    let pod = private(&roots::probe()).flag("--net=/proc/self/ns/net");
+    run(&Ids::both(""), &pod, &MAP).refused(&["--net", "user namespace"]);
     Ok(())
 }
 
