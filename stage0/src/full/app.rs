@@ -124,6 +124,7 @@ where
         directory: None,
         registered: false,
         pid: 0,
+        later: false,
         terminal: false,
         session: false,
         stage1_init: c"",

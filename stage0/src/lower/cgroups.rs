@@ -132,6 +132,7 @@ where
         let mut own = Path::new();
         if let Some(mount) = cgroups.unified {
             if self.options.cgroup_parent.is_none()
+                && !self.host.later
                 && let Some(place) = delegated::find(mount, &mut own)
             {
                 cgroups.parent = place.parent;
