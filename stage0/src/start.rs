@@ -159,6 +159,7 @@ where
         directory,
         registered: options.life.registers().is_some(),
         pid: own,
+        later: A::IS_LATER,
         terminal,
         session: terminal || A::IS_LATER || relay::has_terminal(),
         stage1_init,

@@ -23,7 +23,7 @@ tests![
     nothing_left_by_an_end,
     nothing_left_by_a_failed_start,
     a_parent_that_was_there_stays,
-    the_usual_parent_stays,
+    below_the_usual_parent,
     left_by_a_killed_launcher,
     side_by_side,
     the_least_memory,
@@ -347,31 +347,30 @@ fn a_parent_that_was_there_stays() -> TestResult {
     Ok(())
 }
 
-/// Empty, for the next pod.
-fn the_usual_parent_stays() -> TestResult {
+/// Which stays, unless `gc` takes it.
+fn below_the_usual_parent() -> TestResult {
     Requirement::Controllers.require()?;
     let pod = Pod::new(roots::probe()).options(ALL);
     let running = pod
         .probe_command(["catch", "TERM", ",", "exit", "7"])
         .start();
     running.wait_for("waiting");
-    let own = format!("pod-{}-", running.pid());
-    let pods = || {
-        let places = CONTROLLERS.map(|name| {
-            let (mount, _) = controller(name).expect("the requirement");
-            mount.join("kickstage")
-        });
-        let entries = places
-            .iter()
-            .flat_map(|place| fs::read_dir(place).expect("it is there"));
-        entries
-            .filter_map(Result::ok)
-            .any(|entry| entry.file_name().to_string_lossy().starts_with(&own))
-    };
-    assert!(pods());
+    let stage0 = running.pid();
+    let children = format!("/proc/{stage0}/task/{stage0}/children");
+    let children = fs::read_to_string(children).expect("a list");
+    let pid_1 = children.split_whitespace().next().expect("pid 1");
+    let text = fs::read_to_string(format!("/proc/{pid_1}/cgroup")).expect("its cgroups");
+    let places = CONTROLLERS.map(|name| {
+        let (mount, unified) = controller(name).expect("the requirement");
+        let path = line_of(&text, unified, name).rsplit(':').next();
+        let path = path.expect("a path");
+        assert!(path.starts_with("/kickstage/pod-"), "{path}");
+        mount.join(path.trim_start_matches('/'))
+    });
+    assert!(places.iter().all(|place| place.exists()));
     running.signal(libc::SIGTERM);
     running.finish().code(7);
-    assert!(!pods());
+    assert!(!places.iter().any(|place| place.exists()));
     Ok(())
 }
 

@@ -125,6 +125,7 @@ where
         directory: None,
         registered: false,
         pid: 0,
+        later: false,
         terminal: false,
         session: false,
         stage1_init: c"",

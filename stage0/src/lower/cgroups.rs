@@ -132,31 +132,14 @@ where
         let mut own = Path::new();
         if let Some(mount) = cgroups.unified {
             if self.options.cgroup_parent.is_none()
+                && !self.host.later
                 && let Some(place) = delegated::find(mount, &mut own)
             {
                 cgroups.parent = place.parent;
-                if place.holds_us {
-                    let leaf = [mount, place.parent, delegated::LEAF];
-                    self.plan
-                        .begin_list(Step::Leaf { path: c"" })
-                        .joined(&leaf)
-                        .end();
-                }
+                self.leave(mount, &place);
             }
-            self.make(mount, &cgroups);
-            for (index, controller) in CONTROLLERS.iter().enumerate() {
-                if cgroups.is_unified(index) && self.is_wanted(controller) {
-                    self.limit(controller, mount, &cgroups)?;
-                }
-            }
+            self.unified(mount, &cgroups)?;
             cgroup = CGROUP;
-            let step = Step::OpenCgroup {
-                into: CGROUP,
-                path: c"",
-            };
-            self.plan.begin_list(step);
-            self.path(mount, &cgroups, b"");
-            self.plan.end();
         }
         let own_users = self.has_users();
         if own_users {
@@ -179,12 +162,41 @@ where
         Ok(())
     }
 
+    /// Whoever is in a cgroup that is delegated leaves it first.
+    fn leave(&mut self, mount: &[u8], place: &delegated::Place<'_>) {
+        if place.holds_us {
+            let leaf = [mount, place.parent, delegated::LEAF];
+            self.plan
+                .begin_list(Step::Leaf { path: c"" })
+                .joined(&leaf)
+                .end();
+        }
+    }
+
+    /// The cgroup of version 2, for all limits whose controllers it has; the pod is born
+    /// in there.
+    fn unified(&mut self, mount: &[u8], cgroups: &Cgroups<'_>) -> Result<(), Error<'a>> {
+        self.make(mount, cgroups);
+        for (index, controller) in CONTROLLERS.iter().enumerate() {
+            if cgroups.is_unified(index) && self.is_wanted(controller) {
+                self.limit(controller, mount, cgroups)?;
+            }
+        }
+        self.plan.begin_list(Step::OpenCgroup {
+            into: CGROUP,
+            path: c"",
+        });
+        self.path(mount, cgroups, b"");
+        self.plan.end();
+        Ok(())
+    }
+
     fn is_wanted(&self, controller: &Controller) -> bool {
         let mut limits = controller.limits.iter();
         limits.any(|limit| self.options.limits.get(*limit).is_some())
     }
 
-    /// Of version 2 with all controllers that are there.
+    /// Of version 2 with the controllers that the limits need.
     fn make(&mut self, mount: &[u8], cgroups: &Cgroups<'_>) {
         let is_unified = cgroups.unified == Some(mount);
         let step = Step::MakeCgroup {

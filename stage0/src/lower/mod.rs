@@ -68,6 +68,8 @@ pub struct Host<'h> {
     pub registered: bool,
     /// The pid of this process.
     pub pid: u64,
+    /// Whether another process starts the pod.
+    pub later: bool,
     /// What the programs ask for.
     pub wants: Wants,
     /// Whether the pod gets a terminal.

@@ -20,6 +20,18 @@ const MOST_CPUS: u64 = 1 << 16;
 /// PID_MAX_LIMIT of linux/threads.h.
 const MOST_PIDS: u64 = 1 << 22;
 
+/// The options that [`parse`] reads.
+pub(super) const NAMES: [&[u8]; 8] = [
+    b"--memory",
+    b"--memory-swap",
+    b"--cpus",
+    b"--cpu-weight",
+    b"--pids",
+    b"--io-weight",
+    b"--io-max",
+    b"--device",
+];
+
 /// What of a pod is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

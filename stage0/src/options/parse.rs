@@ -222,8 +222,7 @@ where
             b"--hostname" => Choice::Hostname(take()?),
             b"--cgroup" => Choice::Cgroup(take()?),
             b"--cgroup-parent" => Choice::CgroupParent(limits::parent(take()?)?),
-            b"--memory" | b"--memory-swap" | b"--cpus" | b"--cpu-weight" | b"--pids"
-            | b"--io-weight" | b"--io-max" | b"--device" => limits::parse(name, take()?)?,
+            _ if limits::NAMES.contains(&name) => limits::parse(name, take()?)?,
             b"--net" => Choice::Network(Network::parse(take()?, word)?),
             b"--ipc" => Choice::Ipc(Ipc::parse(take()?, word)?),
             b"--stage1" => Choice::Stage1(Stage1::parse(take()?, word)?),
