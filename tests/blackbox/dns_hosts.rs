@@ -26,6 +26,7 @@ tests![
     copies_of_the_pod,
     through_links_of_the_root,
     volumes_win,
+    roots_of_programs,
     read_only_roots,
     bad_values,
     options_that_exclude_each_other,
@@ -375,6 +376,29 @@ fn volumes_win() -> TestResult {
         assert_eq!(read(&root, &options, FILES[0]), "volume\n");
         assert_eq!(read(&root, &options, FILES[1]), "volume\n");
     }
+    Ok(())
+}
+
+/// Each root gets them: by default one that has the files, and only that.
+fn roots_of_programs() -> TestResult {
+    let (with, without) = (root(), roots::probe());
+    let run = |options: &[&str]| {
+        Run::ours("stage0")
+            .args(["run", "--exit-policy=all"])
+            .args(options)
+            .arg(format!("dir:{}", with.display()))
+            .args(["--ready=exit", "--", "/bin/probe", "read", "/etc/hosts"])
+            .args(["---", &format!("dir:{}", without.display())])
+            .args(["--after=app-0", "--", "/bin/probe", "read", "/etc/hosts"])
+            .output()
+    };
+    let output = run(&[]);
+    output.code(1).has("ENOENT");
+    assert!(output.stdout.starts_with(&host("/etc/hosts")));
+    let output = run(&["--hosts-entry=1.2.3.4=a", "--ephemeral"]);
+    output.code(0);
+    assert_eq!(output.stdout.matches("\n1.2.3.4 a\n").count(), 2);
+    assert!(!without.join("etc/hosts").exists());
     Ok(())
 }
 

@@ -24,7 +24,8 @@ umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo 0 >/sys/fs/cgroup/$CGROUP/cgroup.procs
 exec systemd-nspawn --quiet --register=no --keep-unit --console=passive --private-network \
-    --resolv-conf=off --timezone=off --link-journal=no --directory=\"$1\" --bind-ro=/usr \
+    --resolv-conf=off --timezone=off --link-journal=no --system-call-filter=bpf \
+    --directory=\"$1\" --bind-ro=/usr \
     --bind-ro=\"$2\":/usr/local/bin --boot -- --unit=driver.service";
 
 /// Runs the test's script, and then ends the machine with its code.
@@ -35,7 +36,14 @@ After=systemd-journald.socket basic.target
 Requires=basic.target
 [Service]
 Type=oneshot
-ExecStart=/bin/bash -c '/bin/bash -eu /test/script >/test/out 2>/test/log; systemctl exit $?'
+ExecStart=/bin/bash /test/driver
+";
+
+/// What the service of the driver runs.
+const DRIVER_SCRIPT: &str = "/bin/bash -eu /test/script >/test/out 2>/test/log
+code=$?
+[ $code = 0 ] || journalctl -o cat -t stage0 -t web -t worker -t limited >>/test/log
+systemctl exit $code
 ";
 
 /// Units that take time and that no test needs.
@@ -109,6 +117,7 @@ impl Machine {
         file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
         file("etc/group", "root:x:0:\n");
         file("etc/systemd/system/driver.service", DRIVER);
+        file("test/driver", DRIVER_SCRIPT);
         for name in MASKED {
             symlink("/dev/null", root.join("etc/systemd/system").join(name)).expect("a link");
         }
