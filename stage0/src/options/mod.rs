@@ -26,7 +26,7 @@ pub const NAMES: &str = "run\nprepare\nrun-prepared\nlist\nstatus\nstop\nrm\ngc\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--memory-swap\n--cpus\n--cpu-weight\n--pids\n--io-weight\n--io-max\n--device\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--stdin\n--stdout\n--stderr\n--log\n\
---listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--private-users";
+--listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--pod-manifest\n--no-new-privs\n--seccomp\n--oom-score-adj\n--private-users";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,8 @@ pub enum Choice<'a> {
     Cgroup(&'a CStr),
     /// `--memory` or another limit of [`Limit`]: its text, and what it says.
     PodLimit(Limit, &'a CStr, u64),
+    /// `--oom-score-adj N`
+    OomScore(&'a CStr),
     /// `--cgroup-parent PATH`
     CgroupParent(&'a CStr),
     /// `--net=host|none|PATH`
@@ -85,6 +87,8 @@ pub enum Choice<'a> {
     ExitPolicy(&'a CStr),
     /// `--status-dir PATH`
     StatusDirectory(&'a CStr),
+    /// `--pod-manifest FILE`
+    PodManifest(&'a CStr),
     /// `--pod-dir DIR`
     PodDirectory(&'a CStr),
     /// `--detach`, `--keep` and what else the pod's life is like.
@@ -122,17 +126,19 @@ pub enum AppOption {
     NotifySocket,
     PidNamespace,
     Exec,
+    NoNewPrivileges,
+    Seccomp,
 }
 
 impl AppOption {
     /// How many there are.
-    pub const COUNT: usize = Self::Exec as usize + 1;
+    pub const COUNT: usize = Self::Seccomp as usize + 1;
 
     /// Whether its value is true or false, and may be missing.
     pub(super) fn is_switch(self) -> bool {
         matches!(
             self,
-            Self::ListenFds | Self::NotifySocket | Self::PidNamespace
+            Self::ListenFds | Self::NotifySocket | Self::PidNamespace | Self::NoNewPrivileges
         )
     }
 
@@ -154,6 +160,8 @@ impl AppOption {
             b"--notify-socket" => Self::NotifySocket,
             b"--pid-namespace" => Self::PidNamespace,
             b"--exec" => Self::Exec,
+            b"--no-new-privs" => Self::NoNewPrivileges,
+            b"--seccomp" => Self::Seccomp,
             _ => return None,
         })
     }
@@ -241,6 +249,8 @@ pub struct Options<'a, I> {
     pub cgroup: Option<&'a CStr>,
     /// `--memory` and its kin.
     pub limits: Limits<'a>,
+    /// `--oom-score-adj`
+    pub oom_score: Option<&'a CStr>,
     /// `--cgroup-parent`
     pub cgroup_parent: Option<&'a CStr>,
     /// `--net`
@@ -265,6 +275,8 @@ pub struct Options<'a, I> {
     pub exit_policy: Option<&'a CStr>,
     /// `--status-dir`
     pub status_directory: Option<&'a CStr>,
+    /// `--pod-manifest`, which stands for other options.
+    pub pod_manifest: bool,
     /// `--pod-dir`
     pub pod_directory: Option<&'a CStr>,
     /// Where and how long the pod lives.
@@ -273,6 +285,8 @@ pub struct Options<'a, I> {
     pub added: bool,
     /// Whether a program has an option of its own.
     pub app_options: bool,
+    /// Whether a program has a filter of its own.
+    pub filters: bool,
     /// `--output`: the plan of a machine, into this file.
     pub output: Option<&'a CStr>,
     /// `--timings`
@@ -326,6 +340,9 @@ where
     pub fn is_rare(&self) -> bool {
         const LIMITS: [Limit; 2] = [Limit::IoMax, Limit::Devices];
         self.several
+            || self.pod_manifest
+            || self.filters
+            || self.oom_score.is_some()
             || self.debug
             || self.timings.is_some()
             || self.names.any()
@@ -347,6 +364,7 @@ where
             hostname: None,
             cgroup: None,
             limits: Limits::default(),
+            oom_score: None,
             cgroup_parent: None,
             network: Network::Host,
             ipc: Ipc::Auto,
@@ -359,10 +377,12 @@ where
             insecure: Insecure::default(),
             exit_policy: None,
             status_directory: None,
+            pod_manifest: false,
             pod_directory: None,
             life: Lives::default(),
             added: false,
             app_options: false,
+            filters: false,
             output: None,
             timings: None,
             debug: false,

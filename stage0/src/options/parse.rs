@@ -33,6 +33,7 @@ where
             Choice::Hostname(name) => options.hostname = Some(name),
             Choice::Cgroup(path) => options.cgroup = Some(path),
             Choice::PodLimit(limit, text, value) => options.limits.set(limit, text, value),
+            Choice::OomScore(text) => options.oom_score = Some(text),
             Choice::CgroupParent(path) => options.cgroup_parent = Some(path),
             Choice::Network(network) => options.network = network,
             Choice::Ipc(ipc) => options.ipc = ipc,
@@ -45,9 +46,10 @@ where
             Choice::Insecure(parts) => options.insecure.add(parts),
             Choice::ExitPolicy(policy) => options.exit_policy = Some(policy),
             Choice::StatusDirectory(path) => options.status_directory = Some(path),
+            Choice::PodManifest(_) => options.pod_manifest = true,
             Choice::PodDirectory(path) => options.pod_directory = Some(path),
             Choice::Life(life) => options.life.set(life),
-            Choice::App(..) => options.app_options = true,
+            Choice::App(option, _) => options.note(option),
             Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
             Choice::Debug => options.debug = true,
@@ -56,6 +58,9 @@ where
         }
     }
     options.programs = choices.words();
+    if options.pod_manifest {
+        return Ok(Some(options));
+    }
     options.find_roots()?;
     options.check()?;
     Ok(Some(options))
@@ -122,6 +127,13 @@ fn limit<'a>(name: &[u8], value: &'a CStr) -> Result<Choice<'a>, Error<'a>> {
     match plan::limits::parse(kind as u16, value.to_bytes(), &mut [0; 17]) {
         Some(()) => Ok(Choice::Limit(kind, value)),
         None => Err(Error::new(What::ReadOption, value, why)),
+    }
+}
+
+fn oom_score(text: &CStr) -> Result<Choice<'_>, Error<'_>> {
+    match plan::limits::parse(Kind::OomScore as u16, text.to_bytes(), &mut [0; 17]) {
+        Some(()) => Ok(Choice::OomScore(text)),
+        None => Err(Error::new(What::ReadOption, text, Why::NoAdjustment)),
     }
 }
 
@@ -221,6 +233,7 @@ where
             b"--cap-add" | b"--cap-drop" | b"--cap-keep" => capabilities(name, take()?)?,
             b"--hostname" => Choice::Hostname(take()?),
             b"--cgroup" => Choice::Cgroup(take()?),
+            b"--oom-score-adj" => oom_score(take()?)?,
             b"--cgroup-parent" => Choice::CgroupParent(limits::parent(take()?)?),
             _ if limits::NAMES.contains(&name) => limits::parse(name, take()?)?,
             b"--net" => Choice::Network(Network::parse(take()?, word)?),
@@ -236,6 +249,7 @@ where
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,
             b"--status-dir" => Choice::StatusDirectory(take()?),
+            b"--pod-manifest" => Choice::PodManifest(take()?),
             b"--pod-dir" => Choice::PodDirectory(take()?),
             b"--exit-policy" => Choice::ExitPolicy(take()?),
             b"--register" => Choice::Life(Life::Register(switch(value.take(), word)?)),
