@@ -77,6 +77,7 @@ mod private_ids;
 mod private_users;
 mod processes;
 mod races;
+mod rm_gc;
 mod root;
 mod rootless_pods;
 mod roots;
@@ -87,7 +88,9 @@ mod security;
 mod service_managers;
 mod signals;
 mod stage1;
+mod status_list;
 mod stdio;
+mod stop;
 mod targets;
 mod terminal;
 mod user;
@@ -156,6 +159,9 @@ const SUITE: runner::Suite = runner::Suite {
         host("plan", 60, &[], plan::TESTS),
         host("library", 60, &[], library::TESTS),
         host("completion", 60, &[], completion::TESTS),
+        host("stop", 60, &[], stop::TESTS),
+        host("rm_gc", 60, &[], rm_gc::TESTS),
+        host("status_list", 60, &[], status_list::TESTS),
         start("limits", limits::TESTS),
         start("limits_errors", limits_errors::TESTS),
         start("limit_devices", limit_devices::TESTS),
@@ -254,6 +260,8 @@ const SUITE: runner::Suite = runner::Suite {
         ("cgroup::limit_of_processes", Requirement::CgroupV1),
         ("cgroup::version_2", Requirement::CgroupV2),
         ("cgroup::old_kernels_join", Requirement::CgroupV2),
+        ("rm_gc::cgroups_go_too", Requirement::Controllers),
+        ("rm_gc::calls_of_one_among_many", Requirement::Strace),
         ("limits::*", Requirement::Controllers),
         ("limits_errors::*", Requirement::Controllers),
         ("limit_devices::*", Requirement::Devices),

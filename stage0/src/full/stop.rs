@@ -153,7 +153,14 @@ pub fn remove(start: Start) -> Result<i32, Error<'static>> {
 fn dispose(place: &Place<'_>, pod: &Pod, bytes: &mut [u8]) -> Result<(), Errno> {
     let claimed = claim(pod)?;
     if pod.folder != Folder::Garbage {
-        place.shift(pod.folder, Folder::Garbage)?;
+        match place.shift(pod.folder, Folder::Garbage) {
+            // One of the same name, which was made again when it had been taken away.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                remove::pod(place, Folder::Garbage)?;
+                place.shift(pod.folder, Folder::Garbage)?;
+            }
+            done => done?,
+        }
     }
     if let Ok(plan) = pod.plan(bytes) {
         cgroups::remove_all(&plan);
@@ -177,8 +184,11 @@ fn claim(pod: &Pod) -> Result<Option<OwnedFd>, Errno> {
         Err(Errno::NOENT) => return Ok(None),
         done => done?,
     };
-    lock::take(file.as_fd(), 0, 2)?;
-    Ok(Some(file))
+    match lock::take(file.as_fd(), 0, 2) {
+        // Only who reads has locked it: nobody who lives.
+        Err(Errno::AGAIN) if !pod.is_locked() => Ok(None),
+        done => done.map(|()| Some(file)),
+    }
 }
 
 /// Carries out `stage0 gc`; returns the exit code.
