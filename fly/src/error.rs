@@ -344,6 +344,8 @@ texts! {
             PodIsNot = "it is %",
             NoUuid = "no uuid is in it",
             NotForPrepare = "it is of the run, not of the preparation",
+            NotYet = "the time to wait is over",
+            NeverReady = "it has ended, and was not ready before",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",

@@ -177,8 +177,11 @@ fn wait() -> TestResult {
 fn wait_that_is_over() -> TestResult {
     let pods = Registry::new();
     let pod = pods.start(&[]);
-    pods.ask("status", &["--wait=20ms", &pod.uuid])
-        .refused(&["wait", &pod.uuid, "timed out"]);
+    pods.ask("status", &["--wait=20ms", &pod.uuid]).refused(&[
+        "wait",
+        &pod.uuid,
+        "time to wait is over",
+    ]);
     pods.ask("status", &["--wait=soon", &pod.uuid])
         .refused(&["soon"]);
     pod.end();
@@ -207,7 +210,7 @@ fn wait_until_ready() -> TestResult {
     let uuid = fs::read_to_string(&file).expect("a uuid");
     let uuid = uuid.trim_end();
     pods.ask("status", &["--wait-ready=20ms", uuid])
-        .refused(&["timed out"]);
+        .refused(&["time to wait is over"]);
     pods.ask("status", &[uuid]).has("ready=false\n");
     let waiting = pods.command("status").args(["--wait-ready", uuid]).start();
     fs::write(gate.join("open"), "").expect("a file");
@@ -231,11 +234,20 @@ fn of_one_that_is_never_ready() -> TestResult {
         .args(["--wait-ready=100", &pod.uuid])
         .start();
     pods.ask("stop", &[&pod.uuid]).code(0);
-    waiting.finish().refused(&[&pod.uuid]);
-    second.finish().refused(&[&pod.uuid]);
+    let words = [pod.uuid.as_str(), "it has ended, and was not ready before"];
+    waiting.finish().refused(&words);
+    second.finish().refused(&words);
     pod.running.finish().code(0);
     pods.ask("status", &["--wait-ready", &pod.uuid])
-        .refused(&[&pod.uuid]);
+        .refused(&words);
+    // By itself, and without a failure.
+    let pod = pods.start_probe(&["--ready=file:/never"], &["echo", "waiting", ",", "line"]);
+    let waiting = pods
+        .command("status")
+        .args(["--wait-ready", &pod.uuid])
+        .start();
+    waiting.finish().refused(&["not ready before"]);
+    pod.running.finish().code(0);
     Ok(())
 }
 
