@@ -16,6 +16,7 @@ mod control;
 mod control_attacks;
 mod control_orders;
 mod debian;
+mod detach;
 mod devices;
 mod dns_hosts;
 mod environment;
@@ -58,6 +59,7 @@ mod machine;
 mod machine_devices;
 mod machine_pods;
 mod machine_root;
+mod many_pods;
 mod mount_links;
 mod namespaces;
 mod nested;
@@ -75,6 +77,7 @@ mod pods_status;
 mod pods_stdio;
 mod private_ids;
 mod private_users;
+mod prepare;
 mod processes;
 mod races;
 mod rm_gc;
@@ -88,11 +91,14 @@ mod security;
 mod service_managers;
 mod signals;
 mod stage1;
+mod starts;
+mod states_kills;
 mod status_list;
 mod stdio;
 mod stop;
 mod targets;
 mod terminal;
+mod timeouts;
 mod user;
 mod volumes;
 
@@ -148,6 +154,7 @@ const SUITE: runner::Suite = runner::Suite {
         ),
         host("leaks", 120, &[], leaks::TESTS),
         host("races", 240, &[], races::TESTS),
+        host("states_kills", 240, &[], states_kills::TESTS),
         host("kills", 240, &[], kills::TESTS),
         host("calls", 240, &[], calls::TESTS),
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
@@ -162,6 +169,11 @@ const SUITE: runner::Suite = runner::Suite {
         host("stop", 60, &[], stop::TESTS),
         host("rm_gc", 60, &[], rm_gc::TESTS),
         host("status_list", 60, &[], status_list::TESTS),
+        host("prepare", 60, &[], prepare::TESTS),
+        host("detach", 60, &[], detach::TESTS),
+        host("timeouts", 60, &[], timeouts::TESTS),
+        host("starts", 120, &[], starts::TESTS),
+        host("many_pods", 120, &[], many_pods::TESTS),
         start("limits", limits::TESTS),
         start("limits_errors", limits_errors::TESTS),
         start("limit_devices", limit_devices::TESTS),
@@ -260,6 +272,9 @@ const SUITE: runner::Suite = runner::Suite {
         ("cgroup::limit_of_processes", Requirement::CgroupV1),
         ("cgroup::version_2", Requirement::CgroupV2),
         ("cgroup::old_kernels_join", Requirement::CgroupV2),
+        ("states_kills::*", Requirement::Controllers),
+        ("starts::*", Requirement::Controllers),
+        ("prepare::with_limits", Requirement::Controllers),
         ("rm_gc::cgroups_go_too", Requirement::Controllers),
         ("rm_gc::calls_of_one_among_many", Requirement::Strace),
         ("limits::*", Requirement::Controllers),

@@ -12,8 +12,8 @@ use kickstage_tests::{
     TestResult,
     command::program,
     compare, lock,
-    registered::{FOLDERS, Registry, wait_until},
-    requirement::{Requirement, controller},
+    registered::{FOLDERS, Parent, Registry, wait_until},
+    requirement::Requirement,
     roots, tests,
 };
 
@@ -158,54 +158,6 @@ fn of_a_killed_launcher() -> TestResult {
     pods.ask("rm", &[&pod.uuid]).code(0).quiet();
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
-}
-
-/// A parent of the test's own, in which gc may not leave a thing.
-struct Parent {
-    path: String,
-    places: Vec<PathBuf>,
-}
-
-impl Parent {
-    fn new() -> Self {
-        let own = roots::fresh("cgroup").display().to_string();
-        let own = own.replace('/', "-").replace("kickstage", "");
-        let path = format!("/limits-{}", own.trim_matches('-'));
-        let mut places: Vec<PathBuf> = ["memory", "cpu", "pids"]
-            .iter()
-            .map(|name| controller(name).expect("the requirement").0)
-            .map(|mount| mount.join(path.trim_start_matches('/')))
-            .collect();
-        places.sort();
-        places.dedup();
-        for place in &places {
-            fs::create_dir(place).expect("a cgroup");
-        }
-        Self { path, places }
-    }
-
-    fn pods(&self) -> Vec<PathBuf> {
-        let entries = self.places.iter().flat_map(|place| {
-            let entries = fs::read_dir(place).into_iter().flatten().flatten();
-            entries
-                .map(|entry| entry.path())
-                .filter(|path| path.is_dir())
-        });
-        entries.collect()
-    }
-}
-
-impl Drop for Parent {
-    fn drop(&mut self) {
-        for path in self.pods().iter().chain(&self.places) {
-            for _ in 0..500 {
-                if fs::remove_dir(path).is_ok() {
-                    break;
-                }
-                thread::sleep(std::time::Duration::from_millis(2));
-            }
-        }
-    }
 }
 
 fn cgroups_go_too() -> TestResult {

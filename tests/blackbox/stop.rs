@@ -15,6 +15,7 @@ tests![
     that_has_ended,
     prepared_and_unknown,
     several,
+    that_is_not_kept,
     deaf,
     apps_that_wait_for_others,
     without_its_socket,
@@ -113,6 +114,26 @@ fn several() -> TestResult {
     }
     let states: Vec<String> = pods.list().into_iter().map(|(_, state)| state).collect();
     assert_eq!(states, ["exited"; 5]);
+    pods.collected();
+    Ok(())
+}
+
+/// What is gone when it has ended was stopped all the same.
+fn that_is_not_kept() -> TestResult {
+    let pods = Registry::new();
+    let uuids = [
+        pods.detach(&["--rm"]),
+        pods.detach(&["--rm"]),
+        pods.detach(&[]),
+    ];
+    let words: Vec<&str> = uuids.iter().map(String::as_str).collect();
+    pods.ask("stop", &words).code(0).quiet();
+    wait_until("two are gone", || pods.left().len() == 1);
+    // By a name that the next one has, too.
+    let named = pods.detach(&["--rm", "--name=web"]);
+    pods.ask("stop", &["web"]).code(0).quiet();
+    wait_until("it is gone", || pods.left().len() == 1);
+    pods.ask("stop", &[&named]).refused(&["no matches"]);
     pods.collected();
     Ok(())
 }

@@ -26,6 +26,7 @@ pub mod report;
 pub mod requirement;
 pub mod roots;
 pub mod runner;
+pub mod space;
 pub mod sys;
 pub mod terminal;
 pub mod trace;

@@ -12,6 +12,7 @@ use crate::{
     compare,
     json::Value,
     pod::PROBE,
+    requirement::controller,
     roots, sys,
 };
 
@@ -238,6 +239,69 @@ impl Registered {
     pub fn end(self) {
         self.running.signal(libc::SIGTERM);
         self.running.finish().code(0);
+    }
+}
+
+/// A parent of the test's own for cgroups, in which gc may not leave a thing.
+#[derive(Debug)]
+pub struct Parent {
+    /// As the option takes it.
+    pub path: String,
+    places: Vec<PathBuf>,
+}
+
+impl Default for Parent {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Parent {
+    /// Makes it in the hierarchy of each controller.
+    ///
+    /// # Panics
+    /// Without controllers.
+    #[must_use]
+    pub fn new() -> Self {
+        let own = roots::fresh("cgroup").display().to_string();
+        let own = own.replace('/', "-").replace("kickstage", "");
+        let path = format!("/limits-{}", own.trim_matches('-'));
+        let mut places: Vec<PathBuf> = ["memory", "cpu", "pids"]
+            .iter()
+            .map(|name| controller(name).expect("the requirement").0)
+            .map(|mount| mount.join(path.trim_start_matches('/')))
+            .collect();
+        places.sort();
+        places.dedup();
+        for place in &places {
+            fs::create_dir(place).expect("a cgroup");
+        }
+        Self { path, places }
+    }
+
+    /// What is below it.
+    #[must_use]
+    pub fn pods(&self) -> Vec<PathBuf> {
+        let entries = self.places.iter().flat_map(|place| {
+            let entries = fs::read_dir(place).into_iter().flatten().flatten();
+            entries
+                .map(|entry| entry.path())
+                .filter(|path| path.is_dir())
+        });
+        entries.collect()
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        for path in self.pods().iter().chain(&self.places) {
+            for _ in 0..500 {
+                if fs::remove_dir(path).is_ok() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
     }
 }
 

@@ -209,7 +209,8 @@ impl Pods {
     }
 
     /// The pod `uuid`, without a look at any other one.
-    fn find_whole(&self, uuid: &[u8]) -> Option<Pod> {
+    #[must_use]
+    pub fn find_whole(&self, uuid: &[u8]) -> Option<Pod> {
         let mut found = None;
         // It may move while it is looked for; one whose start has failed even back.
         for _ in 0..3 {
