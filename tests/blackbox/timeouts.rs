@@ -36,7 +36,7 @@ fn stopped() -> TestResult {
         .code(124)
         .quiet();
     let output = pod(&["--timeout=50ms"]).probe(["catch", "TERM", ",", "exit", "3"]);
-    output.code(124).has("catch TERM");
+    output.code(124).has("SIGTERM");
     let pods = Registry::new();
     let output = pods
         .pod("run", &["--keep", "--timeout=50ms"], &["sleep", "60000"])
@@ -74,7 +74,7 @@ fn several_apps() -> TestResult {
         "--exit-policy=all",
     ])
     .probe_command(["catch", "TERM"])
-    .args("--- -- /bin/probe ignore TERM , sleep 60000".split(' '))
+    .args("--- --stop-timeout=50ms -- /bin/probe ignore TERM , sleep 60000".split(' '))
     .args("--- --stop-timeout=100ms -- /bin/probe ignore TERM , sleep 60000".split(' '))
     .args("--- -- /bin/probe exit 0".split(' '))
     .output();
