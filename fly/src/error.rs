@@ -347,6 +347,8 @@ texts! {
             NotForPrepare = "it is of the run, not of the preparation",
             NotWithManifest = "it can't be used with --pod-manifest",
             ProgramsOfManifest = "the programs are those of --pod-manifest",
+            NotYet = "the time to wait is over",
+            NeverReady = "it has ended, and was not ready before",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",

@@ -179,6 +179,7 @@ impl<'a> Directory<'a> {
         if let Some(life) = self.life {
             let place = Place::of(path);
             if !self.made {
+                let _ = hide(&folder);
                 let _ = place.shift(Folder::Run, Folder::Prepared);
                 return;
             }
@@ -220,7 +221,7 @@ pub fn make(place: &Place<'_>, first: Folder, then: Folder, plan: &Plan<'_>) -> 
     let mut tries = 0;
     loop {
         place.make(first)?;
-        let done = fill(place, first, plan).and_then(|()| place.shift(first, then));
+        let done = fill(place, first, then, plan).and_then(|()| place.shift(first, then));
         let Err(errno) = done else { return Ok(()) };
         let _ = remove::pod(place, first);
         // A collector of garbage has seen it before its lock was held.
@@ -234,10 +235,19 @@ pub fn make(place: &Place<'_>, first: Folder, then: Folder, plan: &Plan<'_>) -> 
 /// How often a directory is made again that was taken away.
 const RETRIES: u8 = 8;
 
-fn fill(place: &Place<'_>, folder: Folder, plan: &Plan<'_>) -> Result<(), Errno> {
+fn fill(
+    place: &Place<'_>,
+    folder: Folder,
+    then: Folder,
+    plan: &Plan<'_>,
+) -> Result<(), Errno> {
     let path = place.path(folder)?;
     let folder = open(fs::CWD, path.as_c_str(), OFlags::empty())?;
-    keep(&lock_in(&folder, 1)?)?;
+    let lock = lock_in(&folder, 1)?;
+    keep(&lock)?;
+    if then == Folder::Run {
+        show(&lock)?;
+    }
     fs::mkdirat(&folder, c"status", Mode::from_raw_mode(0o755))?;
     fs::mkdirat(&folder, c"logs", crate::state::PRIVATE)?;
     // The variables of the programs are in it: nobody else's business.
@@ -258,9 +268,25 @@ fn fill(place: &Place<'_>, folder: Folder, plan: &Plan<'_>) -> Result<(), Errno>
 #[inline(never)]
 pub fn lock_in(folder: &OwnedFd, count: u8) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = fs::openat(folder, LOCK, flags, Mode::from_raw_mode(0o640))?;
+    let file = fs::openat(folder, LOCK, flags, Mode::from_raw_mode(0o600))?;
     lock::take(file.as_fd(), 0, count)?;
     Ok(file)
+}
+
+/// Lets others see whether it is taken. Before it is they could lock it for reading, and
+/// so keep it from being taken.
+///
+/// # Errors
+/// As fchmod(2).
+pub fn show(lock: &OwnedFd) -> Result<(), Errno> {
+    fs::fchmod(lock, Mode::from_raw_mode(0o640))
+}
+
+/// Takes that back, of a pod that may be started again.
+#[cold]
+#[inline(never)]
+fn hide(folder: &OwnedFd) -> Result<(), Errno> {
+    fs::chmodat(folder, LOCK, Mode::from_raw_mode(0o600), AtFlags::empty())
 }
 
 /// Gives it the number under which the launch leaves it open.

@@ -172,7 +172,9 @@ fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<&'b [u8], Errno> 
     let path = place.path(Folder::Prepared)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
-    directory::keep(&directory::lock_in(&folder, 1)?)?;
+    let lock = directory::lock_in(&folder, 1)?;
+    directory::keep(&lock)?;
+    directory::show(&lock)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(&folder, c"plan", flags, Mode::empty())?;
     let mut used = 0;

@@ -23,9 +23,19 @@ pub fn pod(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
     let path = place.path(folder)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = fs::open(path.as_c_str(), flags, Mode::empty())?;
-    empty(&directory, DEPTH)?;
-    fs::rmdir(path.as_c_str())
+    let mut tries = 0;
+    loop {
+        empty(&directory, DEPTH)?;
+        match fs::rmdir(path.as_c_str()) {
+            // Who makes a pod may have opened its directory before that was moved away.
+            Err(Errno::NOTEMPTY) if tries < MOST_TRIES => tries += 1,
+            done => return done,
+        }
+    }
 }
+
+/// More than what somebody puts into the directory one after the other.
+const MOST_TRIES: u8 = 16;
 
 fn empty(directory: &OwnedFd, depth: u8) -> Result<(), Errno> {
     let mut room = [const { MaybeUninit::uninit() }; 1024];

@@ -73,7 +73,8 @@ impl Report {
             // As long as this process lives the pod does: stage0 has locked the first
             // byte, and this file is never closed.
             let lock = path::open_in(Some(self.pod), LOCK, raw::O_RDWR | raw::O_CREAT, 0o640)?;
-            lock::take(folder(lock), 1, 1)?;
+            // Who may read it may have locked that byte: the first one is enough then.
+            let _ = lock::take(folder(lock), 1, 1);
             control::open(self.pod);
         }
         // In a pid namespace of its own pid 1 can't know its number on the host.

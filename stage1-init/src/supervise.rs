@@ -459,7 +459,9 @@ impl<'p, 's> Pod<'p, 's> {
 
     /// Tells once that all apps are ready.
     fn tell_ready(&mut self, look: &Look) {
-        if self.report.is_wanted() && look.left & !look.ready == 0 && self.code < 0 {
+        // With the last one it ends, ready or not.
+        let goes_on = (look.left != 0 || self.stays) && !self.stopping;
+        if goes_on && self.report.is_wanted() && look.left & !look.ready == 0 && self.code < 0 {
             self.report.ready();
         }
     }

@@ -16,6 +16,7 @@ mod control;
 mod control_attacks;
 mod control_orders;
 mod debian;
+mod detach;
 mod devices;
 mod dns_hosts;
 mod environment;
@@ -58,6 +59,7 @@ mod machine;
 mod machine_devices;
 mod machine_pods;
 mod machine_root;
+mod many_pods;
 mod mount_links;
 mod namespaces;
 mod nested;
@@ -77,8 +79,10 @@ mod pods_status;
 mod pods_stdio;
 mod private_ids;
 mod private_users;
+mod prepare;
 mod processes;
 mod races;
+mod rm_gc;
 mod root;
 mod rootless_pods;
 mod roots;
@@ -89,9 +93,14 @@ mod security;
 mod service_managers;
 mod signals;
 mod stage1;
+mod starts;
+mod states_kills;
+mod status_list;
 mod stdio;
+mod stop;
 mod targets;
 mod terminal;
+mod timeouts;
 mod user;
 mod volumes;
 
@@ -147,6 +156,7 @@ const SUITE: runner::Suite = runner::Suite {
         ),
         host("leaks", 120, &[], leaks::TESTS),
         host("races", 240, &[], races::TESTS),
+        host("states_kills", 240, &[], states_kills::TESTS),
         host("kills", 240, &[], kills::TESTS),
         host("calls", 240, &[], calls::TESTS),
         host("debian", 60, &[Requirement::DebianRoot], debian::TESTS),
@@ -158,6 +168,14 @@ const SUITE: runner::Suite = runner::Suite {
         host("plan", 60, &[], plan::TESTS),
         host("library", 60, &[], library::TESTS),
         host("completion", 60, &[], completion::TESTS),
+        host("stop", 60, &[], stop::TESTS),
+        host("rm_gc", 60, &[], rm_gc::TESTS),
+        host("status_list", 60, &[], status_list::TESTS),
+        host("prepare", 60, &[], prepare::TESTS),
+        host("detach", 60, &[], detach::TESTS),
+        host("timeouts", 60, &[], timeouts::TESTS),
+        host("starts", 120, &[], starts::TESTS),
+        host("many_pods", 120, &[], many_pods::TESTS),
         start("limits", limits::TESTS),
         start("limits_errors", limits_errors::TESTS),
         start("limit_devices", limit_devices::TESTS),
@@ -258,6 +276,11 @@ const SUITE: runner::Suite = runner::Suite {
         ("cgroup::limit_of_processes", Requirement::CgroupV1),
         ("cgroup::version_2", Requirement::CgroupV2),
         ("cgroup::old_kernels_join", Requirement::CgroupV2),
+        ("states_kills::*", Requirement::Controllers),
+        ("starts::*", Requirement::Controllers),
+        ("prepare::with_limits", Requirement::Controllers),
+        ("rm_gc::cgroups_go_too", Requirement::Controllers),
+        ("rm_gc::calls_of_one_among_many", Requirement::Strace),
         ("limits::*", Requirement::Controllers),
         ("limits_errors::*", Requirement::Controllers),
         ("limit_devices::*", Requirement::Devices),

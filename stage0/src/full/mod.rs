@@ -54,7 +54,7 @@ pub fn main(mut start: Start) -> i32 {
         b"run-prepared" => prepare::run(start).unwrap_or_else(fail),
         b"list" | b"ps" => show::list(start).unwrap_or_else(fail),
         b"status" => show::status(start).unwrap_or_else(fail),
-        b"stop" => stop::stop(&start).unwrap_or_else(fail),
+        b"stop" => stop::stop(start).unwrap_or_else(fail),
         b"rm" => stop::remove(start).unwrap_or_else(fail),
         b"gc" => stop::collect(start).unwrap_or_else(fail),
         b"app" => app::run(manifest::Words::Given(arguments), &mut start).unwrap_or_else(fail),

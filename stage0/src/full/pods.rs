@@ -162,6 +162,10 @@ impl Pods {
         if wanted.is_empty() {
             return Err(Error::new(What::FindPod, name, Why::EmptyUuid));
         }
+        if uuid::is_one(wanted) {
+            keep(wanted);
+            return self.find_whole(wanted).ok_or(failed(Why::NoMatch));
+        }
         // A pod may move while it is looked for, always onwards.
         for _ in 0..3 {
             let mut found: Option<(Folder, [u8; uuid::LENGTH])> = None;
@@ -204,6 +208,21 @@ impl Pods {
         Err(failed(Why::NoMatch))
     }
 
+    /// The pod `uuid`, without a look at any other one.
+    #[must_use]
+    pub fn find_whole(&self, uuid: &[u8]) -> Option<Pod> {
+        let mut found = None;
+        // It may move while it is looked for; one whose start has failed even back.
+        for _ in 0..3 {
+            let mut folders = Folder::ALL.into_iter();
+            found = folders.find_map(|folder| self.open(folder, uuid).ok());
+            if found.is_some() {
+                break;
+            }
+        }
+        found
+    }
+
     fn is_called(&self, folder: Folder, uuid: &[u8], wanted: &[u8]) -> bool {
         let mut is_it = false;
         if let Ok(pod) = self.open(folder, uuid) {
@@ -222,7 +241,7 @@ impl Pods {
         let path = state::path(self.root(), folder, uuid)?;
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = fs::open(path.as_c_str(), flags, Mode::empty())?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let lock = fs::openat(&directory, LOCK, flags, Mode::empty()).ok();
         Ok(Pod {
             uuid: uuid.try_into().map_err(|_| Errno::INVAL)?,
@@ -283,7 +302,8 @@ impl Pod {
 
     /// Waits until nobody holds its lock.
     pub fn wait(&self) {
-        if let Some(file) = &self.lock {
+        // Who waits has the lock at last, for a moment: not of one that is to be started.
+        if let (Some(file), true) = (&self.lock, self.is_locked()) {
             while lock::wait(file.as_fd(), 2) == Err(Errno::INTR) {}
         }
     }

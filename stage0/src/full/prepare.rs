@@ -38,6 +38,10 @@ pub fn prepare(arguments: StringsIter, mut start: Start) -> i32 {
                 let error = Error::new(What::ReadOption, option, Why::NotForPrepare);
                 return super::fail(error.advice(Advice::SeeHelp));
             }
+            if options.pod_directory.is_some() {
+                let error = Error::new(What::ReadOption, c"--pod-dir", Why::NotForPrepare);
+                return super::fail(error.advice(Advice::SeeHelp));
+            }
             options.life.register();
             start::pod(&options, start, Prepare)
         }

@@ -4,7 +4,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Error, What},
+    error::{Error, What, Why},
     sys::{clone, descriptor},
 };
 use rustix::{
@@ -33,9 +33,11 @@ pub fn wait<'n>(name: &'n CStr, pod: &Pod, ready: bool, limit: u64) -> Result<()
     let watcher = Watcher::new(pod).map_err(failed)?;
     let done = watcher.wait(pod, ready, limit);
     watcher.end();
-    match done.map_err(failed)? {
-        true => Ok(()),
-        false => Err(failed(if ready { Errno::SRCH } else { Errno::TIMEDOUT })),
+    match done {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::new(What::WaitForPod, name, Why::NeverReady)),
+        Err(Errno::TIMEDOUT) => Err(Error::new(What::WaitForPod, name, Why::NotYet)),
+        Err(errno) => Err(failed(errno)),
     }
 }
 
@@ -69,7 +71,7 @@ impl Watcher {
         })
     }
 
-    /// False if it won't be, or not in time.
+    /// False if it has ended before; TIMEDOUT.
     fn wait(&self, pod: &Pod, ready: bool, limit: u64) -> Result<bool, Errno> {
         let until = fly::sys::time::monotonic().saturating_add(limit.saturating_mul(1_000_000));
         loop {

@@ -4,10 +4,13 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Error, FAILURE},
+    launch::path::Path,
     plan::MAX_BYTES,
-    sys::entry::Start,
+    sys::{descriptor, entry::Start},
     text::{Digits, Line},
 };
+
+use rustix::fd::AsFd;
 
 use super::{
     clock,
@@ -266,29 +269,44 @@ fn tell(pod: &Pod, json: bool, bytes: &mut [u8]) {
     }
 }
 
-/// The exit codes of the apps that have one.
+/// The exit codes of the apps that have one: those of the plan, then those that came later.
+/// Who may not read the plan sees all of them in any order.
 fn codes(pod: &Pod, bytes: &mut [u8], facts: &mut Facts) {
     let plan = pod.beginning(c"plan", bytes);
     if let Some(json) = &mut facts.json {
         json.key("apps").object();
     }
-    each_app(plan, &mut |name| {
-        let mut path = [0; 300];
-        let length = b"status/".len();
-        fly::text::copy(&mut path, b"status/");
-        fly::text::copy(path.get_mut(length..).unwrap_or_default(), name);
-        let path: &CStr = fly::sys::memory::c_str(&path).unwrap_or_default();
-        let Some(code) = pod.number(path) else { return };
-        match &mut facts.json {
-            Some(json) => _ = json.key_bytes(name).number(code),
-            None => {
-                let digits = Digits::new(code, 10);
-                let line = facts.line.text("app-").quoted(name);
-                line.text("=").bytes(digits.as_bytes()).end();
+    each_app(plan, &mut |name| code(pod, name, facts));
+    let status = Path::of_descriptor(b"/proc/self/fd/", pod.directory.as_fd());
+    if let Ok(mut path) = status
+        && path.append(&[b"/status"]).is_ok()
+    {
+        descriptor::each_name(path.as_c_str(), &mut |name| {
+            let mut is_known = name.starts_with(b".");
+            each_app(plan, &mut |app| is_known |= app == name);
+            if !is_known {
+                code(pod, name, facts);
             }
-        }
-    });
+        });
+    }
     if let Some(json) = &mut facts.json {
         json.end_object();
+    }
+}
+
+fn code(pod: &Pod, name: &[u8], facts: &mut Facts) {
+    let mut path = [0; 300];
+    let length = b"status/".len();
+    fly::text::copy(&mut path, b"status/");
+    fly::text::copy(path.get_mut(length..).unwrap_or_default(), name);
+    let path: &CStr = fly::sys::memory::c_str(&path).unwrap_or_default();
+    let Some(code) = pod.number(path) else { return };
+    match &mut facts.json {
+        Some(json) => _ = json.key_bytes(name).number(code),
+        None => {
+            let digits = Digits::new(code, 10);
+            let line = facts.line.text("app-").quoted(name);
+            line.text("=").bytes(digits.as_bytes()).end();
+        }
     }
 }

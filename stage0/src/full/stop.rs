@@ -39,31 +39,35 @@ const GRACE: u64 = 30 * 60 * 1000;
 ///
 /// # Errors
 /// Names the pod that can't be stopped.
-pub fn stop(start: &Start) -> Result<i32, Error<'static>> {
+pub fn stop(start: Start) -> Result<i32, Error<'static>> {
     const ALLOWED: words::Flags = words::STATE_DIRECTORY | words::UUID_FILE | words::FORCE;
-    let words = super::words_behind(start, ALLOWED)?;
+    let words = super::words_behind(&start, ALLOWED)?;
     let pods = Pods::new(&words, &start.environment)?;
     let force = words.has(words::FORCE);
+    let (told, _) = start.bytes.as_chunks_mut::<{ uuid::LENGTH }>();
+    let mut count = 0;
     // All are told before one is waited for.
-    for waits in [false, true] {
-        let code = pods.each_meant(&words, &mut |name, pod| {
-            match pod.state() {
-                State::Running | State::Parked => {}
-                // That it has ended already is as good.
-                State::Exited | State::Garbage => return Ok(()),
-                state => return Err(is_not(What::StopPod, name, state)),
-            }
-            if waits {
-                pod.wait();
-                return Ok(());
-            }
-            tell(&pod, force).map_err(|errno| Error::new(What::StopPod, name, errno))
-        })?;
-        if code != 0 {
-            return Ok(code);
+    let code = pods.each_meant(&words, &mut |name, pod| {
+        match pod.state() {
+            State::Running | State::Parked => {}
+            // That it has ended already is as good.
+            State::Exited | State::Garbage => return Ok(()),
+            state => return Err(is_not(What::StopPod, name, state)),
+        }
+        tell(&pod, force).map_err(|errno| Error::new(What::StopPod, name, errno))?;
+        if let Some(place) = told.get_mut(count) {
+            *place = pod.uuid;
+            count += 1;
+        }
+        Ok(())
+    })?;
+    // By their uuids: what was meant by a name may be another one by now, or gone.
+    for uuid in told.get(..count).unwrap_or_default() {
+        if let Some(pod) = pods.find_whole(uuid) {
+            pod.wait();
         }
     }
-    Ok(0)
+    Ok(code)
 }
 
 fn is_not(what: What, name: &CStr, state: State) -> Error<'_> {
@@ -153,7 +157,14 @@ pub fn remove(start: Start) -> Result<i32, Error<'static>> {
 fn dispose(place: &Place<'_>, pod: &Pod, bytes: &mut [u8]) -> Result<(), Errno> {
     let claimed = claim(pod)?;
     if pod.folder != Folder::Garbage {
-        place.shift(pod.folder, Folder::Garbage)?;
+        match place.shift(pod.folder, Folder::Garbage) {
+            // One of the same name, which was made again when it had been taken away.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                remove::pod(place, Folder::Garbage)?;
+                place.shift(pod.folder, Folder::Garbage)?;
+            }
+            done => done?,
+        }
     }
     if let Ok(plan) = pod.plan(bytes) {
         cgroups::remove_all(&plan);
@@ -177,8 +188,11 @@ fn claim(pod: &Pod) -> Result<Option<OwnedFd>, Errno> {
         Err(Errno::NOENT) => return Ok(None),
         done => done?,
     };
-    lock::take(file.as_fd(), 0, 2)?;
-    Ok(Some(file))
+    match lock::take(file.as_fd(), 0, 2) {
+        // Only who reads has locked it: nobody who lives.
+        Err(Errno::AGAIN) if !pod.is_locked() => Ok(None),
+        done => done.map(|()| Some(file)),
+    }
 }
 
 /// Carries out `stage0 gc`; returns the exit code.

@@ -1,0 +1,349 @@
+//! `stage0 run --detach`: a pod that runs on when stage0 has returned.
+
+use std::{fs, path::Path};
+
+use kickstage_tests::{
+    TestResult,
+    registered::{Registry, lives, one_line, wait_until},
+    roots, sys, tests,
+};
+
+tests![
+    returns_when_it_is_ready,
+    errors_are_shown,
+    ends_before_it_is_ready,
+    nothing_of_the_caller_is_held,
+    in_a_session_of_its_own,
+    kept_or_removed,
+    what_is_said,
+    the_caller_is_killed,
+    without_standard_descriptors,
+    with_a_time_limit,
+];
+
+/// With what is said by then.
+fn returns_when_it_is_ready() -> TestResult {
+    let pods = Registry::new();
+    let gate = roots::directory("gate");
+    let volume = format!("{}:/gate", gate.display());
+    let mut running = pods
+        .pod(
+            "run",
+            &["--detach", "--ready=file:/gate/open", "--volume", &volume],
+            &["write", "/gate/runs", "x", ",", "catch", "TERM"],
+        )
+        .start();
+    wait_until("it runs", || gate.join("runs").exists());
+    assert!(running.runs());
+    fs::write(gate.join("open"), "").expect("a file");
+    let output = running.finish();
+    output.code(0).quiet();
+    let uuid = one_line(&output);
+    assert_eq!(pods.state(&uuid), "running");
+    pods.ask("status", &[&uuid]).has("ready=true\n");
+    pods.ask("stop", &[&uuid]).code(0).quiet();
+    // By sd_notify(3), to the pod's pid 1.
+    let output = pods
+        .pod(
+            "run",
+            &["--detach", "--ready=notify"],
+            &["notify", "READY=1", ",", "catch", "TERM"],
+        )
+        .output();
+    output.code(0).quiet();
+    pods.ask("stop", &[&one_line(&output)]).code(0).quiet();
+    pods.collected();
+    Ok(())
+}
+
+fn errors_are_shown() -> TestResult {
+    let pods = Registry::new();
+    let start = |program: &str| {
+        pods.command("run")
+            .args(["--detach", "--rootfs"])
+            .arg(&pods.root)
+            .args(["--", program])
+            .output()
+    };
+    // pid 1 tells that: the pod was there.
+    let output = start("/no/such/program");
+    output.code(254);
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    assert!(
+        output
+            .stderr
+            .contains("exec /no/such/program: No such file")
+    );
+    assert_eq!(pods.state(&one_line(&output)), "exited");
+    pods.collected();
+    pods.pod(
+        "run",
+        &["--detach", "--volume=/no/such/source:/x"],
+        &["exit", "0"],
+    )
+    .output()
+    .refused(&["/no/such/source"]);
+    let saved = roots::fresh("uuid");
+    pods.pod(
+        "run",
+        &[
+            "--detach",
+            "--uuid-file-save",
+            saved.to_str().expect("UTF-8"),
+            "--volume=/no/such:/x",
+        ],
+        &["exit", "0"],
+    )
+    .output()
+    .refused(&["/no/such"]);
+    assert!(!saved.exists());
+    pods.pod(
+        "run",
+        &["--detach", "--uuid-file-save=/no/folder/x"],
+        &["exit", "0"],
+    )
+    .output()
+    .refused(&["/no/folder/x"]);
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// The code is that of the pod, and what was said is shown if it has failed.
+fn ends_before_it_is_ready() -> TestResult {
+    let pods = Registry::new();
+    let output = pods
+        .pod(
+            "run",
+            &["--detach", "--ready=file:/never"],
+            &["echo", "said", ",", "error", "why", ",", "exit", "7"],
+        )
+        .output();
+    output.code(7);
+    let uuid = one_line(&output);
+    let logs = pods.place("exited-garbage", &uuid).join("logs/app-0");
+    let text = fs::read_to_string(logs).expect("a log");
+    assert!(text.contains("said\n") && text.contains("why\n"), "{text}");
+    assert_eq!(pods.state(&uuid), "exited");
+    assert_eq!(pods.status(&uuid).get("code").number(), Some(7));
+    // One that just ends is no failure.
+    let output = pods
+        .pod("run", &["--detach", "--ready=file:/never"], &["exit", "0"])
+        .output();
+    output.code(0).quiet();
+    assert_eq!(pods.state(&one_line(&output)), "exited");
+    pods.collected();
+    Ok(())
+}
+
+/// Who reads from the caller's pipes sees their end ([`Output::code`] checks that), and
+/// what it had as input is not read.
+///
+/// [`Output::code`]: kickstage_tests::command::Output::code
+fn nothing_of_the_caller_is_held() -> TestResult {
+    let pods = Registry::new();
+    let folder = roots::directory("held");
+    let file = fs::File::create(folder.join("file")).expect("a file");
+    let output = pods
+        .pod(
+            "run",
+            &["--detach"],
+            &["read", "/proc/self/stat", ",", "catch", "TERM"],
+        )
+        .input("not for it\n")
+        .hook(move || sys::duplicate_onto(&file, 9))
+        .output();
+    output.code(0).quiet();
+    let uuid = one_line(&output);
+    let pid = pods.status(&uuid).get("pid").number().expect("a pid");
+    let pipes = |process: &str| -> Vec<String> {
+        let entries = fs::read_dir(format!("/proc/{process}/fd"))
+            .into_iter()
+            .flatten();
+        let targets = entries
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok());
+        let names = targets.map(|target| target.to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("pipe:")).collect()
+    };
+    let own = pipes("self");
+    assert!(!own.is_empty());
+    // stage0, pid 1 and the app.
+    for process in kickstage_tests::isolate::processes() {
+        if process <= 2 {
+            continue;
+        }
+        for entry in fs::read_dir(format!("/proc/{process}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            let target = target.to_string_lossy().into_owned();
+            assert!(!own.contains(&target), "{process} of {pid}: {target}");
+            assert!(!target.contains("held"), "{process}: {target}");
+        }
+    }
+    pods.ask("stop", &[&uuid]).code(0);
+    pods.collected();
+    Ok(())
+}
+
+fn in_a_session_of_its_own() -> TestResult {
+    let pods = Registry::new();
+    let uuid = pods.detach(&[]);
+    let pid = pods.status(&uuid).get("pid").number().expect("a pid");
+    let session = |pid: &str| {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+        let mut fields = text.rsplit(") ").next().unwrap_or_default().split(' ');
+        let parent = fields.nth(1).unwrap_or_default().to_owned();
+        (parent, fields.nth(1).unwrap_or_default().to_owned())
+    };
+    let (stage0, its) = session(&pid.to_string());
+    let (_, own) = session("self");
+    assert_ne!(its, own);
+    // It leads it, and nobody waits for it but who collects orphans.
+    let (parent, of_stage0) = session(&stage0);
+    assert_eq!(
+        (parent.as_str(), of_stage0.as_str()),
+        ("1", stage0.as_str())
+    );
+    pods.ask("stop", &[&uuid]).code(0);
+    wait_until("its stage0 has ended", || !lives(&stage0));
+    pods.collected();
+    Ok(())
+}
+
+fn kept_or_removed() -> TestResult {
+    let pods = Registry::new();
+    let kept = pods.detach(&["--keep"]);
+    let usual = pods.detach(&[]);
+    let removed = pods.detach(&["--rm"]);
+    pods.ask("stop", &[&kept, &usual, &removed]).code(0).quiet();
+    assert_eq!(pods.state(&kept), "exited");
+    assert_eq!(pods.state(&usual), "exited");
+    wait_until("it is removed", || {
+        let left = pods.left();
+        left.len() == 2 && !left.iter().any(|path| path.ends_with(&removed))
+    });
+    pods.ask("status", &[&removed]).refused(&["no matches"]);
+    pods.collected();
+    Ok(())
+}
+
+/// Into the pod's directory: what the launcher says, too.
+fn what_is_said() -> TestResult {
+    let pods = Registry::new();
+    let output = pods
+        .pod(
+            "run",
+            &["--detach"],
+            &[
+                "echo",
+                "to stdout",
+                ",",
+                "error",
+                "to stderr",
+                ",",
+                "catch",
+                "TERM",
+            ],
+        )
+        .output();
+    output.code(0).quiet();
+    let uuid = one_line(&output);
+    let place = pods.place("run", &uuid);
+    let all = || {
+        let mut text = fs::read_to_string(place.join("log")).unwrap_or_default();
+        for entry in fs::read_dir(place.join("logs"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            text += &fs::read_to_string(entry.path()).unwrap_or_default();
+        }
+        text
+    };
+    wait_until("it is said", || {
+        let text = all();
+        text.contains("to stdout") && text.contains("to stderr")
+    });
+    let mode = |path: &Path| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o007
+    };
+    assert_eq!(mode(&place.join("logs")), 0);
+    assert_eq!(mode(&place.join("log")), 0);
+    pods.ask("stop", &[&uuid]).code(0);
+    let place = pods.place("exited-garbage", &uuid);
+    assert!(place.join("logs").exists());
+    pods.collected();
+    Ok(())
+}
+
+/// Nobody would know of the pod.
+fn the_caller_is_killed() -> TestResult {
+    let pods = Registry::new();
+    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGINT] {
+        let gate = roots::directory("gate");
+        let volume = format!("{}:/gate", gate.display());
+        let running = pods
+            .pod(
+                "run",
+                &["--detach", "--ready=file:/never", "--volume", &volume],
+                &["write", "/gate/runs", "x", ",", "catch", "TERM"],
+            )
+            .start();
+        wait_until("it runs", || gate.join("runs").exists());
+        running.signal(signal);
+        running.finish().killed(signal);
+        wait_until("it is stopped", || {
+            pods.list().iter().all(|(_, state)| state == "exited")
+        });
+        pods.collected();
+    }
+    Ok(())
+}
+
+fn without_standard_descriptors() -> TestResult {
+    let pods = Registry::new();
+    let saved = roots::fresh("uuid");
+    let run = pods
+        .pod(
+            "run",
+            &[
+                "--detach",
+                "--uuid-file-save",
+                saved.to_str().expect("UTF-8"),
+            ],
+            &["catch", "TERM"],
+        )
+        .hook(|| {
+            sys::close(0)?;
+            sys::close(1)?;
+            sys::close(2)
+        });
+    let output = run.output();
+    let uuid = fs::read_to_string(&saved).unwrap_or_default();
+    if uuid.is_empty() {
+        // Refused, and nothing is left of it.
+        output.code(254);
+    } else {
+        pods.ask("stop", &[uuid.trim_end()]).code(0);
+    }
+    pods.collected();
+    Ok(())
+}
+
+fn with_a_time_limit() -> TestResult {
+    let pods = Registry::new();
+    let uuid = pods.detach(&["--timeout=100ms"]);
+    pods.ask("status", &["--wait=10", &uuid])
+        .code(0)
+        .has("code=124\n");
+    pods.collected();
+    Ok(())
+}

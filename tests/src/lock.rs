@@ -1,0 +1,22 @@
+//! Locks of open files, as those that say whether a pod lives (fcntl(2), F_OFD_SETLK).
+
+use std::{fs::File, io, os::fd::AsRawFd};
+
+/// Takes a lock that anybody may have who may read the file, on all of it.
+///
+/// # Errors
+/// EAGAIN if somebody has one for writing.
+pub fn for_reading(file: &File) -> io::Result<()> {
+    let lock = libc::flock {
+        l_type: libc::F_RDLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: the kernel reads one structure.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
