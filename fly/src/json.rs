@@ -1,9 +1,12 @@
 //! A reader of JSON (RFC 8259) that allocates nothing: the caller asks for the
 //! value that it expects, and is told at which byte something else is.
 //!
-//! Only what a configuration needs is here: numbers are whole and not negative,
-//! strings are compared, not stored. All of a text is checked, the parts that are
-//! skipped, too.
+//! Only what a configuration needs is here: strings are compared or walked, not
+//! stored. All of a text is checked, the parts that are skipped, too.
+
+mod text;
+
+pub use text::Characters;
 
 /// How deep values may lie in each other: the reader calls itself.
 pub const MAX_DEPTH: u8 = 32;
@@ -39,6 +42,10 @@ pub enum Wrong {
     /// Another type is expected, or a number that is negative, has a fraction or
     /// does not fit 64 bits.
     NoNumber,
+    /// Another type is expected.
+    NoBoolean,
+    /// Half a surrogate pair.
+    Surrogate,
 }
 
 impl Wrong {
@@ -55,6 +62,8 @@ impl Wrong {
             Self::NoArray => "it is no array",
             Self::NoString => "it is no string",
             Self::NoNumber => "it is no whole number from 0 to 18446744073709551615",
+            Self::NoBoolean => "it is neither true nor false",
+            Self::Surrogate => "it has half a surrogate pair, which is no character",
         }
     }
 }
@@ -210,19 +219,41 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If there is none, or a larger one.
     pub fn number(&mut self) -> Result<u64, Fault> {
-        self.blanks();
-        let from = self.at;
         let wrong = Fault {
-            at: from,
+            at: self.at(),
             wrong: Wrong::NoNumber,
         };
+        let text = self.literal()?;
+        crate::text::decimal(text).ok_or(wrong)
+    }
+
+    /// Reads a number of any kind, as it is written.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn literal(&mut self) -> Result<&'a [u8], Fault> {
+        self.blanks();
+        let from = self.at;
         match self.next() {
             Some(b'0'..=b'9' | b'-') => self.any_number()?,
-            None => return Err(self.fault(Wrong::End)),
-            _ => return Err(wrong),
+            _ => return Err(self.fault(Wrong::NoNumber)),
         }
-        let text = self.text.get(from..self.at).unwrap_or_default();
-        crate::text::decimal(text).ok_or(wrong)
+        Ok(self.text.get(from..self.at).unwrap_or_default())
+    }
+
+    /// Reads `true` or `false`.
+    ///
+    /// # Errors
+    /// If there is neither.
+    pub fn boolean(&mut self) -> Result<bool, Fault> {
+        self.blanks();
+        if self.word(b"true") {
+            Ok(true)
+        } else if self.word(b"false") {
+            Ok(false)
+        } else {
+            Err(self.fault(Wrong::NoBoolean))
+        }
     }
 
     /// Goes over a number of any kind.
