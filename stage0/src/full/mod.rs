@@ -4,6 +4,7 @@
 mod app;
 mod clock;
 pub mod json;
+pub mod manifest;
 mod plan;
 mod pods;
 mod prepare;

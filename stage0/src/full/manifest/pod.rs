@@ -1,0 +1,352 @@
+//! A pod manifest as a whole, its volumes and its ports.
+
+use fly::{
+    json::{Reader, Text},
+    plan::MAX_APPS,
+};
+
+use super::{
+    app::Place,
+    read::{
+        Field, Manifest, Pass, Read, boolean, identifier, name, number, path_in_list, text, wrong,
+    },
+    words::Arena,
+};
+
+/// What the apps of a pod can look up in it.
+#[derive(Clone, Copy)]
+pub(super) struct Pod<'a> {
+    /// How many apps there are.
+    pub(super) count: usize,
+    /// The list of volumes.
+    pub(super) volumes: Field<'a>,
+    /// Its isolators.
+    pub(super) isolators: Field<'a>,
+}
+
+impl<'a> Manifest<'a, '_, '_> {
+    /// Reads the manifest, and writes the words of this pass.
+    pub(super) fn pod(&mut self, reader: &mut Reader<'a>) -> Read<()> {
+        let at = reader.at();
+        let fields = self.object(
+            reader,
+            &[
+                "acKind",
+                "acVersion",
+                "apps",
+                "volumes",
+                "isolators",
+                "annotations",
+                "ports",
+                "userAnnotations",
+                "userLabels",
+            ],
+        )?;
+        reader.end()?;
+        let [kind, version, apps, volumes, isolators, notes, ports, own, labels] = fields;
+        self.required(at, "acKind", kind, |_, reader| {
+            let kind = text(reader)?;
+            if kind.is("PodManifest") {
+                Ok(())
+            } else {
+                wrong(kind.at, "it is not PodManifest")
+            }
+        })?;
+        self.required(at, "acVersion", version, |_, reader| semver(reader))?;
+        self.pairs("annotations", notes)?;
+        self.strings("userAnnotations", own)?;
+        self.strings("userLabels", labels)?;
+        self.items("ports", ports, &mut |manifest, _, reader| {
+            manifest.exposed(reader)
+        })?;
+        let count = self.required(at, "apps", apps, |manifest, reader| {
+            let at = reader.at();
+            let count = manifest.list(reader, &mut |_, index, reader| {
+                if index >= MAX_APPS {
+                    return wrong(reader.at(), "there may be 64 apps");
+                }
+                Ok(reader.skip()?)
+            })?;
+            if count == 0 {
+                return wrong(at, "there is no app");
+            }
+            Ok(count)
+        })?;
+        let pod = Pod {
+            count,
+            volumes,
+            isolators,
+        };
+        self.isolators("isolators", isolators, None)?;
+        self.volumes(&pod, apps)?;
+        self.items("apps", apps, &mut |manifest, index, reader| {
+            let place = Place { index, apps };
+            manifest.app(&pod, &place, reader)
+        })?;
+        Ok(())
+    }
+
+    /// The volumes: their names are unique, and each one is mounted.
+    fn volumes(&mut self, pod: &Pod<'a>, apps: Field<'a>) -> Read<()> {
+        let volumes = pod.volumes;
+        self.items("volumes", volumes, &mut |manifest, index, reader| {
+            let volume = manifest.volume(reader)?;
+            if volume_before(volumes, volume.name, index) {
+                return wrong(volume.name.at, "two volumes have this name");
+            }
+            if !super::app::mounts(apps, volume.name) {
+                return wrong(volume.name.at, "no app mounts this volume");
+            }
+            if let Some(arena) = manifest.in_pass(Pass::Pod) {
+                arena.bytes(b"--volume=").text(volume.name);
+                volume.write(arena);
+            }
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// One volume.
+    pub(super) fn volume(&mut self, reader: &mut Reader<'a>) -> Read<Volume<'a>> {
+        let at = reader.at();
+        let fields = self.object(
+            reader,
+            &[
+                "name",
+                "kind",
+                "source",
+                "readOnly",
+                "recursive",
+                "mode",
+                "uid",
+                "gid",
+            ],
+        )?;
+        let [called, kind, source, read_only, recursive, mode, uid, gid] = fields;
+        let name = self.required(at, "name", called, |_, reader| name(reader))?;
+        let is_host = self.required(at, "kind", kind, |_, reader| {
+            let kind = text(reader)?;
+            match (kind.is("host"), kind.is("empty")) {
+                (true, _) => Ok(true),
+                (_, true) => Ok(false),
+                _ => wrong(kind.at, "it is neither host nor empty"),
+            }
+        })?;
+        let read_only = self.optional("readOnly", read_only, |_, reader| boolean(reader))?;
+        let mut volume = Volume {
+            name,
+            source: None,
+            read_only: read_only == Some(true),
+            recursive: true,
+            mode: None,
+            user: None,
+            group: None,
+        };
+        if is_host {
+            let source = self.required(at, "source", source, |_, reader| path_in_list(reader))?;
+            volume.source = Some(source);
+            let recursive = self.optional("recursive", recursive, |_, reader| boolean(reader))?;
+            volume.recursive = recursive.unwrap_or(true);
+            for (field, value) in [("mode", mode), ("uid", uid), ("gid", gid)] {
+                self.optional(field, value, |_, reader| {
+                    wrong::<()>(reader.at(), "it is of empty volumes only")
+                })?;
+            }
+            return Ok(volume);
+        }
+        for (field, value) in [("source", source), ("recursive", recursive)] {
+            self.optional(field, value, |_, reader| {
+                wrong::<()>(reader.at(), "it is of host volumes only")
+            })?;
+        }
+        volume.mode = self.optional("mode", mode, |_, reader| octal(reader))?;
+        volume.user = self.optional("uid", uid, |_, reader| id(reader))?;
+        volume.group = self.optional("gid", gid, |_, reader| id(reader))?;
+        Ok(volume)
+    }
+
+    /// A port of the host for one of the pod: it is kept in the manifest, and nothing
+    /// else is done with it.
+    fn exposed(&mut self, reader: &mut Reader<'a>) -> Read<()> {
+        let at = reader.at();
+        let names = &["name", "hostPort", "hostIP", "podPort"];
+        let [called, host, address, inside] = self.object(reader, names)?;
+        self.required(at, "name", called, |_, reader| name(reader))?;
+        self.required(at, "hostPort", host, |_, reader| port(reader))?;
+        self.optional("hostIP", address, |_, reader| {
+            let address = text(reader)?;
+            let mut room = [0; 64];
+            let bytes = super::read::short(address, &mut room).unwrap_or_default();
+            let parsed = core::str::from_utf8(bytes).map(str::parse::<core::net::IpAddr>);
+            match parsed {
+                Ok(Ok(_)) => Ok(()),
+                _ => wrong(address.at, "it is no address"),
+            }
+        })?;
+        self.optional("podPort", inside, Self::port)?;
+        Ok(())
+    }
+
+    /// A port of an app; tells whether it wants the descriptors of a service manager.
+    pub(super) fn port(&mut self, reader: &mut Reader<'a>) -> Read<bool> {
+        let at = reader.at();
+        let names = &["name", "protocol", "port", "count", "socketActivated"];
+        let [called, protocol, first, count, activated] = self.object(reader, names)?;
+        self.required(at, "name", called, |_, reader| name(reader))?;
+        self.required(at, "protocol", protocol, |_, reader| {
+            let protocol = text(reader)?;
+            if protocol.is("tcp") || protocol.is("udp") {
+                Ok(())
+            } else {
+                wrong(protocol.at, "it is neither tcp nor udp")
+            }
+        })?;
+        let first = self.required(at, "port", first, |_, reader| port(reader))?;
+        self.optional("count", count, |_, reader| {
+            let range = 1..=65_536 - first;
+            number(reader, range, "it is 0, or leads beyond port 65535")
+        })?;
+        let activated = self.optional("socketActivated", activated, |_, reader| boolean(reader))?;
+        Ok(activated == Some(true))
+    }
+}
+
+/// A checked volume.
+pub(super) struct Volume<'a> {
+    pub(super) name: Text<'a>,
+    /// Of a host volume.
+    source: Option<Text<'a>>,
+    read_only: bool,
+    recursive: bool,
+    mode: Option<Text<'a>>,
+    user: Option<u64>,
+    group: Option<u64>,
+}
+
+impl Volume<'_> {
+    /// Ends the word that begins with the volume's name.
+    pub(super) fn write(&self, arena: &mut Arena<'_>) {
+        match self.source {
+            Some(source) => arena.bytes(b",kind=host,source=").text(source),
+            None => arena.bytes(b",kind=empty"),
+        };
+        if self.read_only {
+            arena.bytes(b",readOnly=true");
+        }
+        if !self.recursive {
+            arena.bytes(b",recursive=false");
+        }
+        if let Some(mode) = self.mode {
+            arena.bytes(b",mode=").text(mode);
+        }
+        if let Some(user) = self.user {
+            arena.bytes(b",uid=").number(user);
+        }
+        if let Some(group) = self.group {
+            arena.bytes(b",gid=").number(group);
+        }
+        arena.end();
+    }
+}
+
+/// The value of the field `name` in each object of a list that was read before.
+pub(super) fn each_name<'a>(
+    list: Field<'a>,
+    name: &'static str,
+    each: &mut dyn FnMut(usize, Reader<'a>),
+) {
+    let Some(mut reader) = list else { return };
+    let mut index = 0;
+    let _ = reader.array(&mut |reader| {
+        let begin = reader.peek();
+        if begin != Some(b'{') {
+            return reader.skip();
+        }
+        let done = reader.object(&mut |reader, called| {
+            if called.is(name) {
+                each(index, *reader);
+            }
+            reader.skip()
+        });
+        index += 1;
+        done
+    });
+}
+
+/// Whether one of the first `index` volumes has this name.
+fn volume_before(volumes: Field<'_>, name: Text<'_>, index: usize) -> bool {
+    let mut found = false;
+    each_name(volumes, "name", &mut |other, mut reader| {
+        let same = reader.string().is_ok_and(|text| text.same(&name));
+        found |= other < index && same;
+    });
+    found
+}
+
+/// Whether there is a volume of this name.
+pub(super) fn has_volume(volumes: Field<'_>, name: Text<'_>) -> bool {
+    volume_before(volumes, name, usize::MAX)
+}
+
+/// A version as semver.org has it: what follows the three numbers is not looked at.
+fn semver(reader: &mut Reader<'_>) -> Read<()> {
+    let version = text(reader)?;
+    let mut room = [0; 64];
+    let bytes = super::read::short(version, &mut room).unwrap_or_default();
+    let end = bytes.iter().position(|byte| matches!(byte, b'-' | b'+'));
+    let numbers = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+    let mut count = 0;
+    let all = fly::text::split(numbers, b'.').all(|number| {
+        count += 1;
+        fly::text::decimal(number).is_some()
+    });
+    if all && count == 3 {
+        Ok(())
+    } else {
+        wrong(version.at, "it is no version as 0.8.11")
+    }
+}
+
+fn octal<'a>(reader: &mut Reader<'a>) -> Read<Text<'a>> {
+    let mode = text(reader)?;
+    let digits = mode.characters().count();
+    let all = mode
+        .characters()
+        .all(|digit| matches!(digit, Ok('0'..='7')));
+    if all && (1..=5).contains(&digits) {
+        Ok(mode)
+    } else {
+        wrong(mode.at, "it is no octal mode as 0755")
+    }
+}
+
+fn id(reader: &mut Reader<'_>) -> Read<u64> {
+    let most = u64::from(u32::MAX - 1);
+    number(reader, 0..=most, "an id is at most 4294967294")
+}
+
+fn port(reader: &mut Reader<'_>) -> Read<u64> {
+    number(reader, 1..=65_535, "a port is 1 to 65535")
+}
+
+/// A group of an app.
+pub(super) fn group(reader: &mut Reader<'_>) -> Read<u64> {
+    id(reader)
+}
+
+/// The labels of an image, which is a directory: of this system and machine, or none.
+pub(super) fn label<'a>(manifest: &mut Manifest<'a, '_, '_>, reader: &mut Reader<'a>) -> Read<()> {
+    let at = reader.at();
+    let [name, value] = manifest.object(reader, &["name", "value"])?;
+    let name = manifest.required(at, "name", name, |_, reader| identifier(reader))?;
+    let value = manifest.required(at, "value", value, |_, reader| text(reader))?;
+    match (name.is("os"), name.is("arch")) {
+        (true, _) if !value.is("linux") => wrong(value.at, "this is linux"),
+        (_, true) if !value.is("amd64") => wrong(value.at, "this is amd64"),
+        (true, _) | (_, true) => Ok(()),
+        _ => wrong(
+            name.at,
+            "a directory has no labels but os and arch: images come later",
+        ),
+    }
+}
