@@ -177,6 +177,7 @@ texts! {
             RunPod = "run pod",
             ReadUuid = "read uuid file",
             WaitForPod = "wait for pod",
+            ReadManifest = "read manifest",
         }
     }
 }
@@ -344,6 +345,8 @@ texts! {
             PodIsNot = "it is %",
             NoUuid = "no uuid is in it",
             NotForPrepare = "it is of the run, not of the preparation",
+            NotWithManifest = "it can't be used with --pod-manifest",
+            ProgramsOfManifest = "the programs are those of --pod-manifest",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",

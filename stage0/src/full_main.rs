@@ -4,6 +4,6 @@
 
 fly::entry!(
     stage0::full::main,
-    bytes = stage0::BYTES,
+    bytes = stage0::full::ROOM,
     words = stage0::WORDS
 );

@@ -22,13 +22,22 @@ use fly::{
     packed::Packed,
     sys::{
         descriptor,
-        entry::{Start, Strings},
+        entry::{Start, Strings, StringsIter},
     },
     text::{Line, split},
 };
 
-use crate::{NAME, lower::All, options, run, start, uuid};
+use crate::{
+    BYTES, NAME,
+    lower::All,
+    options, run,
+    start::{self, Aim},
+    uuid,
+};
 use words::{Flags, Words};
+
+/// Bytes of scratch memory that [`main`] needs: a manifest, too.
+pub const ROOM: usize = BYTES + manifest::ROOM;
 
 const HELP: Packed = packed!(include_str!("help.txt"));
 
@@ -39,16 +48,8 @@ pub fn main(mut start: Start) -> i32 {
     let _ = arguments.next();
     let command = arguments.next().unwrap_or(c"help");
     match command.to_bytes() {
-        b"plan" => match options::parse(arguments) {
-            Ok(Some(options)) => start::pod(&options, start, plan::Show),
-            Ok(None) => print(HELP),
-            Err(error) => fail(error),
-        },
-        b"run" => match options::parse(arguments) {
-            Ok(Some(options)) => start::pod(&options, start, run::Run(All)),
-            Ok(None) => print(HELP),
-            Err(error) => fail(error),
-        },
+        b"plan" => pod(arguments, start, plan::Show),
+        b"run" => pod(arguments, start, run::Run(All)),
         b"prepare" => prepare::prepare(arguments, start),
         b"run-prepared" => prepare::run(start).unwrap_or_else(fail),
         b"list" | b"ps" => show::list(start).unwrap_or_else(fail),
@@ -87,6 +88,19 @@ fn uuid_of(path: &'static CStr) -> Result<[u8; uuid::LENGTH], Error<'static>> {
     match line.try_into() {
         Ok(uuid) if uuid::is_one(line) => Ok(uuid),
         _ => Err(Error::new(What::ReadUuid, path, Why::NoUuid)),
+    }
+}
+
+/// Makes the plan of a pod that the words describe, and does with it what is wanted.
+fn pod<A: Aim>(words: StringsIter, mut start: Start, aim: A) -> i32 {
+    let words = match manifest::expand(manifest::Words::Given(words), &mut start) {
+        Ok(words) => words,
+        Err(error) => return fail(error),
+    };
+    match options::parse(words) {
+        Ok(Some(options)) => start::pod(&options, start, aim),
+        Ok(None) => print(HELP),
+        Err(error) => fail(error),
     }
 }
 

@@ -13,7 +13,7 @@ use fly::{
     text::Line,
 };
 
-use super::pods::Pods;
+use super::{manifest, pods::Pods};
 use crate::{
     directory,
     lower::All,
@@ -25,8 +25,12 @@ use crate::{
 };
 
 /// Carries out `stage0 prepare`; returns the exit code.
-pub fn prepare(arguments: StringsIter, start: Start) -> i32 {
-    match options::parse(arguments) {
+pub fn prepare(arguments: StringsIter, mut start: Start) -> i32 {
+    let words = match manifest::expand(manifest::Words::Given(arguments), &mut start) {
+        Ok(words) => words,
+        Err(error) => return super::fail(error),
+    };
+    match options::parse(words) {
         Ok(None) => super::print(super::HELP),
         Err(error) => super::fail(error),
         Ok(Some(mut options)) => {

@@ -356,9 +356,14 @@ fn stream(streams: u16, value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
     Some(())
 }
 
-/// The words of a hook: parted by blanks, without a shell, which a root may lack.
+/// The words of a hook: parted by blanks, without a shell, which a root may lack. If it
+/// begins with a control character they are parted by that, and may have blanks.
 fn words(command: &CStr) -> impl Iterator<Item = &[u8]> {
-    split(command.to_bytes(), b' ').filter(|word| !word.is_empty())
+    let (separator, command) = match command.to_bytes() {
+        [first @ 1..=31, rest @ ..] => (*first, rest),
+        command => (b' ', command),
+    };
+    split(command, separator).filter(move |word| separator != b' ' || !word.is_empty())
 }
 
 fn count(command: &CStr) -> Result<u64, Error<'_>> {

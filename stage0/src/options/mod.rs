@@ -26,7 +26,7 @@ pub const NAMES: &str = "run\nprepare\nrun-prepared\nlist\nstatus\nstop\nrm\ngc\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--memory-swap\n--cpus\n--cpu-weight\n--pids\n--io-weight\n--io-max\n--device\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--stdin\n--stdout\n--stderr\n--log\n\
---listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--private-users";
+--listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--private-users\n--pod-manifest";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,8 @@ pub enum Choice<'a> {
     ExitPolicy(&'a CStr),
     /// `--status-dir PATH`
     StatusDirectory(&'a CStr),
+    /// `--pod-manifest FILE`
+    PodManifest(&'a CStr),
     /// `--pod-dir DIR`
     PodDirectory(&'a CStr),
     /// `--detach`, `--keep` and what else the pod's life is like.
@@ -265,6 +267,8 @@ pub struct Options<'a, I> {
     pub exit_policy: Option<&'a CStr>,
     /// `--status-dir`
     pub status_directory: Option<&'a CStr>,
+    /// `--pod-manifest`, which stands for other options.
+    pub pod_manifest: bool,
     /// `--pod-dir`
     pub pod_directory: Option<&'a CStr>,
     /// Where and how long the pod lives.
@@ -326,6 +330,7 @@ where
     pub fn is_rare(&self) -> bool {
         const LIMITS: [Limit; 2] = [Limit::IoMax, Limit::Devices];
         self.several
+            || self.pod_manifest
             || self.debug
             || self.timings.is_some()
             || self.names.any()
@@ -359,6 +364,7 @@ where
             insecure: Insecure::default(),
             exit_policy: None,
             status_directory: None,
+            pod_manifest: false,
             pod_directory: None,
             life: Lives::default(),
             added: false,

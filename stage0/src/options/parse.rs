@@ -45,6 +45,7 @@ where
             Choice::Insecure(parts) => options.insecure.add(parts),
             Choice::ExitPolicy(policy) => options.exit_policy = Some(policy),
             Choice::StatusDirectory(path) => options.status_directory = Some(path),
+            Choice::PodManifest(_) => options.pod_manifest = true,
             Choice::PodDirectory(path) => options.pod_directory = Some(path),
             Choice::Life(life) => options.life.set(life),
             Choice::App(..) => options.app_options = true,
@@ -56,6 +57,9 @@ where
         }
     }
     options.programs = choices.words();
+    if options.pod_manifest {
+        return Ok(Some(options));
+    }
     options.find_roots()?;
     options.check()?;
     Ok(Some(options))
@@ -236,6 +240,7 @@ where
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,
             b"--status-dir" => Choice::StatusDirectory(take()?),
+            b"--pod-manifest" => Choice::PodManifest(take()?),
             b"--pod-dir" => Choice::PodDirectory(take()?),
             b"--exit-policy" => Choice::ExitPolicy(take()?),
             b"--register" => Choice::Life(Life::Register(switch(value.take(), word)?)),

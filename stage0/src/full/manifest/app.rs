@@ -4,9 +4,7 @@ use fly::json::{Reader, Text};
 
 use super::{
     pod::{Pod, each_name, group, has_volume, label},
-    read::{
-        Field, Manifest, Pass, Read, boolean, filled, name, path, path_in_list, text, wrong,
-    },
+    read::{Field, Manifest, Pass, Read, boolean, filled, name, path, path_in_list, text, wrong},
 };
 
 /// Which app it is, and the list of all.
@@ -57,24 +55,15 @@ impl<'a> Manifest<'a, '_, '_> {
         let root = self.required(at, "image", image, Self::image)?;
         let read_only = self.optional("readOnlyRootFS", read_only, |_, reader| boolean(reader))?;
         self.pairs("annotations", notes)?;
-        let single = pod.count == 1;
-        // One root is the pod's; several are each one app's.
-        let pass = if single { Pass::Pod } else { Pass::Apps };
-        if let Some(arena) = self.in_pass(pass) {
-            if !single {
-                if place.index > 0 {
-                    arena.word(b"---");
-                }
-                arena.bytes(b"dir:").text(root).end();
-            } else {
-                arena.bytes(b"--rootfs=").text(root).end();
+        if let Some(arena) = self.in_pass(Pass::Apps) {
+            if place.index > 0 {
+                arena.word(b"---");
             }
+            arena.bytes(b"dir:").text(root).end();
+            arena.bytes(b"--name=").text(name).end();
             if read_only == Some(true) {
                 arena.word(b"--readonly-rootfs");
             }
-        }
-        if let Some(arena) = self.in_pass(Pass::Apps) {
-            arena.bytes(b"--name=").text(name).end();
         }
         self.items("mounts", mounts, &mut |manifest, index, reader| {
             let mount = manifest.mount(pod, place.index, index, reader)?;
@@ -170,12 +159,7 @@ impl<'a> Manifest<'a, '_, '_> {
     }
 
     /// What the image would say: the program, and how it runs.
-    fn program(
-        &mut self,
-        pod: &Pod<'a>,
-        mounts: Field<'a>,
-        reader: &mut Reader<'a>,
-    ) -> Read<()> {
+    fn program(&mut self, pod: &Pod<'a>, mounts: Field<'a>, reader: &mut Reader<'a>) -> Read<()> {
         let at = reader.at();
         let fields = self.object(
             reader,
@@ -255,7 +239,10 @@ impl<'a> Manifest<'a, '_, '_> {
         let text = self.required(at, field, value, |_, reader| {
             let text = filled(reader)?;
             if text.characters().next() == Some(Ok('/')) {
-                return wrong(text.at, "the owner of a file can't be named: use a name or a number");
+                return wrong(
+                    text.at,
+                    "the owner of a file can't be named: use a name or a number",
+                );
             }
             Ok(text)
         })?;
@@ -267,19 +254,23 @@ impl<'a> Manifest<'a, '_, '_> {
 
     fn groups(&mut self, groups: Field<'a>) -> Read<()> {
         let mut any = false;
-        self.items("supplementaryGIDs", groups, &mut |manifest, index, reader| {
-            let at = reader.at();
-            let id = group(reader)?;
-            if index >= 64 {
-                return wrong(at, "there may be 64 of them");
-            }
-            any = true;
-            if let Some(arena) = manifest.in_pass(Pass::Apps) {
-                arena.bytes(if index == 0 { b"--groups=" } else { b"," });
-                arena.number(id);
-            }
-            Ok(())
-        })?;
+        self.items(
+            "supplementaryGIDs",
+            groups,
+            &mut |manifest, index, reader| {
+                let at = reader.at();
+                let id = group(reader)?;
+                if index >= 64 {
+                    return wrong(at, "there may be 64 of them");
+                }
+                any = true;
+                if let Some(arena) = manifest.in_pass(Pass::Apps) {
+                    arena.bytes(if index == 0 { b"--groups=" } else { b"," });
+                    arena.number(id);
+                }
+                Ok(())
+            },
+        )?;
         if let (Some(arena), true) = (self.in_pass(Pass::Apps), any) {
             arena.end();
         }
@@ -287,23 +278,27 @@ impl<'a> Manifest<'a, '_, '_> {
     }
 
     fn environment(&mut self, environment: Field<'a>) -> Read<()> {
-        self.items("environment", environment, &mut |manifest, index, reader| {
-            let at = reader.at();
-            let [name, value] = manifest.object(reader, &["name", "value"])?;
-            let name = manifest.required(at, "name", name, |_, reader| {
-                let name = variable(reader)?;
-                if before(environment, "name", name, index) {
-                    return wrong(name.at, "two variables have this name");
+        self.items(
+            "environment",
+            environment,
+            &mut |manifest, index, reader| {
+                let at = reader.at();
+                let [name, value] = manifest.object(reader, &["name", "value"])?;
+                let name = manifest.required(at, "name", name, |_, reader| {
+                    let name = variable(reader)?;
+                    if before(environment, "name", name, index) {
+                        return wrong(name.at, "two variables have this name");
+                    }
+                    Ok(name)
+                })?;
+                let value = manifest.required(at, "value", value, |_, reader| text(reader))?;
+                if let Some(arena) = manifest.in_pass(Pass::Apps) {
+                    arena.bytes(b"--set-env=").text(name);
+                    arena.bytes(b"=").text(value).end();
                 }
-                Ok(name)
-            })?;
-            let value = manifest.required(at, "value", value, |_, reader| text(reader))?;
-            if let Some(arena) = manifest.in_pass(Pass::Apps) {
-                arena.bytes(b"--set-env=").text(name);
-                arena.bytes(b"=").text(value).end();
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
         .map(drop)
     }
 
@@ -325,7 +320,8 @@ impl<'a> Manifest<'a, '_, '_> {
             if before(points, "path", target, index) {
                 return wrong(target.at, "two mount points have this path");
             }
-            let read_only = manifest.optional("readOnly", read_only, |_, reader| boolean(reader))?;
+            let read_only =
+                manifest.optional("readOnly", read_only, |_, reader| boolean(reader))?;
             let read_only = read_only == Some(true);
             if mounted && read_only {
                 return wrong(
@@ -385,7 +381,11 @@ impl<'a> Manifest<'a, '_, '_> {
             if !is_handler && word.is("---") {
                 return wrong(word.at, "--- parts programs, and can't be an argument");
             }
-            if is_handler && word.characters().any(|byte| byte == Ok(char::from(SEPARATOR))) {
+            if is_handler
+                && word
+                    .characters()
+                    .any(|byte| byte == Ok(char::from(SEPARATOR)))
+            {
                 return wrong(word.at, "it has the character U+001F");
             }
             if let Some(arena) = manifest.in_pass(Pass::Apps) {

@@ -7,6 +7,7 @@
 //! tell no byte of an error, and lose a name that is unknown or there twice.
 
 mod app;
+mod expand;
 mod isolator;
 mod path;
 mod pod;
@@ -16,6 +17,7 @@ mod words;
 
 use fly::json::Reader;
 
+pub use expand::{ROOM, expand};
 pub use path::{Part, Path};
 pub use words::{Arena, Words};
 
@@ -70,7 +72,10 @@ fn read<'a>(manifest: &mut Manifest<'a, '_, '_>, json: &'a [u8]) -> Read<()> {
         return wrong(MAX_BYTES, "it has more than 1048576 bytes");
     }
     if json.starts_with(b"\xef\xbb\xbf") {
-        return wrong(0, "it begins with a byte order mark, which JSON does not have");
+        return wrong(
+            0,
+            "it begins with a byte order mark, which JSON does not have",
+        );
     }
     manifest.pod(&mut Reader::new(json)?)
 }

@@ -43,7 +43,17 @@ impl<'a> Manifest<'a, '_, '_> {
             ],
         )?;
         reader.end()?;
-        let [kind, version, apps, volumes, isolators, notes, ports, own, labels] = fields;
+        let [
+            kind,
+            version,
+            apps,
+            volumes,
+            isolators,
+            notes,
+            ports,
+            own,
+            labels,
+        ] = fields;
         self.required(at, "acKind", kind, |_, reader| {
             let kind = text(reader)?;
             if kind.is("PodManifest") {

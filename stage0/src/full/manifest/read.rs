@@ -265,11 +265,7 @@ pub(super) fn identifier<'a>(reader: &mut Reader<'a>) -> Read<Text<'a>> {
     )
 }
 
-fn named<'a>(
-    reader: &mut Reader<'a>,
-    separators: &str,
-    otherwise: &'static str,
-) -> Read<Text<'a>> {
+fn named<'a>(reader: &mut Reader<'a>, separators: &str, otherwise: &'static str) -> Read<Text<'a>> {
     let name = filled(reader)?;
     let mut separated = true;
     for character in name.characters().flatten() {
