@@ -39,6 +39,8 @@ use prepared::Asked;
 
 /// The program's name in messages.
 pub const NAME: &str = "stage0";
+/// The same as a word.
+const NAME_WORD: &core::ffi::CStr = c"stage0";
 
 /// Bytes of scratch memory that [`main`] needs: the names of mount points, and the
 /// plan.

@@ -13,7 +13,7 @@ pub enum Kind {
     Empty,
 }
 
-/// A named volume: `NAME,kind=host|empty[,source=PATH][,readOnly=BOOL][,recursive=BOOL][,mode=MODE]`.
+/// A named volume: `NAME,kind=host|empty[,source=PATH][,readOnly=BOOL][,recursive=BOOL][,mode=MODE][,uid=N][,gid=N]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Volume<'a> {
     /// Its name.
@@ -28,6 +28,10 @@ pub struct Volume<'a> {
     pub recursive: bool,
     /// The mode of an empty one's root, octal.
     pub mode: &'a [u8],
+    /// The ids of an empty one's root; empty for 0.
+    pub user: &'a [u8],
+    /// Its group.
+    pub group: &'a [u8],
 }
 
 /// A short volume, `SRC:DST[:ro|:rw]`.
@@ -105,6 +109,8 @@ impl<'a> Volume<'a> {
             read_only: false,
             recursive: true,
             mode: b"0755",
+            user: b"",
+            group: b"",
         };
         if volume.name.is_empty() || volume.name.contains(&b'=') {
             return Err(failed(Why::NoVolumeName));
@@ -135,6 +141,8 @@ impl<'a> Volume<'a> {
                     }
                     volume.mode = value;
                 }
+                b"uid" => volume.user = id(value).ok_or(failed(Why::NoId))?,
+                b"gid" => volume.group = id(value).ok_or(failed(Why::NoId))?,
                 _ => return Err(failed(Why::UnknownKey)),
             }
         }
@@ -174,6 +182,12 @@ impl<'a> Mount<'a> {
         }
         Ok(mount)
     }
+}
+
+/// A number of a user or a group, as it is written.
+fn id(value: &[u8]) -> Option<&[u8]> {
+    let number = fly::text::decimal(value)?;
+    (number < u64::from(u32::MAX)).then_some(value)
 }
 
 fn pair(part: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -228,6 +242,8 @@ mod tests {
             c"data,kind=disk",
             c"data,kind=host,source=/a,readOnly=yes",
             c"data,kind=empty,mode=9",
+            c"data,kind=empty,uid=root",
+            c"data,kind=empty,gid=4294967295",
             c"data,kind=empty,colour=red",
             c"data,kind=empty,nothing",
         ] {

@@ -53,7 +53,7 @@ where
         }
         // Some rules of profiles depend on what the program can have.
         let keep = self.capabilities(true).map(|sets| sets.bounding);
-        tool::read(filter, keep, &mut |filter| {
+        tool::read(c"fly", filter, keep, &mut |filter| {
             plan.push(Step::Seccomp { filter });
         })
     }

@@ -24,13 +24,14 @@ pub const PROGRAM: &CStr = c"fly-seccomp";
 
 /// Calls `take` with the filter of the file `path`: a filter, or a profile, which
 /// is compiled, for a program with the capabilities `keep`, or with those that this
-/// process can have.
+/// process can have. The compiler's errors begin with the name of the `caller`.
 ///
 /// # Errors
 /// The file can't be read, or is neither.
 #[cold]
 #[inline(never)]
 pub fn read<'a>(
+    caller: &'static CStr,
     path: &'a CStr,
     keep: Option<u64>,
     take: &mut dyn FnMut(&[u8]),
@@ -43,7 +44,7 @@ pub fn read<'a>(
     let mut filter = contents(&file, &mut bytes).map_err(failed)?;
     // An instruction's code is below 256, its second byte zero: no text has that.
     if !matches!(filter, [_, 0, ..] | []) {
-        let output = compile(path, keep)?;
+        let output = compile(caller, path, keep)?;
         filter = contents(&output, &mut bytes).map_err(failed)?;
         if filter.is_empty() {
             return Err(Error::told());
@@ -69,7 +70,11 @@ fn contents<'b>(file: &OwnedFd, bytes: &'b mut [u8]) -> Result<&'b [u8], Errno> 
 }
 
 /// The output of `fly-seccomp compile PATH`; empty if it failed, and has said so.
-fn compile<'a>(path: &'a CStr, keep: Option<u64>) -> Result<OwnedFd, Error<'a>> {
+fn compile<'a>(
+    caller: &'static CStr,
+    path: &'a CStr,
+    keep: Option<u64>,
+) -> Result<OwnedFd, Error<'a>> {
     let program = beside::find(PROGRAM).map_err(missing)?;
     let output = fs::memfd_create(c"filter", MemfdFlags::CLOEXEC).map_err(missing)?;
     let mut number = [0; 24];
@@ -80,7 +85,7 @@ fn compile<'a>(path: &'a CStr, keep: Option<u64>) -> Result<OwnedFd, Error<'a>> 
     let pid = clone::fork(0, || {
         let mut words = [0; 8];
         // Its errors begin with the name by which it was called.
-        let mut arguments = [c"fly", c"compile", path, c"--cap", number]
+        let mut arguments = [caller, c"compile", path, c"--cap", number]
             .into_iter()
             .take(count);
         let errno = match descriptor::duplicate_onto(output.as_fd(), 1) {

@@ -17,7 +17,6 @@ use fly::{
     error::{Error, What, Why},
     lower::{self as common, kernel_files::covered},
     plan::{Kind, List, Step},
-    seccomp::DEFAULT,
     text::{Digits, Short},
     user,
 };
@@ -96,18 +95,12 @@ where
         if self.is_alone() {
             self.check_alone(identity.as_ref(), who.user, who.group)?;
         }
-        let filtered = !options.insecure.has(Insecure::SECCOMP);
-        let early = options.insecure.filters_early();
-        if early {
-            self.plan.push(Step::Seccomp { filter: DEFAULT });
-        }
+        self.filter(program, true)?;
         self.credentials(identity.as_ref(), program)?;
         if own_session {
             self.plan.push(Step::Unblock {});
         }
-        if filtered && !early {
-            self.plan.push(Step::Seccomp { filter: DEFAULT });
-        }
+        self.filter(program, false)?;
         self.exec(program, identity.as_ref())
     }
 
@@ -155,7 +148,8 @@ where
         let sets = Sets::of(confined, root, choices)?;
         if self.options.added {
             let mut needed = sets.bounding;
-            if program.policies.asks(AppOption::PidNamespace) || insecure.filters_early() {
+            let policies = &program.policies;
+            if policies.asks(AppOption::PidNamespace) || policies.filters_early(insecure) {
                 needed |= 1 << linux_raw_sys::general::CAP_SYS_ADMIN;
             }
             // Nobody has those that this kernel does not know.
@@ -192,7 +186,7 @@ where
                 keep: capability::ALL,
             });
         }
-        if !insecure.has(Insecure::NO_NEW_PRIVILEGES) {
+        if !program.policies.gains(insecure) {
             self.plan.push(Step::NoNewPrivileges {});
         }
         Ok(())

@@ -5,6 +5,7 @@ mod cgroups;
 mod delegated;
 mod devices;
 mod files;
+mod filter;
 mod logs;
 mod names;
 mod own;
@@ -21,7 +22,7 @@ use fly::{
     capability,
     error::Error,
     lower as common,
-    plan::{Builder, Slot, Step},
+    plan::{Builder, Kind, Slot, Step},
     text::Digits,
 };
 use linux_raw_sys::general as raw;
@@ -198,6 +199,10 @@ where
             return self.apps();
         }
         self.close_inherited()?;
+        if let Some(adjustment) = self.options.oom_score {
+            // What the pod's processes inherit: in the pod nobody could lower it.
+            self.plan.push_limit(Kind::OomScore, adjustment);
+        }
         match self.options.stage1 {
             Stage1::Fly => self.fly()?,
             Stage1::Init(_) => {

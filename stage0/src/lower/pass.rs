@@ -66,7 +66,7 @@ where
             wants.capabilities |= LIMITS;
         }
         let mounts = own.asks(AppOption::PidNamespace) || options.several;
-        if mounts || options.insecure.filters_early() {
+        if mounts || own.filters_early(options.insecure) {
             wants.capabilities |= 1 << raw::CAP_SYS_ADMIN;
         }
         if own.asks(AppOption::NotifySocket) && own.notifies() {

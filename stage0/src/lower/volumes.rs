@@ -88,7 +88,7 @@ where
                         name: c".",
                     });
                 } else {
-                    common::tmpfs(self.plan, slot, common::DATA, volume.mode);
+                    self.empty(slot, &volume);
                     self.first_mount(slot, root, &mount, read_only);
                     return Ok(());
                 }
@@ -97,6 +97,25 @@ where
         };
         common::attach(self.plan, source, root, mount.target);
         Ok(())
+    }
+
+    /// The file system of an empty volume.
+    fn empty(&mut self, into: Slot, volume: &Volume<'_>) {
+        self.plan
+            .begin_list(Step::FileSystem {
+                into,
+                attributes: common::DATA,
+                options: List::EMPTY,
+            })
+            .string(c"tmpfs")
+            .string(c"mode")
+            .joined(&[volume.mode]);
+        for (name, value) in [(c"uid", volume.user), (c"gid", volume.group)] {
+            if !value.is_empty() {
+                self.plan.string(name).joined(&[value]);
+            }
+        }
+        self.plan.end();
     }
 
     /// An empty volume is made and mounted by the first mount of it, and cloned

@@ -111,6 +111,8 @@ where
             Some(c"--cgroup")
         } else if let Some(option) = self.limits.first() {
             Some(option)
+        } else if self.oom_score.is_some() {
+            Some(c"--oom-score-adj")
         } else if self.pod_directory.is_some() {
             Some(c"--pod-dir")
         } else if let Some(option) = self.life.registers() {

@@ -29,13 +29,6 @@ impl Insecure {
         self.0 & part.0 == part.0
     }
 
-    /// Whether the filter is loaded before the credentials are set: whoever may get new
-    /// privileges by exec loads one only with the capability `sys_admin`, which goes with them.
-    #[must_use]
-    pub fn filters_early(self) -> bool {
-        self.has(Self::NO_NEW_PRIVILEGES) && !self.has(Self::SECCOMP)
-    }
-
     /// Takes away what `other` does, too.
     pub(super) fn add(&mut self, other: Self) {
         self.0 |= other.0;

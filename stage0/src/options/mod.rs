@@ -26,7 +26,7 @@ pub const NAMES: &str = "run\nprepare\nrun-prepared\nlist\nstatus\nstop\nrm\ngc\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--memory-swap\n--cpus\n--cpu-weight\n--pids\n--io-weight\n--io-max\n--device\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--stdin\n--stdout\n--stderr\n--log\n\
---listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--private-users\n--pod-manifest";
+--listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--private-users\n--pod-manifest\n--no-new-privs\n--seccomp\n--oom-score-adj";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,8 @@ pub enum Choice<'a> {
     Cgroup(&'a CStr),
     /// `--memory` or another limit of [`Limit`]: its text, and what it says.
     PodLimit(Limit, &'a CStr, u64),
+    /// `--oom-score-adj N`
+    OomScore(&'a CStr),
     /// `--cgroup-parent PATH`
     CgroupParent(&'a CStr),
     /// `--net=host|none|PATH`
@@ -124,17 +126,19 @@ pub enum AppOption {
     NotifySocket,
     PidNamespace,
     Exec,
+    NoNewPrivileges,
+    Seccomp,
 }
 
 impl AppOption {
     /// How many there are.
-    pub const COUNT: usize = Self::Exec as usize + 1;
+    pub const COUNT: usize = Self::Seccomp as usize + 1;
 
     /// Whether its value is true or false, and may be missing.
     pub(super) fn is_switch(self) -> bool {
         matches!(
             self,
-            Self::ListenFds | Self::NotifySocket | Self::PidNamespace
+            Self::ListenFds | Self::NotifySocket | Self::PidNamespace | Self::NoNewPrivileges
         )
     }
 
@@ -156,6 +160,8 @@ impl AppOption {
             b"--notify-socket" => Self::NotifySocket,
             b"--pid-namespace" => Self::PidNamespace,
             b"--exec" => Self::Exec,
+            b"--no-new-privs" => Self::NoNewPrivileges,
+            b"--seccomp" => Self::Seccomp,
             _ => return None,
         })
     }
@@ -243,6 +249,8 @@ pub struct Options<'a, I> {
     pub cgroup: Option<&'a CStr>,
     /// `--memory` and its kin.
     pub limits: Limits<'a>,
+    /// `--oom-score-adj`
+    pub oom_score: Option<&'a CStr>,
     /// `--cgroup-parent`
     pub cgroup_parent: Option<&'a CStr>,
     /// `--net`
@@ -352,6 +360,7 @@ where
             hostname: None,
             cgroup: None,
             limits: Limits::default(),
+            oom_score: None,
             cgroup_parent: None,
             network: Network::Host,
             ipc: Ipc::Auto,

@@ -33,6 +33,7 @@ where
             Choice::Hostname(name) => options.hostname = Some(name),
             Choice::Cgroup(path) => options.cgroup = Some(path),
             Choice::PodLimit(limit, text, value) => options.limits.set(limit, text, value),
+            Choice::OomScore(text) => options.oom_score = Some(text),
             Choice::CgroupParent(path) => options.cgroup_parent = Some(path),
             Choice::Network(network) => options.network = network,
             Choice::Ipc(ipc) => options.ipc = ipc,
@@ -126,6 +127,13 @@ fn limit<'a>(name: &[u8], value: &'a CStr) -> Result<Choice<'a>, Error<'a>> {
     match plan::limits::parse(kind as u16, value.to_bytes(), &mut [0; 17]) {
         Some(()) => Ok(Choice::Limit(kind, value)),
         None => Err(Error::new(What::ReadOption, value, why)),
+    }
+}
+
+fn oom_score(text: &CStr) -> Result<Choice<'_>, Error<'_>> {
+    match plan::limits::parse(Kind::OomScore as u16, text.to_bytes(), &mut [0; 17]) {
+        Some(()) => Ok(Choice::OomScore(text)),
+        None => Err(Error::new(What::ReadOption, text, Why::NoAdjustment)),
     }
 }
 
@@ -225,6 +233,7 @@ where
             b"--cap-add" | b"--cap-drop" | b"--cap-keep" => capabilities(name, take()?)?,
             b"--hostname" => Choice::Hostname(take()?),
             b"--cgroup" => Choice::Cgroup(take()?),
+            b"--oom-score-adj" => oom_score(take()?)?,
             b"--cgroup-parent" => Choice::CgroupParent(limits::parent(take()?)?),
             _ if limits::NAMES.contains(&name) => limits::parse(name, take()?)?,
             b"--net" => Choice::Network(Network::parse(take()?, word)?),

@@ -1,0 +1,73 @@
+//! What a program may gain, and the filter of its system calls.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::Error,
+    plan::Step,
+    seccomp::{DEFAULT, tool},
+};
+
+use super::{
+    Lowering,
+    own::{Program, Sets},
+    policy::Policies,
+};
+use crate::options::{AppOption, Insecure};
+
+impl<'a> Policies<'a> {
+    /// Whether exec may give it new privileges.
+    pub(super) fn gains(&self, insecure: Insecure) -> bool {
+        self.value(AppOption::NoNewPrivileges) == Some(c"")
+            || insecure.has(Insecure::NO_NEW_PRIVILEGES)
+    }
+
+    /// Its filter: `default`, or a file of the host.
+    pub(super) fn filter(&self, insecure: Insecure) -> Option<&'a CStr> {
+        if insecure.has(Insecure::SECCOMP) {
+            return None;
+        }
+        let named = self.value(AppOption::Seccomp).unwrap_or(c"default");
+        Some(named).filter(|named| *named != c"unconfined")
+    }
+
+    /// Whether that is loaded before the credentials are set: whoever may get new privileges
+    /// by exec loads one only with the capability `sys_admin`, which goes with them.
+    pub(super) fn filters_early(&self, insecure: Insecure) -> bool {
+        self.gains(insecure) && self.filter(insecure).is_some()
+    }
+}
+
+impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    /// The filter, if this is the place for it.
+    pub(super) fn filter(
+        &mut self,
+        program: &Program<'a, I>,
+        early: bool,
+    ) -> Result<(), Error<'a>> {
+        let (policies, insecure) = (&program.policies, self.options.insecure);
+        match policies.filter(insecure) {
+            Some(_) if policies.filters_early(insecure) != early => Ok(()),
+            Some(name) if name != c"default" => self.compiled(name, program),
+            Some(_) => {
+                self.plan.push(Step::Seccomp { filter: DEFAULT });
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Some rules of profiles depend on what the program can have.
+    #[cold]
+    #[inline(never)]
+    fn compiled(&mut self, path: &'a CStr, program: &Program<'a, I>) -> Result<(), Error<'a>> {
+        let confined = !self.options.insecure.has(Insecure::CAPABILITIES);
+        let sets = Sets::of(confined, true, Some(program.each(self.options)))?;
+        tool::read(crate::NAME_WORD, path, Some(sets.bounding), &mut |filter| {
+            self.plan.push(Step::Seccomp { filter });
+        })
+    }
+}
