@@ -68,7 +68,7 @@ impl<'a> Manifest<'a, '_, '_> {
         self.items("mounts", mounts, &mut |manifest, index, reader| {
             let mount = manifest.mount(pod, place.index, index, reader)?;
             if before(mounts, "path", mount.target, index) {
-                return wrong(mount.target.at, "two mounts have this path");
+                return manifest.refuse("path", mount.target.at, "two mounts have this path");
             }
             manifest.write_mount(&mount, place.index, index);
             Ok(())
@@ -215,7 +215,8 @@ impl<'a> Manifest<'a, '_, '_> {
         self.items("eventHandlers", handlers, &mut |manifest, index, reader| {
             let name = manifest.handler(reader)?;
             if before(handlers, "name", name, index) {
-                return wrong(name.at, "there are two handlers for this event");
+                let text = "there are two handlers for this event";
+                return manifest.refuse("name", name.at, text);
             }
             Ok(())
         })?;
@@ -318,16 +319,15 @@ impl<'a> Manifest<'a, '_, '_> {
                 Ok(volume)
             })?;
             if before(points, "path", target, index) {
-                return wrong(target.at, "two mount points have this path");
+                let text = "two mount points have this path";
+                return manifest.refuse("path", target.at, text);
             }
             let read_only =
                 manifest.optional("readOnly", read_only, |_, reader| boolean(reader))?;
             let read_only = read_only == Some(true);
             if mounted && read_only {
-                return wrong(
-                    at,
-                    "a mount is on this path already: make its volume read-only",
-                );
+                let text = "a mount is on this path already: make its volume read-only";
+                return manifest.refuse("readOnly", at, text);
             }
             if !mounted {
                 let own = false;

@@ -9,12 +9,12 @@ use fly::{
     text::Line,
 };
 use rustix::{
-    fd::AsRawFd,
-    fs::{self, Mode, OFlags},
+    fd::{AsRawFd, IntoRawFd},
+    fs::{self, MemfdFlags, Mode, OFlags},
     io::Errno,
 };
 
-use super::{Arena, MAX_BYTES, Problem, Words, words};
+use super::{Arena, Filter, MAX_BYTES, Problem, Words, words};
 use crate::{
     NAME,
     options::{Choice, Choices},
@@ -45,7 +45,10 @@ pub fn expand(given: Words<'static>, start: &mut Start) -> Result<Words<'static>
     let (room, file) = room.split_at_mut_checked(WORDS).unwrap_or_default();
     let json = read(path, file).map_err(|errno| Error::new(What::ReadManifest, path, errno))?;
     let mut arena = Arena::new(room);
-    let done = words(json, &mut arena, &mut |arena| keep(given.clone(), arena));
+    let mut keep = |arena: &mut Arena<'_>| keep(given.clone(), arena);
+    let done = words(json, &mut arena, &mut keep, &mut |filter| {
+        store(filter).ok()
+    });
     if let Err(problem) = done {
         tell(path, &problem);
         return Err(Error::told());
@@ -134,6 +137,15 @@ fn read<'b>(path: &CStr, room: &'b mut [u8]) -> Result<&'b [u8], Errno> {
         }
     }
     Ok(room.get(..used).unwrap_or_default())
+}
+
+/// Writes a profile into a memory file, which fly-seccomp inherits, and the pod does not.
+fn store(filter: &Filter<'_>) -> Result<u64, Errno> {
+    let file = fs::memfd_create(c"filter", MemfdFlags::empty())?;
+    let mut line = Line::new(file.as_raw_fd());
+    filter.write(&mut |bytes| _ = line.bytes(bytes));
+    line.flush();
+    u64::try_from(file.into_raw_fd()).map_err(|_| Errno::BADF)
 }
 
 /// One line: the path of the value, what is wrong with it, and at which byte.

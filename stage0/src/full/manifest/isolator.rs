@@ -117,13 +117,15 @@ impl<'a> Manifest<'a, '_, '_> {
             Isolator::Oom => self.oom_score(reader),
             Isolator::Retain | Isolator::Remove => self.capabilities(isolator, reader),
             Isolator::NoNewPrivileges => {
-                let at = reader.at();
-                if !boolean(reader)? {
-                    return wrong(at, "new privileges can't be allowed to one app alone");
+                let gives_up = boolean(reader)?;
+                if let (Some(arena), false) = (self.in_pass(Pass::Apps), gives_up) {
+                    arena.word(b"--no-new-privs=false");
                 }
                 Ok(())
             }
-            Isolator::FilterRetain | Isolator::FilterRemove | Isolator::Refused => Ok(()),
+            Isolator::FilterRetain => self.filter(true, reader),
+            Isolator::FilterRemove => self.filter(false, reader),
+            Isolator::Refused => Ok(()),
         }
     }
 
@@ -156,12 +158,12 @@ impl<'a> Manifest<'a, '_, '_> {
                 Some(_) => "a request alone reserves nothing: name a limit",
                 None => "it is missing",
             };
-            return wrong_limit(self, at, cause);
+            return self.refuse("limit", at, cause);
         };
         match isolator {
             Isolator::Cpu => {
                 if !(10..=65_536_000).contains(&limit) {
-                    return wrong_limit(self, at, "it is not from 10m to 65536");
+                    return self.refuse("limit", at, "it is not from 10m to 65536");
                 }
                 // Three digits behind the point; the leading 1 keeps the zeros.
                 let digits = fly::text::Digits::new(1000 + limit % 1000, 10);
@@ -174,14 +176,14 @@ impl<'a> Manifest<'a, '_, '_> {
             Isolator::Pids => {
                 let limit = limit.div_ceil(1000);
                 if !(1..=4_194_304).contains(&limit) {
-                    return wrong_limit(self, at, "it is not from 1 to 4194304");
+                    return self.refuse("limit", at, "it is not from 1 to 4194304");
                 }
                 self.limit(b"--pids=", limit, b"");
             }
             _ => {
                 let limit = limit.div_ceil(1000);
                 if limit < 1 << 20 {
-                    return wrong_limit(self, at, "it is less than 1Mi");
+                    return self.refuse("limit", at, "it is less than 1Mi");
                 }
                 self.limit(b"--memory=", limit, b"");
             }
@@ -254,11 +256,6 @@ impl<'a> Manifest<'a, '_, '_> {
         }
         arena.end();
     }
-}
-
-/// The path of the limit, for what is wrong with it.
-fn wrong_limit(manifest: &mut Manifest<'_, '_, '_>, at: usize, text: &'static str) -> Read<()> {
-    manifest.at(super::path::Part::Field("limit"), |_| wrong(at, text))
 }
 
 /// An amount, as a string or as a number.

@@ -8,16 +8,20 @@
 
 mod app;
 mod expand;
+mod filter;
 mod isolator;
 mod path;
 mod pod;
 mod quantity;
 mod read;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use fly::json::Reader;
 
 pub use expand::{ROOM, expand};
+pub use filter::Filter;
 pub use path::{Part, Path};
 pub use words::{Arena, Words};
 
@@ -40,18 +44,26 @@ pub struct Problem<'a> {
 }
 
 /// Writes the words for the manifest `json`: options of the pod, what `between` writes,
-/// and the programs with their options.
+/// and the programs with their options. `filters` keeps a filter in a file, and tells its
+/// descriptor.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
+#[allow(clippy::result_large_err, reason = "the first one ends the command")]
 pub fn words<'a>(
     json: &'a [u8],
     arena: &mut Arena<'_>,
     between: &mut dyn FnMut(&mut Arena<'_>),
+    filters: &mut dyn FnMut(&Filter<'a>) -> Option<u64>,
 ) -> Result<(), Problem<'a>> {
     let mut path = Path::new();
     for pass in [Pass::Pod, Pass::Apps] {
-        let mut manifest = Manifest { path, pass, arena };
+        let mut manifest = Manifest {
+            path,
+            pass,
+            arena,
+            filters,
+        };
         let done = read(&mut manifest, json);
         path = manifest.path;
         if let Err(read::Wrong { at, text }) = done {

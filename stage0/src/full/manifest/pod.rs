@@ -102,10 +102,12 @@ impl<'a> Manifest<'a, '_, '_> {
         self.items("volumes", volumes, &mut |manifest, index, reader| {
             let volume = manifest.volume(reader)?;
             if volume_before(volumes, volume.name, index) {
-                return wrong(volume.name.at, "two volumes have this name");
+                let text = "two volumes have this name";
+                return manifest.refuse("name", volume.name.at, text);
             }
             if !super::app::mounts(apps, volume.name) {
-                return wrong(volume.name.at, "no app mounts this volume");
+                let text = "no app mounts this volume";
+                return manifest.refuse("name", volume.name.at, text);
             }
             if let Some(arena) = manifest.in_pass(Pass::Pod) {
                 arena.bytes(b"--volume=").text(volume.name);

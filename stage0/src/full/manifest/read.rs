@@ -5,6 +5,7 @@ use fly::json::{Fault, Reader, Text};
 
 use super::{
     MAX_ITEMS,
+    filter::Filter,
     path::{Part, Path},
     words::Arena,
 };
@@ -49,6 +50,7 @@ pub(super) struct Manifest<'a, 'm, 'w> {
     pub(super) path: Path<'a>,
     pub(super) pass: Pass,
     pub(super) arena: &'m mut Arena<'w>,
+    pub(super) filters: &'m mut dyn FnMut(&Filter<'a>) -> Option<u64>,
 }
 
 impl<'a, 'w> Manifest<'a, '_, 'w> {
@@ -139,6 +141,16 @@ impl<'a, 'w> Manifest<'a, '_, 'w> {
             Some(mut reader) => read(manifest, &mut reader),
             None => wrong(at, "it is missing"),
         })
+    }
+
+    /// What is wrong with the value of a field that was read already.
+    pub(super) fn refuse<T>(
+        &mut self,
+        name: &'static str,
+        at: usize,
+        text: &'static str,
+    ) -> Read<T> {
+        self.at(Part::Field(name), |_| wrong(at, text))
     }
 
     /// Reads an array; tells how many there were.

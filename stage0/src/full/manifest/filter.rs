@@ -1,0 +1,228 @@
+//! Sets of system calls that an app keeps or loses, as a profile for `--seccomp`.
+
+use fly::{
+    json::{Reader, Text},
+    packed,
+    packed::Packed,
+    seccomp::{DEFAULT_PROFILE, words::number_of},
+};
+
+use super::read::{Manifest, Pass, Read, short, text, wrong};
+
+/// The profile of the default filter.
+const DEFAULT: Packed = packed!(DEFAULT_PROFILE);
+/// Behind this its rules begin.
+const RULES: &[u8] = b"\"syscalls\": [";
+
+/// Without these no program can be executed, or end.
+const ALWAYS: &[u8] =
+    b"\"execve\",\"execveat\",\"exit\",\"exit_group\",\"rt_sigreturn\",\"restart_syscall\"";
+
+/// Sets that have a name.
+const DEFAULTS: [&str; 4] = [
+    "@rkt/default-whitelist",
+    "@docker/default-whitelist",
+    "@rkt/default-blacklist",
+    "@docker/default-blacklist",
+];
+
+/// Errors that a refused call may have (asm-generic/errno-base.h, asm-generic/errno.h).
+const ERRORS: [(&str, u16); 24] = [
+    ("EPERM", 1),
+    ("ENOENT", 2),
+    ("ESRCH", 3),
+    ("EINTR", 4),
+    ("EIO", 5),
+    ("ENXIO", 6),
+    ("E2BIG", 7),
+    ("EBADF", 9),
+    ("EAGAIN", 11),
+    ("ENOMEM", 12),
+    ("EACCES", 13),
+    ("EFAULT", 14),
+    ("EBUSY", 16),
+    ("EEXIST", 17),
+    ("ENODEV", 19),
+    ("EINVAL", 22),
+    ("EMFILE", 24),
+    ("ENOTTY", 25),
+    ("ENOSPC", 28),
+    ("EROFS", 30),
+    ("ENOSYS", 38),
+    ("EOPNOTSUPP", 95),
+    ("ENOTSUP", 95),
+    ("ECONNREFUSED", 111),
+];
+
+/// A set that was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    /// Its calls are kept, not lost.
+    retains: bool,
+    /// The default ones are meant, too.
+    default: bool,
+    /// All are meant.
+    all: bool,
+    /// Single ones are named.
+    names: bool,
+    /// The error of what is refused; otherwise it ends the app.
+    error: Option<u16>,
+    set: Reader<'a>,
+}
+
+impl<'a> Manifest<'a, '_, '_> {
+    /// An object with a list of names in `set`, and perhaps an `errno`.
+    pub(super) fn filter(&mut self, retains: bool, reader: &mut Reader<'a>) -> Read<()> {
+        let at = reader.at();
+        let [set, error] = self.object(reader, &["set", "errno"])?;
+        let error = self.optional("errno", error, |_, reader| {
+            let name = text(reader)?;
+            let mut known = ERRORS.iter();
+            match known.find(|(known, _)| name.is(known)) {
+                Some((_, number)) => Ok(*number),
+                None => wrong(name.at, "there is no such error here"),
+            }
+        })?;
+        let filter = self.required(at, "set", set, |manifest, reader| {
+            let mut filter = Filter {
+                retains,
+                default: false,
+                all: false,
+                names: false,
+                error,
+                set: *reader,
+            };
+            let at = reader.at();
+            let count = manifest.list(reader, &mut |_, _, reader| {
+                let name = text(reader)?;
+                if DEFAULTS.iter().any(|known| name.is(known)) {
+                    filter.default = true;
+                } else if name.is("@appc.io/all") {
+                    filter.all = true;
+                } else if number(name).is_some() {
+                    if !retains && is_needed(name) {
+                        return wrong(name.at, "without it no program can be executed, or end");
+                    }
+                    filter.names = true;
+                } else if !name.is("@appc.io/empty") {
+                    return wrong(name.at, "there is no such system call or set");
+                }
+                Ok(())
+            })?;
+            if count == 0 {
+                return wrong(at, "it is empty");
+            }
+            Ok(filter)
+        })?;
+        self.write_filter(at, &filter)
+    }
+
+    fn write_filter(&mut self, at: usize, filter: &Filter<'a>) -> Read<()> {
+        if self.pass != Pass::Apps {
+            return Ok(());
+        }
+        if filter.is_default() {
+            return Ok(());
+        }
+        if filter.is_none() {
+            self.arena.word(b"--seccomp=unconfined");
+            return Ok(());
+        }
+        let Some(number) = (self.filters)(filter) else {
+            return wrong(at, "no memory file can be made for its filter");
+        };
+        self.arena.bytes(b"--seccomp=/proc/self/fd/");
+        self.arena.number(number).end();
+        Ok(())
+    }
+}
+
+impl Filter<'_> {
+    /// It is the filter that all have.
+    fn is_default(&self) -> bool {
+        self.default && !self.names && !self.all && self.error == Some(1)
+    }
+
+    /// Nothing is refused.
+    fn is_none(&self) -> bool {
+        match self.retains {
+            true => self.all,
+            false => !self.all && !self.default && !self.names,
+        }
+    }
+
+    /// Writes the profile. Of several rules for a call the first one applies.
+    pub fn write(&self, add: &mut dyn FnMut(&[u8])) {
+        let refuses = self.retains || self.default || self.all;
+        add(b"{\"defaultAction\":");
+        self.action(refuses, add, b",\"defaultErrnoRet\":");
+        add(b",\"architectures\":[\"SCMP_ARCH_X86_64\"],\"syscalls\":[{\"names\":[");
+        add(ALWAYS);
+        add(b"],\"action\":\"SCMP_ACT_ALLOW\"}");
+        if self.names && (self.retains || !self.all) {
+            add(b",{\"names\":[");
+            self.calls(add);
+            add(b"],\"action\":");
+            self.action(!self.retains, add, b",\"errnoRet\":");
+            add(b"}");
+        }
+        if self.default && !self.all {
+            add(b",");
+            rules(add);
+        } else {
+            add(b"]}");
+        }
+    }
+
+    fn action(&self, refuses: bool, add: &mut dyn FnMut(&[u8]), field: &[u8]) {
+        match (refuses, self.error) {
+            (false, _) => add(b"\"SCMP_ACT_ALLOW\""),
+            (true, None) => add(b"\"SCMP_ACT_KILL_PROCESS\""),
+            (true, Some(error)) => {
+                add(b"\"SCMP_ACT_ERRNO\"");
+                add(field);
+                add(fly::text::Digits::new(error.into(), 10).as_bytes());
+            }
+        }
+    }
+
+    /// The calls by name, with commas between them.
+    fn calls(&self, add: &mut dyn FnMut(&[u8])) {
+        let mut first = true;
+        let mut set = self.set;
+        let _ = set.array(&mut |reader| {
+            let name = reader.string()?;
+            let mut room = [0; 64];
+            if let (Some(_), Some(name)) = (number(name), short(name, &mut room)) {
+                add(if first { b"\"" } else { b",\"" });
+                add(name);
+                add(b"\"");
+                first = false;
+            }
+            Ok::<(), fly::json::Fault>(())
+        });
+    }
+}
+
+/// The rules of the default profile, and its end.
+fn rules(add: &mut dyn FnMut(&[u8])) {
+    let mut found = 0;
+    DEFAULT.each(&mut |byte| {
+        match RULES.get(found) {
+            None => add(&[byte]),
+            Some(expected) if *expected == byte => found += 1,
+            // No other name ends in the first byte, a quote.
+            Some(_) => found = usize::from(RULES.first() == Some(&byte)),
+        }
+    });
+}
+
+/// Whether it is one of [`ALWAYS`].
+fn is_needed(name: Text<'_>) -> bool {
+    let mut words = fly::text::split(ALWAYS, b'"');
+    words.any(|word| !matches!(word, b"" | b",") && name.is_bytes(word))
+}
+
+fn number(name: Text<'_>) -> Option<u16> {
+    number_of(short(name, &mut [0; 64])?)
+}

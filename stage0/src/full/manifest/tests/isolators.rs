@@ -1,0 +1,212 @@
+//! Limits, capabilities and filters.
+
+use super::{SMALL, read_all, refused};
+
+fn with_isolators(isolators: &str) -> String {
+    SMALL.replace(
+        "\"group\"",
+        &format!("\"isolators\":[{isolators}],\"group\""),
+    )
+}
+
+#[test]
+fn isolators_that_cannot_be_kept() {
+    for (isolators, path, text) in [
+        (
+            r#"{"name":"resource/cheese","value":{}}"#,
+            "[0].name",
+            "there is no such isolator",
+        ),
+        (
+            r#"{"name":"resource/block-iops","value":{}}"#,
+            "[0].name",
+            "it is not kept here",
+        ),
+        (
+            r#"{"name":"resource/memory"}"#,
+            "[0].value",
+            "it is missing",
+        ),
+        (
+            r#"{"name":"resource/memory","value":{}}"#,
+            "[0].value.limit",
+            "it is missing",
+        ),
+        (
+            r#"{"name":"resource/memory","value":{"request":"1G"}}"#,
+            "[0].value.limit",
+            "a request alone reserves nothing: name a limit",
+        ),
+        (
+            r#"{"name":"resource/memory","value":{"limit":"1K"}}"#,
+            "[0].value.limit",
+            "it is no amount as 1.5, 500m, 64Mi or 2G",
+        ),
+        (
+            r#"{"name":"resource/memory","value":{"limit":"1k"}}"#,
+            "[0].value.limit",
+            "it is less than 1Mi",
+        ),
+        (
+            r#"{"name":"resource/memory","value":{"limit":"1G","request":"2G"}}"#,
+            "[0].value.request",
+            "it is more than the limit",
+        ),
+        (
+            r#"{"name":"resource/cpu","value":{"limit":"1m"}}"#,
+            "[0].value.limit",
+            "it is not from 10m to 65536",
+        ),
+        (
+            r#"{"name":"os/linux/cpu-shares","value":2}"#,
+            "[0].value",
+            "it is not from 10 to 102400",
+        ),
+        (
+            r#"{"name":"os/linux/oom-score-adj","value":1001}"#,
+            "[0].value",
+            "it is no number from -1000 to 1000",
+        ),
+        (
+            r#"{"name":"os/linux/oom-score-adj","value":1.5}"#,
+            "[0].value",
+            "it is no number from -1000 to 1000",
+        ),
+        (
+            r#"{"name":"os/linux/capabilities-retain-set","value":{"set":[]}}"#,
+            "[0].value.set",
+            "it is empty",
+        ),
+        (
+            r#"{"name":"os/linux/capabilities-retain-set","value":{"set":["CAP_NONE"]}}"#,
+            "[0].value.set[0]",
+            "there is no such capability",
+        ),
+        (
+            r#"{"name":"os/linux/capabilities-retain-set","value":{"set":["all"]}}"#,
+            "[0].value.set[0]",
+            "there is no such capability",
+        ),
+        (
+            r#"{"name":"os/linux/seccomp-retain-set","value":{"set":["opne"]}}"#,
+            "[0].value.set[0]",
+            "there is no such system call or set",
+        ),
+        (
+            r#"{"name":"os/linux/seccomp-remove-set","value":{"set":["execve"]}}"#,
+            "[0].value.set[0]",
+            "without it no program can be executed, or end",
+        ),
+        (
+            r#"{"name":"os/linux/seccomp-remove-set","value":{"set":["open"],"errno":"EOPEN"}}"#,
+            "[0].value.errno",
+            "there is no such error here",
+        ),
+        (
+            r#"{"name":"os/linux/no-new-privileges","value":true},{"name":"os/linux/no-new-privileges","value":true}"#,
+            "[1].name",
+            "it is there twice",
+        ),
+        (
+            r#"{"name":"os/linux/capabilities-retain-set","value":{"set":["CAP_CHOWN"]}},{"name":"os/linux/capabilities-remove-set","value":{"set":["CAP_CHOWN"]}}"#,
+            "[1].name",
+            "there is the other set, too",
+        ),
+    ] {
+        let path = format!("apps[0].app.isolators{path}");
+        assert_eq!(
+            refused(&with_isolators(isolators)),
+            (path, text),
+            "{isolators}"
+        );
+    }
+    let memory = r#"{"name":"resource/memory","value":{"limit":"1G"}}"#;
+    let both =
+        with_isolators(memory).replace("\"apps\"", &format!("\"isolators\":[{memory}],\"apps\""));
+    assert_eq!(refused(&both).1, "the pod has it, too");
+    let of_app = r#"{"name":"os/linux/no-new-privileges","value":true}"#;
+    let of_app = SMALL.replace("\"apps\"", &format!("\"isolators\":[{of_app}],\"apps\""));
+    assert_eq!(
+        refused(&of_app),
+        ("isolators[0].name".into(), "it is an app's, not a pod's")
+    );
+}
+
+#[test]
+fn sets_of_calls() {
+    let of = |name: &str, value: &str| {
+        let isolator = format!(r#"{{"name":"os/linux/seccomp-{name}-set","value":{value}}}"#);
+        let (words, profiles) = read_all(with_isolators(&isolator).as_bytes()).unwrap();
+        let words = words
+            .into_iter()
+            .filter(|word| word.starts_with("--seccomp"));
+        (words.collect::<String>(), profiles.concat())
+    };
+    for (name, value, word) in [
+        (
+            "retain",
+            r#"{"set":["@appc.io/all"]}"#,
+            "--seccomp=unconfined",
+        ),
+        (
+            "remove",
+            r#"{"set":["@appc.io/empty"]}"#,
+            "--seccomp=unconfined",
+        ),
+        (
+            "retain",
+            r#"{"set":["@rkt/default-whitelist"],"errno":"EPERM"}"#,
+            "",
+        ),
+        (
+            "remove",
+            r#"{"set":["@docker/default-blacklist"],"errno":"EPERM"}"#,
+            "",
+        ),
+    ] {
+        assert_eq!(
+            of(name, value),
+            (word.into(), String::new()),
+            "{name} {value}"
+        );
+    }
+    let always = r#"{"names":["execve","execveat","exit","exit_group","rt_sigreturn","restart_syscall"],"action":"SCMP_ACT_ALLOW"}"#;
+    let (_, profile) = of("retain", r#"{"set":["read","write"],"errno":"ENOSYS"}"#);
+    assert_eq!(
+        profile,
+        format!(
+            r#"{{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,"architectures":["SCMP_ARCH_X86_64"],"syscalls":[{always},{{"names":["read","write"],"action":"SCMP_ACT_ALLOW"}}]}}"#
+        )
+    );
+    let (_, profile) = of("remove", r#"{"set":["mount"]}"#);
+    assert_eq!(
+        profile,
+        format!(
+            r#"{{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64"],"syscalls":[{always},{{"names":["mount"],"action":"SCMP_ACT_KILL_PROCESS"}}]}}"#
+        )
+    );
+    // All of them can be compiled.
+    for (name, value) in [
+        ("retain", r#"{"set":["@appc.io/empty"]}"#),
+        ("remove", r#"{"set":["@appc.io/all","read"]}"#),
+        ("retain", r#"{"set":["@rkt/default-whitelist"]}"#),
+        (
+            "retain",
+            r#"{"set":["@docker/default-whitelist","mount"],"errno":"EPERM"}"#,
+        ),
+        (
+            "remove",
+            r#"{"set":["@rkt/default-blacklist","read"],"errno":"EPERM"}"#,
+        ),
+        ("remove", r#"{"set":["read"],"errno":"EPERM"}"#),
+    ] {
+        let (word, profile) = of(name, value);
+        assert_eq!(word, "--seccomp=/proc/self/fd/9");
+        let mut read = Box::<fly::seccomp::profile::Profile>::default();
+        let context = fly::seccomp::profile::Context {
+            capabilities: 0,
+            kernel: (6, 1),
+        };
+        assert_eq!(read.read(profile.as_bytes(), &context), Ok(()), "{profile}");
+    }
+}
