@@ -26,7 +26,8 @@ pub const MAX_BYTES: usize = MAX_INSTRUCTIONS * INSTRUCTION;
 
 /// The profile that [`DEFAULT`] is compiled from, for a program with the
 /// capabilities [`crate::capability::DEFAULT`].
-pub const DEFAULT_PROFILE: &str = include_str!("default.json");
+#[cfg(test)]
+const DEFAULT_PROFILE: &str = include_str!("default.json");
 
 /// AUDIT_ARCH_X86_64 (linux/audit.h): what a 64-bit call's `arch` is. One by
 /// `int 0x80` has another, whatever the program is.

@@ -20,6 +20,7 @@ use stage1_init::control::{
     protocol::{self, Reply, Request},
 };
 
+use super::manifest::Words;
 use crate::{
     lower::{self, policy::signal_number},
     options,
@@ -45,10 +46,7 @@ const COLUMN: usize = 24;
 /// Names what is wrong with the command line, or what the pod refuses.
 #[cold]
 #[inline(never)]
-pub fn run<I>(mut words: I, start: &mut Start) -> Result<i32, Error<'static>>
-where
-    I: Iterator<Item = &'static CStr> + Clone,
-{
+pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'static>> {
     let missing = |why| Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp);
     let command = words.next().ok_or(missing(Why::NoAppCommand))?;
     let is_list = command == c"list";
@@ -72,7 +70,6 @@ where
     };
     let directory = words.next().ok_or(missing(Why::NoPodDirectory))?;
     if operation == protocol::ADD {
-        let words = words.map(shorter);
         return Ok(add(directory, request, words, start).unwrap_or_else(super::fail));
     }
     if !is_list {
@@ -99,21 +96,13 @@ where
     pod.order(&request, None).map(|()| 0)
 }
 
-/// The same word, for as long as what it is read with.
-fn shorter<'a>(word: &'static CStr) -> &'a CStr {
-    word
-}
-
 /// Adds a program to the pod, and starts it.
-fn add<'a, I>(
+fn add<'a>(
     directory: &'a CStr,
     mut request: Request<'a>,
-    words: I,
+    words: Words<'a>,
     start: &'a mut Start,
-) -> Result<i32, Error<'a>>
-where
-    I: Iterator<Item = &'a CStr> + Clone,
-{
+) -> Result<i32, Error<'a>> {
     let pod = Pod::open(directory)?;
     // Its root is where the pod's pid 1 is: there its user has a name.
     let (room, bytes) = start.bytes.split_at_mut_checked(64).unwrap_or_default();

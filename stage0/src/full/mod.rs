@@ -57,7 +57,7 @@ pub fn main(mut start: Start) -> i32 {
         b"stop" => stop::stop(&start).unwrap_or_else(fail),
         b"rm" => stop::remove(start).unwrap_or_else(fail),
         b"gc" => stop::collect(start).unwrap_or_else(fail),
-        b"app" => app::run(arguments, &mut start).unwrap_or_else(fail),
+        b"app" => app::run(manifest::Words::Given(arguments), &mut start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
         b"version" | b"--version" | b"-V" => {
             print(packed!(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n")))

@@ -2,23 +2,16 @@
 
 use fly::{
     json::{Reader, Text},
-    packed,
-    packed::Packed,
-    seccomp::{DEFAULT_PROFILE, words::number_of},
+    seccomp::words::number_of,
 };
 
 use super::read::{Manifest, Pass, Read, short, text, wrong};
-
-/// The profile of the default filter.
-const DEFAULT: Packed = packed!(DEFAULT_PROFILE);
-/// Behind this its rules begin.
-const RULES: &[u8] = b"\"syscalls\": [";
 
 /// Without these no program can be executed, or end.
 const ALWAYS: &[u8] =
     b"\"execve\",\"execveat\",\"exit\",\"exit_group\",\"rt_sigreturn\",\"restart_syscall\"";
 
-/// Sets that have a name.
+/// What the default filter keeps or loses.
 const DEFAULTS: [&str; 4] = [
     "@rkt/default-whitelist",
     "@docker/default-whitelist",
@@ -59,7 +52,7 @@ const ERRORS: [(&str, u16); 24] = [
 pub struct Filter<'a> {
     /// Its calls are kept, not lost.
     retains: bool,
-    /// The default ones are meant, too.
+    /// The default ones are meant, and no others.
     default: bool,
     /// All are meant.
     all: bool,
@@ -112,16 +105,19 @@ impl<'a> Manifest<'a, '_, '_> {
             if count == 0 {
                 return wrong(at, "it is empty");
             }
+            if filter.default && (filter.all || filter.names) {
+                return wrong(at, "a default set stands by itself");
+            }
             Ok(filter)
         })?;
         self.write_filter(at, &filter)
     }
 
     fn write_filter(&mut self, at: usize, filter: &Filter<'a>) -> Read<()> {
-        if self.pass != Pass::Apps {
-            return Ok(());
+        if filter.default && filter.error.is_some_and(|error| error != 1) {
+            return self.refuse("errno", at, "that of the default set is EPERM");
         }
-        if filter.is_default() {
+        if self.pass != Pass::Apps || filter.default {
             return Ok(());
         }
         if filter.is_none() {
@@ -138,22 +134,17 @@ impl<'a> Manifest<'a, '_, '_> {
 }
 
 impl Filter<'_> {
-    /// It is the filter that all have.
-    fn is_default(&self) -> bool {
-        self.default && !self.names && !self.all && self.error == Some(1)
-    }
-
     /// Nothing is refused.
     fn is_none(&self) -> bool {
         match self.retains {
             true => self.all,
-            false => !self.all && !self.default && !self.names,
+            false => !self.all && !self.names,
         }
     }
 
     /// Writes the profile. Of several rules for a call the first one applies.
     pub fn write(&self, add: &mut dyn FnMut(&[u8])) {
-        let refuses = self.retains || self.default || self.all;
+        let refuses = self.retains || self.all;
         add(b"{\"defaultAction\":");
         self.action(refuses, add, b",\"defaultErrnoRet\":");
         add(b",\"architectures\":[\"SCMP_ARCH_X86_64\"],\"syscalls\":[{\"names\":[");
@@ -166,12 +157,7 @@ impl Filter<'_> {
             self.action(!self.retains, add, b",\"errnoRet\":");
             add(b"}");
         }
-        if self.default && !self.all {
-            add(b",");
-            rules(add);
-        } else {
-            add(b"]}");
-        }
+        add(b"]}");
     }
 
     fn action(&self, refuses: bool, add: &mut dyn FnMut(&[u8]), field: &[u8]) {
@@ -202,19 +188,6 @@ impl Filter<'_> {
             Ok::<(), fly::json::Fault>(())
         });
     }
-}
-
-/// The rules of the default profile, and its end.
-fn rules(add: &mut dyn FnMut(&[u8])) {
-    let mut found = 0;
-    DEFAULT.each(&mut |byte| {
-        match RULES.get(found) {
-            None => add(&[byte]),
-            Some(expected) if *expected == byte => found += 1,
-            // No other name ends in the first byte, a quote.
-            Some(_) => found = usize::from(RULES.first() == Some(&byte)),
-        }
-    });
 }
 
 /// Whether it is one of [`ALWAYS`].

@@ -18,7 +18,7 @@ const FULL: &str = r#"{
       "isolators": [
         {"name": "os/linux/capabilities-retain-set", "value": {"set": ["CAP_CHOWN", "CAP_SYS_ADMIN"]}},
         {"name": "os/linux/no-new-privileges", "value": false},
-        {"name": "os/linux/seccomp-remove-set", "value": {"set": ["mount", "@docker/default-blacklist"], "errno": "EACCES"}},
+        {"name": "os/linux/seccomp-remove-set", "value": {"set": ["mount", "@appc.io/empty"], "errno": "EACCES"}},
         {"name": "os/linux/oom-score-adj", "value": -5},
         {"name": "os/linux/cpu-shares", "value": 512}
       ],

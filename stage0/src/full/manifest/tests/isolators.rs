@@ -189,15 +189,6 @@ fn sets_of_calls() {
     for (name, value) in [
         ("retain", r#"{"set":["@appc.io/empty"]}"#),
         ("remove", r#"{"set":["@appc.io/all","read"]}"#),
-        ("retain", r#"{"set":["@rkt/default-whitelist"]}"#),
-        (
-            "retain",
-            r#"{"set":["@docker/default-whitelist","mount"],"errno":"EPERM"}"#,
-        ),
-        (
-            "remove",
-            r#"{"set":["@rkt/default-blacklist","read"],"errno":"EPERM"}"#,
-        ),
         ("remove", r#"{"set":["read"],"errno":"EPERM"}"#),
     ] {
         let (word, profile) = of(name, value);
