@@ -63,6 +63,8 @@ mod namespaces;
 mod nested;
 mod networks;
 mod plan;
+mod pod_manifest;
+mod pod_manifest_errors;
 mod pods;
 mod pods_logs;
 mod pods_order;
@@ -180,6 +182,8 @@ const SUITE: runner::Suite = runner::Suite {
         start("ace", ace::TESTS),
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
+        host("pod_manifest", 60, &[], pod_manifest::TESTS),
+        host("pod_manifest_errors", 60, &[], pod_manifest_errors::TESTS),
         host("pods", 60, &[], pods::TESTS),
         host("pods_logs", 60, &[], pods_logs::TESTS),
         host("pods_order", 60, &[], pods_order::TESTS),
@@ -260,6 +264,11 @@ const SUITE: runner::Suite = runner::Suite {
         ("limit_disks::*", Requirement::Disk),
         ("limit_disks::swap", Requirement::Controllers),
         ("limit_delegation::*", Requirement::CgroupV2),
+        ("pod_manifest::limits_of_the_pod", Requirement::Controllers),
+        (
+            "pod_manifest::limits_are_enforced",
+            Requirement::Controllers,
+        ),
         ("limits::memory_is_enforced", Requirement::Busybox),
         ("nested::*", Requirement::Podman),
         ("private_users::limits_of_the_pod", Requirement::Controllers),

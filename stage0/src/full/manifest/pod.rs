@@ -189,7 +189,7 @@ impl<'a> Manifest<'a, '_, '_> {
             let address = text(reader)?;
             // Nothing listens there: that it could be one is enough.
             let is_one =
-                |character: char| character.is_ascii_hexdigit() || ".:".contains(character);
+                |character: char| character.is_ascii_hexdigit() || matches!(character, '.' | ':');
             let mut all = address.characters().flatten();
             if address.raw.len() < 2 || !all.all(is_one) {
                 return wrong(address.at, "it is no address");

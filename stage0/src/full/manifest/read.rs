@@ -263,7 +263,7 @@ pub(super) fn path_in_list<'a>(reader: &mut Reader<'a>) -> Read<Text<'a>> {
 pub(super) fn name<'a>(reader: &mut Reader<'a>) -> Read<Text<'a>> {
     named(
         reader,
-        "-",
+        b"-",
         "a name has small letters and digits, and single hyphens between them",
     )
 }
@@ -272,16 +272,21 @@ pub(super) fn name<'a>(reader: &mut Reader<'a>) -> Read<Text<'a>> {
 pub(super) fn identifier<'a>(reader: &mut Reader<'a>) -> Read<Text<'a>> {
     named(
         reader,
-        "-._~/",
+        b"-._~/",
         "an identifier has small letters and digits, and single -._~/ between them",
     )
 }
 
-fn named<'a>(reader: &mut Reader<'a>, separators: &str, otherwise: &'static str) -> Read<Text<'a>> {
+fn named<'a>(
+    reader: &mut Reader<'a>,
+    separators: &[u8],
+    otherwise: &'static str,
+) -> Read<Text<'a>> {
     let name = filled(reader)?;
     let mut separated = true;
     for character in name.characters().flatten() {
-        let separates = separators.contains(character);
+        let mut separates = separators.iter().map(|byte| char::from(*byte));
+        let separates = separates.any(|separator| separator == character);
         let is_good = matches!(character, 'a'..='z' | '0'..='9') || (separates && !separated);
         if !is_good {
             return wrong(name.at, otherwise);

@@ -1,0 +1,205 @@
+//! `--pod-manifest`: manifests that are refused, and options that are not for it.
+
+use std::{fs, path::Path};
+
+use kickstage_tests::{TestResult, command::Run, tests};
+
+use crate::pod_manifest::Manifest;
+
+tests![
+    flags_of_the_manifest,
+    files_that_are_none,
+    lines_of_errors,
+    nothing_is_left,
+];
+
+/// What the manifest says can't be said beside it, too.
+fn flags_of_the_manifest() -> TestResult {
+    let manifest = Manifest::new();
+    manifest.case(&("", "", "", &["exit", "0"], &[]));
+    for option in [
+        "--rootfs=/",
+        "--volume=a,kind=empty",
+        "--volume=/a:/b",
+        "--mount=volume=a,target=/b",
+        "--tmpfs=/tmp",
+        "--set-env=A=B",
+        "--working-dir=/",
+        "--user=0",
+        "--group=0",
+        "--groups=0",
+        "--umask=0",
+        "--rlimit=nofile=5",
+        "--nice=1",
+        "--cap-add=all",
+        "--cap-drop=all",
+        "--cap-keep=all",
+        "--exec=/bin/sh",
+        "--name=x",
+        "--pre-start=/bin/x",
+        "--post-stop=/bin/x",
+        "--seccomp=default",
+        "--no-new-privs=false",
+        "--restart=always",
+    ] {
+        for command in ["run", "plan", "prepare"] {
+            let output = manifest.command(command).arg(option).output();
+            let expected =
+                format!("stage0: read option {option}: it can't be used with --pod-manifest\n");
+            output.code(254);
+            assert_eq!(output.stderr, expected);
+        }
+    }
+    for words in [
+        &["/bin/probe"][..],
+        &["--", "/bin/probe"],
+        &["dir:/"],
+        &["---"],
+    ] {
+        let output = manifest.command("run").args(words).output();
+        output.refused(&[]);
+        assert_eq!(
+            output.stderr,
+            "stage0: read the command line: the programs are those of --pod-manifest (see --help)\n"
+        );
+    }
+    Ok(())
+}
+
+fn files_that_are_none() -> TestResult {
+    let manifest = Manifest::new();
+    let refused = |cause: &str| {
+        let expected = format!(
+            "stage0: read manifest {}: {cause}\n",
+            manifest.file.display()
+        );
+        for command in ["run", "plan"] {
+            let output = manifest.command(command).output();
+            output.refused(&[]);
+            assert_eq!(output.stderr, expected);
+        }
+    };
+    refused("No such file or directory");
+    for (text, cause) in [
+        (&b""[..], "it is empty (at byte 0)"),
+        (b"\0", "it is no object (at byte 0)"),
+        (b"{", "the text ends in a value (at byte 1)"),
+        (
+            b"\xef\xbb\xbf{}",
+            "it begins with a byte order mark, which JSON does not have (at byte 0)",
+        ),
+        (b"{\"\xff\":1}", "it is no UTF-8 (at byte 2)"),
+        (b"{}", "acKind: it is missing (at byte 0)"),
+    ] {
+        manifest.write(text);
+        refused(cause);
+    }
+    manifest.write(vec![b' '; (1 << 20) + 1]);
+    refused("it has more than 1048576 bytes (at byte 1048576)");
+    manifest.write(vec![b' '; 64 << 20]);
+    refused("it has more than 1048576 bytes (at byte 1048576)");
+    manifest.write("{\"apps\":".to_owned() + &"[".repeat(100_000));
+    refused("apps: it is nested too deeply (at byte 39)");
+    Run::ours("stage0")
+        .args(["run", "--pod-manifest", "/"])
+        .output()
+        .refused(&["read manifest /: Is a directory"]);
+    Run::ours("stage0")
+        .args(["run", "--pod-manifest"])
+        .output()
+        .refused(&["--pod-manifest", "its value is missing"]);
+    Ok(())
+}
+
+/// The path, the cause and the byte.
+fn lines_of_errors() -> TestResult {
+    let manifest = Manifest::new();
+    for (text, cause) in [
+        (
+            r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[]}"#,
+            "apps: there is no app (at byte 52)",
+        ),
+        (
+            r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":{}}"#,
+            "apps: it is no array (at byte 52)",
+        ),
+        (
+            r#"{"acKind":"PodManifest","acKind":"PodManifest"}"#,
+            "acKind: it is there twice (at byte 24)",
+        ),
+        (
+            r#"{"acKind":"PodManifest","acversion":"0.8.11"}"#,
+            "acversion: there is no such field (at byte 24)",
+        ),
+        (
+            r#"{"acKind":"ImageManifest"}"#,
+            "acKind: it is not PodManifest (at byte 10)",
+        ),
+        (
+            r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{"name":"a","image":{"name":"dir:/x"},"app":{"exec":["/x"],"user":7,"group":"0"}}]}"#,
+            "apps[0].app.user: it is no string (at byte 119)",
+        ),
+        (
+            r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{"name":"a","image":{"name":"docker://x"},"app":{}}]}"#,
+            "apps[0].image.name: it is not dir:PATH with an absolute path: images come later (at byte 81)",
+        ),
+        (
+            r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{"name":"a","image":{"name":"dir:/x"},"app":{"exec":["/x"],"user":"0","group":"0","isolators":[{"name":"resource/memory","value":{"limit":"much"}}]}}]}"#,
+            "apps[0].app.isolators[0].value.limit: it is no amount as 1.5, 500m, 64Mi or 2G (at byte 191)",
+        ),
+    ] {
+        let output = manifest.write(text).run();
+        output.refused(&[]);
+        let expected = format!(
+            "stage0: read manifest {}: {cause}\n",
+            manifest.file.display()
+        );
+        assert_eq!(output.stderr, expected);
+    }
+    // What only the root can tell.
+    manifest.case(&(
+        "",
+        r#","user":"nobody-here","group":"0""#,
+        "",
+        &["exit", "0"],
+        &[],
+    ));
+    manifest.run().refused(&["look up user nobody-here"]);
+    manifest.case(&(
+        "",
+        r#","mountPoints":[{"name":"a","path":"/a"}]"#,
+        r#","volumes":[{"name":"a","kind":"host","source":"/nowhere"}]"#,
+        &["exit", "0"],
+        &[],
+    ));
+    manifest.run().refused(&["/nowhere", "No such file"]);
+    Ok(())
+}
+
+/// A start that fails leaves nothing in the root.
+fn nothing_is_left() -> TestResult {
+    let manifest = Manifest::new();
+    let before = names(&manifest.root);
+    manifest.case(&(
+        "",
+        r#","eventHandlers":[{"name":"pre-start","exec":[""]}]"#,
+        "",
+        &["exit", "0"],
+        &[],
+    ));
+    manifest
+        .run()
+        .refused(&["apps[0].app.eventHandlers[0].exec[0]: it is empty"]);
+    assert_eq!(names(&manifest.root), before);
+    Ok(())
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).expect("a directory");
+    let names = entries.map(|entry| entry.expect("an entry").file_name());
+    let mut names: Vec<String> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
