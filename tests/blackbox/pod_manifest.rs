@@ -20,6 +20,7 @@ tests![
     handlers,
     what_is_only_kept,
     spellings,
+    several_apps,
     limits_of_the_pod,
     limits_are_enforced,
     flags_win,
@@ -372,6 +373,78 @@ fn spellings() -> TestResult {
         .output()
         .code(0)
         .printed("a\n");
+    Ok(())
+}
+
+/// Each has a root, variables, a user and a confinement of its own, and both see the
+/// volume that they share.
+fn several_apps() -> TestResult {
+    let manifest = Manifest::new();
+    let (one, two) = (roots::probe(), roots::probe());
+    fs::write(one.join("mark"), "first").expect("a file");
+    fs::write(two.join("mark"), "second").expect("a file");
+    let app = |name: &str, root: &std::path::Path, exec: &str, more: &str, out: &str| {
+        format!(
+            r#"{{"name":"{name}","image":{{"name":"dir:{}"}},"mounts":[{{"volume":"box","path":"{out}"}}],
+"app":{{"exec":["/bin/probe",{exec}]{more}}}}}"#,
+            root.display()
+        )
+    };
+    let first = app(
+        "first",
+        &one,
+        r#""read","/mark",",","report","env",",","write","/out/first","shared""#,
+        r#","user":"0","group":"0","environment":[{"name":"ONLY","value":"first"}]"#,
+        "/out",
+    );
+    let second = app(
+        "second",
+        &two,
+        r#""read","/mark",",","report","env","uid","CapEff",",","list","/box""#,
+        r#","user":"1000","group":"100","isolators":[{"name":"os/linux/capabilities-retain-set","value":{"set":["CAP_CHOWN"]}}]"#,
+        "/box",
+    );
+    manifest.write(format!(
+        r#"{{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{first},{second}],"volumes":[{{"name":"box","kind":"empty"}}]}}"#
+    ));
+    let plan = manifest.command("plan").output();
+    plan.code(0)
+        .quiet()
+        .has("app           first")
+        .has("app           second");
+    let output = manifest.run();
+    output.code(0).quiet();
+    for part in [
+        "first",
+        "second",
+        "env.ONLY=first\n",
+        "uid=1000\n",
+        "CapEff=0000000000000001\n",
+    ] {
+        output.has(part);
+    }
+    assert_eq!(
+        output.stdout.matches("env.ONLY").count(),
+        1,
+        "{}",
+        output.everything()
+    );
+    assert!(!one.join("out/first").exists(), "it is in memory");
+    // Limits are the pod's, in one cgroup.
+    let text = fs::read_to_string(&manifest.file).expect("a manifest");
+    let limited = text.replacen(
+        r#","environment""#,
+        r#","isolators":[{"name":"resource/memory","value":{"limit":"1G"}}],"environment""#,
+        1,
+    );
+    manifest.write(limited).run().refused(&[
+        "apps[0].app.isolators[0].name: with several apps it is the pod's: put it there",
+    ]);
+    let twice = text.replacen("\"name\":\"second\"", "\"name\":\"first\"", 1);
+    manifest
+        .write(twice)
+        .run()
+        .refused(&["apps[1].name: two apps have this name"]);
     Ok(())
 }
 
