@@ -9,7 +9,7 @@ use fly::{
 };
 
 use super::{
-    Lowering,
+    Features, Lowering,
     own::{Program, Sets},
     policy::Policies,
 };
@@ -38,9 +38,10 @@ impl<'a> Policies<'a> {
     }
 }
 
-impl<'a, I> Lowering<'_, 'a, '_, '_, I>
+impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
+    F: Features,
 {
     /// The filter, if this is the place for it.
     pub(super) fn filter(
@@ -51,7 +52,7 @@ where
         let (policies, insecure) = (&program.policies, self.options.insecure);
         match policies.filter(insecure) {
             Some(_) if policies.filters_early(insecure) != early => Ok(()),
-            Some(name) if name != c"default" => self.compiled(name, program),
+            Some(name) if F::ALL && name != c"default" => self.compiled(name, program),
             Some(_) => {
                 self.plan.push(Step::Seccomp { filter: DEFAULT });
                 Ok(())

@@ -199,7 +199,7 @@ where
             return self.apps();
         }
         self.close_inherited()?;
-        if let Some(adjustment) = self.options.oom_score {
+        if let (true, Some(adjustment)) = (F::ALL, self.options.oom_score) {
             // What the pod's processes inherit: in the pod nobody could lower it.
             self.plan.push_limit(Kind::OomScore, adjustment);
         }

@@ -285,6 +285,8 @@ pub struct Options<'a, I> {
     pub added: bool,
     /// Whether a program has an option of its own.
     pub app_options: bool,
+    /// Whether a program has a filter of its own.
+    pub filters: bool,
     /// `--output`: the plan of a machine, into this file.
     pub output: Option<&'a CStr>,
     /// `--timings`
@@ -339,6 +341,8 @@ where
         const LIMITS: [Limit; 2] = [Limit::IoMax, Limit::Devices];
         self.several
             || self.pod_manifest
+            || self.filters
+            || self.oom_score.is_some()
             || self.debug
             || self.timings.is_some()
             || self.names.any()
@@ -378,6 +382,7 @@ where
             life: Lives::default(),
             added: false,
             app_options: false,
+            filters: false,
             output: None,
             timings: None,
             debug: false,

@@ -49,7 +49,7 @@ where
             Choice::PodManifest(_) => options.pod_manifest = true,
             Choice::PodDirectory(path) => options.pod_directory = Some(path),
             Choice::Life(life) => options.life.set(life),
-            Choice::App(..) => options.app_options = true,
+            Choice::App(option, _) => options.note(option),
             Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
             Choice::Debug => options.debug = true,

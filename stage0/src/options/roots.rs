@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::error::{Error, What, Why};
 
-use super::{Choice, Choices, Options, Stage1};
+use super::{AppOption, Choice, Choices, Options, Stage1};
 
 /// What images are called, which nobody can fetch yet. A program of such a name
 /// stands behind `--`.
@@ -59,7 +59,9 @@ where
     /// options are, too.
     pub(super) fn find_roots(&mut self) -> Result<(), Error<'a>> {
         if self.programs.clone().any(|word| word == c"---") {
-            self.several = self.has_several()?;
+            let (several, filters) = self.has_several()?;
+            self.several = several;
+            self.filters |= filters;
             return Ok(());
         }
         let mut choices = Choices::new(self.programs.clone());
@@ -72,28 +74,36 @@ where
             match choice {
                 Choice::ReadOnlyRoot(yes) => self.read_only_root = yes,
                 Choice::Ephemeral(yes) => self.ephemeral = yes,
-                Choice::App(..) => self.app_options = true,
+                Choice::App(option, _) => self.note(option),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Whether one of several programs has a root, or something in it, for itself.
+    /// A program has this option.
+    pub(super) fn note(&mut self, option: AppOption) {
+        self.app_options = true;
+        self.filters |= option == AppOption::Seccomp;
+    }
+
+    /// Whether one of several programs has a root, or something in it, for itself; and
+    /// whether one has a filter of its own.
     #[cold]
     #[inline(never)]
-    fn has_several(&self) -> Result<bool, Error<'a>> {
+    fn has_several(&self) -> Result<(bool, bool), Error<'a>> {
         let mut words = self.programs.clone();
-        let mut several = false;
+        let (mut several, mut filters) = (false, false);
         loop {
             let mut choices = Choices::new(words.clone());
             several |= root(&mut choices, self.has_default)?.is_some();
             while let Some(choice) = choices.take()? {
                 several |= choice.is_of_a_root();
+                filters |= matches!(choice, Choice::App(AppOption::Seccomp, _));
             }
             words = choices.words();
             if words.by_ref().all(|word| word != c"---") {
-                return Ok(several);
+                return Ok((several, filters));
             }
         }
     }
