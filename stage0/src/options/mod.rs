@@ -26,7 +26,7 @@ pub const NAMES: &str = "run\nprepare\nrun-prepared\nlist\nstatus\nstop\nrm\ngc\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--memory-swap\n--cpus\n--cpu-weight\n--pids\n--io-weight\n--io-max\n--device\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--stdin\n--stdout\n--stderr\n--log\n\
---listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--pod-manifest\n--no-new-privs\n--seccomp\n--oom-score-adj\n--private-users";
+--listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--private-users\n--pod-manifest\n--no-new-privs\n--seccomp\n--oom-score-adj";
 
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]

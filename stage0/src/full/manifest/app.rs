@@ -4,7 +4,7 @@ use fly::json::{Reader, Text};
 
 use super::{
     pod::{Pod, each_name, group, has_volume, label},
-    read::{Field, Manifest, Pass, Read, boolean, filled, name, path, path_in_list, text, wrong},
+    read::{Field, Manifest, Pass, Read, filled, name, path, path_in_list, text, wrong},
 };
 
 /// Which app it is, and the list of all.
@@ -53,7 +53,7 @@ impl<'a> Manifest<'a, '_, '_> {
             Ok(name)
         })?;
         let root = self.required(at, "image", image, Self::image)?;
-        let read_only = self.optional("readOnlyRootFS", read_only, |_, reader| boolean(reader))?;
+        let read_only = self.flag_if("readOnlyRootFS", read_only)?;
         self.pairs("annotations", notes)?;
         if let Some(arena) = self.in_pass(Pass::Apps) {
             if place.index > 0 {
@@ -98,9 +98,7 @@ impl<'a> Manifest<'a, '_, '_> {
                 ),
             }
         })?;
-        self.optional("id", id, |_, reader| {
-            wrong::<()>(reader.at(), "a directory has no id: images come later")
-        })?;
+        self.missing("id", id, "a directory has no id: images come later")?;
         self.items("labels", labels, &mut |manifest, _, reader| {
             label(manifest, reader)
         })?;
@@ -124,7 +122,7 @@ impl<'a> Manifest<'a, '_, '_> {
             }
             Ok(volume)
         })?;
-        let target = self.required(at, "path", target, |_, reader| path_in_list(reader))?;
+        let target = self.text_of(at, "path", target, path_in_list)?;
         self.optional("appVolume", own, |manifest, reader| {
             let own = manifest.volume(reader)?;
             if let Some(arena) = manifest.in_pass(Pass::Pod) {
@@ -197,7 +195,7 @@ impl<'a> Manifest<'a, '_, '_> {
         self.word_of("user", b"--user=", at, user)?;
         self.word_of("group", b"--group=", at, own_group)?;
         self.groups(groups)?;
-        let directory = self.optional("workingDirectory", directory, |_, reader| path(reader))?;
+        let directory = self.text_if("workingDirectory", directory, path)?;
         if let (Some(arena), Some(directory)) = (self.in_pass(Pass::Apps), directory) {
             arena.bytes(b"--working-dir=").text(directory).end();
         }
@@ -292,7 +290,7 @@ impl<'a> Manifest<'a, '_, '_> {
                     }
                     Ok(name)
                 })?;
-                let value = manifest.required(at, "value", value, |_, reader| text(reader))?;
+                let value = manifest.text_of(at, "value", value, text)?;
                 if let Some(arena) = manifest.in_pass(Pass::Apps) {
                     arena.bytes(b"--set-env=").text(name);
                     arena.bytes(b"=").text(value).end();
@@ -309,7 +307,7 @@ impl<'a> Manifest<'a, '_, '_> {
             let at = reader.at();
             let [called, target, read_only] =
                 manifest.object(reader, &["name", "path", "readOnly"])?;
-            let target = manifest.required(at, "path", target, |_, reader| path_in_list(reader))?;
+            let target = manifest.text_of(at, "path", target, path_in_list)?;
             let mounted = before(mounts, "path", target, usize::MAX);
             let volume = manifest.required(at, "name", called, |_, reader| {
                 let volume = name(reader)?;
@@ -322,8 +320,7 @@ impl<'a> Manifest<'a, '_, '_> {
                 let text = "two mount points have this path";
                 return manifest.refuse("path", target.at, text);
             }
-            let read_only =
-                manifest.optional("readOnly", read_only, |_, reader| boolean(reader))?;
+            let read_only = manifest.flag_if("readOnly", read_only)?;
             let read_only = read_only == Some(true);
             if mounted && read_only {
                 let text = "a mount is on this path already: make its volume read-only";

@@ -141,10 +141,12 @@ impl<'a> Manifest<'a, '_, '_> {
     fn resource(&mut self, isolator: Isolator, reader: &mut Reader<'a>) -> Read<()> {
         let at = reader.at();
         let [request, limit, default] = self.object(reader, &["request", "limit", "default"])?;
-        self.optional("default", default, |_, reader| {
-            wrong::<()>(reader.at(), "it is of block devices and networks only")
-        })?;
-        let limit = self.optional("limit", limit, |_, reader| amount(reader))?;
+        self.missing(
+            "default",
+            default,
+            "it is of block devices and networks only",
+        )?;
+        let limit = self.number_if("limit", limit, amount)?;
         let request_at = request.map_or(at, |reader| reader.at());
         let request = self.optional("request", request, |_, reader| {
             let request = amount(reader)?;

@@ -35,6 +35,7 @@ impl<'a> Path<'a> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn push(&mut self, part: Part<'a>) {
         if let Some(place) = self.parts.get_mut(self.used) {
             *place = part;

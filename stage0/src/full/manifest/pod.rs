@@ -7,9 +7,7 @@ use fly::{
 
 use super::{
     app::Place,
-    read::{
-        Field, Manifest, Pass, Read, boolean, identifier, name, number, path_in_list, text, wrong,
-    },
+    read::{Field, Manifest, Pass, Read, identifier, name, number, path_in_list, text, wrong},
     words::Arena,
 };
 
@@ -135,7 +133,7 @@ impl<'a> Manifest<'a, '_, '_> {
             ],
         )?;
         let [called, kind, source, read_only, recursive, mode, uid, gid] = fields;
-        let name = self.required(at, "name", called, |_, reader| name(reader))?;
+        let name = self.text_of(at, "name", called, name)?;
         let is_host = self.required(at, "kind", kind, |_, reader| {
             let kind = text(reader)?;
             match (kind.is("host"), kind.is("empty")) {
@@ -144,7 +142,7 @@ impl<'a> Manifest<'a, '_, '_> {
                 _ => wrong(kind.at, "it is neither host nor empty"),
             }
         })?;
-        let read_only = self.optional("readOnly", read_only, |_, reader| boolean(reader))?;
+        let read_only = self.flag_if("readOnly", read_only)?;
         let mut volume = Volume {
             name,
             source: None,
@@ -155,25 +153,21 @@ impl<'a> Manifest<'a, '_, '_> {
             group: None,
         };
         if is_host {
-            let source = self.required(at, "source", source, |_, reader| path_in_list(reader))?;
+            let source = self.text_of(at, "source", source, path_in_list)?;
             volume.source = Some(source);
-            let recursive = self.optional("recursive", recursive, |_, reader| boolean(reader))?;
+            let recursive = self.flag_if("recursive", recursive)?;
             volume.recursive = recursive.unwrap_or(true);
             for (field, value) in [("mode", mode), ("uid", uid), ("gid", gid)] {
-                self.optional(field, value, |_, reader| {
-                    wrong::<()>(reader.at(), "it is of empty volumes only")
-                })?;
+                self.missing(field, value, "it is of empty volumes only")?;
             }
             return Ok(volume);
         }
         for (field, value) in [("source", source), ("recursive", recursive)] {
-            self.optional(field, value, |_, reader| {
-                wrong::<()>(reader.at(), "it is of host volumes only")
-            })?;
+            self.missing(field, value, "it is of host volumes only")?;
         }
-        volume.mode = self.optional("mode", mode, |_, reader| octal(reader))?;
-        volume.user = self.optional("uid", uid, |_, reader| id(reader))?;
-        volume.group = self.optional("gid", gid, |_, reader| id(reader))?;
+        volume.mode = self.text_if("mode", mode, octal)?;
+        volume.user = self.number_if("uid", uid, id)?;
+        volume.group = self.number_if("gid", gid, id)?;
         Ok(volume)
     }
 
@@ -183,7 +177,7 @@ impl<'a> Manifest<'a, '_, '_> {
         let at = reader.at();
         let names = &["name", "hostPort", "hostIP", "podPort"];
         let [called, host, address, inside] = self.object(reader, names)?;
-        self.required(at, "name", called, |_, reader| name(reader))?;
+        self.text_of(at, "name", called, name)?;
         self.required(at, "hostPort", host, |_, reader| port(reader))?;
         self.optional("hostIP", address, |_, reader| {
             let address = text(reader)?;
@@ -205,7 +199,7 @@ impl<'a> Manifest<'a, '_, '_> {
         let at = reader.at();
         let names = &["name", "protocol", "port", "count", "socketActivated"];
         let [called, protocol, first, count, activated] = self.object(reader, names)?;
-        self.required(at, "name", called, |_, reader| name(reader))?;
+        self.text_of(at, "name", called, name)?;
         self.required(at, "protocol", protocol, |_, reader| {
             let protocol = text(reader)?;
             if protocol.is("tcp") || protocol.is("udp") {
@@ -219,7 +213,7 @@ impl<'a> Manifest<'a, '_, '_> {
             let range = 1..=65_536 - first;
             number(reader, range, "it is 0, or leads beyond port 65535")
         })?;
-        let activated = self.optional("socketActivated", activated, |_, reader| boolean(reader))?;
+        let activated = self.flag_if("socketActivated", activated)?;
         Ok(activated == Some(true))
     }
 }
@@ -351,8 +345,8 @@ pub(super) fn group(reader: &mut Reader<'_>) -> Read<u64> {
 pub(super) fn label<'a>(manifest: &mut Manifest<'a, '_, '_>, reader: &mut Reader<'a>) -> Read<()> {
     let at = reader.at();
     let [name, value] = manifest.object(reader, &["name", "value"])?;
-    let name = manifest.required(at, "name", name, |_, reader| identifier(reader))?;
-    let value = manifest.required(at, "value", value, |_, reader| text(reader))?;
+    let name = manifest.text_of(at, "name", name, identifier)?;
+    let value = manifest.text_of(at, "value", value, text)?;
     match (name.is("os"), name.is("arch")) {
         (true, _) if !value.is("linux") => wrong(value.at, "this is linux"),
         (_, true) if !value.is("amd64") => wrong(value.at, "this is amd64"),

@@ -143,7 +143,62 @@ impl<'a, 'w> Manifest<'a, '_, 'w> {
         })
     }
 
+    /// A string that may not be missing, as `read` checks it.
+    #[inline(never)]
+    pub(super) fn text_of(
+        &mut self,
+        at: usize,
+        name: &'static str,
+        field: Field<'a>,
+        read: fn(&mut Reader<'a>) -> Read<Text<'a>>,
+    ) -> Read<Text<'a>> {
+        self.required(at, name, field, |_, reader| read(reader))
+    }
+
+    /// The same if it may be missing.
+    #[inline(never)]
+    pub(super) fn text_if(
+        &mut self,
+        name: &'static str,
+        field: Field<'a>,
+        read: fn(&mut Reader<'a>) -> Read<Text<'a>>,
+    ) -> Read<Option<Text<'a>>> {
+        self.optional(name, field, |_, reader| read(reader))
+    }
+
+    /// Whether it is true; `None` if it is missing.
+    #[inline(never)]
+    pub(super) fn flag_if(&mut self, name: &'static str, field: Field<'a>) -> Read<Option<bool>> {
+        self.optional(name, field, |_, reader| boolean(reader))
+    }
+
+    /// A number that may be missing.
+    #[inline(never)]
+    pub(super) fn number_if(
+        &mut self,
+        name: &'static str,
+        field: Field<'a>,
+        read: fn(&mut Reader<'a>) -> Read<u64>,
+    ) -> Read<Option<u64>> {
+        self.optional(name, field, |_, reader| read(reader))
+    }
+
+    /// It can't be there.
+    #[inline(never)]
+    pub(super) fn missing(
+        &mut self,
+        name: &'static str,
+        field: Field<'a>,
+        text: &'static str,
+    ) -> Read<()> {
+        match field {
+            Some(reader) => self.refuse(name, reader.at(), text),
+            None => Ok(()),
+        }
+    }
+
     /// What is wrong with the value of a field that was read already.
+    #[inline(never)]
     pub(super) fn refuse<T>(
         &mut self,
         name: &'static str,
@@ -190,8 +245,8 @@ impl<'a, 'w> Manifest<'a, '_, 'w> {
         self.items(name, field, &mut |manifest, _, reader| {
             let at = reader.at();
             let [name, value] = manifest.object(reader, &["name", "value"])?;
-            manifest.required(at, "name", name, |_, reader| identifier(reader))?;
-            manifest.required(at, "value", value, |_, reader| text(reader))?;
+            manifest.text_of(at, "name", name, identifier)?;
+            manifest.text_of(at, "value", value, text)?;
             Ok(())
         })
         .map(drop)
