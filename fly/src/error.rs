@@ -175,6 +175,10 @@ texts! {
             RunPod = "run pod",
             ReadUuid = "read uuid file",
             WaitForPod = "wait for pod",
+            ReadLogs = "read the logs of pod",
+            AttachTo = "attach to pod",
+            Export = "export pod",
+            Describe = "describe pod",
         }
     }
 }
@@ -342,6 +346,10 @@ texts! {
             PodIsNot = "it is %",
             NoUuid = "no uuid is in it",
             NotForPrepare = "it is of the run, not of the preparation",
+            NoLines = "it is no number of lines",
+            LayerGone = "its writable layer has vanished with it",
+            NoDirectoryOfHost = "its root is no directory of the host",
+            NoFileNamed = "no file is named, or - for standard output",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",

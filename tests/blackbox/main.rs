@@ -54,6 +54,7 @@ mod limit_devices;
 mod limit_disks;
 mod limits;
 mod limits_errors;
+mod logs;
 mod machine;
 mod machine_devices;
 mod machine_pods;
@@ -177,6 +178,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),
         host("pods", 60, &[], pods::TESTS),
+        host("logs", 60, &[], logs::TESTS),
         host("pods_logs", 60, &[], pods_logs::TESTS),
         host("pods_order", 60, &[], pods_order::TESTS),
         host("pods_own", 60, &[], pods_own::TESTS),
@@ -252,6 +254,7 @@ const SUITE: runner::Suite = runner::Suite {
         ("limit_disks::*", Requirement::Disk),
         ("limit_disks::swap", Requirement::Controllers),
         ("limit_delegation::*", Requirement::CgroupV2),
+        ("logs::*", Requirement::Busybox),
         ("limits::memory_is_enforced", Requirement::Busybox),
         ("exec::*", Requirement::Busybox),
         ("exit_codes::*", Requirement::Busybox),

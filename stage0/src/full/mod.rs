@@ -4,6 +4,7 @@
 mod app;
 mod clock;
 pub mod json;
+mod logs;
 mod plan;
 mod pods;
 mod prepare;
@@ -55,6 +56,8 @@ pub fn main(mut start: Start) -> i32 {
         b"stop" => stop::stop(&start).unwrap_or_else(fail),
         b"rm" => stop::remove(start).unwrap_or_else(fail),
         b"gc" => stop::collect(start).unwrap_or_else(fail),
+        b"logs" => logs::logs(start).unwrap_or_else(fail),
+        b"attach" => logs::attach(start).unwrap_or_else(fail),
         b"app" => app::run(arguments, &mut start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
         b"version" | b"--version" | b"-V" => {
