@@ -3,6 +3,7 @@
 
 mod app;
 mod clock;
+mod config;
 pub mod json;
 mod logs;
 mod plan;
@@ -56,6 +57,7 @@ pub fn main(mut start: Start) -> i32 {
         b"stop" => stop::stop(&start).unwrap_or_else(fail),
         b"rm" => stop::remove(start).unwrap_or_else(fail),
         b"gc" => stop::collect(start).unwrap_or_else(fail),
+        b"config" => config::config(&start).unwrap_or_else(fail),
         b"logs" => logs::logs(start).unwrap_or_else(fail),
         b"attach" => logs::attach(start).unwrap_or_else(fail),
         b"app" => app::run(arguments, &mut start).unwrap_or_else(fail),
