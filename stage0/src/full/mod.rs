@@ -3,7 +3,10 @@
 
 mod app;
 mod clock;
+mod config;
+mod describe;
 pub mod json;
+mod logs;
 pub mod manifest;
 mod plan;
 mod pods;
@@ -58,6 +61,10 @@ pub fn main(mut start: Start) -> i32 {
         b"rm" => stop::remove(start).unwrap_or_else(fail),
         b"gc" => stop::collect(start).unwrap_or_else(fail),
         b"app" => app::run(manifest::Words::Given(arguments), &mut start).unwrap_or_else(fail),
+        b"config" => config::config(&start).unwrap_or_else(fail),
+        b"cat-manifest" => describe::manifest(start).unwrap_or_else(fail),
+        b"logs" => logs::logs(start).unwrap_or_else(fail),
+        b"attach" => logs::attach(start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
         b"version" | b"--version" | b"-V" => {
             print(packed!(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n")))
