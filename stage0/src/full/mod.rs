@@ -13,7 +13,7 @@ mod pods;
 mod prepare;
 mod ready;
 mod show;
-pub mod statistics;
+mod statistics;
 mod stop;
 mod words;
 

@@ -264,6 +264,12 @@ fn tell(pod: &Pod, json: bool, bytes: &mut [u8]) {
         facts.number("code", code);
     }
     codes(pod, bytes, &mut facts);
+    // Who may not read the plan is told the rest.
+    if state == State::Running
+        && let Ok(plan) = pod.plan(bytes)
+    {
+        statistics::each(plan, &mut |key, value| facts.number(key, value));
+    }
     if let Some(json) = &mut facts.json {
         json.end_object().end();
     }
