@@ -16,7 +16,7 @@ use super::{
     clock,
     json::Json,
     pods::{Pod, Pods, State, each_app},
-    ready, words,
+    ready, statistics, words,
 };
 use crate::{state::Folder, uuid};
 
