@@ -4,7 +4,7 @@ use core::{cell::Cell, ffi::CStr};
 
 use fly::{
     error::{Error, FAILURE, What, Why},
-    launch::{Fallbacks, Launcher},
+    launch::{Fallbacks, Launcher, Running},
     plan::{Kind, MAX_STRINGS, Plan},
     sys::{descriptor, message, wait::End},
     timings::{APP_ENDED, FIRST_INSTRUCTION, Format, Report, Scale, Times},
@@ -20,6 +20,7 @@ use crate::{
     options::{Lives, Options},
     start::{Aim, Rest},
     state::Place,
+    users::Users,
     wait::{self, TimeLimit},
 };
 
@@ -165,10 +166,11 @@ fn run<'e, F: Features>(
     if debug && !told.get() {
         launcher.fallbacks().tell(NAME);
     }
-    let mut running = running.map_err(|error| if F::ALL { users.explain(error) } else { error })?;
-    if F::ALL && users.is_own() {
-        running.terminal = running.terminal.take().and_then(receive);
-    }
+    let mut running = if F::ALL {
+        in_namespace(running, &users)?
+    } else {
+        running?
+    };
     directory.began(running.child.pid)?;
     let mut limit = TimeLimit::new(how.life.timeout, &plan);
     if let Some(background) = background {
@@ -230,10 +232,22 @@ fn prepare<'e>(
     Ok(directory)
 }
 
+/// What a start had to do with its user namespace, if it has one.
+fn in_namespace<'e>(
+    running: Result<Running, Error<'e>>,
+    users: &Users,
+) -> Result<Running, Error<'e>> {
+    let mut running = running.map_err(|error| users.explain(error))?;
+    if users.is_own() {
+        running.terminal = running.terminal.and_then(|socket| receive(&socket));
+    }
+    Ok(running)
+}
+
 /// The terminal that the pod has sent before it became pid 1.
 #[cold]
 #[inline(never)]
-fn receive(socket: OwnedFd) -> Option<OwnedFd> {
+fn receive(socket: &OwnedFd) -> Option<OwnedFd> {
     let received = message::receive(socket.as_raw_fd(), &mut [0; 16]).ok()?;
     let [master, other] = received.descriptors;
     let _ = descriptor::own(other);
