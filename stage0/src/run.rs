@@ -4,7 +4,7 @@ use core::{cell::Cell, ffi::CStr};
 
 use fly::{
     error::{Error, FAILURE, What, Why},
-    launch::{Fallbacks, Launcher},
+    launch::{Fallbacks, Launcher, Running},
     plan::{Kind, MAX_STRINGS, Plan},
     sys::{descriptor, message, wait::End},
     timings::{APP_ENDED, FIRST_INSTRUCTION, Format, Report, Scale, Times},
@@ -20,6 +20,7 @@ use crate::{
     options::{Lives, Options},
     start::{Aim, Rest},
     state::Place,
+    users::Users,
     wait::{self, TimeLimit},
 };
 
@@ -113,22 +114,18 @@ fn run<'e, F: Features>(
     rest: Rest<'e>,
     background: Option<&Background>,
 ) -> Result<i32, Error<'e>> {
-    let Rest {
-        words,
-        room,
-        cycles,
-        directory,
-        environment,
-        users,
-    } = rest;
-    let (words, stamps) = words
+    let (words, stamps) = rest
+        .words
         .split_at_mut_checked(MAX_STRINGS + 2)
         .unwrap_or_default();
     let timings = how.timings.filter(|_| F::ALL);
     let debug = F::ALL && how.debug;
     let times = timings.map(|format| {
-        let caller = environment.value("STAGE0_T0").and_then(fly::text::decimal);
-        Times::new(NAME, format, cycles, caller)
+        let caller = rest
+            .environment
+            .value("STAGE0_T0")
+            .and_then(fly::text::decimal);
+        Times::new(NAME, format, rest.cycles, caller)
     });
     // Nobody is there to tell it when the app is the process that was called.
     let told = Cell::new(false);
@@ -141,34 +138,24 @@ fn run<'e, F: Features>(
             times.report(&plan, stamps, &|_, _| {});
         }
     };
-    let mut launcher = Launcher::new(plan, words, room);
-    if F::ALL {
-        launcher.for_all_pods();
-    } else {
-        launcher.for_pods();
-    }
+    let mut launcher = Launcher::new(plan, words, rest.room);
+    for_pods::<F>(&mut launcher);
     if times.is_some() {
         launcher.stamp_into(stamps);
     }
     if times.is_some() || debug {
         launcher.before_exec(&report);
     }
-    let directory = prepare(directory, how, &plan, background, &mut launcher)?;
+    let directory = prepare(rest.directory, how, &plan, background, &mut launcher)?;
     let cgroups = how.limited.then(|| Cgroups::look(plan));
     let running = launcher.launch();
     if running.is_err() {
-        directory.undo();
-        if let Some(background) = background {
-            background.give_up();
-        }
+        give_up(&directory, background);
     }
     if debug && !told.get() {
         launcher.fallbacks().tell(NAME);
     }
-    let mut running = running.map_err(|error| if F::ALL { users.explain(error) } else { error })?;
-    if F::ALL && users.is_own() {
-        running.terminal = running.terminal.take().and_then(receive);
-    }
+    let mut running = in_namespace::<F>(running, rest.users)?;
     directory.began(running.child.pid)?;
     let mut limit = TimeLimit::new(how.life.timeout, &plan);
     if let Some(background) = background {
@@ -177,24 +164,13 @@ fn run<'e, F: Features>(
     let end = wait::end(&running, &mut limit);
     let reaped = fly::sys::arch::cycles();
     if let Some(times) = &times {
-        // A pod that was prepared has no way to tell what its own steps have cost.
         let pipe = running.stamps.take();
-        times.report(&plan, launcher.stamps(), &|report, scale| {
-            if let Some(pipe) = &pipe {
-                inside(report, &plan, pipe, scale);
-            }
-            report.named("end of the pod", scale.nanoseconds(reaped));
-        });
+        tell_times(times, &plan, launcher.stamps(), pipe.as_ref(), reaped);
     }
     if let (Some(cgroups), false) = (cgroups, matches!(end, Some(End::Exited(0)))) {
         cgroups.tell(how.memory);
     }
-    let (code, is_killed) = match end {
-        _ if limit.is_over => (TIME_IS_OVER, false),
-        Some(End::Exited(code)) => (i32::from(code), false),
-        Some(End::Killed(_)) => (FAILURE, true),
-        None => (FAILURE, false),
-    };
+    let (code, is_killed) = code_of(end, limit.is_over);
     directory.ended(code);
     if let Some(background) = background {
         background.ended(code);
@@ -203,6 +179,33 @@ fn run<'e, F: Features>(
         return Err(Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled));
     }
     Ok(code)
+}
+
+/// The code of a pod that has ended so, and whether somebody has killed its pid 1.
+fn code_of(end: Option<End>, is_over: bool) -> (i32, bool) {
+    match end {
+        _ if is_over => (TIME_IS_OVER, false),
+        Some(End::Exited(code)) => (i32::from(code), false),
+        Some(End::Killed(_)) => (FAILURE, true),
+        None => (FAILURE, false),
+    }
+}
+
+/// No pod was started.
+#[cold]
+fn give_up(directory: &Directory<'_>, background: Option<&Background>) {
+    directory.undo();
+    if let Some(background) = background {
+        background.give_up();
+    }
+}
+
+fn for_pods<F: Features>(launcher: &mut Launcher<'_, '_>) {
+    if F::ALL {
+        launcher.for_all_pods();
+    } else {
+        launcher.for_pods();
+    }
 }
 
 /// The pod's directory, before the launch.
@@ -230,14 +233,46 @@ fn prepare<'e>(
     Ok(directory)
 }
 
+/// What a start had to do with its user namespace, if it has one.
+fn in_namespace<'e, F: Features>(
+    running: Result<Running, Error<'e>>,
+    users: Users,
+) -> Result<Running, Error<'e>> {
+    if !F::ALL {
+        return running;
+    }
+    let mut running = running.map_err(|error| users.explain(error))?;
+    if users.is_own() {
+        running.terminal = running.terminal.and_then(|socket| receive(&socket));
+    }
+    Ok(running)
+}
+
 /// The terminal that the pod has sent before it became pid 1.
 #[cold]
 #[inline(never)]
-fn receive(socket: OwnedFd) -> Option<OwnedFd> {
+fn receive(socket: &OwnedFd) -> Option<OwnedFd> {
     let received = message::receive(socket.as_raw_fd(), &mut [0; 16]).ok()?;
     let [master, other] = received.descriptors;
     let _ = descriptor::own(other);
     descriptor::own(master)
+}
+
+/// Prints what the steps have cost; a pod that was prepared has no way to tell what its
+/// own have.
+fn tell_times(
+    times: &Times,
+    plan: &Plan<'_>,
+    stamps: &[usize],
+    pipe: Option<&OwnedFd>,
+    reaped: u64,
+) {
+    times.report(plan, stamps, &|report, scale| {
+        if let Some(pipe) = pipe {
+            inside(report, plan, pipe, scale);
+        }
+        report.named("end of the pod", scale.nanoseconds(reaped));
+    });
 }
 
 /// What pid 1 and the apps have reported: pairs of tag and counter.

@@ -24,6 +24,7 @@ tests![
     ids_inside_and_outside,
     files_have_the_ids_of_the_host,
     everything_else_works,
+    other_options_work,
     an_ephemeral_root,
     a_terminal,
     a_directory_on_the_host,
@@ -218,6 +219,12 @@ fn everything_else_works() -> TestResult {
         .has("open /dev/zero: ok\n")
         .has("write /proc/sys/kernel/hostname: EROFS\n")
         .has("lo\n");
+    Ok(())
+}
+
+fn other_options_work() -> TestResult {
+    let ids = Ids::both("");
+    let root = roots::probe();
     // The host's /sys, read-only.
     let pod = private(&root);
     run(

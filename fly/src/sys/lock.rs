@@ -124,24 +124,30 @@ fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs::File, os::fd::AsFd};
+    use crate::sys::descriptor;
+    use std::{fs::File, os::fd::AsRawFd as _};
+
+    /// Of the kind that rustix takes with std and without.
+    fn fd(file: &File) -> BorrowedFd<'static> {
+        descriptor::borrow(file.as_raw_fd()).expect("a descriptor")
+    }
 
     #[test]
     fn locks() {
         let path = std::env::temp_dir().join(format!("kickstage-lock-{}", std::process::id()));
         let first = File::create(&path).expect("a file");
         let reader = File::open(&path).expect("the same file");
-        assert_eq!(is_taken(reader.as_fd(), 2), Ok(false));
-        take(first.as_fd(), 1, 1).expect("a lock");
-        assert_eq!(is_taken(reader.as_fd(), 2), Ok(true));
-        assert_eq!(is_taken(reader.as_fd(), 1), Ok(false));
+        assert_eq!(is_taken(fd(&reader), 2), Ok(false));
+        take(fd(&first), 1, 1).expect("a lock");
+        assert_eq!(is_taken(fd(&reader), 2), Ok(true));
+        assert_eq!(is_taken(fd(&reader), 1), Ok(false));
         let other = File::options().write(true).open(&path).expect("it again");
-        assert_eq!(take(other.as_fd(), 0, 2), Err(Errno::AGAIN));
-        assert_eq!(take(other.as_fd(), 0, 1), Ok(()));
-        assert_eq!(take(reader.as_fd(), 0, 1), Err(Errno::BADF));
+        assert_eq!(take(fd(&other), 0, 2), Err(Errno::AGAIN));
+        assert_eq!(take(fd(&other), 0, 1), Ok(()));
+        assert_eq!(take(fd(&reader), 0, 1), Err(Errno::BADF));
         drop((first, other));
-        assert_eq!(is_taken(reader.as_fd(), 2), Ok(false));
-        assert_eq!(wait(reader.as_fd(), 2), Ok(()));
+        assert_eq!(is_taken(fd(&reader), 2), Ok(false));
+        assert_eq!(wait(fd(&reader), 2), Ok(()));
         std::fs::remove_file(path).expect("removed");
     }
 
@@ -151,17 +157,17 @@ mod tests {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
         let (one, other) = (options.open(&path).unwrap(), options.open(&path).unwrap());
-        assert_eq!(take_range(one.as_fd(), 100, 50), Ok(true));
-        assert_eq!(take_range(other.as_fd(), 149, 1), Ok(false));
-        assert_eq!(take_range(other.as_fd(), 150, 50), Ok(true));
-        assert_eq!(taken_until(other.as_fd(), 0, 1000), Ok(Some(150)));
-        assert_eq!(taken_until(other.as_fd(), 0, 100), Ok(None));
+        assert_eq!(take_range(fd(&one), 100, 50), Ok(true));
+        assert_eq!(take_range(fd(&other), 149, 1), Ok(false));
+        assert_eq!(take_range(fd(&other), 150, 50), Ok(true));
+        assert_eq!(taken_until(fd(&other), 0, 1000), Ok(Some(150)));
+        assert_eq!(taken_until(fd(&other), 0, 100), Ok(None));
         drop(one);
-        assert_eq!(take_range(other.as_fd(), 100, 50), Ok(true));
-        keep(other.as_fd()).unwrap();
+        assert_eq!(take_range(fd(&other), 100, 50), Ok(true));
+        keep(fd(&other)).unwrap();
         drop(other);
         let third = options.open(&path).unwrap();
-        assert_eq!(take_range(third.as_fd(), 100, 1), Ok(false));
+        assert_eq!(take_range(fd(&third), 100, 1), Ok(false));
         std::fs::remove_file(path).unwrap();
     }
 }
