@@ -235,12 +235,7 @@ pub fn make(place: &Place<'_>, first: Folder, then: Folder, plan: &Plan<'_>) -> 
 /// How often a directory is made again that was taken away.
 const RETRIES: u8 = 8;
 
-fn fill(
-    place: &Place<'_>,
-    folder: Folder,
-    then: Folder,
-    plan: &Plan<'_>,
-) -> Result<(), Errno> {
+fn fill(place: &Place<'_>, folder: Folder, then: Folder, plan: &Plan<'_>) -> Result<(), Errno> {
     let path = place.path(folder)?;
     let folder = open(fs::CWD, path.as_c_str(), OFlags::empty())?;
     let lock = lock_in(&folder, 1)?;

@@ -124,24 +124,28 @@ fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs::File, os::fd::AsFd};
+    use std::{fs::File, os::fd::AsRawFd};
+
+    fn of(file: &File) -> BorrowedFd<'_> {
+        crate::sys::descriptor::borrow(file.as_raw_fd()).expect("it is open")
+    }
 
     #[test]
     fn locks() {
         let path = std::env::temp_dir().join(format!("kickstage-lock-{}", std::process::id()));
         let first = File::create(&path).expect("a file");
         let reader = File::open(&path).expect("the same file");
-        assert_eq!(is_taken(reader.as_fd(), 2), Ok(false));
-        take(first.as_fd(), 1, 1).expect("a lock");
-        assert_eq!(is_taken(reader.as_fd(), 2), Ok(true));
-        assert_eq!(is_taken(reader.as_fd(), 1), Ok(false));
+        assert_eq!(is_taken(of(&reader), 2), Ok(false));
+        take(of(&first), 1, 1).expect("a lock");
+        assert_eq!(is_taken(of(&reader), 2), Ok(true));
+        assert_eq!(is_taken(of(&reader), 1), Ok(false));
         let other = File::options().write(true).open(&path).expect("it again");
-        assert_eq!(take(other.as_fd(), 0, 2), Err(Errno::AGAIN));
-        assert_eq!(take(other.as_fd(), 0, 1), Ok(()));
-        assert_eq!(take(reader.as_fd(), 0, 1), Err(Errno::BADF));
+        assert_eq!(take(of(&other), 0, 2), Err(Errno::AGAIN));
+        assert_eq!(take(of(&other), 0, 1), Ok(()));
+        assert_eq!(take(of(&reader), 0, 1), Err(Errno::BADF));
         drop((first, other));
-        assert_eq!(is_taken(reader.as_fd(), 2), Ok(false));
-        assert_eq!(wait(reader.as_fd(), 2), Ok(()));
+        assert_eq!(is_taken(of(&reader), 2), Ok(false));
+        assert_eq!(wait(of(&reader), 2), Ok(()));
         std::fs::remove_file(path).expect("removed");
     }
 
@@ -151,17 +155,17 @@ mod tests {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
         let (one, other) = (options.open(&path).unwrap(), options.open(&path).unwrap());
-        assert_eq!(take_range(one.as_fd(), 100, 50), Ok(true));
-        assert_eq!(take_range(other.as_fd(), 149, 1), Ok(false));
-        assert_eq!(take_range(other.as_fd(), 150, 50), Ok(true));
-        assert_eq!(taken_until(other.as_fd(), 0, 1000), Ok(Some(150)));
-        assert_eq!(taken_until(other.as_fd(), 0, 100), Ok(None));
+        assert_eq!(take_range(of(&one), 100, 50), Ok(true));
+        assert_eq!(take_range(of(&other), 149, 1), Ok(false));
+        assert_eq!(take_range(of(&other), 150, 50), Ok(true));
+        assert_eq!(taken_until(of(&other), 0, 1000), Ok(Some(150)));
+        assert_eq!(taken_until(of(&other), 0, 100), Ok(None));
         drop(one);
-        assert_eq!(take_range(other.as_fd(), 100, 50), Ok(true));
-        keep(other.as_fd()).unwrap();
+        assert_eq!(take_range(of(&other), 100, 50), Ok(true));
+        keep(of(&other)).unwrap();
         drop(other);
         let third = options.open(&path).unwrap();
-        assert_eq!(take_range(third.as_fd(), 100, 1), Ok(false));
+        assert_eq!(take_range(of(&third), 100, 1), Ok(false));
         std::fs::remove_file(path).unwrap();
     }
 }
