@@ -31,7 +31,7 @@ fn two_thousand() -> TestResult {
     let limits = ["--register", "--pids=20", "--cgroup-parent", &parent.path];
     let start = |round: usize| {
         // With limits each tenth time: a cgroup takes longer to go than all else.
-        let options = if round % 10 == 0 {
+        let options = if round.is_multiple_of(10) {
             &limits[..]
         } else {
             &limits[..1]

@@ -76,7 +76,7 @@ fn several_apps() -> TestResult {
     .probe_command(["catch", "TERM"])
     .args("--- --stop-timeout=50ms -- /bin/probe ignore TERM , sleep 60000".split(' '))
     .args("--- --stop-timeout=100ms -- /bin/probe ignore TERM , sleep 60000".split(' '))
-    .args("--- -- /bin/probe exit 0".split(' '))
+    .args("--- --stop-timeout=50ms -- /bin/probe exit 0".split(' '))
     .output();
     output.code(124);
     Ok(())

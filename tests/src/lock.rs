@@ -8,8 +8,8 @@ use std::{fs::File, io, os::fd::AsRawFd};
 /// EAGAIN if somebody has one for writing.
 pub fn for_reading(file: &File) -> io::Result<()> {
     let lock = libc::flock {
-        l_type: libc::F_RDLCK as i16,
-        l_whence: libc::SEEK_SET as i16,
+        l_type: i16::try_from(libc::F_RDLCK).expect("a small number"),
+        l_whence: i16::try_from(libc::SEEK_SET).expect("a small number"),
         l_start: 0,
         l_len: 0,
         l_pid: 0,

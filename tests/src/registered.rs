@@ -129,6 +129,10 @@ impl Registry {
         let uuid = uuid.trim_end().to_owned();
         let control = self.place("run", &uuid).join("pid");
         wait_until("its pid is told", || control.exists());
+        if !options.iter().any(|option| option.starts_with("--ready")) {
+            let ready = self.place("run", &uuid).join("ready");
+            wait_until("it is ready", || ready.exists());
+        }
         Registered { uuid, running }
     }
 

@@ -44,7 +44,8 @@ pub fn stop(start: Start) -> Result<i32, Error<'static>> {
     let words = super::words_behind(&start, ALLOWED)?;
     let pods = Pods::new(&words, &start.environment)?;
     let force = words.has(words::FORCE);
-    let (told, _) = start.bytes.as_chunks_mut::<{ uuid::LENGTH }>();
+    let bytes = start.bytes;
+    let (told, _) = bytes.as_chunks_mut::<{ uuid::LENGTH }>();
     let mut count = 0;
     // All are told before one is waited for.
     let code = pods.each_meant(&words, &mut |name, pod| {
