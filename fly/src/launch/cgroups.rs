@@ -144,6 +144,8 @@ pub(super) fn limit<'p>(path: &'p CStr, value: &CStr) -> Result<(), Error<'p>> {
     const ADVICES: &explain::Advices = &[
         (Errno::NOENT, Advice::NoSuchLimit),
         (Errno::INVAL, Advice::NotPossibleHere),
+        // Of a disk's rates.
+        (Errno::NODEV, Advice::WholeDisk),
     ];
     let mut written = write(path, value.to_bytes());
     if written == Err(Errno::NOENT) && wait_for_files(path).is_ok() {
