@@ -178,6 +178,9 @@ texts! {
             ReadUuid = "read uuid file",
             WaitForPod = "wait for pod",
             ReadManifest = "read manifest",
+            ReadLogs = "read the logs of pod",
+            AttachTo = "attach to pod",
+            Describe = "describe pod",
         }
     }
 }
@@ -349,6 +352,7 @@ texts! {
             ProgramsOfManifest = "the programs are those of --pod-manifest",
             NotYet = "the time to wait is over",
             NeverReady = "it has ended, and was not ready before",
+            NoLines = "it is no number of lines",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",

@@ -55,6 +55,7 @@ mod limit_devices;
 mod limit_disks;
 mod limits;
 mod limits_errors;
+mod logs;
 mod machine;
 mod machine_devices;
 mod machine_pods;
@@ -203,6 +204,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("pod_manifest", 60, &[], pod_manifest::TESTS),
         host("pod_manifest_errors", 60, &[], pod_manifest_errors::TESTS),
         host("pods", 60, &[], pods::TESTS),
+        host("logs", 60, &[], logs::TESTS),
         host("pods_logs", 60, &[], pods_logs::TESTS),
         host("pods_order", 60, &[], pods_order::TESTS),
         host("pods_own", 60, &[], pods_own::TESTS),
@@ -292,6 +294,7 @@ const SUITE: runner::Suite = runner::Suite {
             "pod_manifest::limits_are_enforced",
             Requirement::Controllers,
         ),
+        ("logs::*", Requirement::Busybox),
         ("limits::memory_is_enforced", Requirement::Busybox),
         ("nested::*", Requirement::Podman),
         ("private_users::limits_of_the_pod", Requirement::Controllers),

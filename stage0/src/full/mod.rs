@@ -5,6 +5,7 @@ mod app;
 mod clock;
 pub mod json;
 pub mod manifest;
+mod logs;
 mod plan;
 mod pods;
 mod prepare;
@@ -58,6 +59,8 @@ pub fn main(mut start: Start) -> i32 {
         b"rm" => stop::remove(start).unwrap_or_else(fail),
         b"gc" => stop::collect(start).unwrap_or_else(fail),
         b"app" => app::run(manifest::Words::Given(arguments), &mut start).unwrap_or_else(fail),
+        b"logs" => logs::logs(start).unwrap_or_else(fail),
+        b"attach" => logs::attach(start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
         b"version" | b"--version" | b"-V" => {
             print(packed!(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n")))

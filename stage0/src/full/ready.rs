@@ -5,6 +5,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Error, What, Why},
+    launch::path::Path,
     sys::{clone, descriptor},
 };
 use rustix::{
@@ -13,7 +14,10 @@ use rustix::{
     fs::{Access, AtFlags, accessat, inotify},
     io::Errno,
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, Signal, WaitOptions, kill_process, waitpid},
+    process::{
+        Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_parent_process_death_signal,
+        waitpid,
+    },
     time::Timespec,
 };
 
@@ -31,9 +35,7 @@ pub fn wait<'n>(name: &'n CStr, pod: &Pod, ready: bool, limit: u64) -> Result<()
     }
     let failed = |errno| Error::new(What::WaitForPod, name, errno);
     let watcher = Watcher::new(pod).map_err(failed)?;
-    let done = watcher.wait(pod, ready, limit);
-    watcher.end();
-    match done {
+    match watcher.wait(pod, ready, limit) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::new(What::WaitForPod, name, Why::NeverReady)),
         Err(Errno::TIMEDOUT) => Err(Error::new(What::WaitForPod, name, Why::NotYet)),
@@ -41,11 +43,59 @@ pub fn wait<'n>(name: &'n CStr, pod: &Pod, ready: bool, limit: u64) -> Result<()
     }
 }
 
-/// Who sleeps on a lock can't watch anything else: a child does, whose end of a pipe is
-/// closed when the pod has ended.
-struct Watcher {
+/// The end of a pod as a descriptor. Who sleeps on a lock can't watch anything else: a
+/// child does, whose end of a pipe is closed when the pod has ended.
+pub struct Ending {
     child: i32,
-    ended: OwnedFd,
+    /// Can be read from then on.
+    pub pipe: OwnedFd,
+}
+
+impl Ending {
+    /// Of this pod.
+    ///
+    /// # Errors
+    /// As pipe(2) and fork(2).
+    pub fn of(pod: &Pod) -> Result<Self, Errno> {
+        let (pipe, kept) = pipe_with(PipeFlags::CLOEXEC)?;
+        let parent = getpid();
+        let child = clone::fork(0, || {
+            // Nobody is left to be told when the parent is killed.
+            let _ = set_parent_process_death_signal(Some(Signal::KILL));
+            if getppid() == Some(parent) {
+                pod.wait();
+            }
+            0
+        })?;
+        drop(kept);
+        Ok(Self { child, pipe })
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.child) {
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+        }
+    }
+}
+
+/// Adds a watch on a directory that is open: its path may have changed.
+///
+/// # Errors
+/// As inotify_add_watch(2).
+pub fn watch(
+    files: &OwnedFd,
+    directory: &OwnedFd,
+    events: inotify::WatchFlags,
+) -> Result<(), Errno> {
+    let path = Path::of_descriptor(b"/proc/self/fd/", directory.as_fd())?;
+    inotify::add_watch(files, path.as_c_str(), events).map(drop)
+}
+
+struct Watcher {
+    ending: Ending,
     /// Files that appear in the pod's directory.
     files: OwnedFd,
 }
@@ -53,22 +103,9 @@ struct Watcher {
 impl Watcher {
     fn new(pod: &Pod) -> Result<Self, Errno> {
         let files = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-        // A path that leads to what is open: it may have been moved.
-        let path =
-            fly::launch::path::Path::of_descriptor(b"/proc/self/fd/", pod.directory.as_fd())?;
-        let events = inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&files, path.as_c_str(), events)?;
-        let (ended, kept) = pipe_with(PipeFlags::CLOEXEC)?;
-        let child = clone::fork(0, || {
-            pod.wait();
-            0
-        })?;
-        drop(kept);
-        Ok(Self {
-            child,
-            ended,
-            files,
-        })
+        watch(&files, &pod.directory, inotify::WatchFlags::MOVED_TO)?;
+        let ending = Ending::of(pod)?;
+        Ok(Self { ending, files })
     }
 
     /// False if it has ended before; TIMEDOUT.
@@ -84,7 +121,7 @@ impl Watcher {
             let left = Timespec::try_from(core::time::Duration::from_nanos(left))
                 .map_err(|_| Errno::INVAL)?;
             let mut watched = [
-                PollFd::new(&self.ended, PollFlags::IN),
+                PollFd::new(&self.ending.pipe, PollFlags::IN),
                 PollFd::new(&self.files, PollFlags::IN),
             ];
             let known = if ready { 2 } else { 1 };
@@ -102,13 +139,6 @@ impl Watcher {
             }
             let mut buffer = [0; 1024];
             let _ = descriptor::read(self.files.as_raw_fd(), &mut buffer);
-        }
-    }
-
-    fn end(self) {
-        if let Some(pid) = Pid::from_raw(self.child) {
-            let _ = kill_process(pid, Signal::KILL);
-            let _ = waitpid(Some(pid), WaitOptions::empty());
         }
     }
 }

@@ -70,7 +70,8 @@ pub fn stop(start: Start) -> Result<i32, Error<'static>> {
     Ok(code)
 }
 
-fn is_not(what: What, name: &CStr, state: State) -> Error<'_> {
+/// The pod is in a state in which that can't be done.
+pub fn is_not(what: What, name: &CStr, state: State) -> Error<'_> {
     keep(state.name().as_bytes());
     Error::new(what, name, Why::PodIsNot)
 }

@@ -205,7 +205,7 @@ impl Words {
             TAIL => {
                 let text = value.take().unwrap_or_default();
                 let count = fly::text::decimal(text.to_bytes());
-                self.tail = Some(count.ok_or(Error::new(What::ReadOption, text, Why::NoCount))?);
+                self.tail = Some(count.ok_or(Error::new(What::ReadOption, text, Why::NoLines))?);
             }
             WAIT | WAIT_READY => {
                 if let Some(text) = value.take() {
