@@ -63,6 +63,12 @@ impl<'b> Name<'b> {
         })
     }
 
+    /// The program that is used when none is named.
+    #[must_use]
+    pub fn beside(&mut self) -> Option<&CStr> {
+        self.find_beside_the_file().ok()
+    }
+
     #[cold]
     fn find_beside_the_file(&mut self) -> Result<&CStr, Errno> {
         let own = fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", &mut *self.bytes)?;

@@ -24,6 +24,7 @@ pub mod mount;
 pub mod network;
 pub mod path;
 pub mod port;
+pub mod probe;
 pub mod seccomp;
 pub mod signal;
 pub mod terminal;

@@ -3,6 +3,7 @@
 
 mod app;
 mod clock;
+mod config;
 pub mod json;
 pub mod manifest;
 mod logs;
@@ -59,6 +60,7 @@ pub fn main(mut start: Start) -> i32 {
         b"rm" => stop::remove(start).unwrap_or_else(fail),
         b"gc" => stop::collect(start).unwrap_or_else(fail),
         b"app" => app::run(manifest::Words::Given(arguments), &mut start).unwrap_or_else(fail),
+        b"config" => config::config(&start).unwrap_or_else(fail),
         b"logs" => logs::logs(start).unwrap_or_else(fail),
         b"attach" => logs::attach(start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
