@@ -11,6 +11,7 @@ mod calls;
 mod cgroup;
 mod command_line;
 mod completion;
+mod config;
 mod confinement;
 mod control;
 mod control_attacks;
@@ -204,6 +205,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("pod_manifest", 60, &[], pod_manifest::TESTS),
         host("pod_manifest_errors", 60, &[], pod_manifest_errors::TESTS),
         host("pods", 60, &[], pods::TESTS),
+        host("config", 60, &[], config::TESTS),
         host("logs", 60, &[], logs::TESTS),
         host("pods_logs", 60, &[], pods_logs::TESTS),
         host("pods_order", 60, &[], pods_order::TESTS),

@@ -4,6 +4,7 @@
 mod app;
 mod clock;
 mod config;
+mod describe;
 pub mod json;
 pub mod manifest;
 mod logs;
@@ -61,6 +62,7 @@ pub fn main(mut start: Start) -> i32 {
         b"gc" => stop::collect(start).unwrap_or_else(fail),
         b"app" => app::run(manifest::Words::Given(arguments), &mut start).unwrap_or_else(fail),
         b"config" => config::config(&start).unwrap_or_else(fail),
+        b"cat-manifest" => describe::manifest(start).unwrap_or_else(fail),
         b"logs" => logs::logs(start).unwrap_or_else(fail),
         b"attach" => logs::attach(start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
