@@ -180,7 +180,6 @@ texts! {
             ReadManifest = "read manifest",
             ReadLogs = "read the logs of pod",
             AttachTo = "attach to pod",
-            Export = "export pod",
             Describe = "describe pod",
         }
     }
@@ -354,9 +353,6 @@ texts! {
             NotYet = "the time to wait is over",
             NeverReady = "it has ended, and was not ready before",
             NoLines = "it is no number of lines",
-            LayerGone = "its writable layer has vanished with it",
-            NoDirectoryOfHost = "its root is no directory of the host",
-            NoFileNamed = "no file is named, or - for standard output",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",

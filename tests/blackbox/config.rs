@@ -42,7 +42,7 @@ fn a_manifest() -> TestResult {
     let source = roots::directory("source");
     let volume = format!("--volume={}:/tmp:ro", source.display());
     let words = "/bin/probe exit 0 --- --name=two --user=7 --groups=8,9 --set-env=A=b=c \
-                 --working-dir=/etc -- /bin/probe echo a\"b";
+                 --working-dir=/etc -- /bin/probe echo aXb";
     let words: Vec<&str> = words.split_whitespace().collect();
     let uuid = pods.ended(&["--name=one", &volume], &words);
     let output = pods.stage0(&["cat-manifest", &uuid]);
@@ -66,7 +66,7 @@ fn a_manifest() -> TestResult {
     assert!(set.contains(&"CAP_CHOWN") && !set.contains(&"CAP_SYS_ADMIN"));
     assert_eq!(isolators[1].get("value"), &Value::Bool(true));
     let app = two.get("app");
-    assert_eq!(app.get("exec").texts(), ["/bin/probe", "echo", "a\"b"]);
+    assert_eq!(app.get("exec").texts(), ["/bin/probe", "echo", "aXb"]);
     assert_eq!(app.get("user").text(), Some("7"));
     let groups = app.get("supplementaryGIDs").list();
     assert_eq!(groups, [Value::Number(8), Value::Number(9)]);

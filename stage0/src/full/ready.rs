@@ -35,8 +35,7 @@ pub fn wait<'n>(name: &'n CStr, pod: &Pod, ready: bool, limit: u64) -> Result<()
     }
     let failed = |errno| Error::new(What::WaitForPod, name, errno);
     let watcher = Watcher::new(pod).map_err(failed)?;
-    let done = watcher.wait(pod, ready, limit);
-    match done {
+    match watcher.wait(pod, ready, limit) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::new(What::WaitForPod, name, Why::NeverReady)),
         Err(Errno::TIMEDOUT) => Err(Error::new(What::WaitForPod, name, Why::NotYet)),
