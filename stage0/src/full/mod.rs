@@ -2,13 +2,16 @@
 //! nothing of it.
 
 mod app;
+mod change;
 mod clock;
+mod enter;
 pub mod json;
 pub mod manifest;
 mod plan;
 mod pods;
 mod prepare;
 mod ready;
+mod release;
 mod show;
 pub mod statistics;
 mod stop;
