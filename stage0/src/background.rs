@@ -117,7 +117,9 @@ impl Background {
     #[cold]
     #[inline(never)]
     pub fn began(&self, running: &Running, directory: &CStr) {
-        if wait_until_ready(running.child.pidfd.as_fd(), directory) == Ok(true) {
+        let pod = running.child.pidfd.as_fd();
+        let caller = descriptor::borrow(TOLD).unwrap_or(descriptor::NONE);
+        if wait_for(c"ready", pod, directory, caller) == Ok(true) {
             descriptor::write_all(TOLD, &[READY]);
             release();
         }
@@ -160,15 +162,26 @@ fn release() {
     }
 }
 
-/// False if the pod has ended before, or the caller.
-fn wait_until_ready(pod: BorrowedFd<'_>, directory: &CStr) -> Result<bool, Errno> {
+/// Waits until the file `name` is in the pod's directory; false if the pod has ended before,
+/// or the caller.
+///
+/// # Errors
+/// As inotify(7).
+#[cold]
+#[inline(never)]
+pub fn wait_for(
+    name: &CStr,
+    pod: BorrowedFd<'_>,
+    directory: &CStr,
+    caller: BorrowedFd<'_>,
+) -> Result<bool, Errno> {
     let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&events, directory, inotify::WatchFlags::MOVED_TO)?;
+    let watched = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE;
+    inotify::add_watch(&events, directory, watched)?;
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let folder = fs::open(directory, flags, Mode::empty())?;
-    let caller = descriptor::borrow(TOLD).ok_or(Errno::BADF)?;
     loop {
-        if fs::accessat(&folder, c"ready", Access::EXISTS, AtFlags::empty()).is_ok() {
+        if fs::accessat(&folder, name, Access::EXISTS, AtFlags::empty()).is_ok() {
             return Ok(true);
         }
         let mut ready = [

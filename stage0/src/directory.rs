@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What is there only as long as the pod runs.
-const TRANSIENT: [&CStr; 5] = [c"pid", c"ready", c"control", NEW, c".new"];
+const TRANSIENT: [&CStr; 6] = [c"plan", c"pid", c"ready", c"control", NEW, c".new"];
 /// The name under which a file is written; pid 1 has another one, at the same time.
 const NEW: &CStr = c".pid";
 
@@ -60,12 +60,22 @@ impl<'a> Directory<'a> {
         if life.registers().is_some() {
             return Self::register(path, life, plan);
         }
-        Self::make(path)
+        Self::make(path, plan)
+    }
+
+    /// The working directory, of a pod that was released.
+    #[must_use]
+    pub fn here() -> Self {
+        Self {
+            path: Some(c"."),
+            life: None,
+            made: false,
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn make(path: &'a CStr) -> Result<Self, Error<'a>> {
+    fn make(path: &'a CStr, plan: &Plan<'_>) -> Result<Self, Error<'a>> {
         let mut directory = Self {
             path: Some(path),
             life: None,
@@ -95,6 +105,10 @@ impl<'a> Directory<'a> {
         }
         clear(&folder);
         keep(&file).map_err(failed)?;
+        if let Err(errno) = write_plan(&folder, plan) {
+            directory.undo();
+            return Err(failed(errno));
+        }
         Ok(directory)
     }
 
@@ -204,7 +218,7 @@ impl<'a> Directory<'a> {
         self.path.unwrap_or_default()
     }
 
-    fn open(&self) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open(&self) -> Result<OwnedFd, Errno> {
         let path = self.path.ok_or(Errno::NOENT)?;
         open(fs::CWD, path, OFlags::empty())
     }
@@ -245,9 +259,14 @@ fn fill(place: &Place<'_>, folder: Folder, then: Folder, plan: &Plan<'_>) -> Res
     }
     fs::mkdirat(&folder, c"status", Mode::from_raw_mode(0o755))?;
     fs::mkdirat(&folder, c"logs", crate::state::PRIVATE)?;
+    write_plan(&folder, plan)
+}
+
+/// Writes the plan, for who enters the pod or releases it.
+fn write_plan(folder: &OwnedFd, plan: &Plan<'_>) -> Result<(), Errno> {
     // The variables of the programs are in it: nobody else's business.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = fs::openat(&folder, c"plan", flags, Mode::from_raw_mode(0o600))?;
+    let file = fs::openat(folder, c"plan", flags, Mode::from_raw_mode(0o600))?;
     if descriptor::write_all(file.as_raw_fd(), plan.as_bytes()) {
         Ok(())
     } else {

@@ -8,12 +8,15 @@
 
 mod background;
 mod cgroups;
+mod client;
 mod directory;
 pub mod full;
 pub mod lower;
 pub mod options;
+mod parked;
 mod prepared;
 mod relay;
+mod release;
 mod remove;
 mod run;
 mod stage1;
@@ -34,6 +37,7 @@ use fly::{
     sys::entry::{Start, Strings},
 };
 
+use client::Pod;
 use lower::Common;
 use prepared::Asked;
 
@@ -42,9 +46,9 @@ pub const NAME: &str = "stage0";
 /// The same as a word.
 const NAME_WORD: &core::ffi::CStr = c"stage0";
 
-/// Bytes of scratch memory that [`main`] needs: the names of mount points, and the
-/// plan.
-pub const BYTES: usize = MAX_BYTES + ROOM;
+/// Bytes of scratch memory that [`main`] needs: the names of mount points, and a plan,
+/// or two.
+pub const BYTES: usize = MAX_BYTES + MAX_BYTES + ROOM;
 /// Words of scratch memory that [`main`] needs: exec's pointers, and a time
 /// stamp a step.
 pub const WORDS: usize = MAX_STRINGS + 2 + MAX_STEPS;
@@ -56,6 +60,7 @@ pub fn main(start: Start) -> i32 {
     let _ = arguments.next();
     match arguments.next().map(CStr::to_bytes) {
         Some(b"run") => {}
+        Some(b"app") if arguments.next() == Some(c"release") => return release(arguments, start),
         Some(b"run-prepared") => return run_prepared(start),
         _ => return other(start),
     }
@@ -82,6 +87,21 @@ fn run_prepared(start: Start) -> i32 {
             _ => other(start),
         },
         Err(error) => fail(error),
+    }
+}
+
+/// A parked pod starts as it is, or with other variables, which few need.
+#[cold]
+#[inline(never)]
+fn release<I>(mut words: I, start: Start) -> i32
+where
+    I: Iterator<Item = &'static CStr>,
+{
+    match (words.next(), words.next()) {
+        (Some(directory), None) => Pod::open(directory)
+            .and_then(|pod| release::release(&pod, None))
+            .unwrap_or_else(fail),
+        _ => other(start),
     }
 }
 

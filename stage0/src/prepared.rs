@@ -52,6 +52,7 @@ impl Asked {
             limited: false,
             memory: c"",
             is_prepared: true,
+            hold: false,
         };
         how.life.register();
         loop {

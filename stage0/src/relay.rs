@@ -4,12 +4,16 @@
 use fly::{
     error::{Error, STAGE0_TEXTS, What},
     launch, supervise,
-    sys::{descriptor, signal, wait::End},
+    sys::{
+        descriptor,
+        signal::{self, Set},
+        wait::End,
+    },
 };
 use linux_raw_sys::general as raw;
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fd::{AsRawFd, BorrowedFd},
+    fd::{AsRawFd, BorrowedFd, OwnedFd},
     fs::{self, Mode, OFlags},
     io::Errno,
     process::WaitIdOptions,
@@ -52,21 +56,34 @@ impl Terminal {
         pod: BorrowedFd<'_>,
         limit: &mut TimeLimit,
     ) -> Option<End> {
+        Self::relay_until(master, pod, signal::SUPERVISED, limit, &mut |number| {
+            supervise::forward(pod, number);
+        });
+        supervise::ended(pod, WaitIdOptions::empty())
+    }
+
+    /// Moves bytes until `end` can be read and all output is written, or nobody has the
+    /// terminal any more; calls `pass` for each of `signals`, which are blocked. With a
+    /// limit `end` is the pod's process.
+    pub fn relay_until(
+        master: BorrowedFd<'_>,
+        end: BorrowedFd<'_>,
+        signals: Set,
+        limit: &mut TimeLimit,
+        pass: &mut dyn FnMut(u32),
+    ) {
         let caller = Caller::new();
-        let end = Relay {
+        let done = Relay {
             master,
-            pod,
+            end,
             limit,
             input: true,
+            pass,
         }
-        .run();
+        .run(signals);
         caller.restore();
-        match end {
-            Ok(end) => end,
-            Err(errno) => {
-                Error::new(What::Relay, c"the terminal", errno).print(NAME, STAGE0_TEXTS);
-                supervise::ended(pod, WaitIdOptions::empty())
-            }
+        if let Err(errno) = done {
+            Error::new(What::Relay, c"the terminal", errno).print(NAME, STAGE0_TEXTS);
         }
     }
 }
@@ -95,17 +112,33 @@ impl Caller {
     }
 }
 
+/// Calls `each` for the signals that have come, but for that of children.
+#[cold]
+#[inline(never)]
+pub fn each_signal(signals: &OwnedFd, each: &mut dyn FnMut(u32)) {
+    // struct signalfd_siginfo (signalfd(2)); its first field is the signal.
+    let mut info = [0; 128];
+    while let Ok(128) = descriptor::read(signals.as_raw_fd(), &mut info) {
+        let number = info.first_chunk().copied().map_or(0, u32::from_ne_bytes);
+        if number != raw::SIGCHLD {
+            each(number);
+        }
+    }
+}
+
 struct Relay<'r> {
     master: BorrowedFd<'r>,
-    pod: BorrowedFd<'r>,
+    /// Can be read at the end.
+    end: BorrowedFd<'r>,
     limit: &'r mut TimeLimit,
     /// Standard input has not ended yet.
     input: bool,
+    pass: &'r mut dyn FnMut(u32),
 }
 
 impl Relay<'_> {
-    fn run(&mut self) -> Result<Option<End>, Errno> {
-        let signals = signal::descriptor(signal::SUPERVISED)?;
+    fn run(&mut self, signals: Set) -> Result<(), Errno> {
+        let signals = signal::descriptor(signals)?;
         let stdin = descriptor::borrow(0).ok_or(Errno::BADF)?;
         loop {
             let watched = if self.input {
@@ -116,17 +149,17 @@ impl Relay<'_> {
             let mut ready = [
                 PollFd::new(&self.master, PollFlags::IN),
                 PollFd::new(&signals, PollFlags::IN),
-                PollFd::new(&self.pod, PollFlags::IN),
+                PollFd::new(&self.end, PollFlags::IN),
                 PollFd::new(&stdin, watched),
             ];
-            let left = self.limit.left(self.pod);
+            let left = self.limit.left(self.end);
             match poll(&mut ready, left.as_ref()) {
                 Err(Errno::INTR) => continue,
                 done => done?,
             };
-            let [output, signal, pod, input] = ready.map(|one| one.revents());
+            let [output, signal, end, input] = ready.map(|one| one.revents());
             if !signal.is_empty() {
-                self.signal(signals.as_raw_fd());
+                self.signal(&signals);
             }
             if self.input && !input.is_empty() {
                 self.keys()?;
@@ -134,24 +167,18 @@ impl Relay<'_> {
             // The kernel answers EIO when the last peer is closed.
             if output.contains(PollFlags::IN) {
                 self.output()?;
-            } else if !pod.is_empty() || !output.is_empty() {
-                // All output is written; what is left is the pod's end.
-                return Ok(supervise::ended(self.pod, WaitIdOptions::empty()));
+            } else if !end.is_empty() || !output.is_empty() {
+                // All output is written; what is left is the end.
+                return Ok(());
             }
         }
     }
 
-    fn signal(&mut self, signals: i32) {
-        // struct signalfd_siginfo (signalfd(2)); its first field is the signal.
-        let mut info = [0; 128];
-        while let Ok(128) = descriptor::read(signals, &mut info) {
-            let number = info.first_chunk().copied().map_or(0, u32::from_ne_bytes);
-            match number {
-                raw::SIGCHLD => {}
-                raw::SIGWINCH => launch::copy_window_size(self.master),
-                number => supervise::forward(self.pod, number),
-            }
-        }
+    fn signal(&mut self, signals: &OwnedFd) {
+        each_signal(signals, &mut |number| match number {
+            raw::SIGWINCH => launch::copy_window_size(self.master),
+            number => (self.pass)(number),
+        });
     }
 
     fn keys(&mut self) -> Result<(), Errno> {

@@ -18,6 +18,7 @@ use crate::{
     directory::Directory,
     lower::Features,
     options::{Lives, Options},
+    parked,
     start::{Aim, Rest},
     state::Place,
     users::Users,
@@ -51,6 +52,7 @@ impl<F: Features> Aim for Run<F> {
             limited: options.limits.first().is_some(),
             memory: options.limits.memory(),
             is_prepared: false,
+            hold: options.hold,
         };
         start::<F>(plan, &how, rest)
     }
@@ -71,6 +73,8 @@ pub struct How<'e> {
     pub memory: &'e CStr,
     /// The pod's directory is there, and locked.
     pub is_prepared: bool,
+    /// It is parked, and nobody waits for it.
+    pub hold: bool,
 }
 
 /// Starts the pod and waits for its end, or until it runs on its own. Returns the exit
@@ -149,6 +153,9 @@ fn run<'e, F: Features>(
     let directory = prepare(rest.directory, how, &plan, background, &mut launcher)?;
     let cgroups = how.limited.then(|| Cgroups::look(plan));
     let running = launcher.launch();
+    if how.hold {
+        parked::restore();
+    }
     if running.is_err() {
         give_up(&directory, background);
     }
@@ -157,6 +164,10 @@ fn run<'e, F: Features>(
     }
     let mut running = in_namespace::<F>(running, rest.users)?;
     directory.began(running.child.pid)?;
+    if how.hold {
+        core::mem::forget(cgroups);
+        return directory.park(&running.child);
+    }
     let mut limit = TimeLimit::new(how.life.timeout, &plan);
     if let Some(background) = background {
         background.began(&running, directory.path());
@@ -223,6 +234,7 @@ fn prepare<'e>(
     };
     if path.is_some() {
         launcher.keep();
+        parked::streams(how.hold);
     }
     if let (Some(background), Some(path)) = (background, path)
         && let Err(errno) = background.redirect(path)
@@ -253,7 +265,7 @@ fn in_namespace<'e, F: Features>(
 #[inline(never)]
 fn receive(socket: &OwnedFd) -> Option<OwnedFd> {
     let received = message::receive(socket.as_raw_fd(), &mut [0; 16]).ok()?;
-    let [master, other] = received.descriptors;
+    let [master, other, ..] = received.descriptors;
     let _ = descriptor::own(other);
     descriptor::own(master)
 }

@@ -27,14 +27,17 @@ pub struct TimeLimit {
 }
 
 impl TimeLimit {
+    /// None.
+    pub const NONE: Self = Self {
+        at: 0,
+        grace: 0,
+        is_over: false,
+    };
+
     /// So many milliseconds from now; 0 for none.
     #[inline]
     pub fn new(milliseconds: u64, plan: &Plan<'_>) -> Self {
-        let mut limit = Self {
-            at: 0,
-            grace: 0,
-            is_over: false,
-        };
+        let mut limit = Self::NONE;
         if milliseconds != 0 {
             limit.begin(milliseconds, plan);
         }

@@ -143,6 +143,9 @@ pub struct App {
     pub namespaces: u32,
     /// There is an app in this place.
     pub is_there: bool,
+    /// It was entered: it does not hold up the end of the pod, and is forgotten at its
+    /// own.
+    pub entered: bool,
     port: u16,
     /// How many descriptors it has from 3 on.
     pub listens: u16,
@@ -191,6 +194,7 @@ impl App {
         reads: false,
         namespaces: 0,
         is_there: false,
+        entered: false,
     };
 
     /// Makes a place one without an app, as which it is looked at.
@@ -277,10 +281,11 @@ impl App {
     /// Closes all that pid 1 holds of it.
     #[cold]
     pub fn close(&mut self) {
-        let (log, input) = (self.log, self.input);
-        for mut number in [self.socket, log.0, log.1, input.0, input.1] {
-            stdio::close(&mut number);
-        }
+        stdio::close(&mut self.socket);
+        stdio::close(&mut self.log.0);
+        stdio::close(&mut self.log.1);
+        stdio::close(&mut self.input.0);
+        stdio::close(&mut self.input.1);
         self.file.close();
         drop(self.plan.0.take());
     }

@@ -99,6 +99,7 @@ fn run_pod(descriptor: i32, start: Start) -> i32 {
         plan: descriptor,
         offset: usize::try_from(offset).unwrap_or(usize::MAX),
         directory: inherited(&start.environment, "STAGE1_POD_FD"),
+        held: start.environment.value("STAGE1_HOLD").is_some(),
     };
     pod::run(source, stamps, start.bytes, start.words)
 }

@@ -27,6 +27,18 @@ pub struct Source {
     pub offset: usize,
     /// The pod's directory, or -1.
     pub directory: i32,
+    /// Nothing starts until the pod is released.
+    pub held: bool,
+}
+
+impl Source {
+    /// Nothing, as of a machine, which has read its plan itself.
+    pub(crate) const NONE: Self = Self {
+        plan: -1,
+        offset: 0,
+        directory: -1,
+        held: false,
+    };
 }
 
 /// Runs the pod of this plan; returns its exit code.
@@ -64,7 +76,7 @@ fn run_from(
     // No app may inherit it.
     descriptor::close(number).map_err(unread)?;
     let plan = checked(Plan::check_apps(read))?;
-    Ok(start(&plan, source.directory, map.as_ref(), stamps, words))
+    Ok(start(&plan, source, map.as_ref(), stamps, words))
 }
 
 /// Most plans are small: they are on the stack, which is there already, and cost no
@@ -83,7 +95,7 @@ fn run_small(
     }
     descriptor::close(source.plan).map_err(unread)?;
     let plan = checked(Plan::check_apps(few.get(..used).unwrap_or_default()))?;
-    Ok(Some(start(&plan, source.directory, None, stamps, words)))
+    Ok(Some(start(&plan, source, None, stamps, words)))
 }
 
 fn unread(errno: Errno) -> Error<'static> {
@@ -125,17 +137,19 @@ fn fill(number: i32, offset: usize, room: &mut [u8]) -> Result<usize, Errno> {
 /// As many apps as most pods have: a place costs 120 bytes, and its first use a page.
 const FEW_APPS: usize = 4;
 
-/// Starts the apps and waits for them; returns the pod's exit code. `directory` is that
-/// of the pod or -1, `map` the plan's memory.
+/// Starts the apps and waits for them; returns the pod's exit code. `map` is the plan's
+/// memory.
 #[inline(never)]
 pub(crate) fn start(
     plan: &Plan<'_>,
-    directory: i32,
+    source: Source,
     map: Option<&Sealed>,
     stamps: Stamps,
     words: &mut [usize],
 ) -> i32 {
-    let pod = Pod::new(plan, Report::new(plan, directory), map, stamps, words);
+    let directory = source.directory;
+    let report = Report::new(plan, directory);
+    let pod = Pod::new(plan, report, map, stamps, words, source.held);
     if plan.app(FEW_APPS).is_some() || directory >= 0 {
         return start_many(pod);
     }
@@ -153,72 +167,84 @@ fn start_many(pod: Pod<'_, '_>) -> i32 {
     pod.supervise(&mut [const { App::NONE }; MAX_APPS])
 }
 
-/// Starts what the step of kind `program` names, by the steps of the app `app` of
-/// `apps`; returns its pid. The child runs in our memory until its exec: an error
-/// comes back without a pipe.
-#[inline]
-pub(crate) fn spawn<'p>(
-    steps: &Steps<'p>,
-    program: Kind,
-    (apps, app): (&[App], &App),
-    plan: &Plan<'p>,
-    stamps: Stamps,
-    words: &mut [usize],
-) -> Result<u32, Error<'p>> {
-    let mut failure = Some(Error::new(What::Start, c"an app", Why::Killed));
-    let told = &mut failure;
-    // Where the app's steps begin in the plan: before them are those of the
-    // apps before it. Only time stamps are told by number.
-    let first = if stamps.are_wanted() {
-        plan.steps().count().wrapping_sub(steps.clone().count())
-    } else {
-        0
-    };
-    // Most programs have few arguments and variables: their pointers are on the
-    // stack, which is there already, and cost no page fault.
-    let few = &mut [0; FEW];
-    let pid = clone::vfork_by_pid_in(app.namespaces, move |_| {
-        let mut words = &mut *words;
-        for (number, mut record) in steps.clone().records().enumerate() {
-            let tag = first.wrapping_add(number) as u64;
-            match stdio::policy(&record, apps, app) {
-                Ok(false) => {}
-                Ok(true) => continue,
-                Err(error) => {
-                    *told = Some(error);
-                    return FAILURE;
-                }
+/// What is started: what the step of kind `program` names, by the steps of the app `app`
+/// of `apps`.
+pub(crate) struct Spawn<'s, 'p> {
+    pub(crate) steps: Steps<'p>,
+    pub(crate) program: Kind,
+    pub(crate) apps: &'s [App],
+    pub(crate) app: &'s App,
+    /// What becomes its standard streams, or -1.
+    pub(crate) passed: &'s [i32; 3],
+    /// The number of the first step, to which times are told.
+    pub(crate) stamps: Stamps,
+    pub(crate) first: usize,
+    pub(crate) words: &'s mut [usize],
+    /// Why it was not started.
+    pub(crate) failure: Option<Error<'p>>,
+}
+
+impl<'p> Spawn<'_, 'p> {
+    /// Starts it; returns its pid, or 0 if it could not be started, which is told. The child
+    /// runs in our memory until its exec: an error comes back without a pipe.
+    #[inline]
+    pub(crate) fn start(mut self) -> u32 {
+        let namespaces = self.app.namespaces;
+        self.failure = Some(Error::new(What::Start, c"an app", Why::Killed));
+        let this = &mut self;
+        let pid = clone::vfork_by_pid_in(namespaces, move |_| {
+            if let Err(error) = this.become_program() {
+                this.failure = Some(stdio::told(error, this.passed));
             }
-            let mut listens = 0;
+            FAILURE
+        });
+        let error = match (pid, self.failure) {
+            (Ok(pid), None) => return pid,
+            (Err(errno), _) => Error::new(What::Start, c"an app", errno),
+            (_, Some(error)) => error,
+        };
+        error.print(NAME, INIT_TEXTS);
+        0
+    }
+
+    /// The child's part: returns only if it has failed.
+    #[inline]
+    fn become_program(&mut self) -> Result<(), Error<'p>> {
+        if self.passed[2] >= 0 {
+            stdio::take(self.passed).map_err(|errno| Error::new(What::Start, c"an app", errno))?;
+        }
+        // Most programs have few arguments and variables: their pointers are on the
+        // stack, which is there already, and cost no page fault.
+        let few = &mut [0; FEW];
+        let mut words = &mut *self.words;
+        let mut tag = self.first as u64;
+        for mut record in self.steps.clone().records() {
+            if stdio::is_policy(&record) {
+                stdio::policy(&record, self.apps, self.app)?;
+                tag = tag.wrapping_add(1);
+                continue;
+            }
             if record.is(Kind::Exec) {
-                if program == Kind::Exec {
-                    listens = app.listens;
+                let mut listens = 0;
+                if self.program == Kind::Exec {
+                    listens = self.app.listens;
                 } else {
-                    become_hook(&mut record, steps, program);
+                    become_hook(&mut record, &self.steps, self.program);
                 }
-                stamps.tell(tag);
-                *told = None;
+                self.stamps.tell(tag);
+                self.failure = None;
                 if record.list.len() + 3 <= FEW {
                     words = &mut *few;
                 }
+                if listens != 0 {
+                    return Err(stdio::execute(&record, listens, words));
+                }
             }
-            let done = if listens == 0 {
-                app::step(&record, words)
-            } else {
-                Err(stdio::execute(&record, listens, words))
-            };
-            if let Err(error) = done {
-                *told = Some(error);
-                return FAILURE;
-            }
-            stamps.tell(tag);
+            app::step(&record, words)?;
+            self.stamps.tell(tag);
+            tag = tag.wrapping_add(1);
         }
-        FAILURE
-    })
-    .map_err(|errno| Error::new(What::Start, c"an app", errno))?;
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(pid),
+        Ok(())
     }
 }
 

@@ -27,6 +27,8 @@ pub const LOCK: &CStr = c"lock";
 pub struct Report {
     pod: i32,
     status: i32,
+    /// The file whose second byte is locked.
+    lock: i32,
     ready: bool,
 }
 
@@ -38,6 +40,7 @@ impl Report {
         let mut report = Self {
             pod: directory,
             status: -1,
+            lock: -1,
             ready: false,
         };
         let mut path = c"the pod's directory";
@@ -71,10 +74,10 @@ impl Report {
         // Only who is on the host may control the pod, not an app of it.
         if is_controlled {
             // As long as this process lives the pod does: stage0 has locked the first
-            // byte, and this file is never closed.
-            let lock = path::open_in(Some(self.pod), LOCK, raw::O_RDWR | raw::O_CREAT, 0o640)?;
-            // Who may read it may have locked that byte: the first one is enough then.
-            let _ = lock::take(folder(lock), 1, 1);
+            // byte, and this file is not closed. Who may read it may have locked that byte:
+            // the first one is enough then.
+            self.lock = path::open_in(Some(self.pod), LOCK, raw::O_RDWR | raw::O_CREAT, 0o640)?;
+            let _ = lock::take(folder(self.lock), 1, 1);
             control::open(self.pod);
         }
         // In a pid namespace of its own pid 1 can't know its number on the host.
@@ -89,6 +92,12 @@ impl Report {
     /// Whether there is one.
     pub fn is_wanted(&self) -> bool {
         self.status >= 0
+    }
+
+    /// The pod is no more.
+    #[cold]
+    pub fn unlock(&self) {
+        let _ = descriptor::close(self.lock);
     }
 
     /// The app `name` is no more.

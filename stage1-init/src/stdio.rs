@@ -4,7 +4,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Error, What},
+    error::{Error, INIT_TEXTS, What},
     launch::{app::execute_with, path::Path},
     plan::{Kind, Record, Step},
     sys::{descriptor, network, path},
@@ -14,33 +14,40 @@ use linux_raw_sys::general as raw;
 use rustix::{io::Errno, process::getpid};
 
 use crate::{
+    NAME,
     apps::{App, State},
     namespace,
 };
 
-/// Does what a step says that is pid 1's affair: most are read before the start, others
-/// make something a standard stream of the app `app`. False if it is none.
+/// Whether what a step says is pid 1's affair.
 #[inline(never)]
-pub(crate) fn policy<'p>(record: &Record<'p>, apps: &[App], app: &App) -> Result<bool, Error<'p>> {
+pub(crate) fn is_policy(record: &Record<'_>) -> bool {
     const FIRST: u16 = Kind::ExitPolicy as u16;
     const LAST: u16 = Kind::Pipe as u16;
+    const LOG_FILE: u16 = Kind::LogFile as u16;
+    const ROOT: u16 = Kind::AppRoot as u16;
+    matches!(record.kind, FIRST..=LAST | LOG_FILE..=ROOT)
+}
+
+/// Does it: most are read before the start, others make something a standard stream of the
+/// app `app`.
+#[inline(never)]
+pub(crate) fn policy<'p>(record: &Record<'p>, apps: &[App], app: &App) -> Result<(), Error<'p>> {
+    const PIPE: u16 = Kind::Pipe as u16;
     const STDIO: u16 = Kind::Stdio as u16;
     const LOG: u16 = Kind::Log as u16;
     const LOG_FILE: u16 = Kind::LogFile as u16;
-    const LISTEN: u16 = Kind::Listen as u16;
     const PID_NAMESPACE: u16 = Kind::PidNamespace as u16;
     const ROOT: u16 = Kind::AppRoot as u16;
     let done = match record.kind {
         LOG | LOG_FILE => join(app.log.1, 0b110),
-        LAST => join(end(record, apps), record.flags),
+        PIPE => join(end(record, apps), record.flags),
         STDIO => redirect(record.flags, record.list.first()),
         PID_NAMESPACE => namespace::enter(record.list),
         ROOT => namespace::enter_root(record.list.first()),
-        FIRST..LAST | LISTEN => Ok(()),
-        _ => return Ok(false),
+        _ => Ok(()),
     };
-    done.map(|()| true)
-        .map_err(|errno| Error::new(What::Begin, record.list.first(), errno))
+    done.map_err(|errno| Error::new(What::Begin, record.list.first(), errno))
 }
 
 /// Its end is written, and it is made if it is missing. It is opened as pid 1 could,
@@ -68,6 +75,28 @@ fn join(file: i32, streams: u16) -> Result<(), Errno> {
     (0..3)
         .filter(|number| streams >> number & 1 != 0)
         .try_for_each(|number| put(file, number))
+}
+
+/// Makes these descriptors the standard streams; none of them is one, as pid 1 of a pod
+/// with a control socket has all three.
+#[cold]
+#[inline(never)]
+pub(crate) fn take(streams: &[i32; 3]) -> Result<(), Errno> {
+    let [input, output, error] = *streams;
+    put(input, 0)?;
+    put(output, 1)?;
+    put(error, 2)
+}
+
+/// In the process of an app: who has passed the standard streams is told on them.
+#[cold]
+#[inline(never)]
+pub(crate) fn told<'p>(error: Error<'p>, passed: &[i32; 3]) -> Error<'p> {
+    if passed[2] < 0 {
+        return error;
+    }
+    error.print(NAME, INIT_TEXTS);
+    Error::told()
 }
 
 #[inline(never)]

@@ -5,12 +5,13 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{FAILURE, INIT_TEXTS},
+    error::FAILURE,
     plan::{Kind, Plan, Step, Steps},
     sys::{
         descriptor,
         map::Sealed,
-        signal, time,
+        signal::{self, Set},
+        time,
         wait::{self, Change, End},
     },
     timings::APP_ENDED,
@@ -19,12 +20,11 @@ use linux_raw_sys::general as raw;
 use rustix::io::Errno;
 
 use crate::{
-    NAME,
     apps::{App, State},
     control,
     logs::Logs,
     machine::{self, Heard},
-    pod::spawn,
+    pod::Spawn,
     ready,
     report::Report,
     stamps::Stamps,
@@ -34,7 +34,7 @@ use crate::{
 /// The apps of a pod and how the pod is going to end.
 #[derive(Debug)]
 pub struct Pod<'p, 's> {
-    plan: &'s Plan<'p>,
+    plan: Plan<'p>,
     /// The plan's memory, if it can be given back for the time being.
     map: Option<&'s Sealed>,
     stamps: Stamps,
@@ -52,6 +52,12 @@ pub struct Pod<'p, 's> {
     ordered: bool,
     /// It does not end with its last app.
     stays: bool,
+    /// No app is started yet.
+    held: bool,
+    /// Who has released it, and is told of its end; or -1.
+    releaser: i32,
+    /// What becomes the standard streams of who is entering just now; or -1.
+    passed: [i32; 3],
     /// Where the apps' ends are told.
     report: Report,
     logs: Logs,
@@ -61,14 +67,15 @@ impl<'p, 's> Pod<'p, 's> {
     /// The pod of this plan, still without apps. `words` is room for exec's pointers.
     #[inline]
     pub(crate) fn new(
-        plan: &'s Plan<'p>,
+        plan: &Plan<'p>,
         report: Report,
         map: Option<&'s Sealed>,
         stamps: Stamps,
         words: &'s mut [usize],
+        held: bool,
     ) -> Self {
         Self {
-            plan,
+            plan: *plan,
             map,
             stamps,
             words,
@@ -79,6 +86,9 @@ impl<'p, 's> Pod<'p, 's> {
             ending: false,
             ordered: false,
             stays: false,
+            held,
+            releaser: -1,
+            passed: [-1; 3],
             report,
             logs: Logs::new(),
         }
@@ -97,18 +107,53 @@ impl<'p, 's> Pod<'p, 's> {
         self.places.get(index)
     }
 
-    pub(crate) fn plan(&self) -> &'s Plan<'p> {
-        self.plan
+    pub(crate) fn plan(&self) -> &Plan<'p> {
+        &self.plan
     }
 
     pub(crate) fn is_ending(&self) -> bool {
         self.ending
     }
 
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// It starts, with the apps of `plan` if there is one; `releaser` is told of the end.
+    #[cold]
+    pub(crate) fn go(&mut self, plan: Option<Plan<'p>>, releaser: i32) {
+        (self.held, self.releaser) = (false, releaser);
+        if let Some(plan) = plan {
+            for index in 0..self.count {
+                self.remove(index);
+            }
+            self.plan = plan;
+            self.fill();
+        }
+    }
+
+    /// Ends what is left, for who has released the pod: nothing of it runs when that one
+    /// is told, who does not wait for the end of pid 1 itself, and of its namespaces, which
+    /// takes the kernel longer than all else. Somebody else may have the directory then.
+    #[cold]
+    fn clear_away(&self) {
+        let _ = signal::send(-1, raw::SIGKILL);
+        while let Ok(ended) = wait::changed(false) {
+            if ended.is_none() {
+                let _ = signal::wait(Set::only(raw::SIGCHLD), None);
+            }
+        }
+        self.report.unlock();
+    }
+
+    pub(crate) fn releaser(&mut self) -> &mut i32 {
+        &mut self.releaser
+    }
+
     /// The name of the app number `index`.
     pub(crate) fn name(&self, index: usize) -> &CStr {
         match self.places.get(index) {
-            Some(app) if app.is_there => app.plan.text(self.plan, index, Kind::App),
+            Some(app) if app.is_there => app.plan.text(&self.plan, index, Kind::App),
             _ => c"",
         }
     }
@@ -163,7 +208,7 @@ impl<'p, 's> Pod<'p, 's> {
         };
         for (index, app) in self.places.iter().take(self.count).enumerate() {
             let bit = bit(index);
-            if app.state != State::Done {
+            if app.state != State::Done && !app.entered {
                 look.left |= bit;
             }
             if app.ready {
@@ -187,21 +232,10 @@ impl<'p, 's> Pod<'p, 's> {
     /// for its apps and for those that come.
     #[inline(never)]
     pub(crate) fn supervise(mut self, places: &'s mut [App]) -> i32 {
-        for place in &mut *places {
-            let Some(steps) = self.plan.app(self.count) else {
-                break;
-            };
-            place.begin_as(steps);
-            self.count += 1;
-        }
         self.places = places;
-        stdio::open_pipes(self.places.get_mut(..self.count).unwrap_or_default());
-        for app in &*self.places {
-            self.ordered |= app.after != 0;
-            self.stays |= app.ending & Step::STAYS != 0;
-        }
+        self.fill();
         loop {
-            while self.advance() {}
+            while (!self.held || self.ending) && self.advance() {}
             let look = self.look();
             self.tell_ready(&look);
             stdio::close_pipes(self.places.get_mut(..self.count).unwrap_or_default());
@@ -210,7 +244,12 @@ impl<'p, 's> Pod<'p, 's> {
                 // Orders that come now come too late.
                 self.ending = true;
                 self.hears();
-                return self.code.max(0);
+                let code = self.code.max(0);
+                if self.releaser >= 0 {
+                    self.clear_away();
+                    self.tell_end(code);
+                }
+                return code;
             }
             // What many apps need to start, they don't while they run.
             if let Some(map) = self.map {
@@ -231,6 +270,22 @@ impl<'p, 's> Pod<'p, 's> {
                 },
             }
         }
+    }
+
+    /// Its places become the apps of its plan.
+    #[inline(never)]
+    fn fill(&mut self) {
+        (self.count, self.ordered, self.stays) = (0, false, false);
+        while let Some(steps) = self.plan.app(self.count)
+            && let Some(app) = self.places.get_mut(self.count)
+        {
+            app.begin_as(steps);
+            self.ordered |= app.after != 0;
+            self.stays |= app.ending & Step::STAYS != 0;
+            self.count += 1;
+        }
+        // Those behind them have none.
+        stdio::open_pipes(self.places);
     }
 
     /// Does what is due for each app in turn; whether that has changed anything.
@@ -292,11 +347,19 @@ impl<'p, 's> Pod<'p, 's> {
             app.kill();
         }
         if app.state == State::Runs && is_over(app.due) {
-            let ready = app.probe(app.plan.text(self.plan, index, Kind::Ready));
+            let ready = app.probe(app.plan.text(&self.plan, index, Kind::Ready));
             app.probed(ready);
             return ready;
         }
         false
+    }
+
+    /// Starts an app that enters, with these standard streams.
+    #[inline]
+    pub(crate) fn enter(&mut self, index: usize, streams: [i32; 3]) {
+        self.passed = streams;
+        self.start(index);
+        self.passed = [-1; 3];
     }
 
     /// Starts an app, by its hook if it has one.
@@ -305,9 +368,9 @@ impl<'p, 's> Pod<'p, 's> {
             return;
         };
         if app.how == Step::READY_NOTIFY && app.socket < 0 {
-            app.socket = ready::socket(app.plan.text(self.plan, index, Kind::Ready));
+            app.socket = ready::socket(app.plan.text(&self.plan, index, Kind::Ready));
         }
-        if !app.open_log(self.plan, index) {
+        if !app.open_log(&self.plan, index) {
             return self.fail(index);
         }
         let (state, kind) = app.first();
@@ -337,20 +400,33 @@ impl<'p, 's> Pod<'p, 's> {
         let Some(app) = apps.get(index) else {
             return;
         };
-        let Some(steps) = app.plan.steps(self.plan, index) else {
+        let Some(steps) = app.plan.steps(&self.plan, index) else {
             return;
         };
-        let started = spawn(
-            &steps,
+        // Where the app's steps begin in the plan: before them are those of the apps
+        // before it. Only time stamps are told by number.
+        let first = if self.stamps.are_wanted() {
+            self.plan
+                .steps()
+                .count()
+                .wrapping_sub(steps.clone().count())
+        } else {
+            0
+        };
+        let pid = Spawn {
+            steps,
             program,
-            (apps, app),
-            self.plan,
-            self.stamps,
-            self.words,
-        );
-        let started = started.map_err(|error| error.print(NAME, INIT_TEXTS));
-        match (started, self.places.get_mut(index)) {
-            (Ok(pid), Some(app)) => {
+            apps,
+            app,
+            passed: &self.passed,
+            stamps: self.stamps,
+            first,
+            words: self.words,
+            failure: None,
+        }
+        .start();
+        match self.places.get_mut(index) {
+            Some(app) if pid != 0 => {
                 (app.pid, app.state) = (pid, state);
                 if state == State::Runs {
                     app.begin();
@@ -420,10 +496,14 @@ impl<'p, 's> Pod<'p, 's> {
             return;
         };
         (app.state, app.due) = (State::Done, 0);
+        if app.entered {
+            self.answer(index);
+            return self.remove(index);
+        }
         let (code, rules) = (app.code, app.ending);
         let alone = app.stopped && !self.stopping;
         if self.report.is_wanted() {
-            let name = app.plan.text(self.plan, index, Kind::App);
+            let name = app.plan.text(&self.plan, index, Kind::App);
             self.report.ended(name, code);
         }
         self.answer(index);
@@ -460,7 +540,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// Tells once that all apps are ready.
     fn tell_ready(&mut self, look: &Look) {
         // With the last one it ends, ready or not.
-        let goes_on = (look.left != 0 || self.stays) && !self.stopping;
+        let goes_on = (look.left != 0 || self.stays) && !self.stopping && !self.held;
         if goes_on && self.report.is_wanted() && look.left & !look.ready == 0 && self.code < 0 {
             self.report.ready();
         }
@@ -491,7 +571,7 @@ impl<'p, 's> Pod<'p, 's> {
                 } else {
                     Kind::LogFile
                 };
-                let name = app.plan.text(self.plan, index, kind);
+                let name = app.plan.text(&self.plan, index, kind);
                 self.logs.write(index, name, log, &mut app.file);
             }
         }
@@ -500,6 +580,7 @@ impl<'p, 's> Pod<'p, 's> {
         if control >= 0 {
             heard = true;
             self.serve(control);
+            self.watch_releaser();
         }
         heard
     }

@@ -20,6 +20,7 @@ mod debian;
 mod detach;
 mod devices;
 mod dns_hosts;
+mod enter;
 mod environment;
 mod exec;
 mod exit_codes;
@@ -66,6 +67,7 @@ mod mount_links;
 mod namespaces;
 mod nested;
 mod networks;
+mod parked;
 mod plan;
 mod pod_manifest;
 mod pod_manifest_errors;
@@ -165,6 +167,8 @@ const SUITE: runner::Suite = runner::Suite {
         host("service_managers", 60, &[], service_managers::TESTS),
         host("control_attacks", 120, &[], control_attacks::TESTS),
         host("control", 60, &[], control::TESTS),
+        host("enter", 120, &[], enter::TESTS),
+        host("parked", 60, &[], parked::TESTS),
         host("control_orders", 60, &[], control_orders::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
@@ -286,6 +290,8 @@ const SUITE: runner::Suite = runner::Suite {
         ("rm_gc::cgroups_go_too", Requirement::Controllers),
         ("rm_gc::calls_of_one_among_many", Requirement::Strace),
         ("limits::*", Requirement::Controllers),
+        ("enter::cgroup", Requirement::Controllers),
+        ("enter::cve_2016_9962", Requirement::Busybox),
         ("limits_errors::*", Requirement::Controllers),
         ("limit_devices::*", Requirement::Devices),
         ("limit_disks::*", Requirement::Disk),

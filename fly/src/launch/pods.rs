@@ -21,7 +21,9 @@ impl<'p> Launcher<'p, '_> {
             TerminalStdio { peer } => self.terminal_stdio(peer),
             PodBounding { keep } => app::bound(keep),
             Console { peer, under, name } => self.console(peer, under, name),
-            ExecInit { program, directory, stamps } => Err(self.exec_init(program, directory, stamps)),
+            ExecInit { program, directory, flags, stamps } => {
+                Err(self.exec_init(program, directory, flags & Step::HOLD != 0, stamps))
+            },
             MakeCgroup { flags, mount, path, controllers } => {
                 let controllers = if flags & Step::ENABLE != 0 { controllers } else { c"" };
                 cgroups::make(mount, path, controllers)

@@ -176,7 +176,13 @@ impl<'p> Launcher<'p, '_> {
     }
 
     /// Becomes pid 1's program.
-    pub(super) fn exec_init(&mut self, program: Slot, directory: Slot, stamps: u64) -> Error<'p> {
+    pub(super) fn exec_init(
+        &mut self,
+        program: Slot,
+        directory: Slot,
+        held: bool,
+        stamps: u64,
+    ) -> Error<'p> {
         let stamps = u8::try_from(stamps).unwrap_or(Step::NO_SLOT.0);
         let others = [
             (Slot(stamps), STAMPS_DESCRIPTOR),
@@ -193,10 +199,17 @@ impl<'p> Launcher<'p, '_> {
             *place = *byte;
         }
         let offset = crate::sys::memory::c_str(&offset).unwrap_or_default();
-        let mut variables = [PLAN_VARIABLE, offset, c"", c""];
+        let wanted = others.map(|(slot, _)| slot != Step::NO_SLOT);
+        let [stamped, controlled] = wanted;
+        let optional = [
+            (stamped, STAMPS_VARIABLE),
+            (controlled, DIRECTORY_VARIABLE),
+            (held, HOLD_VARIABLE),
+        ];
+        let mut variables = [PLAN_VARIABLE, offset, c"", c"", c""];
         let mut count = 2;
-        for ((slot, _), variable) in others.iter().zip([STAMPS_VARIABLE, DIRECTORY_VARIABLE]) {
-            if let (true, Some(place)) = (*slot != Step::NO_SLOT, variables.get_mut(count)) {
+        for (wanted, variable) in optional {
+            if let (true, Some(place)) = (wanted, variables.get_mut(count)) {
                 *place = variable;
                 count += 1;
             }
@@ -327,6 +340,7 @@ const PLAN_VARIABLE: &CStr = c"STAGE1_PLAN_FD=3";
 const OFFSET_VARIABLE: &[u8] = b"STAGE1_PLAN_OFFSET=";
 const STAMPS_VARIABLE: &CStr = c"STAGE1_STAMPS_FD=4";
 const DIRECTORY_VARIABLE: &CStr = c"STAGE1_POD_FD=5";
+const HOLD_VARIABLE: &CStr = c"STAGE1_HOLD=1";
 const LOCK_VARIABLE: &CStr = c"STAGE1_LOCK_FD=4";
 
 /// The first descriptor that is in nobody's way.

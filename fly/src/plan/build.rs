@@ -114,6 +114,18 @@ impl<'a> Builder<'a> {
         self.counted()
     }
 
+    /// Adds a step as it is stored in another plan.
+    #[cold]
+    #[inline(never)]
+    pub fn copy(&mut self, record: &Record<'_>) -> &mut Self {
+        self.begin(record.head(), record.number);
+        self.append(record.list.as_bytes());
+        if let Some(open) = &mut self.open {
+            open.strings = record.list.count;
+        }
+        self.end()
+    }
+
     /// Adds bytes that are no string.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.append(bytes);

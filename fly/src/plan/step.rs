@@ -354,8 +354,9 @@ steps! {
     PodBounding = 43 "bounding %c" Pod { number keep }
     /// Becomes the sealed program `program`, which has its own file, with the
     /// plan in it, as descriptor 3 and, if there are such, the pipe `stamps` as 4 and
-    /// the pod's directory on the host as 5.
-    ExecInit = 44 "init %s[p #%n|][o in %o|]" Pod { slot program, other directory, number stamps }
+    /// the pod's directory on the host as 5. With [`Step::HOLD`] it starts nothing until
+    /// it is released.
+    ExecInit = 44 "init %s[p #%n|][o in %o|][0, parked|]" Pod { slot program, other directory, flags flags, number stamps }
     /// Maps the ids of the new user namespace; lines as in
     /// [`Step::UserNamespace`]. Without a `mapper` the process writes them itself,
     /// which takes setgroups(2) away; with one it then becomes the namespace's
@@ -522,6 +523,8 @@ impl Step<'_> {
     pub const ENABLE: u16 = 1;
     /// A mount whose ids are mapped.
     pub const MAPPED: u16 = 1;
+    /// The pod is parked.
+    pub const HOLD: u16 = 1;
     /// The target is one name, and not a symbolic link.
     pub const NO_FOLLOW: u16 = 2;
     /// A missing target is made, as what is mounted on it: a directory or a file.

@@ -70,6 +70,18 @@ impl Sealed {
         whole.get(self.before as usize..).unwrap_or_default()
     }
 
+    /// The same, mapped for as long as the program runs.
+    #[cold]
+    #[must_use]
+    pub fn forever(self) -> &'static [u8] {
+        let start = core::ptr::with_exposed_provenance::<u8>(self.start.get());
+        // SAFETY: as in `bytes`; nobody is left who could unmap them.
+        let whole: &'static [u8] = unsafe { slice::from_raw_parts(start, self.length as usize) };
+        let before = self.before as usize;
+        core::mem::forget(self);
+        whole.get(before..).unwrap_or_default()
+    }
+
     /// Takes the pages out of memory until they are looked at again (madvise(2)).
     pub fn rest(&self) {
         self.advise(raw::__NR_madvise, raw::MADV_DONTNEED as usize);

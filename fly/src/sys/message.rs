@@ -10,7 +10,7 @@ use rustix::{
 };
 
 /// How many descriptors a message can have.
-pub const MOST: usize = 2;
+pub const MOST: usize = 5;
 
 /// The kernel's struct msghdr (recvmsg(2)), and what its pointers lead to.
 #[repr(C)]
@@ -66,7 +66,8 @@ pub fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<Received, Errno> {
         parts: part.as_ptr().expose_provenance(),
         part_count: 1,
         control: (&raw mut control).expose_provenance(),
-        control_length: size_of::<Control>(),
+        // Not what it is rounded up to: one more would fit, and stay open.
+        control_length: FIXED + size_of_val(&control.numbers),
         flags: 0,
     };
     let flags = net::MSG_DONTWAIT | net::MSG_CMSG_CLOEXEC;
@@ -85,17 +86,11 @@ pub fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<Received, Errno> {
             ],
         )
     })?;
-    let mut descriptors = [-1; MOST];
-    // A message of another kind can't come: nothing else was asked for.
-    if control.level == net::SOL_SOCKET && control.kind == net::SCM_RIGHTS {
-        let count = control.length.saturating_sub(FIXED) / size_of::<RawFd>();
-        for (place, number) in descriptors.iter_mut().zip(control.numbers).take(count) {
-            *place = number;
-        }
-    }
+    // A message of another kind can't come: nothing else was asked for. Behind the
+    // descriptors the kernel leaves what was there.
     Ok(Received {
         length,
-        descriptors,
+        descriptors: control.numbers,
     })
 }
 
@@ -131,7 +126,12 @@ pub fn send(
         parts: part.as_ptr().expose_provenance(),
         part_count: 1,
         control: (&raw const control).expose_provenance(),
-        control_length: if count == 0 { 0 } else { size_of::<Control>() },
+        // Not what is empty behind them: that would be another one.
+        control_length: if count == 0 {
+            0
+        } else {
+            control.length.next_multiple_of(8)
+        },
         flags: 0,
     };
     let mut flags = net::MSG_NOSIGNAL;

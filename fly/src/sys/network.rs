@@ -130,9 +130,13 @@ pub fn sender() -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// SIGIO tells the caller that something can be read from `number`; reading it never
-/// waits.
-fn announce(number: RawFd) -> Result<(), Errno> {
+/// SIGIO tells the caller that something can be read from `number`, or that its other
+/// end has gone; reading it never waits.
+///
+/// # Errors
+/// EBADF.
+#[inline(never)]
+pub fn announce(number: RawFd) -> Result<(), Errno> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let settings = [
         (raw::F_SETOWN, own.cast_unsigned()),

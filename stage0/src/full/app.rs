@@ -6,22 +6,18 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, What, Why},
     plan::Builder,
-    sys::{descriptor, entry::Start, memory::c_str, message, network},
-    text::{Digits, Line, copy, decimal, split},
+    sys::{descriptor, entry::Start, memory::c_str},
+    text::{Digits, Line, copy, split},
 };
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    fs::{self, MemfdFlags, SealFlags},
+    fd::{AsFd, BorrowedFd},
     io::Errno,
-    process::chdir,
 };
-use stage1_init::control::{
-    SOCKET,
-    protocol::{self, Reply, Request},
-};
+use stage1_init::control::protocol::{self, Reply, Request};
 
-use super::manifest::Words;
+use super::{enter, manifest::Words, release};
 use crate::{
+    client::{Pod, seal},
     lower::{self, policy::signal_number},
     options,
     users::Users,
@@ -49,6 +45,15 @@ const COLUMN: usize = 24;
 pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'static>> {
     let missing = |why| Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp);
     let command = words.next().ok_or(missing(Why::NoAppCommand))?;
+    match command.to_bytes() {
+        b"exec" | b"enter" => {
+            return Ok(exec(words, start).unwrap_or_else(super::fail));
+        }
+        b"release" => {
+            return Ok(release::run(words, start).unwrap_or_else(super::fail));
+        }
+        _ => {}
+    }
     let is_list = command == c"list";
     let (operation, flags) = match command.to_bytes() {
         b"list" | b"status" => (protocol::STATUS, 0),
@@ -96,6 +101,19 @@ pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'s
     pod.order(&request, None).map(|()| 0)
 }
 
+/// Runs a program beside an app: `DIR [APP] [OPTION...] [--] [COMMAND...]`.
+fn exec<'a>(mut words: Words<'a>, start: &'a mut Start) -> Result<i32, Error<'a>> {
+    let missing = Error::new(What::Read, c"the command line", Why::NoPodDirectory);
+    let directory = words.next().ok_or(missing.advice(Advice::SeeHelp))?;
+    let mut behind = words.clone();
+    match behind.next() {
+        Some(app) if !app.to_bytes().starts_with(b"-") => {
+            enter::enter(directory, Some(app), behind, start)
+        }
+        _ => enter::enter(directory, None, words, start),
+    }
+}
+
 /// Adds a program to the pod, and starts it.
 fn add<'a>(
     directory: &'a CStr,
@@ -136,34 +154,9 @@ fn add<'a>(
     pod.order(&request, Some(file.as_fd())).map(|()| 0)
 }
 
-/// The plan in a memory file that nobody can change.
-fn seal(plan: &[u8]) -> Result<OwnedFd, Errno> {
-    let file = fs::memfd_create(c"plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    if !descriptor::write_all(file.as_raw_fd(), plan) {
-        return Err(Errno::NOSPC);
-    }
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    fs::fcntl_add_seals(&file, seals)?;
-    Ok(file)
-}
-
-/// A pod that runs, by its directory.
-struct Pod<'a> {
-    path: &'a CStr,
-    socket: OwnedFd,
-}
-
 impl<'a> Pod<'a> {
-    /// Goes there: the address of a socket has 107 bytes only.
-    fn open(path: &'a CStr) -> Result<Self, Error<'a>> {
-        let failed = |errno: Errno| Error::new(What::Open, path, errno);
-        chdir(path).map_err(failed)?;
-        let socket = network::sender().map_err(failed)?;
-        Ok(Self { path, socket })
-    }
-
     /// The path of the pod's root.
-    fn root<'r>(&self, room: &'r mut [u8]) -> Result<&'r CStr, Error<'a>> {
+    pub(super) fn root<'r>(&self, room: &'r mut [u8]) -> Result<&'r CStr, Error<'a>> {
         self.of_process(room, b"/root")
     }
 
@@ -195,11 +188,7 @@ impl<'a> Pod<'a> {
 
     /// A path of /proc, of the pod's pid 1.
     fn of_process<'r>(&self, room: &'r mut [u8], name: &[u8]) -> Result<&'r CStr, Error<'a>> {
-        let mut number = [0; 16];
-        let number = descriptor::read_file(c"pid", &mut number);
-        let number = split(number, b'\n').next().and_then(decimal);
-        let number = number.ok_or(Error::new(What::Ask, self.path, Why::NoPodRuns))?;
-        let digits = Digits::new(number, 10);
+        let digits = Digits::new(self.pid()?, 10);
         let mut used = 0;
         for part in [b"/proc/", digits.as_bytes(), name] {
             copy(room.get_mut(used..).unwrap_or_default(), part);
@@ -214,33 +203,11 @@ impl<'a> Pod<'a> {
         request: &Request<'a>,
         file: Option<BorrowedFd<'_>>,
     ) -> Result<[u8; Reply::SIZE], Error<'a>> {
-        let nobody = Error::new(What::Ask, self.path, Why::NoPodRuns);
-        let failed = |errno| match errno {
-            Errno::NOENT | Errno::CONNREFUSED => nobody,
-            errno => Error::new(What::Ask, self.path, errno),
+        let own = match file {
+            Some(file) => self.send(request, &[file])?,
+            None => self.send(request, &[])?,
         };
-        let (own, other) = network::pair().map_err(failed)?;
-        let sent = [other.as_fd(), file.unwrap_or(other.as_fd())];
-        let count = if file.is_some() { 2 } else { 1 };
-        message::send(
-            self.socket.as_raw_fd(),
-            SOCKET,
-            &request.to_bytes(),
-            sent.get(..count).unwrap_or_default(),
-        )
-        .map_err(failed)?;
-        // With this end closed, the end of pid 1 is the end of waiting.
-        drop(other);
-        let mut reply = [0; Reply::SIZE];
-        let mut read = descriptor::read(own.as_raw_fd(), &mut reply);
-        while read == Err(Errno::INTR) {
-            read = descriptor::read(own.as_raw_fd(), &mut reply);
-        }
-        match (read.map_err(failed)?, Reply::read(&reply)) {
-            (0, _) => Err(nobody),
-            (_, None) => Err(Error::new(What::Ask, self.path, Why::OtherVersion)),
-            (_, Some(_)) => Ok(reply),
-        }
+        self.reply(&own)
     }
 
     /// The same for what changes something.
@@ -307,7 +274,7 @@ fn row(line: &mut Line, reply: &Reply, name: &[u8]) {
 }
 
 /// What the pod has against it.
-fn refused<'a>(request: &Request<'a>, errno: u32) -> Error<'a> {
+pub(super) fn refused<'a>(request: &Request<'a>, errno: u32) -> Error<'a> {
     let errno = Errno::from_raw_os_error(i32::try_from(errno).unwrap_or(0));
     let why = match errno {
         Errno::NOENT => Why::NoAppInPod,
@@ -321,6 +288,7 @@ fn refused<'a>(request: &Request<'a>, errno: u32) -> Error<'a> {
         Errno::SHUTDOWN => Why::PodEnds,
         Errno::NOSPC => Why::TooManyApps,
         Errno::SRCH => Why::AppRunsNot,
+        Errno::AGAIN => Why::Parked,
         Errno::PROTONOSUPPORT => Why::OtherVersion,
         errno => return Error::new(What::Ask, request.name, errno),
     };

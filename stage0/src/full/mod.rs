@@ -2,9 +2,11 @@
 //! nothing of it.
 
 mod app;
+mod change;
 mod clock;
 mod config;
 mod describe;
+mod enter;
 pub mod json;
 mod logs;
 pub mod manifest;
@@ -12,6 +14,7 @@ mod plan;
 mod pods;
 mod prepare;
 mod ready;
+mod release;
 mod show;
 mod statistics;
 mod stop;

@@ -211,8 +211,13 @@ where
                     self.before_user_namespace()?;
                 }
                 self.namespaces()?;
-                self.plan.push(Step::DieWithParent {}).push(Step::Session {
-                    flags: if self.host.session {
+                // A parked pod outlives who has parked it, and is released by another.
+                let is_parked = self.options.hold;
+                if !is_parked {
+                    self.plan.push(Step::DieWithParent {});
+                }
+                self.plan.push(Step::Session {
+                    flags: if self.host.session || is_parked {
                         0
                     } else {
                         Step::NO_TERMINAL
@@ -394,6 +399,7 @@ where
         self.plan.push(Step::ExecInit {
             program: INIT,
             directory: self.directory(),
+            flags: if self.options.hold { Step::HOLD } else { 0 },
             stamps: if F::ALL && self.options.timings.is_some() {
                 u64::from(STAMPS_WRITER.0)
             } else {

@@ -24,6 +24,9 @@ where
         self.check_machine()?;
         self.check_limits()?;
         self.check_life()?;
+        if self.hold {
+            self.check_hold()?;
+        }
         if !matches!(self.private_users, None | Some(PrivateUsers::No))
             && !matches!(self.stage1, Stage1::Init(_))
         {
@@ -67,6 +70,28 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Nobody stays with a pod that is parked.
+    #[cold]
+    fn check_hold(&self) -> Result<(), Error<'a>> {
+        let failed = |option, why| Err(Error::new(What::ReadOption, option, why));
+        if self.pod_directory.is_none() {
+            return failed(c"--hold", Why::NoPodDirectory);
+        }
+        if !matches!(self.stage1, Stage1::Init(_)) {
+            return failed(c"--hold", Why::OnlyInit);
+        }
+        let conflict = if self.terminal == Some(true) {
+            c"--tty"
+        } else if self.timings.is_some() {
+            c"--timings"
+        } else if self.output.is_some() {
+            c"--output"
+        } else {
+            return Ok(());
+        };
+        failed(conflict, Why::NotWithHold)
     }
 
     /// Limits are those of a cgroup of the pod's own, which stage0 removes.

@@ -49,6 +49,7 @@ where
             Choice::PodManifest(_) => options.pod_manifest = true,
             Choice::PodDirectory(path) => options.pod_directory = Some(path),
             Choice::Life(life) => options.life.set(life),
+            Choice::Hold(yes) => options.hold = yes,
             Choice::App(option, _) => options.note(option),
             Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
@@ -63,6 +64,10 @@ where
     }
     options.find_roots()?;
     options.check()?;
+    if options.hold {
+        // Who relays it would have to stay.
+        options.terminal = Some(false);
+    }
     Ok(Some(options))
 }
 
@@ -251,6 +256,7 @@ where
             b"--status-dir" => Choice::StatusDirectory(take()?),
             b"--pod-manifest" => Choice::PodManifest(take()?),
             b"--pod-dir" => Choice::PodDirectory(take()?),
+            b"--hold" => Choice::Hold(switch(value.take(), word)?),
             b"--exit-policy" => Choice::ExitPolicy(take()?),
             b"--register" => Choice::Life(Life::Register(switch(value.take(), word)?)),
             b"--detach" | b"-d" => Choice::Life(Life::Detach(switch(value.take(), word)?)),

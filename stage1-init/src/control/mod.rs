@@ -102,7 +102,7 @@ impl Pod<'_, '_> {
                 Err(errno) => Err(errno),
             };
             // Whose socket was kept gets its reply later.
-            let [waiter, _] = descriptors;
+            let [waiter, ..] = descriptors;
             self.reply(done, index, waiter);
             for number in &mut descriptors {
                 stdio::close(number);
@@ -120,10 +120,16 @@ impl Pod<'_, '_> {
         descriptors: &mut [i32; MOST],
         place: &mut usize,
     ) -> Result<(), Errno> {
-        let [socket, file] = descriptors;
+        if request.operation == protocol::RELEASE {
+            return self.release(descriptors);
+        }
+        let [socket, file, streams @ ..] = descriptors;
         if request.operation == protocol::STOP && request.name.is_empty() {
             self.stop();
             return Ok(());
+        }
+        if self.is_held() && request.operation != protocol::STATUS {
+            return Err(Errno::AGAIN);
         }
         let mut index = self.find(request);
         if request.operation == protocol::ADD {
@@ -165,7 +171,59 @@ impl Pod<'_, '_> {
         {
             app.waiter = core::mem::replace(socket, -1);
         }
+        // At once: what comes behind it, as a signal for it, then comes to a process.
+        if request.operation == protocol::ADD
+            && streams[2] >= 0
+            && let Some(app) = self.app(index)
+        {
+            (app.entered, app.stopped) = (true, true);
+            self.enter(index, *streams);
+        }
         Ok(())
+    }
+
+    /// Lets a parked pod go: with the standard streams that have come, and the plan, if
+    /// there is one. The reply comes at its end.
+    #[inline(never)]
+    fn release(&mut self, descriptors: &mut [i32; MOST]) -> Result<(), Errno> {
+        let [socket, streams @ .., file] = descriptors;
+        if !self.is_held() || self.is_ending() {
+            return Err(Errno::ALREADY);
+        }
+        let mut plan = None;
+        if *file >= 0 {
+            let bytes = Sealed::map(*file, 0)?.forever();
+            plan = Some(Plan::check_apps(bytes).map_err(|_| Errno::INVAL)?);
+        }
+        // The last one is there only with those before it.
+        if streams[2] < 0 {
+            return Err(Errno::INVAL);
+        }
+        network::announce(*socket)?;
+        stdio::take(streams)?;
+        self.go(plan, core::mem::replace(socket, -1));
+        Ok(())
+    }
+
+    /// When who has released the pod is gone, it is stopped.
+    #[inline(never)]
+    pub(crate) fn watch_releaser(&mut self) {
+        let releaser = *self.releaser();
+        if releaser >= 0 && message::receive(releaser, &mut []).err() != Some(Errno::AGAIN) {
+            stdio::close(self.releaser());
+            self.stop();
+        }
+    }
+
+    /// Tells who has released the pod its code.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn tell_end(&mut self, code: i32) {
+        let reply = Reply {
+            code: code.cast_unsigned(),
+            ..Reply::default()
+        };
+        send(*self.releaser(), &reply, c"");
     }
 
     /// How the pipes of an app are.
@@ -242,8 +300,16 @@ impl Pod<'_, '_> {
                 }
             }
         }
-        if socket >= 0 {
-            let _ = message::send(socket, c"", &reply.to_bytes(name.to_bytes()), &[]);
-        }
+        send(socket, &reply, name);
+    }
+}
+
+/// Sends it, to nobody if `socket` is -1.
+#[inline(never)]
+fn send(socket: i32, reply: &Reply, name: &CStr) {
+    if socket >= 0 {
+        let mut bytes = [0; Reply::SIZE];
+        reply.write(name.to_bytes(), &mut bytes);
+        let _ = message::send(socket, c"", &bytes, &[]);
     }
 }

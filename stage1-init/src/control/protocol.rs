@@ -30,9 +30,14 @@ pub const STOP: u32 = 4;
 pub const REMOVE: u32 = 5;
 /// Sends signal `number` to the app's main process.
 pub const SIGNAL: u32 = 6;
+/// Lets a parked pod go; the reply comes at its end, with its code.
+pub const RELEASE: u32 = 7;
 
 /// A request. It comes with a socket for the reply, and [`ADD`] with a file behind
-/// it: a sealed memory file with a plan of one app.
+/// it: a sealed memory file with a plan of one app; if three more descriptors follow they
+/// are its standard streams, and it is forgotten when it has ended. [`RELEASE`] comes
+/// with the pod's standard streams and, behind them, a file with a plan if it is to
+/// replace the pod's.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// What is asked for: [`STATUS`] and its kin.
@@ -119,28 +124,22 @@ impl Reply {
     /// The app is ready.
     pub const READY: u32 = 1;
 
-    /// As sent: the name of the app behind the numbers, and zero bytes.
+    /// As sent: the name of the app behind the numbers, in front of zero bytes.
     #[inline(always)]
-    #[must_use]
-    #[allow(clippy::inline_always, reason = "its bytes are not copied then")]
-    pub fn to_bytes(&self, name: &[u8]) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
+    #[allow(clippy::inline_always, reason = "it is in one place")]
+    pub fn write(&self, name: &[u8], bytes: &mut [u8; Self::SIZE]) {
         let (numbers, place) = bytes.split_at_mut(NUMBERS);
-        let values = [
-            VERSION,
-            self.errno,
-            self.place,
-            self.state,
-            self.flags,
-            self.pid,
-            self.code,
-            self.restarts,
-        ];
-        for (place, value) in numbers.as_chunks_mut().0.iter_mut().zip(values) {
-            *place = value.to_ne_bytes();
+        if let [a, b, c, d, e, f, g, h] = numbers.as_chunks_mut().0 {
+            *a = VERSION.to_ne_bytes();
+            *b = self.errno.to_ne_bytes();
+            *c = self.place.to_ne_bytes();
+            *d = self.state.to_ne_bytes();
+            *e = self.flags.to_ne_bytes();
+            *f = self.pid.to_ne_bytes();
+            *g = self.code.to_ne_bytes();
+            *h = self.restarts.to_ne_bytes();
         }
         copy(place, name);
-        bytes
     }
 
     /// What has come, and the name; `None` if it is no reply of this version.

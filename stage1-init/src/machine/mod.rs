@@ -196,7 +196,7 @@ fn apps<'b>(
     let plan = pod::read(number, bytes)?;
     enter(&plan, settings)?;
     told(settings, "plan");
-    Ok(pod::start(&plan, -1, None, stamps, words))
+    Ok(pod::start(&plan, pod::Source::NONE, None, stamps, words))
 }
 
 /// Carries out what the plan says of the machine.

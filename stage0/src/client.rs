@@ -1,0 +1,250 @@
+//! Who controls a pod that runs: requests to its pid 1, by the socket in its directory,
+//! and what else is read there.
+
+use core::{ffi::CStr, mem::MaybeUninit};
+
+use fly::{
+    error::{Error, What, Why},
+    plan::Plan,
+    sys::{
+        descriptor, lock,
+        message::{self, MOST},
+        network,
+    },
+    text::{decimal, split},
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd},
+    fs::{self, Access, MemfdFlags, Mode, OFlags, SealFlags, inotify},
+    io::Errno,
+    process::{Pid, PidfdFlags, chdir, pidfd_open},
+};
+use stage1_init::{
+    LOCK,
+    control::{
+        SOCKET,
+        protocol::{Reply, Request},
+    },
+};
+
+/// When to look again at the lock of a pod that starts, of whose death no file tells.
+const START: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
+
+/// A pod that runs, by its directory.
+pub struct Pod<'a> {
+    pub path: &'a CStr,
+    socket: OwnedFd,
+}
+
+impl<'a> Pod<'a> {
+    /// Goes there: the address of a socket has 107 bytes only.
+    ///
+    /// # Errors
+    /// There is no such directory; no descriptor is left.
+    pub fn open(path: &'a CStr) -> Result<Self, Error<'a>> {
+        let failed = |errno: Errno| Error::new(What::Open, path, errno);
+        chdir(path).map_err(failed)?;
+        let mut socket = network::sender().map_err(failed)?;
+        // What is passed on as a standard stream is none of ours.
+        if socket.as_raw_fd() < 3 {
+            drop(socket);
+            fill_streams();
+            socket = network::sender().map_err(failed)?;
+        }
+        Ok(Self { path, socket })
+    }
+
+    /// Sends a request with these descriptors; the reply comes to the socket that is
+    /// returned.
+    ///
+    /// # Errors
+    /// No pod is there.
+    pub fn send(
+        &self,
+        request: &Request<'_>,
+        with: &[BorrowedFd<'_>],
+    ) -> Result<OwnedFd, Error<'a>> {
+        let (own, other) = network::pair().map_err(|errno| self.failed(errno))?;
+        let mut sent = [other.as_fd(); MOST];
+        let mut count = 1;
+        for (place, descriptor) in sent.iter_mut().skip(1).zip(with) {
+            *place = *descriptor;
+            count += 1;
+        }
+        self.say(request, sent.get(..count).unwrap_or_default())?;
+        // With this end closed, the end of pid 1 is the end of waiting.
+        drop(other);
+        Ok(own)
+    }
+
+    /// Sends a request without waiting for a reply, if no socket is among `with`.
+    ///
+    /// # Errors
+    /// No pod is there.
+    #[inline(never)]
+    pub fn say(&self, request: &Request<'_>, with: &[BorrowedFd<'_>]) -> Result<(), Error<'a>> {
+        message::send(self.socket.as_raw_fd(), SOCKET, &request.to_bytes(), with)
+            .map_err(|errno| self.failed(errno))
+    }
+
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// The pod has ended; its pid 1 is of another version.
+    #[inline(never)]
+    pub fn reply(&self, own: &OwnedFd) -> Result<[u8; Reply::SIZE], Error<'a>> {
+        let mut reply = [0; Reply::SIZE];
+        let mut read = descriptor::read(own.as_raw_fd(), &mut reply);
+        while read == Err(Errno::INTR) {
+            read = descriptor::read(own.as_raw_fd(), &mut reply);
+        }
+        match (
+            read.map_err(|errno| self.failed(errno))?,
+            Reply::read(&reply),
+        ) {
+            (0, _) => Err(self.gone()),
+            (_, None) => Err(Error::new(What::Ask, self.path, Why::OtherVersion)),
+            (_, Some(_)) => Ok(reply),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, errno: Errno) -> Error<'a> {
+        match errno {
+            Errno::NOENT | Errno::CONNREFUSED => self.gone(),
+            errno => Error::new(What::Ask, self.path, errno),
+        }
+    }
+
+    /// No pod runs there.
+    #[must_use]
+    pub fn gone(&self) -> Error<'a> {
+        Error::new(What::Ask, self.path, Why::NoPodRuns)
+    }
+
+    /// The number of its pid 1, on the host.
+    ///
+    /// # Errors
+    /// No pod is there.
+    pub fn pid(&self) -> Result<u64, Error<'a>> {
+        let mut number = [0; 16];
+        let number = descriptor::read_file(c"pid", &mut number);
+        let number = split(number, b'\n').next().and_then(decimal);
+        number.ok_or(self.gone())
+    }
+
+    /// Its pid 1 itself.
+    ///
+    /// # Errors
+    /// No pod is there.
+    pub fn process(&self) -> Result<OwnedFd, Error<'a>> {
+        let pid = i32::try_from(self.pid()?).ok().and_then(Pid::from_raw);
+        pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            .ok_or(self.gone())
+    }
+
+    /// Its plan.
+    ///
+    /// # Errors
+    /// No pod is there; it can't be read.
+    #[cold]
+    #[inline(never)]
+    pub fn plan<'r>(&self, room: &'r mut [u8]) -> Result<Plan<'r>, Error<'a>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::open(c"plan", flags, Mode::empty()).map_err(|errno| self.failed(errno))?;
+        let mut used = 0;
+        while let Some(rest @ [_, ..]) = room.get_mut(used..) {
+            match descriptor::read(file.as_raw_fd(), rest) {
+                Ok(0) => break,
+                Ok(count) => used += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.failed(errno)),
+            }
+        }
+        let bytes = room.get(..used).unwrap_or_default();
+        Plan::check(bytes).map_err(crate::start::refused)
+    }
+
+    /// Waits until its pid 1 can be asked.
+    ///
+    /// # Errors
+    /// No pod is there, or none is started.
+    #[cold]
+    #[inline(never)]
+    pub fn wait_for_start(&self) -> Result<(), Error<'a>> {
+        match wait_for() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.gone()),
+            Err(errno) => Err(self.failed(errno)),
+        }
+    }
+}
+
+/// Opens /dev/null where a standard stream is closed.
+#[cold]
+#[inline(never)]
+pub fn fill_streams() {
+    while let Ok(null) = fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
+        if null.as_raw_fd() >= 3 {
+            break;
+        }
+        let _ = null.into_raw_fd();
+    }
+}
+
+/// Waits until the pod whose directory is the working directory can be asked; false if it
+/// has ended before, or was not started.
+fn wait_for() -> Result<bool, Errno> {
+    let is_there = |name| fs::access(name, Access::EXISTS).is_ok();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    // Its stage0 or its pid 1 holds the lock: else there will be no pod.
+    let lives = || {
+        let lock = fs::open(LOCK, flags, Mode::empty())?;
+        lock::is_taken(lock.as_fd(), 2)
+    };
+    let begun = || is_there(SOCKET) && is_there(c"pid");
+    if begun() {
+        return Ok(true);
+    }
+    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+    let watch = inotify::init(flags)?;
+    let events = inotify::WatchFlags::CREATE
+        | inotify::WatchFlags::MOVED_TO
+        | inotify::WatchFlags::DELETE
+        | inotify::WatchFlags::DELETE_SELF;
+    inotify::add_watch(&watch, c".", events)?;
+    let mut room = [const { MaybeUninit::uninit() }; 1024];
+    loop {
+        if begun() {
+            return Ok(true);
+        }
+        if lives() != Ok(true) {
+            return Ok(false);
+        }
+        let mut ready = [PollFd::new(&watch, PollFlags::IN)];
+        match poll(&mut ready, Some(&START)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        let mut events = inotify::Reader::new(&watch, &mut room);
+        while events.next().is_ok() {}
+    }
+}
+
+/// The plan in a memory file that nobody can change.
+///
+/// # Errors
+/// As memfd_create(2).
+pub fn seal(plan: &[u8]) -> Result<OwnedFd, Errno> {
+    let file = fs::memfd_create(c"plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    if !descriptor::write_all(file.as_raw_fd(), plan) {
+        return Err(Errno::NOSPC);
+    }
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    fs::fcntl_add_seals(&file, seals)?;
+    Ok(file)
+}

@@ -1,0 +1,104 @@
+//! `stage0 app release` with more words: the plan of a parked pod, with other variables and
+//! arguments, for its last moment.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Advice, Error, What, Why},
+    plan::{Builder, Kind, List, MAX_BYTES, Plan, Step},
+    sys::entry::Start,
+};
+use rustix::fd::OwnedFd;
+
+use super::change;
+use crate::{
+    client::{Pod, seal},
+    options::{Choice, Choices},
+    release::release,
+};
+
+/// Releases the pod of the directory that is the first of `words`; returns its exit code.
+///
+/// # Errors
+/// Names what is wrong with the command line, or what the pod refuses.
+#[cold]
+#[inline(never)]
+pub fn run<'a, I>(mut words: I, start: &mut Start) -> Result<i32, Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let missing = Error::new(What::Read, c"the command line", Why::NoPodDirectory);
+    let directory = words.next().ok_or(missing.advice(Advice::SeeHelp))?;
+    let pod = Pod::open(directory)?;
+    pod.wait_for_start()?;
+    if words.clone().next().is_none() {
+        return release(&pod, None);
+    }
+    let plan = changed(&pod, words, start.bytes)?;
+    release(&pod, Some(&plan))
+}
+
+/// The pod's plan with the variables and arguments of the command line.
+fn changed<'a, I>(pod: &Pod<'a>, words: I, bytes: &mut [u8]) -> Result<OwnedFd, Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let choices = Choices::new(words);
+    let mut rest = choices.clone();
+    while let Some(choice) = rest.take()? {
+        if !matches!(choice, Choice::SetVariable(_)) {
+            return Err(Error::new(
+                What::Read,
+                c"the command line",
+                Why::OnlyVariables,
+            ));
+        }
+    }
+    let arguments = rest.operands();
+    let count = arguments.clone().count() as u64;
+    let (old, new) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
+    let plan = pod.plan(old)?;
+    if count != 0 && plan.app(1).is_some() {
+        return Err(Error::new(What::Read, c"the command line", Why::OnlyOneApp));
+    }
+    let mut builder = Builder::new(new);
+    write(&plan, &choices, (arguments, count), &mut builder)?;
+    let plan = builder.finish().map_err(crate::start::refused)?;
+    seal(plan.as_bytes()).map_err(|errno| Error::new(What::Seal, c"the plan", errno))
+}
+
+fn write<'a, I>(
+    plan: &Plan<'_>,
+    choices: &Choices<I>,
+    (arguments, count): (I, u64),
+    builder: &mut Builder<'_>,
+) -> Result<(), Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let Some(steps) = plan.app(0) else {
+        return Ok(());
+    };
+    for record in steps.records() {
+        if !record.is(Kind::Exec) {
+            builder.copy(&record);
+            continue;
+        }
+        let own = if count == 0 { record.number } else { 1 };
+        builder.begin_list(Step::Exec {
+            flags: record.flags,
+            arguments: own.saturating_add(count),
+            strings: List::EMPTY,
+        });
+        // The path, and the program's name.
+        let kept = usize::try_from(own).unwrap_or(usize::MAX);
+        for word in record.list.iter().take(kept.saturating_add(1)) {
+            builder.string(word);
+        }
+        for word in arguments.clone() {
+            builder.string(word);
+        }
+        change::variables(builder, &record, None, choices)?;
+    }
+    Ok(())
+}

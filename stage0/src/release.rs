@@ -1,0 +1,112 @@
+//! `stage0 app release`: a parked pod goes on, with the caller's standard streams, and the
+//! caller waits for its end. In `stage0` itself, since it is a start.
+
+use core::ffi::CStr;
+
+use fly::{
+    error::{Error, FAILURE, What, Why},
+    launch, supervise,
+    sys::{descriptor, signal},
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fd::{AsFd, OwnedFd},
+    fs::{self, Mode, OFlags},
+    io::Errno,
+};
+use stage1_init::{
+    LOCK,
+    control::protocol::{self, Reply, Request},
+};
+
+use crate::{client::Pod, directory::Directory, relay::each_signal};
+
+/// Releases the pod `pod`, with the apps of the sealed plan if there is one; returns its
+/// exit code.
+///
+/// # Errors
+/// It is not parked, or none runs there.
+#[cold]
+#[inline(never)]
+pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'a>> {
+    let request = Request {
+        operation: protocol::RELEASE,
+        flags: 0,
+        number: 0,
+        name: c"",
+    };
+    let [input, output, error] =
+        [0, 1, 2].map(|number| descriptor::borrow(number).unwrap_or(descriptor::NONE));
+    let sent = [input, output, error, plan.map_or(input, AsFd::as_fd)];
+    let sent = sent
+        .get(..3 + usize::from(plan.is_some()))
+        .unwrap_or_default();
+    // What comes from here on is for the pod.
+    launch::block_signals();
+    // Before the pod may end: then its number is nobody's.
+    let process = pod.process()?;
+    let _lock = lock(pod)?;
+    let own = pod.send(&request, sent)?;
+    let told = wait(pod, &own, &process)?;
+    if told.errno != 0 {
+        return Err(refused(pod.path, told.errno));
+    }
+    // Nothing of it runs any more; its pid 1 may still be on its way out.
+    let code = i32::try_from(told.code).unwrap_or(FAILURE);
+    Directory::here().ended(code);
+    Ok(code)
+}
+
+/// Who releases a pod is what stage0 is to other pods: it holds their lock with pid 1, and
+/// takes away what they leave.
+fn lock<'a>(pod: &Pod<'a>) -> Result<OwnedFd, Error<'a>> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::open(LOCK, flags, Mode::empty()).map_err(|_| pod.gone())?;
+    match fly::sys::lock::take(file.as_fd(), 0, 1) {
+        Ok(()) => Ok(file),
+        Err(Errno::AGAIN) => Err(Error::new(What::Ask, pod.path, Why::NotParked)),
+        Err(errno) => Err(Error::new(What::Ask, pod.path, errno)),
+    }
+}
+
+/// Waits for the reply; signals are passed on to the pod.
+fn wait<'a>(pod: &Pod<'a>, own: &OwnedFd, process: &OwnedFd) -> Result<Reply, Error<'a>> {
+    let failed = |errno| Error::new(What::Wait, pod.path, errno);
+    let signals = signal::descriptor(signal::SUPERVISED).map_err(failed)?;
+    loop {
+        let mut ready = [
+            PollFd::new(own, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
+        ];
+        match poll(&mut ready, None) {
+            Err(Errno::INTR) => continue,
+            done => done.map_err(failed)?,
+        };
+        let [reply, signal] = ready.map(|one| one.revents());
+        if !reply.is_empty() {
+            let reply = pod.reply(own).map_err(|error| {
+                if error.cause() == Why::NoPodRuns.into() {
+                    return Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled);
+                }
+                error
+            })?;
+            return Ok(Reply::read(&reply).map_or(Reply::default(), |(reply, _)| reply));
+        }
+        if !signal.is_empty() {
+            each_signal(&signals, &mut |number| {
+                supervise::forward(process.as_fd(), number);
+            });
+        }
+    }
+}
+
+#[cold]
+fn refused(path: &CStr, errno: u32) -> Error<'_> {
+    let errno = Errno::from_raw_os_error(i32::try_from(errno).unwrap_or(0));
+    match errno {
+        Errno::ALREADY => Error::new(What::Ask, path, Why::NotParked),
+        Errno::SHUTDOWN => Error::new(What::Ask, path, Why::PodEnds),
+        Errno::PROTONOSUPPORT => Error::new(What::Ask, path, Why::OtherVersion),
+        errno => Error::new(What::Ask, path, errno),
+    }
+}
