@@ -46,8 +46,16 @@ impl<'a> Pod<'a> {
     /// # Errors
     /// There is no such directory; no descriptor is left.
     pub fn open(path: &'a CStr) -> Result<Self, Error<'a>> {
+        chdir(path).map_err(|errno| Error::new(What::Open, path, errno))?;
+        Self::here(path)
+    }
+
+    /// The same in the working directory; `path` is how it is called.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn here(path: &'a CStr) -> Result<Self, Error<'a>> {
         let failed = |errno: Errno| Error::new(What::Open, path, errno);
-        chdir(path).map_err(failed)?;
         let mut socket = network::sender().map_err(failed)?;
         // What is passed on as a standard stream is none of ours.
         if socket.as_raw_fd() < 3 {

@@ -19,7 +19,7 @@ use stage1_init::{
     control::protocol::{self, Reply, Request},
 };
 
-use crate::{client::Pod, directory::Directory, relay::each_signal};
+use crate::{client::Pod, directory::Directory, relay::each_signal, wait::TimeLimit};
 
 /// Releases the pod `pod`, with the apps of the sealed plan if there is one; returns its
 /// exit code.
@@ -29,6 +29,25 @@ use crate::{client::Pod, directory::Directory, relay::each_signal};
 #[cold]
 #[inline(never)]
 pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'a>> {
+    let _lock = lock(pod)?;
+    let mut limit = TimeLimit::NONE;
+    let code = run(pod, plan, &mut limit)?;
+    Directory::here().ended(code);
+    Ok(code)
+}
+
+/// The same of a pod whose lock is held, and of which nothing is taken away; until the time
+/// of `limit` is over.
+///
+/// # Errors
+/// As [`release`].
+#[cold]
+#[inline(never)]
+pub fn run<'a>(
+    pod: &Pod<'a>,
+    plan: Option<&OwnedFd>,
+    limit: &mut TimeLimit,
+) -> Result<i32, Error<'a>> {
     let request = Request {
         operation: protocol::RELEASE,
         flags: 0,
@@ -45,16 +64,13 @@ pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'
     launch::block_signals();
     // Before the pod may end: then its number is nobody's.
     let process = pod.process()?;
-    let _lock = lock(pod)?;
     let own = pod.send(&request, sent)?;
-    let told = wait(pod, &own, &process)?;
+    let told = wait(pod, &own, &process, limit)?;
     if told.errno != 0 {
         return Err(refused(pod.path, told.errno));
     }
     // Nothing of it runs any more; its pid 1 may still be on its way out.
-    let code = i32::try_from(told.code).unwrap_or(FAILURE);
-    Directory::here().ended(code);
-    Ok(code)
+    Ok(i32::try_from(told.code).unwrap_or(FAILURE))
 }
 
 /// Who releases a pod is what stage0 is to other pods: it holds their lock with pid 1, and
@@ -70,7 +86,12 @@ fn lock<'a>(pod: &Pod<'a>) -> Result<OwnedFd, Error<'a>> {
 }
 
 /// Waits for the reply; signals are passed on to the pod.
-fn wait<'a>(pod: &Pod<'a>, own: &OwnedFd, process: &OwnedFd) -> Result<Reply, Error<'a>> {
+fn wait<'a>(
+    pod: &Pod<'a>,
+    own: &OwnedFd,
+    process: &OwnedFd,
+    limit: &mut TimeLimit,
+) -> Result<Reply, Error<'a>> {
     let failed = |errno| Error::new(What::Wait, pod.path, errno);
     let signals = signal::descriptor(signal::SUPERVISED).map_err(failed)?;
     loop {
@@ -78,7 +99,8 @@ fn wait<'a>(pod: &Pod<'a>, own: &OwnedFd, process: &OwnedFd) -> Result<Reply, Er
             PollFd::new(own, PollFlags::IN),
             PollFd::new(&signals, PollFlags::IN),
         ];
-        match poll(&mut ready, None) {
+        let left = limit.left(process);
+        match poll(&mut ready, left.as_ref()) {
             Err(Errno::INTR) => continue,
             done => done.map_err(failed)?,
         };

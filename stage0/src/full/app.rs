@@ -94,7 +94,7 @@ pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'s
     if words.next().is_some() {
         return Err(missing(Why::TooManyWords));
     }
-    let pod = Pod::open(directory)?;
+    let pod = super::pod_of(directory, &start.environment)?;
     if operation == protocol::STATUS {
         return pod.tell(request, is_list);
     }
@@ -108,9 +108,13 @@ fn exec<'a>(mut words: Words<'a>, start: &'a mut Start) -> Result<i32, Error<'a>
     let mut behind = words.clone();
     match behind.next() {
         Some(app) if !app.to_bytes().starts_with(b"-") => {
-            enter::enter(directory, Some(app), behind, start)
+            let pod = super::pod_of(directory, &start.environment)?;
+            enter::enter(&pod, Some(app), behind, start)
         }
-        _ => enter::enter(directory, None, words, start),
+        _ => {
+            let pod = super::pod_of(directory, &start.environment)?;
+            enter::enter(&pod, None, words, start)
+        }
     }
 }
 
@@ -121,7 +125,7 @@ fn add<'a>(
     words: Words<'a>,
     start: &'a mut Start,
 ) -> Result<i32, Error<'a>> {
-    let pod = Pod::open(directory)?;
+    let pod = super::pod_of(directory, &start.environment)?;
     // Its root is where the pod's pid 1 is: there its user has a name.
     let (room, bytes) = start.bytes.split_at_mut_checked(64).unwrap_or_default();
     let root = pod.root(room)?;

@@ -7,6 +7,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, FAILURE, What, Why, keep},
     launch,
+    lower::split_option,
     plan::{Builder, Kind, List, MAX_BYTES, Plan, Record, Step, Steps},
     sys::{
         entry::Start,
@@ -25,7 +26,7 @@ use rustix::{
 };
 use stage1_init::control::protocol::{self, Reply, Request};
 
-use super::{app::refused, change};
+use super::{app::refused, change, manifest::Words};
 use crate::{
     client::{Pod, seal},
     options::{Choice, Choices},
@@ -46,15 +47,15 @@ const PASSED: Set = Set::EMPTY
 /// What is run if nothing is named.
 const SHELL: &CStr = c"/bin/sh";
 
-/// Runs a program beside the app `app`, or the first one, of the pod whose directory is
-/// `directory`: `words` are options and the command. Returns its exit code.
+/// Runs a program beside the app `app`, or the first one, of `pod`: `words` are options
+/// and the command. Returns its exit code.
 ///
 /// # Errors
 /// Names what is wrong with the command line, or what the pod refuses.
 #[cold]
 #[inline(never)]
 pub fn enter<'a, I>(
-    directory: &'a CStr,
+    pod: &Pod<'a>,
     app: Option<&'a CStr>,
     words: I,
     start: &'a mut Start,
@@ -75,13 +76,12 @@ where
             }
         }
     }
-    let pod = Pod::open(directory)?;
     pod.wait_for_start()?;
     let bytes = &mut *start.bytes;
     let (old, new) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
     let plan = pod.plan(old)?;
     let steps = find(&plan, app)?;
-    let terminal = match Terminal::wanted(said).then(|| open_terminal(&pod)) {
+    let terminal = match Terminal::wanted(said).then(|| open_terminal(pod)) {
         // It was not asked for: then without one.
         Some(Err(_)) if said.is_none() => None,
         made => made.transpose()?,
@@ -94,7 +94,7 @@ where
     write(&mut builder, &steps, name, term, &choices, rest.operands())?;
     let plan = builder.finish().map_err(crate::start::refused)?;
     let file = seal(plan.as_bytes()).map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
-    run(&pod, name, &file, terminal)
+    run(pod, name, &file, terminal)
 }
 
 /// The steps of the app of this name, or of the first one.
@@ -316,4 +316,32 @@ fn wait<'a>(pod: &Pod<'a>, own: &OwnedFd, pass: &mut dyn FnMut(u32)) -> Result<(
             });
         }
     }
+}
+
+/// Carries out `stage0 enter [--app NAME] POD [OPTION...] [--] [COMMAND...]`; returns its exit
+/// code.
+///
+/// # Errors
+/// As [`enter`]; there is no such pod.
+pub fn by_name<'a>(start: &'a mut Start) -> Result<i32, Error<'a>> {
+    let missing = Error::new(What::Read, c"the command line", Why::NoPodNamed);
+    let words = start.arguments.without_first().without_first();
+    let mut words: Words<'a> = Words::Given(words.iter());
+    let mut app = None;
+    loop {
+        let mut ahead = words.clone();
+        let word = ahead.next().ok_or(missing.advice(Advice::SeeHelp))?;
+        let (name, inline) = split_option(word);
+        if name != b"--app" {
+            break;
+        }
+        let value = inline.or_else(|| ahead.next());
+        app = Some(value.ok_or(Error::new(What::ReadOption, word, Why::NoValue))?);
+        words = ahead;
+    }
+    let Some(name) = words.next().filter(|word| !word.to_bytes().starts_with(b"-")) else {
+        return Err(missing.advice(Advice::SeeHelp));
+    };
+    let pod = super::pod_of(name, &start.environment)?;
+    enter(&pod, app, words, start)
 }

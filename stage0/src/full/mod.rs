@@ -33,8 +33,10 @@ use fly::{
     text::{Line, split},
 };
 
+use rustix::process::fchdir;
+
 use crate::{
-    BYTES, NAME,
+    BYTES, NAME, client,
     lower::All,
     options, run,
     start::{self, Aim},
@@ -63,6 +65,7 @@ pub fn main(mut start: Start) -> i32 {
         b"stop" => stop::stop(start).unwrap_or_else(fail),
         b"rm" => stop::remove(start).unwrap_or_else(fail),
         b"gc" => stop::collect(start).unwrap_or_else(fail),
+        b"enter" | b"exec" => enter::by_name(&mut start).unwrap_or_else(fail),
         b"app" => app::run(manifest::Words::Given(arguments), &mut start).unwrap_or_else(fail),
         b"config" => config::config(&start).unwrap_or_else(fail),
         b"cat-manifest" => describe::manifest(start).unwrap_or_else(fail),
@@ -88,6 +91,17 @@ fn words_behind(start: &Start, allowed: Flags) -> Result<Words, Error<'static>> 
 fn too_many(_: &'static CStr) -> Error<'static> {
     let error = Error::new(What::Read, c"the command line", Why::TooManyWords);
     error.advice(Advice::SeeHelp)
+}
+
+/// The pod that a word means: its directory, if there is a slash in it, or a registered
+/// pod. From here on this process is in its directory.
+fn pod_of<'a>(word: &'a CStr, environment: &Strings) -> Result<client::Pod<'a>, Error<'a>> {
+    if word.to_bytes().contains(&b'/') {
+        return client::Pod::open(word);
+    }
+    let pod = pods::Pods::below(None, environment)?.find(word)?;
+    fchdir(&pod.directory).map_err(|errno| Error::new(What::Open, word, errno))?;
+    client::Pod::here(word)
 }
 
 /// The uuid in a file, as `--uuid-file-save` has written it.

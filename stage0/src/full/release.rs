@@ -29,7 +29,7 @@ where
 {
     let missing = Error::new(What::Read, c"the command line", Why::NoPodDirectory);
     let directory = words.next().ok_or(missing.advice(Advice::SeeHelp))?;
-    let pod = Pod::open(directory)?;
+    let pod = super::pod_of(directory, &start.environment)?;
     pod.wait_for_start()?;
     if words.clone().next().is_none() {
         return release(&pod, None);
