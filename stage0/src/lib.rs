@@ -81,7 +81,12 @@ fn run_prepared(start: Start) -> i32 {
     match Asked::read(&start) {
         Ok(asked) => match asked.pod {
             Some(name) if prepared::is_whole(name) => {
-                let done = prepared::run::<Common>(&asked, name.to_bytes(), start, become_full);
+                let others = prepared::Others {
+                    program: become_full,
+                    // That program does it.
+                    change: |_, _, _, _| Err(Error::told()),
+                };
+                let done = prepared::run::<Common>(&asked, name.to_bytes(), start, &others);
                 done.unwrap_or_else(fail)
             }
             _ => other(start),

@@ -3,36 +3,45 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Advice, Error, What, Why},
+    error::{Advice, Error, FAILURE, What, Why},
     launch::{self, ROOM, path::Path},
-    plan::{Kind, Plan},
+    plan::{Kind, MAX_BYTES, Plan},
     sys::{
         descriptor,
         entry::{Start, Strings},
+        lock,
     },
     text::copy,
 };
 use rustix::{
-    fd::AsRawFd,
+    fd::{AsFd, AsRawFd},
     fs::{self, Mode, OFlags},
     io::Errno,
 };
 
 use crate::{
-    directory,
+    cgroups::Cgroups,
+    client::{Pod, seal},
+    directory::{self, Directory},
     lower::Features,
     options::{Choice, Choices, Lives},
-    run::{self, How},
+    release,
+    run::{self, How, TIME_IS_OVER},
     start::Rest,
     state::{self, Folder, Place},
     users::Users,
     uuid,
+    wait::TimeLimit,
 };
 
 /// What the command line says.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     how: How<'static>,
+    /// It sets variables, or adds arguments.
+    changes: bool,
+    /// What stands behind the command.
+    pub words: Strings,
     /// The pod; of `--help` nothing is.
     pub pod: Option<&'static CStr>,
 }
@@ -45,6 +54,7 @@ impl Asked {
     pub fn read(start: &Start) -> Result<Self, Error<'static>> {
         let words = start.arguments.without_first().without_first();
         let mut choices = Choices::new(words.iter());
+        let mut changes = false;
         let mut how = How {
             life: Lives::default(),
             timings: None,
@@ -61,20 +71,36 @@ impl Asked {
                 None => break,
                 Some(Choice::Life(life)) => how.life.set(life),
                 Some(Choice::Timings(format)) => how.timings = Some(format),
+                Some(Choice::SetVariable(_)) => changes = true,
                 Some(Choice::Debug) => how.debug = true,
-                Some(Choice::Help) => return Ok(Self { how, pod: None }),
+                Some(Choice::Help) => {
+                    return Ok(Self {
+                        how,
+                        changes,
+                        words,
+                        pod: None,
+                    });
+                }
                 Some(_) => {
                     let error = Error::new(What::ReadOption, word, Why::OfThePreparation);
                     return Err(error.advice(Advice::SeeHelp));
                 }
             }
         }
-        let mut operands = choices.operands();
+        let mut operands = choices.words();
         let pod = operands.next();
         let why = match (pod, operands.next()) {
-            (Some(_), None) => return Ok(Self { how, pod }),
+            (Some(_), behind) if behind.is_none_or(|word| word == c"--") => {
+                changes |= operands.next().is_some();
+                return Ok(Self {
+                    how,
+                    changes,
+                    words,
+                    pod,
+                });
+            }
             (None, _) => Why::NoPreparedNamed,
-            (_, Some(_)) => Why::TooManyWords,
+            (Some(_), _) => Why::TooManyWords,
         };
         let error = Error::new(What::Read, c"the command line", why);
         Err(error.advice(Advice::SeeHelp))
@@ -87,8 +113,19 @@ impl Asked {
     }
 }
 
-/// Runs the prepared pod `uuid`; returns the exit code. If it needs what this program does
-/// not hold, `other` becomes the one that does.
+/// What only `stage0-full` does.
+pub struct Others {
+    /// Becomes that program, or is it: then nobody calls this.
+    pub program: fn(Strings, Strings, &'static mut [usize]) -> i32,
+    /// Makes a plan with the variables and arguments of the command line, of all of the
+    /// plan, or of what pid 1 has of it.
+    pub change: for<'b> fn(&Asked, &Plan<'_>, bool, &'b mut [u8]) -> Changed<'b>,
+}
+
+/// A plan that was made.
+type Changed<'b> = Result<Plan<'b>, Error<'static>>;
+
+/// Runs the prepared pod `uuid`; returns the exit code.
 ///
 /// # Errors
 /// There is no such pod, or it runs already; and as [`run::start`].
@@ -97,25 +134,41 @@ pub fn run<F: Features>(
     asked: &Asked,
     uuid: &[u8],
     start: Start,
-    other: fn(Strings, Strings, &'static mut [usize]) -> i32,
+    others: &Others,
 ) -> Result<i32, Error<'static>> {
     let name = asked.pod.unwrap_or_default();
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let (place, bytes) = bytes.split_at_mut_checked(state::NAME).unwrap_or_default();
+    let (bytes, changed) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
     let path = path(asked, uuid, &start.environment, place)?;
-    let failed = |errno| {
-        let why = match errno {
-            Errno::NOENT => Why::NotPrepared,
-            Errno::AGAIN => Why::StartedAlready,
-            errno => return Error::new(What::Begin, name, errno),
-        };
-        Error::new(What::Begin, name, why)
-    };
-    let read = begin(&Place::of(path), bytes).map_err(failed)?;
-    let plan =
+    let failed = |errno| failed(name, errno);
+    let (read, is_parked) = begin(&Place::of(path), bytes).map_err(failed)?;
+    let mut plan =
         Plan::check(read).map_err(|problem| Error::new(What::CheckPlan, name, problem.reason))?;
-    if !F::ALL && launch::is_rare(&plan) {
-        return Ok(other(start.arguments, start.environment, start.words));
+    if !F::ALL && (asked.changes || (!is_parked && launch::is_rare(&plan))) {
+        return Ok((others.program)(
+            start.arguments,
+            start.environment,
+            start.words,
+        ));
+    }
+    let before = plan;
+    if F::ALL && asked.changes {
+        plan = (others.change)(asked, &plan, !is_parked, changed)?;
+    }
+    let mut how = asked.how;
+    for record in before.steps().records() {
+        how.limited |= record.is(Kind::MakeCgroup);
+        if record.is(Kind::LimitCgroup) && is_of_memory(record.list.first()) {
+            how.memory = record.list.second();
+        }
+        if record.is(Kind::Clone) {
+            break;
+        }
+    }
+    if is_parked {
+        let changed = asked.changes.then_some(plan);
+        return released(path, &how, before, changed);
     }
     let users = if F::ALL {
         Users::of(&plan)?
@@ -125,16 +178,6 @@ pub fn run<F: Features>(
     Place::of(path)
         .shift(Folder::Prepared, Folder::Run)
         .map_err(failed)?;
-    let mut how = asked.how;
-    for record in plan.steps().records() {
-        how.limited |= record.is(Kind::MakeCgroup);
-        if record.is(Kind::LimitCgroup) && is_of_memory(record.list.first()) {
-            how.memory = record.list.second();
-        }
-        if record.is(Kind::Clone) {
-            break;
-        }
-    }
     let rest = Rest {
         words: start.words,
         room,
@@ -144,6 +187,51 @@ pub fn run<F: Features>(
         users,
     };
     run::start::<F>(plan, &how, rest)
+}
+
+#[cold]
+fn failed(name: &CStr, errno: Errno) -> Error<'_> {
+    let why = match errno {
+        Errno::NOENT => Why::NotPrepared,
+        Errno::AGAIN => Why::StartedAlready,
+        errno => return Error::new(What::Begin, name, errno),
+    };
+    Error::new(What::Begin, name, why)
+}
+
+/// The pod is parked: it is released. What is left of it when it has ended is removed, or
+/// kept, as of any other.
+fn released(
+    path: &'static CStr,
+    how: &How<'static>,
+    plan: Plan<'static>,
+    changed: Option<Plan<'static>>,
+) -> Result<i32, Error<'static>> {
+    if how.life.detach {
+        return Err(Error::new(What::ReadOption, c"--detach", Why::NotWithHold));
+    }
+    let changed = match changed {
+        Some(plan) => Some(
+            seal(plan.as_bytes()).map_err(|errno| Error::new(What::Seal, c"the plan", errno))?,
+        ),
+        None => None,
+    };
+    Place::of(path)
+        .shift(Folder::Prepared, Folder::Run)
+        .map_err(|errno| failed(path, errno))?;
+    let cgroups = how.limited.then(|| Cgroups::look(plan));
+    let directory = Directory::registered(path, how.life, true)?;
+    let mut limit = TimeLimit::new(how.life.timeout, &plan);
+    let done = Pod::open(path).and_then(|pod| release::run(&pod, changed.as_ref(), &mut limit));
+    if let (Some(cgroups), true) = (&cgroups, done.as_ref().is_ok_and(|code| *code != 0)) {
+        cgroups.tell(how.memory);
+    }
+    let done = match done {
+        Ok(_) if limit.is_over => Ok(TIME_IS_OVER),
+        done => done,
+    };
+    directory.ended(*done.as_ref().unwrap_or(&FAILURE));
+    done
 }
 
 fn is_of_memory(path: &CStr) -> bool {
@@ -167,15 +255,17 @@ fn path<'p>(
     Ok(fly::sys::memory::c_str(place).unwrap_or_default())
 }
 
-/// Takes the lock of the pod, and reads its plan.
+/// Takes the lock of the pod, and reads its plan; also whether it is parked.
 #[inline(never)]
-fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<(&'b [u8], bool), Errno> {
     let path = place.path(Folder::Prepared)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
-    let lock = directory::lock_in(&folder, 1)?;
-    directory::keep(&lock)?;
-    directory::show(&lock)?;
+    let held = directory::lock_in(&folder, 1)?;
+    directory::keep(&held)?;
+    directory::show(&held)?;
+    // By its pid 1.
+    let is_parked = lock::is_taken(held.as_fd(), 2)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(&folder, c"plan", flags, Mode::empty())?;
     let mut used = 0;
@@ -185,7 +275,7 @@ fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<&'b [u8], Errno> 
             count => used += count,
         }
     }
-    Ok(bytes.get(..used).unwrap_or_default())
+    Ok((bytes.get(..used).unwrap_or_default(), is_parked))
 }
 
 /// Whether a word is the whole name of a pod, which then need not be looked for.

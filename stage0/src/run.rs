@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The exit code when the time of `--timeout` was over, as timeout(1) has it.
-const TIME_IS_OVER: i32 = 124;
+pub const TIME_IS_OVER: i32 = 124;
 
 /// Starts the pod, and runs it to its end.
 pub struct Run<F>(pub F);

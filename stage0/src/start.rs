@@ -18,7 +18,8 @@ use crate::{
     fail,
     lower::{self, Features},
     options::{Options, Stage1},
-    relay, stage1, state,
+    relay, stage1,
+    state::{self, Folder},
     users::{self, Users, When},
 };
 
@@ -194,7 +195,14 @@ fn registered<'e, 'a: 'e, I>(
     bytes: &'e mut [u8],
 ) -> Result<(Option<&'e CStr>, &'e mut [u8]), Error<'e>> {
     let (place, bytes) = bytes.split_at_mut_checked(state::NAME).unwrap_or_default();
-    let path = state::name(options.life.state_directory, environment, random, place)?;
+    // A pod that is parked begins where it is prepared.
+    let folder = if options.life.warm {
+        Folder::Prepare
+    } else {
+        Folder::Run
+    };
+    let given = options.life.state_directory;
+    let path = state::name(given, environment, random, folder, place)?;
     Ok((Some(path), bytes))
 }
 

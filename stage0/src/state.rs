@@ -117,13 +117,16 @@ pub struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Of the pod that runs in the directory `path`.
+    /// Of the pod in the directory `path`.
     #[must_use]
     pub fn of(path: &'a CStr) -> Self {
         let bytes = path.to_bytes();
         let end = bytes.len().saturating_sub(uuid::LENGTH);
         let (before, uuid) = bytes.split_at_checked(end).unwrap_or_default();
-        let root = before.strip_suffix(b"/run/").unwrap_or_default();
+        // Without the folder that it is in.
+        let folder = before.strip_suffix(b"/").unwrap_or_default();
+        let slash = folder.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let root = folder.get(..slash).unwrap_or_default();
         Self { root, uuid }
     }
 
@@ -170,7 +173,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Writes the path of a new pod, as which it is going to run, to `place`.
+/// Writes the path of a new pod in `folder` to `place`.
 ///
 /// # Errors
 /// As [`root`].
@@ -180,11 +183,12 @@ pub fn name<'p>(
     given: Option<&'p CStr>,
     environment: &Strings,
     random: [u8; 16],
+    folder: Folder,
     place: &'p mut [u8],
 ) -> Result<&'p CStr, Error<'p>> {
     let mut path = Path::new();
     root(given, environment, &mut path)?;
-    path.append(&[b"/run/", &uuid::text(random)])
+    path.append(&[b"/", folder.name().as_bytes(), b"/", &uuid::text(random)])
         .map_err(|errno| Error::new(What::ReadOption, c"--state-dir", errno))?;
     copy(place, path.as_bytes());
     Ok(fly::sys::memory::c_str(place).unwrap_or_default())

@@ -339,7 +339,10 @@ pub fn by_name<'a>(start: &'a mut Start) -> Result<i32, Error<'a>> {
         app = Some(value.ok_or(Error::new(What::ReadOption, word, Why::NoValue))?);
         words = ahead;
     }
-    let Some(name) = words.next().filter(|word| !word.to_bytes().starts_with(b"-")) else {
+    let Some(name) = words
+        .next()
+        .filter(|word| !word.to_bytes().starts_with(b"-"))
+    else {
         return Err(missing.advice(Advice::SeeHelp));
     };
     let pod = super::pod_of(name, &start.environment)?;

@@ -13,13 +13,14 @@ use fly::{
     text::Line,
 };
 
-use super::{manifest, pods::Pods};
+use super::{manifest, pods::Pods, release};
 use crate::{
     directory,
     lower::All,
     options::{self, Options},
     prepared::{self, Asked},
     remove,
+    run::{self, How},
     start::{self, Aim, Rest},
     state::{Folder, Place},
 };
@@ -43,6 +44,10 @@ pub fn prepare(arguments: StringsIter, mut start: Start) -> i32 {
                 return super::fail(error.advice(Advice::SeeHelp));
             }
             options.life.register();
+            options.hold = options.life.warm;
+            if options.hold && options.terminal == Some(true) {
+                return super::fail(Error::new(What::ReadOption, c"--tty", Why::NotWithHold));
+            }
             start::pod(&options, start, Prepare)
         }
     }
@@ -68,6 +73,9 @@ impl Aim for Prepare {
         check(&plan)?;
         let path = rest.directory.unwrap_or_default();
         let place = Place::of(path);
+        if options.life.warm {
+            return park(plan, options, rest);
+        }
         directory::make(&place, Folder::Prepare, Folder::Prepared, &plan)
             .map_err(|errno| Error::new(What::Register, path, errno))?;
         // From here on it can be started.
@@ -83,6 +91,47 @@ impl Aim for Prepare {
         Ok(if told { 0 } else { FAILURE })
     }
 }
+
+/// Starts the pod, but for its programs.
+fn park<'e, 'a: 'e, I>(
+    plan: Plan<'e>,
+    options: &Options<'a, I>,
+    rest: Rest<'e>,
+) -> Result<i32, Error<'e>> {
+    let path = rest.directory.unwrap_or_default();
+    let place = Place::of(path);
+    let failed = |errno| Error::new(What::Register, path, errno);
+    directory::make(&place, Folder::Embryo, Folder::Prepare, &plan).map_err(failed)?;
+    // A parked pod holds nothing of the caller's, and this process has it from the pod.
+    let output = descriptor::borrow(1).unwrap_or(descriptor::NONE);
+    if descriptor::duplicate_onto(output, OUTPUT).is_ok() {
+        let _ = descriptor::close_on_exec(OUTPUT);
+    }
+    let how = How {
+        life: options.life,
+        timings: None,
+        debug: options.debug,
+        limited: options.limits.first().is_some(),
+        memory: options.limits.memory(),
+        is_prepared: true,
+        hold: true,
+    };
+    let parked = run::start::<All>(plan, &how, rest).and_then(|_| {
+        place
+            .shift(Folder::Prepare, Folder::Prepared)
+            .map_err(failed)
+    });
+    if let Err(error) = parked {
+        let _ = place.shift(Folder::Prepare, Folder::Garbage);
+        let _ = remove::pod(&place, Folder::Garbage);
+        return Err(error);
+    }
+    let told = Line::new(OUTPUT).bytes(place.uuid).end();
+    Ok(if told { 0 } else { FAILURE })
+}
+
+/// Where standard output is meanwhile, beside what the launch keeps.
+const OUTPUT: i32 = KEPT + 2;
 
 /// What belongs to this process can't be there later.
 fn check<'e>(plan: &Plan<'e>) -> Result<(), Error<'e>> {
@@ -110,5 +159,9 @@ pub fn run(start: Start) -> Result<i32, Error<'static>> {
     };
     let pod = Pods::below(asked.state_directory(), &start.environment)?.find(name)?;
     // Nothing is rare here.
-    prepared::run::<All>(&asked, &pod.uuid, start, |_, _, _| FAILURE)
+    let others = prepared::Others {
+        program: |_, _, _| FAILURE,
+        change: release::change,
+    };
+    prepared::run::<All>(&asked, &pod.uuid, start, &others)
 }

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, What, Why},
-    plan::{Builder, Kind, List, MAX_BYTES, Plan, Step},
+    plan::{Builder, Kind, List, MAX_BYTES, Plan, Step, Steps},
     sys::entry::Start,
 };
 use rustix::fd::OwnedFd;
@@ -14,6 +14,7 @@ use super::change;
 use crate::{
     client::{Pod, seal},
     options::{Choice, Choices},
+    prepared::Asked,
     release::release,
 };
 
@@ -62,13 +63,43 @@ where
         return Err(Error::new(What::Read, c"the command line", Why::OnlyOneApp));
     }
     let mut builder = Builder::new(new);
-    write(&plan, &choices, (arguments, count), &mut builder)?;
+    let steps = plan.app(0).ok_or(pod.gone())?;
+    write(steps, &choices, (arguments, count), &mut builder)?;
     let plan = builder.finish().map_err(crate::start::refused)?;
     seal(plan.as_bytes()).map_err(|errno| Error::new(What::Seal, c"the plan", errno))
 }
 
-fn write<'a, I>(
+/// The same of a prepared pod; `whole` if that is not parked.
+///
+/// # Errors
+/// As of [`run`].
+pub fn change<'b>(
+    asked: &Asked,
     plan: &Plan<'_>,
+    whole: bool,
+    bytes: &'b mut [u8],
+) -> Result<Plan<'b>, Error<'static>> {
+    let choices = Choices::new(asked.words.iter());
+    let mut rest = choices.clone();
+    while rest.take()?.is_some() {}
+    // Behind the pod, and the dashes.
+    let mut arguments = rest.words();
+    let _ = arguments.by_ref().take(2).count();
+    let count = arguments.clone().count() as u64;
+    if count != 0 && plan.app(1).is_some() {
+        return Err(Error::new(What::Read, c"the command line", Why::OnlyOneApp));
+    }
+    let steps = match plan.app(0) {
+        Some(steps) if !whole => steps,
+        _ => plan.steps(),
+    };
+    let mut builder = Builder::new(bytes);
+    write(steps, &choices, (arguments, count), &mut builder)?;
+    builder.finish().map_err(crate::start::refused)
+}
+
+fn write<'a, I>(
+    steps: Steps<'_>,
     choices: &Choices<I>,
     (arguments, count): (I, u64),
     builder: &mut Builder<'_>,
@@ -76,9 +107,6 @@ fn write<'a, I>(
 where
     I: Iterator<Item = &'a CStr> + Clone,
 {
-    let Some(steps) = plan.app(0) else {
-        return Ok(());
-    };
     for record in steps.records() {
         if !record.is(Kind::Exec) {
             builder.copy(&record);

@@ -22,6 +22,8 @@ pub enum Life<'a> {
     StateDirectory(&'a CStr),
     /// `--timeout SECONDS`, in milliseconds.
     Timeout(u64),
+    /// `--warm`
+    Warm(bool),
 }
 
 /// All of them.
@@ -37,6 +39,8 @@ pub struct Lives<'a> {
     pub state_directory: Option<&'a CStr>,
     /// Milliseconds until the pod is stopped; 0 for never.
     pub timeout: u64,
+    /// It is prepared as a whole, but for its programs.
+    pub warm: bool,
 }
 
 impl<'a> Lives<'a> {
@@ -48,6 +52,7 @@ impl<'a> Lives<'a> {
             Life::UuidFile(path) => self.uuid_file = Some(path),
             Life::StateDirectory(path) => self.state_directory = Some(path),
             Life::Timeout(time) => self.timeout = time,
+            Life::Warm(yes) => self.warm = yes,
         }
     }
 
