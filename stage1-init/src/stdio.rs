@@ -83,9 +83,10 @@ fn join(file: i32, streams: u16) -> Result<(), Errno> {
 #[inline(never)]
 pub(crate) fn take(streams: &[i32; 3]) -> Result<(), Errno> {
     let [input, output, error] = *streams;
-    put(input, 0)?;
+    // The last one is there only with those before it.
+    put(error, 2)?;
     put(output, 1)?;
-    put(error, 2)
+    put(input, 0)
 }
 
 /// In the process of an app: who has passed the standard streams is told on them.

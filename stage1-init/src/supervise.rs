@@ -2,6 +2,8 @@
 //! next signal or deadline. All that happens comes as a signal, also on a socket,
 //! and nothing wakes it up in between.
 
+mod parked;
+
 use core::ffi::CStr;
 
 use fly::{
@@ -10,8 +12,7 @@ use fly::{
     sys::{
         descriptor,
         map::Sealed,
-        signal::{self, Set},
-        time,
+        signal, time,
         wait::{self, Change, End},
     },
     timings::APP_ENDED,
@@ -113,41 +114,6 @@ impl<'p, 's> Pod<'p, 's> {
 
     pub(crate) fn is_ending(&self) -> bool {
         self.ending
-    }
-
-    pub(crate) fn is_held(&self) -> bool {
-        self.held
-    }
-
-    /// It starts, with the apps of `plan` if there is one; `releaser` is told of the end.
-    #[cold]
-    pub(crate) fn go(&mut self, plan: Option<Plan<'p>>, releaser: i32) {
-        (self.held, self.releaser) = (false, releaser);
-        if let Some(plan) = plan {
-            for index in 0..self.count {
-                self.remove(index);
-            }
-            self.plan = plan;
-            self.fill();
-        }
-    }
-
-    /// Ends what is left, for who has released the pod: nothing of it runs when that one
-    /// is told, who does not wait for the end of pid 1 itself, and of its namespaces, which
-    /// takes the kernel longer than all else. Somebody else may have the directory then.
-    #[cold]
-    fn clear_away(&self) {
-        let _ = signal::send(-1, raw::SIGKILL);
-        while let Ok(ended) = wait::changed(false) {
-            if ended.is_none() {
-                let _ = signal::wait(Set::only(raw::SIGCHLD), None);
-            }
-        }
-        self.report.unlock();
-    }
-
-    pub(crate) fn releaser(&mut self) -> &mut i32 {
-        &mut self.releaser
     }
 
     /// The name of the app number `index`.
@@ -354,14 +320,6 @@ impl<'p, 's> Pod<'p, 's> {
         false
     }
 
-    /// Starts an app that enters, with these standard streams.
-    #[inline]
-    pub(crate) fn enter(&mut self, index: usize, streams: [i32; 3]) {
-        self.passed = streams;
-        self.start(index);
-        self.passed = [-1; 3];
-    }
-
     /// Starts an app, by its hook if it has one.
     fn start(&mut self, index: usize) {
         let Some(app) = self.places.get_mut(index) else {
@@ -540,7 +498,7 @@ impl<'p, 's> Pod<'p, 's> {
     /// Tells once that all apps are ready.
     fn tell_ready(&mut self, look: &Look) {
         // With the last one it ends, ready or not.
-        let goes_on = (look.left != 0 || self.stays) && !self.stopping && !self.held;
+        let goes_on = (look.left != 0 || self.stays) && !self.stopping;
         if goes_on && self.report.is_wanted() && look.left & !look.ready == 0 && self.code < 0 {
             self.report.ready();
         }

@@ -21,6 +21,7 @@ mod detach;
 mod devices;
 mod dns_hosts;
 mod enter;
+mod enter_terminal;
 mod environment;
 mod exec;
 mod exit_codes;
@@ -168,6 +169,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("control_attacks", 120, &[], control_attacks::TESTS),
         host("control", 60, &[], control::TESTS),
         host("enter", 120, &[], enter::TESTS),
+        host("enter_terminal", 60, &[], enter_terminal::TESTS),
         host("parked", 60, &[], parked::TESTS),
         host("control_orders", 60, &[], control_orders::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),

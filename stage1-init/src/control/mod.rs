@@ -133,7 +133,7 @@ impl Pod<'_, '_> {
         }
         let mut index = self.find(request);
         if request.operation == protocol::ADD {
-            index = self.add(request, index, *file)?;
+            index = self.add(request, index, (*file, streams[2] >= 0))?;
         }
         *place = index;
         let (ending, pipes) = (self.is_ending(), self.pipes(index));
@@ -172,11 +172,7 @@ impl Pod<'_, '_> {
             app.waiter = core::mem::replace(socket, -1);
         }
         // At once: what comes behind it, as a signal for it, then comes to a process.
-        if request.operation == protocol::ADD
-            && streams[2] >= 0
-            && let Some(app) = self.app(index)
-        {
-            (app.entered, app.stopped) = (true, true);
+        if request.operation == protocol::ADD && streams[2] >= 0 {
             self.enter(index, *streams);
         }
         Ok(())
@@ -187,17 +183,13 @@ impl Pod<'_, '_> {
     #[inline(never)]
     fn release(&mut self, descriptors: &mut [i32; MOST]) -> Result<(), Errno> {
         let [socket, streams @ .., file] = descriptors;
-        if !self.is_held() || self.is_ending() {
+        if !self.is_held() {
             return Err(Errno::ALREADY);
         }
         let mut plan = None;
         if *file >= 0 {
             let bytes = Sealed::map(*file, 0)?.forever();
             plan = Some(Plan::check_apps(bytes).map_err(|_| Errno::INVAL)?);
-        }
-        // The last one is there only with those before it.
-        if streams[2] < 0 {
-            return Err(Errno::INVAL);
         }
         network::announce(*socket)?;
         stdio::take(streams)?;
@@ -258,7 +250,12 @@ impl Pod<'_, '_> {
 
     /// Adds the app of the plan that has come; `found` is one of the same name.
     #[inline(never)]
-    fn add(&mut self, request: &Request<'_>, found: usize, file: i32) -> Result<usize, Errno> {
+    fn add(
+        &mut self,
+        request: &Request<'_>,
+        found: usize,
+        (file, enters): (i32, bool),
+    ) -> Result<usize, Errno> {
         if self.is_ending() {
             return Err(Errno::SHUTDOWN);
         }
@@ -282,6 +279,7 @@ impl Pod<'_, '_> {
             app.state = State::Done;
         }
         app.plan = Own::of(map);
+        app.entered = enters;
         Ok(index)
     }
 

@@ -1,0 +1,57 @@
+//! Pods that are parked, and released; and who enters a pod.
+
+use fly::{
+    plan::Plan,
+    sys::{
+        signal::{self, Set},
+        wait,
+    },
+};
+use linux_raw_sys::general as raw;
+
+use super::Pod;
+
+impl<'p> Pod<'p, '_> {
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// It starts, with the apps of `plan` if there is one; `releaser` is told of the end.
+    #[cold]
+    pub(crate) fn go(&mut self, plan: Option<Plan<'p>>, releaser: i32) {
+        (self.held, self.releaser) = (false, releaser);
+        if let Some(plan) = plan {
+            for index in 0..self.count {
+                self.remove(index);
+            }
+            self.plan = plan;
+            self.fill();
+        }
+    }
+
+    /// Ends what is left, for who has released the pod: nothing of it runs when that one
+    /// is told, who does not wait for the end of pid 1 itself, and of its namespaces, which
+    /// takes the kernel longer than all else. Somebody else may have the directory then.
+    #[cold]
+    pub(super) fn clear_away(&self) {
+        let _ = signal::send(-1, raw::SIGKILL);
+        while let Ok(ended) = wait::changed(false) {
+            if ended.is_none() {
+                let _ = signal::wait(Set::only(raw::SIGCHLD), None);
+            }
+        }
+        self.report.unlock();
+    }
+
+    pub(crate) fn releaser(&mut self) -> &mut i32 {
+        &mut self.releaser
+    }
+
+    /// Starts an app that enters, with these standard streams.
+    #[inline]
+    pub(crate) fn enter(&mut self, index: usize, streams: [i32; 3]) {
+        self.passed = streams;
+        self.start(index);
+        self.passed = [-1; 3];
+    }
+}
