@@ -233,6 +233,14 @@ impl Pods {
         is_it
     }
 
+    /// When the pod `uuid` in `folder` was made: its lock is the first thing that it has.
+    #[must_use]
+    pub fn created(&self, folder: Folder, uuid: &[u8]) -> Option<i64> {
+        let mut path = state::path(self.root(), folder, uuid).ok()?;
+        path.append(&[b"/", LOCK.to_bytes()]).ok()?;
+        time(fs::CWD, path.as_c_str())
+    }
+
     /// Opens the pod `uuid` in `folder`.
     ///
     /// # Errors
@@ -346,10 +354,15 @@ impl Pod {
     /// When the file `name` was changed last, in nanoseconds since 1970.
     #[must_use]
     pub fn time(&self, name: &CStr) -> Option<i64> {
-        let status = fs::statat(&self.directory, name, fs::AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let seconds = status.st_mtime.checked_mul(1_000_000_000)?;
-        seconds.checked_add(i64::try_from(status.st_mtime_nsec).ok()?)
+        time(&self.directory, name)
     }
+}
+
+/// When a file was changed last.
+fn time(folder: impl AsFd, name: &CStr) -> Option<i64> {
+    let status = fs::statat(folder, name, fs::AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let seconds = status.st_mtime.checked_mul(1_000_000_000)?;
+    seconds.checked_add(i64::try_from(status.st_mtime_nsec).ok()?)
 }
 
 /// The name of the first app of a plan, of which this is the beginning.

@@ -44,7 +44,8 @@ pub fn list(start: Start) -> Result<i32, Error<'static>> {
     let mut count = 0;
     for (number, folder) in (0_u8..).zip(Folder::ALL) {
         pods.each(folder, &mut |uuid| {
-            let created = pods.open(folder, uuid).ok().and_then(|pod| created(&pod));
+            // One call a pod: what more there is to know is asked in order.
+            let created = pods.created(folder, uuid);
             if let Some(entry) = entries.get_mut(count) {
                 let key = created.unwrap_or(0).unsigned_abs().to_be_bytes();
                 let bytes = key.iter().chain(uuid).chain(core::iter::once(&number));
