@@ -69,12 +69,19 @@ impl Case {
             let list = self.pods.list();
             list.iter().all(|(_, state)| state != "running")
         });
-        let output = self.pods.ask("gc", &["--grace-period=0"]);
-        assert!(
-            output.code == Some(0) && output.stderr.is_empty(),
-            "{what}: {}",
-            output.everything()
-        );
+        // One that has just been moved is locked until its stage0 is gone.
+        wait_until(&format!("{what}: all is collected"), || {
+            let output = self.pods.ask("gc", &["--grace-period=0"]);
+            assert!(
+                output.code == Some(0) && output.stderr.is_empty(),
+                "{what}: {}",
+                output.everything()
+            );
+            self.pods
+                .left()
+                .iter()
+                .all(|path| path.starts_with("prepared/"))
+        });
         for uuid in self.pods.in_folder("prepared") {
             let output = self.pods.ask("rm", &[&uuid]);
             assert_eq!(output.code, Some(0), "{what}: {}", output.everything());

@@ -147,6 +147,10 @@ pub fn remove(start: Start) -> Result<i32, Error<'static>> {
         let place = pods.place(&pod.uuid);
         for folder in Folder::ALL {
             if let Ok(pod) = pods.open(folder, &pod.uuid) {
+                // Its stage0 has moved it, and is about to end.
+                if folder == Folder::ExitedGarbage {
+                    pod.wait();
+                }
                 dispose(&place, &pod, bytes).map_err(failed)?;
             }
         }
