@@ -7,7 +7,7 @@ use core::{ffi::CStr, mem::MaybeUninit};
 use fly::{
     error::{Error, What, Why},
     launch::KEPT,
-    plan::Plan,
+    plan::{Kind, Plan},
     sys::{descriptor, lock},
     text::{Digits, copy},
 };
@@ -258,7 +258,9 @@ fn fill(place: &Place<'_>, folder: Folder, then: Folder, plan: &Plan<'_>) -> Res
         show(&lock)?;
     }
     fs::mkdirat(&folder, c"status", Mode::from_raw_mode(0o755))?;
-    fs::mkdirat(&folder, c"logs", crate::state::PRIVATE)?;
+    if plan.steps().records().any(|step| step.is(Kind::LogFile)) {
+        fs::mkdirat(&folder, c"logs", crate::state::PRIVATE)?;
+    }
     write_plan(&folder, plan)
 }
 

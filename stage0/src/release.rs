@@ -9,7 +9,7 @@ use fly::{
     sys::{descriptor, signal},
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, OwnedFd},
     fs::{self, Mode, OFlags},
     io::Errno,
@@ -62,10 +62,8 @@ pub fn run<'a>(
         .unwrap_or_default();
     // What comes from here on is for the pod.
     launch::block_signals();
-    // Before the pod may end: then its number is nobody's.
-    let process = pod.process()?;
     let own = pod.send(&request, sent)?;
-    let told = wait(pod, &own, &process, limit)?;
+    let told = wait(pod, &own, limit)?;
     if told.errno != 0 {
         return Err(refused(pod.path, told.errno));
     }
@@ -86,20 +84,20 @@ fn lock<'a>(pod: &Pod<'a>) -> Result<OwnedFd, Error<'a>> {
 }
 
 /// Waits for the reply; signals are passed on to the pod.
-fn wait<'a>(
-    pod: &Pod<'a>,
-    own: &OwnedFd,
-    process: &OwnedFd,
-    limit: &mut TimeLimit,
-) -> Result<Reply, Error<'a>> {
+fn wait<'a>(pod: &Pod<'a>, own: &OwnedFd, limit: &mut TimeLimit) -> Result<Reply, Error<'a>> {
     let failed = |errno| Error::new(What::Wait, pod.path, errno);
     let signals = signal::descriptor(signal::SUPERVISED).map_err(failed)?;
+    // Few have a use for it, and it costs as much as all the rest here.
+    let mut process = None;
+    if limit.is_set() {
+        process = living(pod, own);
+    }
     loop {
         let mut ready = [
             PollFd::new(own, PollFlags::IN),
             PollFd::new(&signals, PollFlags::IN),
         ];
-        let left = limit.left(process);
+        let left = process.as_ref().and_then(|process| limit.left(process));
         match poll(&mut ready, left.as_ref()) {
             Err(Errno::INTR) => continue,
             done => done.map_err(failed)?,
@@ -115,11 +113,29 @@ fn wait<'a>(
             return Ok(Reply::read(&reply).map_or(Reply::default(), |(reply, _)| reply));
         }
         if !signal.is_empty() {
+            process = process.or_else(|| living(pod, own));
             each_signal(&signals, &mut |number| {
-                supervise::forward(process.as_fd(), number);
+                if let Some(process) = &process {
+                    supervise::forward(process.as_fd(), number);
+                }
             });
         }
     }
+}
+
+/// Its pid 1, unless that has ended: then its number is perhaps another's, and there is a
+/// reply, or the other end of the socket is closed.
+#[cold]
+#[inline(never)]
+fn living(pod: &Pod<'_>, own: &OwnedFd) -> Option<OwnedFd> {
+    const NOW: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let process = pod.process().ok()?;
+    let mut ready = [PollFd::new(own, PollFlags::IN)];
+    let has_ended = poll(&mut ready, Some(&NOW)) != Ok(0);
+    (!has_ended).then_some(process)
 }
 
 #[cold]

@@ -34,9 +34,10 @@ impl<'p> Pod<'p, '_> {
     /// takes the kernel longer than all else. Somebody else may have the directory then.
     #[cold]
     pub(super) fn clear_away(&self) {
-        let _ = signal::send(-1, raw::SIGKILL);
         while let Ok(ended) = wait::changed(false) {
+            // To all, which takes the longer the more processes the machine has.
             if ended.is_none() {
+                let _ = signal::send(-1, raw::SIGKILL);
                 let _ = signal::wait(Set::only(raw::SIGCHLD), None);
             }
         }
