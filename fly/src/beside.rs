@@ -31,6 +31,26 @@ pub fn become_program(
     missing(name, errno)
 }
 
+/// Becomes this program itself, with these words; returns only if it could not.
+#[cold]
+#[inline(never)]
+pub fn execute_own<'a, 'b>(
+    arguments: &mut dyn Iterator<Item = &'a CStr>,
+    environment: &mut dyn Iterator<Item = &'b CStr>,
+    words: &mut [usize],
+) {
+    if let Ok(own) = Path::of(&[b"/proc/self/exe"]) {
+        // For no longer than the pointers live.
+        let mut arguments = arguments.map(|word| -> &CStr { word });
+        let mut environment = environment.map(|word| -> &CStr { word });
+        if let Some((arguments, rest)) = Pointers::write(words, &mut arguments)
+            && let Some((environment, _)) = Pointers::write(rest, &mut environment)
+        {
+            let _ = execve(own.as_c_str(), arguments, environment);
+        }
+    }
+}
+
 /// Becomes `program`; returns only if it could not.
 #[inline(never)]
 pub(crate) fn execute<'a>(

@@ -169,6 +169,7 @@ texts! {
             ReadRoot = "read root",
             ReserveIds = "find ids for the pod in",
             Lock = "lock ids in",
+            TakeFromPool = "take from pool",
         }
         PODS from 216 {
             FindPod = "find pod",
@@ -181,6 +182,7 @@ texts! {
             ReadLogs = "read the logs of pod",
             AttachTo = "attach to pod",
             Describe = "describe pod",
+            FillThePool = "fill pool",
         }
     }
 }
@@ -356,6 +358,10 @@ texts! {
             NotYet = "the time to wait is over",
             NeverReady = "it has ended, and was not ready before",
             NoLines = "it is no number of lines",
+            OnlyWarm = "only what is prepared with --warm can be of a pool",
+            NoSuchPool = "there is no such pool",
+            NoPoolSize = "its size is a number from 0 to 1000",
+            PoolNotFilled = "a pod could not be parked",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",
@@ -398,6 +404,8 @@ texts! {
             OnlyCaller = "nobody is in the pod but root, who is the caller",
             NotWithUsers = "not with a user namespace of the pod's own",
             TooManyMappedMounts = "with --private-users there may be 16 volumes and mounts of the host",
+            NoPoolName = "it is no name of a pool",
+            PoolEmpty = "no pod of it is parked",
         }
     }
 }
@@ -504,6 +512,7 @@ texts! {
             NotNested = "in a user namespace, as some containers have one, leave --private-users out",
             AllowUsers = "user namespaces are switched off here; a container needs --privileged, or --security-opt seccomp=unconfined",
             NoMappedMount = "its file system, or one mounted below, can't map ids: --private-users=false, or another place",
+            FillPool = "see stage0 pool",
         }
         PODS from 216 {
             SeeList = "see stage0 list",

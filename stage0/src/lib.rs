@@ -14,6 +14,7 @@ pub mod full;
 pub mod lower;
 pub mod options;
 mod parked;
+mod pool;
 mod prepared;
 mod relay;
 mod release;
@@ -79,17 +80,17 @@ pub fn main(start: Start) -> i32 {
 #[inline(never)]
 fn run_prepared(start: Start) -> i32 {
     match Asked::read(&start) {
-        Ok(asked) => match asked.pod {
-            Some(name) if prepared::is_whole(name) => {
+        Ok(asked) => match asked.whole() {
+            Some(uuid) => {
                 let others = prepared::Others {
                     program: become_full,
                     // That program does it.
                     change: |_, _, _, _| Err(Error::told()),
                 };
-                let done = prepared::run::<Common>(&asked, name.to_bytes(), start, &others);
+                let done = prepared::run::<Common>(&asked, &uuid, start, &others);
                 done.unwrap_or_else(fail)
             }
-            _ => other(start),
+            None => other(start),
         },
         Err(error) => fail(error),
     }

@@ -15,9 +15,11 @@ use fly::{
 };
 use rustix::{
     fd::{AsFd, AsRawFd},
-    fs::{self, Mode, OFlags},
+    fs::{self, Access, AtFlags, Mode, OFlags},
     io::Errno,
 };
+
+use stage1_init::control::SOCKET;
 
 use crate::{
     cgroups::Cgroups,
@@ -25,7 +27,7 @@ use crate::{
     directory::{self, Directory},
     lower::Features,
     options::{Choice, Choices, Lives},
-    release,
+    pool, release,
     run::{self, How, TIME_IS_OVER},
     start::Rest,
     state::{self, Folder, Place},
@@ -88,7 +90,11 @@ impl Asked {
             }
         }
         let mut operands = choices.words();
-        let pod = operands.next();
+        // Of a pool it is the next one.
+        let pod = match how.life.pool {
+            Some(_) if operands.clone().next().is_none_or(|word| word == c"--") => how.life.pool,
+            _ => operands.next(),
+        };
         let why = match (pod, operands.next()) {
             (Some(_), behind) if behind.is_none_or(|word| word == c"--") => {
                 changes |= operands.next().is_some();
@@ -104,6 +110,20 @@ impl Asked {
         };
         let error = Error::new(What::Read, c"the command line", why);
         Err(error.advice(Advice::SeeHelp))
+    }
+
+    /// The pod, if it is named as a whole: it need not be looked for.
+    #[must_use]
+    pub fn whole(&self) -> Option<[u8; uuid::LENGTH]> {
+        let name = self.pod.unwrap_or_default().to_bytes();
+        let uuid = name.try_into().ok();
+        uuid.filter(|uuid: &[u8; uuid::LENGTH]| uuid::is_one(uuid))
+    }
+
+    /// The pool from which a pod is taken.
+    #[must_use]
+    pub fn pool(&self) -> Option<&'static CStr> {
+        self.how.life.pool
     }
 
     /// Where pods are, if it says that.
@@ -168,7 +188,12 @@ pub fn run<F: Features>(
     }
     if is_parked {
         let changed = asked.changes.then_some(plan);
-        return released(path, &how, before, changed);
+        let done = released(path, &how, before, changed);
+        if let (true, Some(name)) = (F::ALL, how.life.pool) {
+            let given = how.life.state_directory;
+            pool::fill_behind(name, given, start.environment, start.words);
+        }
+        return done;
     }
     let users = if F::ALL {
         Users::of(&plan)?
@@ -266,6 +291,10 @@ fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<(&'b [u8], bool),
     directory::show(&held)?;
     // By its pid 1.
     let is_parked = lock::is_taken(held.as_fd(), 2)?;
+    if !is_parked && fs::accessat(&folder, SOCKET, Access::EXISTS, AtFlags::empty()).is_ok() {
+        // It was parked, and its pid 1 was killed.
+        return Err(Errno::NOENT);
+    }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(&folder, c"plan", flags, Mode::empty())?;
     let mut used = 0;
@@ -276,10 +305,4 @@ fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<(&'b [u8], bool),
         }
     }
     Ok((bytes.get(..used).unwrap_or_default(), is_parked))
-}
-
-/// Whether a word is the whole name of a pod, which then need not be looked for.
-#[must_use]
-pub fn is_whole(word: &CStr) -> bool {
-    uuid::is_one(word.to_bytes())
 }

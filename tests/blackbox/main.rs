@@ -108,6 +108,7 @@ mod terminal;
 mod timeouts;
 mod user;
 mod volumes;
+mod warm;
 
 /// A group whose tests start something, so that they run in the guest too.
 const fn start(name: &'static str, tests: &'static [Test]) -> Group {
@@ -171,6 +172,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("enter", 120, &[], enter::TESTS),
         host("enter_terminal", 60, &[], enter_terminal::TESTS),
         host("parked", 60, &[], parked::TESTS),
+        host("warm", 60, &[], warm::TESTS),
         host("control_orders", 60, &[], control_orders::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),

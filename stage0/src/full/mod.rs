@@ -12,6 +12,7 @@ mod logs;
 pub mod manifest;
 mod plan;
 mod pods;
+mod pool;
 mod prepare;
 mod ready;
 mod release;
@@ -60,6 +61,7 @@ pub fn main(mut start: Start) -> i32 {
         b"run" => pod(arguments, start, run::Run(All)),
         b"prepare" => prepare::prepare(arguments, start),
         b"run-prepared" => prepare::run(start).unwrap_or_else(fail),
+        b"pool" => pool::pool(start).unwrap_or_else(fail),
         b"list" | b"ps" => show::list(start).unwrap_or_else(fail),
         b"status" => show::status(start).unwrap_or_else(fail),
         b"stop" => stop::stop(start).unwrap_or_else(fail),
@@ -122,7 +124,12 @@ fn pod<A: Aim>(words: StringsIter, mut start: Start, aim: A) -> i32 {
         Err(error) => return fail(error),
     };
     match options::parse(words) {
-        Ok(Some(options)) => start::pod(&options, start, aim),
+        Ok(Some(options)) => match options.life.is_of_a_preparation() {
+            Some(option) => fail(
+                Error::new(What::ReadOption, option, Why::OfThePreparation).advice(Advice::SeeHelp),
+            ),
+            None => start::pod(&options, start, aim),
+        },
         Ok(None) => print(HELP),
         Err(error) => fail(error),
     }

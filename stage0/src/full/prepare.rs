@@ -13,7 +13,7 @@ use fly::{
     text::Line,
 };
 
-use super::{manifest, pods::Pods, release};
+use super::{manifest, pods::Pods, pool, release};
 use crate::{
     directory,
     lower::All,
@@ -45,6 +45,9 @@ pub fn prepare(arguments: StringsIter, mut start: Start) -> i32 {
             }
             options.life.register();
             options.hold = options.life.warm;
+            if let (Some(_), false) = (options.life.pool, options.hold) {
+                return super::fail(Error::new(What::ReadOption, c"--pool", Why::OnlyWarm));
+            }
             if options.hold && options.terminal == Some(true) {
                 return super::fail(Error::new(What::ReadOption, c"--tty", Why::NotWithHold));
             }
@@ -121,6 +124,9 @@ fn park<'e, 'a: 'e, I>(
             .shift(Folder::Prepare, Folder::Prepared)
             .map_err(failed)
     });
+    if let (Some(name), true) = (options.life.pool, parked.is_ok()) {
+        pool::mark(&place, name).map_err(failed)?;
+    }
     if let Err(error) = parked {
         let _ = place.shift(Folder::Prepare, Folder::Garbage);
         let _ = remove::pod(&place, Folder::Garbage);
@@ -157,11 +163,19 @@ pub fn run(start: Start) -> Result<i32, Error<'static>> {
     let Some(name) = asked.pod else {
         return Ok(super::print(super::HELP));
     };
-    let pod = Pods::below(asked.state_directory(), &start.environment)?.find(name)?;
+    let uuid = match (asked.pool(), asked.whole()) {
+        (Some(name), _) => pool::take_one(name, asked.state_directory(), &start.environment)?,
+        (None, Some(uuid)) => uuid,
+        (None, None) => {
+            Pods::below(asked.state_directory(), &start.environment)?
+                .find(name)?
+                .uuid
+        }
+    };
     // Nothing is rare here.
     let others = prepared::Others {
         program: |_, _, _| FAILURE,
         change: release::change,
     };
-    prepared::run::<All>(&asked, &pod.uuid, start, &others)
+    prepared::run::<All>(&asked, &uuid, start, &others)
 }

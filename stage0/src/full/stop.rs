@@ -236,11 +236,14 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
         Folder::ExitedGarbage,
         Folder::Embryo,
         Folder::Prepare,
+        Folder::Prepared,
         Folder::Garbage,
     ] {
         collector.each(folder, &mut |collector, place, pod| {
             let is_ended = folder == Folder::ExitedGarbage;
-            if pod.is_locked() || (is_ended && ended(pod) > collector.oldest) {
+            // One that was parked, whose pid 1 was killed, is none that can be started.
+            let is_good = folder == Folder::Prepared && pod.time(SOCKET).is_none();
+            if is_good || pod.is_locked() || (is_ended && ended(pod) > collector.oldest) {
                 return Ok(());
             }
             dispose(place, pod, collector.bytes)

@@ -24,6 +24,8 @@ pub enum Life<'a> {
     Timeout(u64),
     /// `--warm`
     Warm(bool),
+    /// `--pool NAME`
+    Pool(&'a CStr),
 }
 
 /// All of them.
@@ -41,6 +43,8 @@ pub struct Lives<'a> {
     pub timeout: u64,
     /// It is prepared as a whole, but for its programs.
     pub warm: bool,
+    /// The pool that it is of.
+    pub pool: Option<&'a CStr>,
 }
 
 impl<'a> Lives<'a> {
@@ -53,12 +57,23 @@ impl<'a> Lives<'a> {
             Life::StateDirectory(path) => self.state_directory = Some(path),
             Life::Timeout(time) => self.timeout = time,
             Life::Warm(yes) => self.warm = yes,
+            Life::Pool(name) => self.pool = Some(name),
         }
     }
 
     /// The pod gets a uuid without an option that says so.
     pub fn register(&mut self) {
         self.register = true;
+    }
+
+    /// An option that is only about its preparation.
+    #[must_use]
+    pub fn is_of_a_preparation(&self) -> Option<&'static CStr> {
+        match (self.warm, self.pool) {
+            (true, _) => Some(c"--warm"),
+            (_, Some(_)) => Some(c"--pool"),
+            _ => None,
+        }
     }
 
     /// An option that is about the run of a pod, not about its preparation.
@@ -106,6 +121,19 @@ pub(super) fn time(text: &CStr) -> Result<u64, Error<'_>> {
     milliseconds(text.to_bytes())
         .filter(|time| *time != 0 && *time <= MOST)
         .ok_or(Error::new(What::ReadOption, text, Why::NoSeconds))
+}
+
+/// The name of a pool, which is that of a directory.
+///
+/// # Errors
+/// Names what is none.
+pub(super) fn pool(text: &CStr) -> Result<&CStr, Error<'_>> {
+    match text.to_bytes() {
+        b"" | b"." | b".." => {}
+        bytes if bytes.contains(&b'/') => {}
+        _ => return Ok(text),
+    }
+    Err(Error::new(What::ReadOption, text, Why::NoPoolName))
 }
 
 /// More than a century.

@@ -264,6 +264,7 @@ where
             b"--rm" => Choice::Life(Life::Keep(!switch(value.take(), word)?)),
             b"--uuid-file-save" => Choice::Life(Life::UuidFile(take()?)),
             b"--state-dir" => Choice::Life(Life::StateDirectory(take()?)),
+            b"--pool" => Choice::Life(Life::Pool(life::pool(take()?)?)),
             b"--warm" => Choice::Life(Life::Warm(switch(value.take(), word)?)),
             b"--timeout" => Choice::Life(Life::Timeout(life::time(take()?)?)),
             _ => match AppOption::of(name) {

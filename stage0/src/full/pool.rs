@@ -1,0 +1,299 @@
+//! `stage0 pool`: how many pods of a kind are kept parked, and what kind that is.
+
+use core::ffi::CStr;
+
+use fly::{
+    beside,
+    error::{Advice, Error, What, Why},
+    launch::path::Path,
+    sys::{
+        clone, descriptor,
+        entry::{Start, Strings, StringsIter},
+        lock,
+        memory::c_str,
+        path::working_directory,
+    },
+    text::{Digits, copy, decimal},
+};
+use rustix::{
+    fd::{AsFd, AsRawFd, OwnedFd},
+    fs::{self, Mode, OFlags},
+    io::Errno,
+    process::{Pid, WaitOptions, chdir, waitpid},
+};
+
+use crate::{
+    options::{Choice, Choices, Life},
+    pool::{is_parked, path, take},
+    state::{self, Place},
+    uuid,
+};
+
+/// The most pods of a pool.
+const MOST: u64 = 1000;
+
+/// In the directory of a pool: its lock, how many pods it has, where the words of its
+/// kind were said, and these words.
+const FILES: [&[u8]; 4] = [b"/lock", b"/size", b"/folder", b"/words"];
+
+/// A pool.
+struct Pool {
+    root: Path,
+    name: &'static CStr,
+    given: Option<&'static CStr>,
+    environment: Strings,
+}
+
+/// Carries out `stage0 pool NAME [N [OPTION...]]`; returns the exit code.
+///
+/// # Errors
+/// Names the pool, and what is wrong with the command line.
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
+pub fn pool(start: Start) -> Result<i32, Error<'static>> {
+    let missing = |why| Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp);
+    let mut choices = Choices::new(start.arguments.without_first().without_first().iter());
+    let mut given = None;
+    while let Some(choice) = choices.take()? {
+        match choice {
+            Choice::Life(Life::StateDirectory(path)) => given = Some(path),
+            _ => return Err(missing(Why::NoPoolName)),
+        }
+    }
+    let mut words = choices.operands();
+    let name = words.next().ok_or(missing(Why::NoPoolName))?;
+    if matches!(name.to_bytes(), b"" | b"." | b"..") || name.to_bytes().contains(&b'/') {
+        return Err(Error::new(What::ReadOption, name, Why::NoPoolName));
+    }
+    let mut root = Path::new();
+    state::root(given, &start.environment, &mut root)?;
+    let pool = Pool {
+        root,
+        name,
+        given,
+        environment: start.environment,
+    };
+    if let Some(size) = words.next() {
+        let number = decimal(size.to_bytes()).filter(|size| *size <= MOST);
+        let number = number.ok_or(Error::new(What::ReadOption, size, Why::NoPoolSize))?;
+        pool.begin(number, words)
+            .map_err(|errno| pool.failed(errno))?;
+    }
+    pool.fill(start)
+}
+
+/// Takes a pod out of the pool `name`.
+///
+/// # Errors
+/// It has none.
+pub fn take_one(
+    name: &'static CStr,
+    given: Option<&'static CStr>,
+    environment: &Strings,
+) -> Result<[u8; uuid::LENGTH], Error<'static>> {
+    let mut root = Path::new();
+    state::root(given, environment, &mut root)?;
+    let error = Error::new(What::TakeFromPool, name, Why::PoolEmpty);
+    take(root.as_bytes(), name).ok_or(error.advice(Advice::FillPool))
+}
+
+impl Pool {
+    fn failed(&self, errno: Errno) -> Error<'static> {
+        match errno {
+            Errno::NOENT => Error::new(What::FillThePool, self.name, Why::NoSuchPool),
+            errno => Error::new(What::FillThePool, self.name, errno),
+        }
+    }
+
+    fn path(&self, parts: &[&[u8]]) -> Result<Path, Errno> {
+        path(self.root.as_bytes(), self.name, parts)
+    }
+
+    /// Notes its size, and if there are words its kind.
+    fn begin(&self, size: u64, words: StringsIter) -> Result<(), Errno> {
+        let [_, of_size, of_folder, of_words] = FILES;
+        let digits = Digits::new(size, 10);
+        if words.clone().next().is_none() {
+            // Then it is there.
+            fs::stat(self.path(&[of_words])?.as_c_str())?;
+            return self.write(of_size, digits.as_bytes());
+        }
+        self.make()?;
+        let mut folder = Path::new();
+        let length = working_directory(folder.buffer())?;
+        folder.cut(length);
+        self.write(of_folder, folder.as_c_str().to_bytes())?;
+        let file = self.create(of_words)?;
+        for word in words {
+            if !descriptor::write_all(file.as_raw_fd(), word.to_bytes_with_nul()) {
+                return Err(Errno::NOSPC);
+            }
+        }
+        // Those of the kind before are no longer wanted.
+        while let Some(uuid) = take(self.root.as_bytes(), self.name) {
+            self.remove(&uuid);
+        }
+        self.write(of_size, digits.as_bytes())
+    }
+
+    /// Makes its directory, and those above, which from the pods' on are their owner's.
+    fn make(&self) -> Result<(), Errno> {
+        let own = self.path(&[b"/"])?;
+        let bytes = own.as_bytes();
+        let pods = self.root.as_bytes().len();
+        for (index, byte) in bytes.iter().enumerate().skip(1) {
+            if *byte != b'/' {
+                continue;
+            }
+            let above = Path::of(&[bytes.get(..index).unwrap_or_default()])?;
+            let mode = if index >= pods {
+                state::PRIVATE
+            } else {
+                Mode::from_raw_mode(0o755)
+            };
+            match fs::mkdir(above.as_c_str(), mode) {
+                Err(Errno::EXIST) => {}
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let path = self.path(&[name])?;
+        fs::open(path.as_c_str(), flags, Mode::from_raw_mode(0o600))
+    }
+
+    fn write(&self, name: &[u8], bytes: &[u8]) -> Result<(), Errno> {
+        let file = self.create(name)?;
+        if descriptor::write_all(file.as_raw_fd(), bytes) {
+            Ok(())
+        } else {
+            Err(Errno::NOSPC)
+        }
+    }
+
+    fn remove(&self, uuid: &[u8; uuid::LENGTH]) {
+        let mut name = [0; uuid::LENGTH + 1];
+        copy(&mut name, uuid);
+        let name = c_str(&name).unwrap_or_default();
+        let words: [&CStr; 3] = [c"stage0", c"rm", c"--force"];
+        let mut words = words.iter().copied().chain(self.option()).chain([name]);
+        let _ = run(&mut words, &self.environment);
+    }
+
+    /// `--state-dir`, if it was given.
+    fn option<'a>(&self) -> impl Iterator<Item = &'a CStr> + use<'a> {
+        let given = self.given;
+        let option: [&CStr; 2] = [c"--state-dir", given.unwrap_or_default()];
+        option.into_iter().filter(move |_| given.is_some())
+    }
+
+    /// Parks as many as are missing, or removes those that are too many.
+    fn fill(&self, start: Start) -> Result<i32, Error<'static>> {
+        let [of_lock, of_size, of_folder, of_words] = FILES;
+        let failed = |errno| self.failed(errno);
+        let lock = self.create(of_lock).map_err(failed)?;
+        match lock::take(lock.as_fd(), 0, 1) {
+            // Somebody else does it.
+            Err(Errno::AGAIN) => return Ok(0),
+            done => done.map_err(failed)?,
+        }
+        let (text, bytes) = start.bytes.split_at_mut_checked(8192).unwrap_or_default();
+        let size = self.path(&[of_size]).map_err(failed)?;
+        let size = decimal(descriptor::read_file(size.as_c_str(), text));
+        let size = size.ok_or(failed(Errno::NOENT))?;
+        let mut count = self.count();
+        while count > size
+            && let Some(uuid) = take(self.root.as_bytes(), self.name)
+        {
+            self.remove(&uuid);
+            count -= 1;
+        }
+        if size == 0 {
+            return self.forget().map_err(failed).map(|()| 0);
+        }
+        let folder = self.path(&[of_folder]).map_err(failed)?;
+        let length = descriptor::read_file(folder.as_c_str(), text).len();
+        if let Some(end) = text.get_mut(length) {
+            *end = 0;
+        }
+        chdir(c_str(text).unwrap_or_default()).map_err(failed)?;
+        let words = self.path(&[of_words]).map_err(failed)?;
+        let words = descriptor::read_file(words.as_c_str(), bytes);
+        // Some may have been taken meanwhile, whose own filling was sent away.
+        while self.count() < size {
+            if !self.park(words) {
+                return Err(Error::new(What::FillThePool, self.name, Why::PoolNotFilled));
+            }
+        }
+        Ok(0)
+    }
+
+    /// How many are parked; the marks of others are taken away.
+    fn count(&self) -> u64 {
+        let mut count = 0;
+        if let Ok(folder) = self.path(&[]) {
+            descriptor::each_name(folder.as_c_str(), &mut |name| {
+                if !uuid::is_one(name) {
+                    return;
+                }
+                if is_parked(self.root.as_bytes(), name) {
+                    count += 1;
+                } else if let Ok(mark) = self.path(&[b"/", name]) {
+                    let _ = fs::unlink(mark.as_c_str());
+                }
+            });
+        }
+        count
+    }
+
+    fn park(&self, words: &[u8]) -> bool {
+        let first: [&CStr; 5] = [c"stage0", c"prepare", c"--warm", c"--pool", self.name];
+        let mut rest = words;
+        let kind = core::iter::from_fn(move || {
+            let word = c_str(rest)?;
+            rest = rest.get(word.count_bytes() + 1..)?;
+            Some(word)
+        });
+        let mut words = first.into_iter().chain(self.option()).chain(kind);
+        run(&mut words, &self.environment)
+    }
+
+    fn forget(&self) -> Result<(), Errno> {
+        for name in FILES {
+            let _ = fs::unlink(self.path(&[name])?.as_c_str());
+        }
+        fs::rmdir(self.path(&[])?.as_c_str())
+    }
+}
+
+/// Runs this program with other words, and nothing on its standard output; whether it did
+/// what it should.
+fn run<'a>(words: &mut dyn Iterator<Item = &'a CStr>, environment: &Strings) -> bool {
+    let child = clone::fork(0, || {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        if let Ok(null) = fs::open(c"/dev/null", flags, Mode::empty()) {
+            for number in 0..2 {
+                let _ = descriptor::duplicate_onto(null.as_fd(), number);
+            }
+        }
+        let mut variables = environment.iter().map(|variable| -> &CStr { variable });
+        let mut pointers = [0; 4096];
+        beside::execute_own(words, &mut variables, &mut pointers);
+        fly::error::FAILURE
+    });
+    let pid = child.ok().and_then(Pid::from_raw);
+    let status = pid.and_then(|pid| waitpid(Some(pid), WaitOptions::empty()).ok()?);
+    status.is_some_and(|(_, status)| status.exit_status() == Some(0))
+}
+
+/// Notes that the pod is of the pool `name`.
+///
+/// # Errors
+/// As open(2).
+pub fn mark(place: &Place<'_>, name: &CStr) -> Result<(), Errno> {
+    let path = path(place.root, name, &[b"/", place.uuid])?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    fs::open(path.as_c_str(), flags, Mode::from_raw_mode(0o600)).map(drop)
+}

@@ -1,0 +1,256 @@
+//! Warm pods: prepared as a whole, but for their programs; and pools of them.
+
+use std::{fs, time::Duration};
+
+use kickstage_tests::{
+    TestResult,
+    registered::{Registry, one_line, wait_until},
+    requirement::{Requirement, controller},
+    sys, tests,
+};
+
+const SIGKILL: i32 = 9;
+
+tests![
+    released,
+    last_moment,
+    with_limits,
+    time_limit,
+    at_the_same_moment,
+    killed_ones,
+    what_is_refused,
+    a_pool,
+    a_pool_of_others,
+    bad_pools,
+];
+
+fn park(pods: &Registry, options: &[&str], probe: &[&str]) -> String {
+    let uuid = pods.prepare(&[&["--warm"], options].concat(), probe);
+    assert_eq!(pods.state(&uuid), "parked");
+    uuid
+}
+
+/// The program has the streams of who runs it, and nothing has run before.
+fn released() -> TestResult {
+    let pods = Registry::new();
+    let uuid = park(&pods, &["--name=main"], &["line"]);
+    let code = pods.place("prepared", &uuid).join("status/main");
+    assert!(!code.exists());
+    let run = pods.command("run-prepared").arg(&uuid).input("text\n");
+    run.output().code(0).quiet().printed("text\n");
+    assert_eq!(pods.left(), Vec::<String>::new());
+    // By its name, and kept.
+    park(&pods, &["--name=other"], &["exit", "7"]);
+    pods.ask("run-prepared", &["--keep", "other"])
+        .code(7)
+        .quiet();
+    let status = pods.ask("status", &["other"]);
+    status
+        .code(0)
+        .has("code=7")
+        .has("app-other=7")
+        .has("state=exited");
+    pods.collected();
+    Ok(())
+}
+
+fn last_moment() -> TestResult {
+    let pods = Registry::new();
+    for warm in [true, false] {
+        let options: &[&str] = if warm { &["--warm"] } else { &[] };
+        let uuid = pods.prepare(&[options, &["--set-env=A=old"]].concat(), &["exit", "1"]);
+        let words = ["--set-env=A=new", &uuid, "--", "report", "env.A"];
+        pods.ask("run-prepared", &words).code(0).quiet().has("new");
+        let uuid = pods.prepare(options, &["exit", "3"]);
+        pods.ask("run-prepared", &[&uuid]).code(3).quiet();
+    }
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+fn with_limits() -> TestResult {
+    Requirement::Controllers.require()?;
+    let pods = Registry::new();
+    let uuid = park(
+        &pods,
+        &["--memory=64M", "--pids=2"],
+        &["fork", "1", ",", "exit", "9"],
+    );
+    let own = |name| {
+        let (mount, _) = controller(name).expect("the requirement");
+        mount.join("kickstage").join(format!("uuid-{uuid}"))
+    };
+    assert!(own("memory").exists() && own("pids").exists());
+    pods.ask("run-prepared", &[&uuid]).code(9).has("EAGAIN");
+    assert!(!own("memory").exists() && !own("pids").exists());
+    // One that is never run.
+    let uuid = park(&pods, &["--memory=64M"], &["exit", "0"]);
+    let (mount, _) = controller("memory").expect("the requirement");
+    let own = mount.join("kickstage").join(format!("uuid-{uuid}"));
+    assert!(own.exists());
+    pods.ask("rm", &[&uuid]).code(0).quiet();
+    assert!(!own.exists());
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+fn time_limit() -> TestResult {
+    let pods = Registry::new();
+    let uuid = park(&pods, &[], &["sleep", "60000"]);
+    pods.ask("run-prepared", &["--timeout=50ms", &uuid])
+        .code(124);
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// One of them gets it.
+fn at_the_same_moment() -> TestResult {
+    let pods = Registry::new();
+    for _ in 0..20 {
+        let uuid = park(&pods, &[], &["exit", "5"]);
+        let start = || pods.command("run-prepared").arg(&uuid).start();
+        let runs = [start(), start(), start()];
+        let codes = runs.map(|run| run.finish().code);
+        let count = |wanted| codes.iter().filter(|code| **code == Some(wanted)).count();
+        assert_eq!((count(5), count(254)), (1, 2), "{codes:?}");
+    }
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Of pid 1 while it waits, and of who has released it.
+fn killed_ones() -> TestResult {
+    let pods = Registry::new();
+    let uuid = park(&pods, &[], &["exit", "0"]);
+    let pid = fs::read_to_string(pods.place("prepared", &uuid).join("pid")).expect("its pid");
+    sys::kill(pid.trim_end().parse().expect("a number"), SIGKILL).expect("it is there");
+    wait_until("it has ended", || pods.state(&uuid) != "parked");
+    pods.ask("run-prepared", &[&uuid])
+        .refused(&["there is no such prepared pod"]);
+    pods.collected();
+    let uuid = park(&pods, &[], &["print", "waiting", ",", "catch", "TERM"]);
+    let running = pods.command("run-prepared").arg(&uuid).start();
+    running.wait_for("waiting");
+    sys::kill(running.pid(), SIGKILL).expect("it is there");
+    drop(running.finish());
+    wait_until("the pod has ended", || pods.state(&uuid) == "exited");
+    pods.collected();
+    Ok(())
+}
+
+fn what_is_refused() -> TestResult {
+    let pods = Registry::new();
+    for (command, options, text) in [
+        ("run", "--warm", "it is of the preparation"),
+        ("run", "--pool=a", "it is of the preparation"),
+        ("prepare", "--pool=a", "only what is prepared with --warm"),
+    ] {
+        let output = pods.pod(command, &[options], &["exit", "0"]).output();
+        output.refused(&[text]);
+    }
+    let output = pods
+        .pod("prepare", &["--warm", "--tty"], &["exit", "0"])
+        .output();
+    output.refused(&["--tty"]);
+    let uuid = park(&pods, &[], &["exit", "0"]);
+    pods.ask("run-prepared", &["--detach", &uuid])
+        .refused(&["--detach"]);
+    pods.ask("run-prepared", &[&uuid]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// As many as the pool is to have; each that is taken is made up for.
+fn a_pool() -> TestResult {
+    let pods = Registry::new();
+    let parked = || pods.in_folder("prepared").len();
+    let root = pods.root.display().to_string();
+    let words = [
+        "jobs",
+        "3",
+        "--rootfs",
+        &root,
+        "--",
+        "/bin/probe",
+        "exit",
+        "4",
+    ];
+    pods.ask("pool", &words).code(0).quiet();
+    assert_eq!(parked(), 3);
+    for _ in 0..5 {
+        pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
+        wait_until("it is full again", || parked() == 3);
+    }
+    // One whose pid 1 was killed is nobody's.
+    let uuid = pods.in_folder("prepared").remove(0);
+    let pid = fs::read_to_string(pods.place("prepared", &uuid).join("pid")).expect("its pid");
+    sys::kill(pid.trim_end().parse().expect("a number"), SIGKILL).expect("it is there");
+    wait_until("it has ended", || pods.state(&uuid) != "parked");
+    for _ in 0..2 {
+        pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
+    }
+    pods.ask("gc", &[]).code(0).quiet();
+    pods.ask("pool", &["jobs"]).code(0).quiet();
+    wait_until("it is full again", || parked() == 3);
+    pods.ask("pool", &["jobs", "1"]).code(0).quiet();
+    assert_eq!(parked(), 1);
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    assert!(!pods.path().join("pods/pools/jobs").exists());
+    Ok(())
+}
+
+/// Another kind takes the place of the one before.
+fn a_pool_of_others() -> TestResult {
+    let pods = Registry::new();
+    let root = pods.root.display().to_string();
+    for code in ["4", "5"] {
+        let words = [
+            "jobs",
+            "1",
+            "--rootfs",
+            &root,
+            "--",
+            "/bin/probe",
+            "exit",
+            code,
+        ];
+        pods.ask("pool", &words).code(0).quiet();
+        assert_eq!(pods.in_folder("prepared").len(), 1);
+    }
+    let uuid = one_line(&pods.ask("list", &["--no-legend", "--full"]));
+    assert!(uuid.contains("parked"), "{uuid}");
+    pods.ask("run-prepared", &["--pool=jobs"]).code(5).quiet();
+    wait_until("it is full again", || pods.in_folder("prepared").len() == 1);
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+fn bad_pools() -> TestResult {
+    let pods = Registry::new();
+    for (words, text) in [
+        (&[][..], "it is no name of a pool"),
+        (&["../a", "1"], "../a"),
+        (&["a", "x"], "its size is a number"),
+        (&["a", "1001"], "its size is a number"),
+        (&["a"], "there is no such pool"),
+        (&["a", "1"], "there is no such pool"),
+    ] {
+        pods.ask("pool", words).refused(&[text]);
+    }
+    pods.ask("run-prepared", &["--pool=a"])
+        .refused(&["no pod of it is parked"]);
+    let words = ["a", "2", "--rootfs", "/nowhere", "--", "/bin/true"];
+    let run = pods
+        .command("pool")
+        .args(words)
+        .limit(Duration::from_secs(20));
+    let output = run.output();
+    output.code(254);
+    for text in ["a pod could not be parked", "/nowhere"] {
+        assert!(output.stderr.contains(text), "{}", output.stderr);
+    }
+    pods.ask("pool", &["a", "0"]).code(0).quiet();
+    Ok(())
+}
