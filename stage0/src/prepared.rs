@@ -165,7 +165,8 @@ pub fn run<F: Features>(
     let (read, is_parked) = begin(&Place::of(path), bytes).map_err(failed)?;
     let mut plan =
         Plan::check(read).map_err(|problem| Error::new(What::CheckPlan, name, problem.reason))?;
-    if !F::ALL && (asked.changes || (!is_parked && launch::is_rare(&plan))) {
+    let is_told = asked.how.timings.is_some() || asked.how.debug;
+    if !F::ALL && (asked.changes || is_told || (!is_parked && launch::is_rare(&plan))) {
         return Ok((others.program)(
             start.arguments,
             start.environment,
