@@ -91,6 +91,7 @@ mod rm_gc;
 mod root;
 mod rootless_pods;
 mod roots;
+mod roots_mounts;
 mod seccomp;
 mod seccomp_errors;
 mod seccomp_profiles;
@@ -207,6 +208,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("confinement", confinement::TESTS),
         start("root", root::TESTS),
         start("roots", roots::TESTS),
+        start("roots_mounts", roots_mounts::TESTS),
         start("ace", ace::TESTS),
         start("terminal", terminal::TESTS),
         start("stage1", stage1::TESTS),

@@ -177,16 +177,7 @@ impl<'a> Policies<'a> {
             plan.end();
         }
         self.stop(plan)?;
-        let flags = match exit_policy.map(CStr::to_bytes) {
-            None | Some(b"first-failure") => 0,
-            Some(b"all") => Step::QUIET,
-            Some(b"never") => Step::QUIET | Step::UNCOUNTED | Step::STAYS,
-            _ if exit_policy.is_some_and(|name| self.is_called(name)) => Step::DECIDES,
-            _ => Step::QUIET | Step::UNCOUNTED,
-        };
-        if flags != 0 {
-            plan.push(Step::ExitPolicy { flags });
-        }
+        self.exit(exit_policy, plan);
         if let Some(value) = self.value(AppOption::Restart) {
             restart(value, plan).ok_or(wrong(value, Why::NotRestart))?;
         }
@@ -230,6 +221,19 @@ impl<'a> Policies<'a> {
             hook(command, plan);
         }
         Ok(())
+    }
+
+    fn exit(&self, policy: Option<&CStr>, plan: &mut Builder<'_>) {
+        let flags = match policy.map(CStr::to_bytes) {
+            None | Some(b"first-failure") => 0,
+            Some(b"all") => Step::QUIET,
+            Some(b"never") => Step::QUIET | Step::UNCOUNTED | Step::STAYS,
+            _ if policy.is_some_and(|name| self.is_called(name)) => Step::DECIDES,
+            _ => Step::QUIET | Step::UNCOUNTED,
+        };
+        if flags != 0 {
+            plan.push(Step::ExitPolicy { flags });
+        }
     }
 
     fn stop(&self, plan: &mut Builder<'_>) -> Result<(), Error<'a>> {
