@@ -9,6 +9,7 @@ mod ace;
 mod bad_roots;
 mod calls;
 mod cgroup;
+mod ci_page;
 mod command_line;
 mod completion;
 mod config;
@@ -175,6 +176,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
         host("library", 60, &[], library::TESTS),
+        host("ci_page", 60, &[], ci_page::TESTS),
         host("completion", 60, &[], completion::TESTS),
         host("stop", 60, &[], stop::TESTS),
         host("rm_gc", 60, &[], rm_gc::TESTS),
@@ -280,6 +282,8 @@ const SUITE: runner::Suite = runner::Suite {
         ("service_managers::*", Requirement::Busybox),
         ("service_managers::by_openrc", Requirement::Openrc),
         ("plan::of_a_pod_with_limits", Requirement::CgroupV1),
+        ("ci_page::*", Requirement::Busybox),
+        ("ci_page::*", Requirement::Controllers),
         ("completion::in_zsh", Requirement::Zsh),
         ("completion::in_fish", Requirement::Fish),
         ("cgroup::version_1", Requirement::CgroupV1),
