@@ -12,6 +12,7 @@ mod cgroup;
 mod ci_page;
 mod command_line;
 mod completion;
+mod completion_pods;
 mod config;
 mod confinement;
 mod control;
@@ -178,6 +179,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("library", 60, &[], library::TESTS),
         host("ci_page", 60, &[], ci_page::TESTS),
         host("completion", 60, &[], completion::TESTS),
+        host("completion_pods", 60, &[], completion_pods::TESTS),
         host("stop", 60, &[], stop::TESTS),
         host("rm_gc", 60, &[], rm_gc::TESTS),
         host("status_list", 60, &[], status_list::TESTS),
@@ -286,6 +288,8 @@ const SUITE: runner::Suite = runner::Suite {
         ("ci_page::*", Requirement::Controllers),
         ("completion::in_zsh", Requirement::Zsh),
         ("completion::in_fish", Requirement::Fish),
+        ("completion_pods::in_zsh", Requirement::Zsh),
+        ("completion_pods::in_fish", Requirement::Fish),
         ("cgroup::version_1", Requirement::CgroupV1),
         ("cgroup::limit_of_processes", Requirement::CgroupV1),
         ("cgroup::version_2", Requirement::CgroupV2),
