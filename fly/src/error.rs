@@ -181,6 +181,7 @@ texts! {
             ReadLogs = "read the logs of pod",
             AttachTo = "attach to pod",
             Describe = "describe pod",
+            Export = "export",
         }
     }
 }
@@ -356,6 +357,8 @@ texts! {
             NotYet = "the time to wait is over",
             NeverReady = "it has ended, and was not ready before",
             NoLines = "it is no number of lines",
+            LayerGone = "it has ended, and its ephemeral layer with it",
+            NoFileNamed = "no file is named",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",

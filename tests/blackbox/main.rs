@@ -27,6 +27,7 @@ mod enter_terminal;
 mod environment;
 mod exec;
 mod exit_codes;
+mod export;
 mod faults;
 mod fly;
 mod fly_capabilities;
@@ -180,6 +181,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("ci_page", 60, &[], ci_page::TESTS),
         host("completion", 60, &[], completion::TESTS),
         host("completion_pods", 60, &[], completion_pods::TESTS),
+        host("export", 60, &[], export::TESTS),
         host("stop", 60, &[], stop::TESTS),
         host("rm_gc", 60, &[], rm_gc::TESTS),
         host("status_list", 60, &[], status_list::TESTS),

@@ -26,7 +26,7 @@ const WITH_VALUE: &str = "-v|-o|--format|--uuid-file|--app|--tail|--grace-period
 
 /// Commands, their options, and what their operands are: `files` of the root, what `app`
 /// has, the name of a `shell`, or pods in such a state. Those of `%3` are all of `run`.
-const COMMANDS: [(&str, &str, &str); 14] = [
+const COMMANDS: [(&str, &str, &str); 15] = [
     ("run plan prepare", "%3", "files"),
     (
         "run-prepared",
@@ -41,6 +41,7 @@ const COMMANDS: [(&str, &str, &str); 14] = [
     ),
     ("logs", "--app --follow --tail --uuid-file --state-dir", "."),
     ("attach", "--app --uuid-file --state-dir", "running"),
+    ("export", "--app --state-dir", "."),
     ("cat-manifest", "--uuid-file --state-dir", "."),
     ("stop", "--force --uuid-file --state-dir", "running|parked"),
     ("rm", "--force --uuid-file --state-dir", "."),

@@ -8,6 +8,7 @@ mod completion;
 mod config;
 mod describe;
 mod enter;
+mod export;
 pub mod json;
 mod logs;
 pub mod manifest;
@@ -71,6 +72,7 @@ pub fn main(mut start: Start) -> i32 {
         b"completion" => completion::complete(&start).unwrap_or_else(fail),
         b"config" => config::config(&start).unwrap_or_else(fail),
         b"cat-manifest" => describe::manifest(start).unwrap_or_else(fail),
+        b"export" => export::export(start).unwrap_or_else(fail),
         b"logs" => logs::logs(start).unwrap_or_else(fail),
         b"attach" => logs::attach(start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
