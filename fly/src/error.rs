@@ -183,6 +183,7 @@ texts! {
             AttachTo = "attach to pod",
             Describe = "describe pod",
             FillThePool = "fill pool",
+            Export = "export",
         }
     }
 }
@@ -362,6 +363,8 @@ texts! {
             NoSuchPool = "there is no such pool",
             NoPoolSize = "its size is a number from 0 to 1000",
             PoolNotFilled = "a pod could not be parked",
+            LayerGone = "it has ended, and its ephemeral layer with it",
+            NoFileNamed = "no file is named",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",

@@ -9,8 +9,10 @@ mod ace;
 mod bad_roots;
 mod calls;
 mod cgroup;
+mod ci_page;
 mod command_line;
 mod completion;
+mod completion_pods;
 mod config;
 mod confinement;
 mod control;
@@ -25,6 +27,7 @@ mod enter_terminal;
 mod environment;
 mod exec;
 mod exit_codes;
+mod export;
 mod faults;
 mod fly;
 mod fly_capabilities;
@@ -178,7 +181,10 @@ const SUITE: runner::Suite = runner::Suite {
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),
         host("library", 60, &[], library::TESTS),
+        host("ci_page", 60, &[], ci_page::TESTS),
         host("completion", 60, &[], completion::TESTS),
+        host("completion_pods", 60, &[], completion_pods::TESTS),
+        host("export", 60, &[], export::TESTS),
         host("stop", 60, &[], stop::TESTS),
         host("rm_gc", 60, &[], rm_gc::TESTS),
         host("status_list", 60, &[], status_list::TESTS),
@@ -284,8 +290,12 @@ const SUITE: runner::Suite = runner::Suite {
         ("service_managers::*", Requirement::Busybox),
         ("service_managers::by_openrc", Requirement::Openrc),
         ("plan::of_a_pod_with_limits", Requirement::CgroupV1),
+        ("ci_page::*", Requirement::Busybox),
+        ("ci_page::*", Requirement::Controllers),
         ("completion::in_zsh", Requirement::Zsh),
         ("completion::in_fish", Requirement::Fish),
+        ("completion_pods::in_zsh", Requirement::Zsh),
+        ("completion_pods::in_fish", Requirement::Fish),
         ("cgroup::version_1", Requirement::CgroupV1),
         ("cgroup::limit_of_processes", Requirement::CgroupV1),
         ("cgroup::version_2", Requirement::CgroupV2),

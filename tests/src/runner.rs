@@ -207,12 +207,13 @@ fn run(suite: &Suite, options: &Options) -> Result<i32, String> {
 }
 
 /// The programs under test.
-const PROGRAM_NAMES: [&str; 13] = [
+const PROGRAM_NAMES: [&str; 14] = [
     "fly",
     "fly-full",
     "stage0-full",
     "fly-seccomp",
     "kickstage-initramfs",
+    "stage0-image",
     "stage1-init",
     "stage1-machine",
     "stage0",

@@ -98,7 +98,10 @@ where
 }
 
 /// The steps of the app of this name, or of the first one.
-fn find<'p, 'e>(plan: &Plan<'p>, wanted: Option<&'e CStr>) -> Result<Steps<'p>, Error<'e>> {
+pub(super) fn find<'p, 'e>(
+    plan: &Plan<'p>,
+    wanted: Option<&'e CStr>,
+) -> Result<Steps<'p>, Error<'e>> {
     let (mut names, mut used) = ([0; 128], 0);
     for steps in (0..).map_while(|index| plan.app(index)) {
         let app = steps.clone().records().next().unwrap_or_default();

@@ -4,9 +4,11 @@
 mod app;
 mod change;
 mod clock;
+mod completion;
 mod config;
 mod describe;
 mod enter;
+mod export;
 pub mod json;
 mod logs;
 pub mod manifest;
@@ -69,8 +71,10 @@ pub fn main(mut start: Start) -> i32 {
         b"gc" => stop::collect(start).unwrap_or_else(fail),
         b"enter" | b"exec" => enter::by_name(&mut start).unwrap_or_else(fail),
         b"app" => app::run(manifest::Words::Given(arguments), &mut start).unwrap_or_else(fail),
+        b"completion" => completion::complete(&start).unwrap_or_else(fail),
         b"config" => config::config(&start).unwrap_or_else(fail),
         b"cat-manifest" => describe::manifest(start).unwrap_or_else(fail),
+        b"export" => export::export(start).unwrap_or_else(fail),
         b"logs" => logs::logs(start).unwrap_or_else(fail),
         b"attach" => logs::attach(start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),

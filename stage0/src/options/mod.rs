@@ -22,7 +22,7 @@ pub use parse::{Choices, Each, parse, parse_added};
 pub(crate) use roots::root;
 
 /// The names of all commands and options, one a line.
-pub const NAMES: &str = "run\nprepare\nrun-prepared\nenter\npool\nlist\nstatus\nstop\nrm\ngc\nlogs\nexport\ncat-manifest\nconfig\ncompletion\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
+pub const NAMES: &str = "run\nprepare\nrun-prepared\npool\nlist\nstatus\nstop\nrm\ngc\nlogs\nattach\nenter\nexport\ncat-manifest\nconfig\ncompletion\nplan\napp\nhelp\nversion\n--rootfs\n--volume\n--mount\n--tmpfs\n--set-env\n--working-dir\n--user\n\
 --group\n--groups\n--umask\n--rlimit\n--nice\n--cpu-affinity\n--sched\n--cap-add\n--cap-drop\n--cap-keep\n--hostname\n--cgroup\n--memory\n--memory-swap\n--cpus\n--cpu-weight\n--pids\n--io-weight\n--io-max\n--device\n--cgroup-parent\n--net\n--stage1\n--insecure-options\n--readonly-rootfs\n\
 --ephemeral\n--tty\n--output\n--timings\n--debug\n--help\n--exit-policy\n--name\n--after\n--ready\n--restart\n\
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--hold\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--warm\n--pool\n--stdin\n--stdout\n--stderr\n--log\n\
