@@ -34,9 +34,9 @@ pub fn become_program(
 /// Becomes this program itself, with these words; returns only if it could not.
 #[cold]
 #[inline(never)]
-pub fn execute_own<'a, 'b>(
-    arguments: &mut dyn Iterator<Item = &'a CStr>,
-    environment: &mut dyn Iterator<Item = &'b CStr>,
+pub fn execute_own(
+    arguments: &mut dyn Iterator<Item = &CStr>,
+    environment: &mut dyn Iterator<Item = &CStr>,
     words: &mut [usize],
 ) {
     if let Ok(own) = Path::of(&[b"/proc/self/exe"]) {

@@ -104,6 +104,7 @@ fn names(folder: &OwnedFd) -> Result<Vec<CString>, Errno> {
 
 impl Export<'_> {
     /// The directory `folder`, which is called `path`, and all in it.
+    #[allow(clippy::needless_pass_by_value, reason = "it is closed at the end")]
     fn directory(
         &mut self,
         folder: OwnedFd,

@@ -112,6 +112,8 @@ fn detached<'e, F: Features>(
 }
 
 /// Runs the pod to its end.
+#[allow(clippy::too_many_lines, reason = "one start, in its order")]
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 fn run<'e, F: Features>(
     plan: Plan<'e>,
     how: &How<'e>,

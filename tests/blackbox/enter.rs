@@ -76,6 +76,7 @@ fn exit_codes() -> TestResult {
 
 /// Each field of its status that tells of confinement (CVE-2019-10144, 10145, 10147),
 /// namespaces, limits, root: those of the app, whatever that is.
+#[allow(clippy::too_many_lines, reason = "one case after the other")]
 fn confinement() -> TestResult {
     const FIELDS: [&str; 16] = [
         "Umask",
@@ -174,6 +175,7 @@ fn cgroup() -> TestResult {
 
 /// Nothing is inherited; the app's own variables count less than those of --set-env, of
 /// which the last one counts.
+#[allow(clippy::too_many_lines, reason = "one case after the other")]
 fn environment() -> TestResult {
     let options = [
         "--exit-policy=never",

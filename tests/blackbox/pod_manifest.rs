@@ -113,6 +113,7 @@ impl Manifest {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one case after the other")]
 fn programs_and_users() -> TestResult {
     let manifest = Manifest::new();
     manifest.all(&[
@@ -378,6 +379,7 @@ fn spellings() -> TestResult {
 
 /// Each has a root, variables, a user and a confinement of its own, and both see the
 /// volume that they share.
+#[allow(clippy::too_many_lines, reason = "one case after the other")]
 fn several_apps() -> TestResult {
     let manifest = Manifest::new();
     let (one, two) = (roots::probe(), roots::probe());

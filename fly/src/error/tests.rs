@@ -44,7 +44,8 @@ fn numbers_lead_to_their_texts() {
 
 #[test]
 fn groups_keep_apart() {
-    let kinds: [(_, fn(&Texts) -> groups::Group); 3] = [
+    type Kind = fn(&Texts) -> groups::Group;
+    let kinds: [(_, Kind); 3] = [
         (What::UNPACKED, |texts| texts.what),
         (Why::UNPACKED, |texts| texts.why),
         (Advice::UNPACKED, |texts| texts.advice),

@@ -138,6 +138,7 @@ fn or_fallback(is: bool) -> Is {
     if is { Is::Yes } else { Is::Fallback }
 }
 
+#[allow(clippy::too_many_lines, reason = "a line a call")]
 fn calls(told: &mut Told) {
     for (name, call, purpose) in [
         ("open_tree", Call::OpenTree, "roots and volumes"),
@@ -276,7 +277,7 @@ fn cgroups(told: &mut Told) {
         ("cpu", c"/sys/fs/cgroup/cpu/tasks", "--cpus, --cpu-weight"),
         ("pids", c"/sys/fs/cgroup/pids/tasks", "--pids"),
     ] {
-        let is_new = [&*unified, &*hybrid].iter().any(|list| {
+        let is_new = [unified, hybrid].iter().any(|list| {
             let line = split(list, b'\n').next().unwrap_or_default();
             split(line, b' ').any(|word| word == name.as_bytes())
         });

@@ -39,7 +39,7 @@ pub fn manifest(start: Start) -> Result<i32, Error<'static>> {
         json.key("apps").array();
         let mut index = 0;
         while let Some(app) = plan.app(index) {
-            describe(app, &plan, &mut json);
+            describe(&app, &plan, &mut json);
             index += 1;
         }
         json.end_array().key("volumes").array();
@@ -63,7 +63,8 @@ pub fn manifest(start: Start) -> Result<i32, Error<'static>> {
 }
 
 /// One app, of which these are the steps, and those of the apps behind it.
-fn describe(steps: Steps<'_>, plan: &Plan<'_>, json: &mut Json) {
+#[allow(clippy::too_many_lines, reason = "a field each")]
+fn describe(steps: &Steps<'_>, plan: &Plan<'_>, json: &mut Json) {
     let own = |index: usize, step: &Step<'_>| index == 0 || !matches!(step, Step::App { .. });
     let numbered = || (0_usize..).zip(steps.clone());
     let mut own = numbered().take_while(|(index, step)| own(*index, step));

@@ -190,6 +190,7 @@ impl Pool {
     }
 
     /// Parks as many as are missing, or removes those that are too many.
+    #[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
     fn fill(&self, start: Start) -> Result<i32, Error<'static>> {
         let [of_lock, of_size, of_folder, of_words] = FILES;
         let failed = |errno| self.failed(errno);
@@ -270,7 +271,7 @@ impl Pool {
 
 /// Runs this program with other words, and nothing on its standard output; whether it did
 /// what it should.
-fn run<'a>(words: &mut dyn Iterator<Item = &'a CStr>, environment: &Strings) -> bool {
+fn run(words: &mut dyn Iterator<Item = &CStr>, environment: &Strings) -> bool {
     let child = clone::fork(0, || {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         if let Ok(null) = fs::open(c"/dev/null", flags, Mode::empty()) {

@@ -224,20 +224,10 @@ where
                 .ok_or(failed(Why::NoValue))
         };
         let choice = match name {
-            b"--rootfs" => Choice::Rootfs(take()?),
-            b"--volume" | b"-v" => Choice::Volume(take()?),
-            b"--mount" => Choice::Mount(take()?),
-            b"--tmpfs" => Choice::Tmpfs(take()?),
             b"--set-env" => Choice::SetVariable(check_variable(take()?)?),
-            b"--working-dir" => Choice::WorkingDirectory(take()?),
-            b"--user" => Choice::User(take()?),
-            b"--group" => Choice::Group(take()?),
-            b"--groups" => Choice::Groups(take()?),
             b"--umask" => Choice::Umask(umask(take()?)?),
             b"--rlimit" | b"--nice" | b"--cpu-affinity" | b"--sched" => limit(name, take()?)?,
             b"--cap-add" | b"--cap-drop" | b"--cap-keep" => capabilities(name, take()?)?,
-            b"--hostname" => Choice::Hostname(take()?),
-            b"--cgroup" => Choice::Cgroup(take()?),
             b"--oom-score-adj" => oom_score(take()?)?,
             b"--cgroup-parent" => Choice::CgroupParent(limits::parent(take()?)?),
             _ if limits::NAMES.contains(&name) => limits::parse(name, take()?)?,
@@ -245,35 +235,21 @@ where
             b"--ipc" => Choice::Ipc(Ipc::parse(take()?, word)?),
             b"--stage1" => Choice::Stage1(Stage1::parse(take()?, word)?),
             b"--insecure-options" => Choice::Insecure(Insecure::parse(take()?)?),
-            b"--readonly-rootfs" => Choice::ReadOnlyRoot(switch(value.take(), word)?),
-            b"--ephemeral" => Choice::Ephemeral(switch(value.take(), word)?),
-            b"--tty" | b"-t" => Choice::Terminal(switch(value.take(), word)?),
             b"--private-users" => Choice::PrivateUsers(PrivateUsers::parse(value.take(), word)?),
-            b"--output" | b"-o" => Choice::Output(take()?),
             b"--timings" => Choice::Timings(Format::parse(value.take().unwrap_or_default(), word)?),
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,
-            b"--status-dir" => Choice::StatusDirectory(take()?),
-            b"--pod-manifest" => Choice::PodManifest(take()?),
-            b"--pod-dir" => Choice::PodDirectory(take()?),
-            b"--hold" => Choice::Hold(switch(value.take(), word)?),
-            b"--exit-policy" => Choice::ExitPolicy(take()?),
-            b"--register" => Choice::Life(Life::Register(switch(value.take(), word)?)),
-            b"--detach" | b"-d" => Choice::Life(Life::Detach(switch(value.take(), word)?)),
-            b"--keep" => Choice::Life(Life::Keep(switch(value.take(), word)?)),
-            b"--rm" => Choice::Life(Life::Keep(!switch(value.take(), word)?)),
-            b"--uuid-file-save" => Choice::Life(Life::UuidFile(take()?)),
-            b"--state-dir" => Choice::Life(Life::StateDirectory(take()?)),
             b"--pool" => Choice::Life(Life::Pool(life::pool(take()?)?)),
-            b"--warm" => Choice::Life(Life::Warm(switch(value.take(), word)?)),
             b"--timeout" => Choice::Life(Life::Timeout(life::time(take()?)?)),
-            _ => match AppOption::of(name) {
-                Some(option) if option.is_switch() => {
+            _ => match (text(name), turned(name), AppOption::of(name)) {
+                (Some(make), ..) => make(take()?),
+                (_, Some(make), _) => make(switch(value.take(), word)?),
+                (.., Some(option)) if option.is_switch() => {
                     let yes = switch(value.take(), word)?;
                     Choice::App(option, if yes { c"true" } else { c"" })
                 }
-                Some(option) => Choice::App(option, take()?),
-                None => match NameOption::of(name) {
+                (.., Some(option)) => Choice::App(option, take()?),
+                _ => match NameOption::of(name) {
                     Some(option) => Choice::Name(option, option.check(take()?)?),
                     None => return Err(failed(Why::NoSuchOption)),
                 },
@@ -284,6 +260,46 @@ where
         }
         Ok(choice)
     }
+}
+
+/// The option of this name whose value is any text.
+fn text<'a>(name: &[u8]) -> Option<fn(&'a CStr) -> Choice<'a>> {
+    Some(match name {
+        b"--rootfs" => Choice::Rootfs,
+        b"--volume" | b"-v" => Choice::Volume,
+        b"--mount" => Choice::Mount,
+        b"--tmpfs" => Choice::Tmpfs,
+        b"--working-dir" => Choice::WorkingDirectory,
+        b"--user" => Choice::User,
+        b"--group" => Choice::Group,
+        b"--groups" => Choice::Groups,
+        b"--hostname" => Choice::Hostname,
+        b"--cgroup" => Choice::Cgroup,
+        b"--output" | b"-o" => Choice::Output,
+        b"--status-dir" => Choice::StatusDirectory,
+        b"--pod-manifest" => Choice::PodManifest,
+        b"--pod-dir" => Choice::PodDirectory,
+        b"--exit-policy" => Choice::ExitPolicy,
+        b"--uuid-file-save" => |path| Choice::Life(Life::UuidFile(path)),
+        b"--state-dir" => |path| Choice::Life(Life::StateDirectory(path)),
+        _ => return None,
+    })
+}
+
+/// The option of this name that is on or off.
+fn turned<'a>(name: &[u8]) -> Option<fn(bool) -> Choice<'a>> {
+    Some(match name {
+        b"--readonly-rootfs" => Choice::ReadOnlyRoot,
+        b"--ephemeral" => Choice::Ephemeral,
+        b"--tty" | b"-t" => Choice::Terminal,
+        b"--hold" => Choice::Hold,
+        b"--register" => |yes| Choice::Life(Life::Register(yes)),
+        b"--detach" | b"-d" => |yes| Choice::Life(Life::Detach(yes)),
+        b"--keep" => |yes| Choice::Life(Life::Keep(yes)),
+        b"--rm" => |yes| Choice::Life(Life::Keep(!yes)),
+        b"--warm" => |yes| Choice::Life(Life::Warm(yes)),
+        _ => return None,
+    })
 }
 
 /// Walks the options of all, then those of one program.

@@ -157,6 +157,7 @@ impl<'a> Manifest<'a, '_, '_> {
     }
 
     /// What the image would say: the program, and how it runs.
+    #[allow(clippy::too_many_lines, reason = "a field each")]
     fn program(&mut self, pod: &Pod<'a>, mounts: Field<'a>, reader: &mut Reader<'a>) -> Read<()> {
         let at = reader.at();
         let fields = self.object(

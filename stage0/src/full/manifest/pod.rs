@@ -24,6 +24,7 @@ pub(super) struct Pod<'a> {
 
 impl<'a> Manifest<'a, '_, '_> {
     /// Reads the manifest, and writes the words of this pass.
+    #[allow(clippy::too_many_lines, reason = "a field each")]
     pub(super) fn pod(&mut self, reader: &mut Reader<'a>) -> Read<()> {
         let at = reader.at();
         let fields = self.object(
