@@ -3,10 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
     process,
 };
@@ -47,7 +44,7 @@ impl Whole {
         let beside = folder.join(hidden);
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let (file, named) = match open(folder, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => (File::from(OwnedFd::from(file)), false),
+            Ok(file) => (File::from(file), false),
             Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
                 let mut options = OpenOptions::new();
                 options.write(true).create_new(true).mode(0o600);
