@@ -51,7 +51,7 @@ pub fn export(root: &Path, output: &mut dyn Write) -> Result<(), String> {
         mount: status.stx_mnt_id,
         seen: HashMap::new(),
     };
-    if let Err(error) = export.directory(folder, &status, &mut Vec::new()) {
+    if let Err(error) = export.directory(&folder, &status, &mut Vec::new()) {
         // It would be ended as one that is whole.
         mem::forget(export.builder);
         return Err(error);
@@ -107,12 +107,12 @@ impl Export<'_> {
     #[allow(clippy::needless_pass_by_value, reason = "it is closed at the end")]
     fn directory(
         &mut self,
-        folder: OwnedFd,
+        folder: &OwnedFd,
         status: &Statx,
         path: &mut Vec<u8>,
     ) -> Result<(), String> {
         let failed = |path: &[u8], errno: Errno| named(path, &errno.into());
-        let attributes = attributes_of(&folder).map_err(|errno| failed(path, errno))?;
+        let attributes = attributes_of(folder).map_err(|errno| failed(path, errno))?;
         let own = if path.is_empty() {
             b"."
         } else {
@@ -129,14 +129,14 @@ impl Export<'_> {
         if status.stx_mnt_id != self.mount {
             return Ok(());
         }
-        let names = names(&folder).map_err(|errno| failed(path, errno))?;
+        let names = names(folder).map_err(|errno| failed(path, errno))?;
         let length = path.len();
         for name in names {
             if length > 0 {
                 path.push(b'/');
             }
             path.extend(name.to_bytes());
-            self.one(&folder, &name, path)?;
+            self.one(folder, &name, path)?;
             path.truncate(length);
         }
         Ok(())
@@ -160,7 +160,7 @@ impl Export<'_> {
             };
             // Of what was opened.
             let status = status_of(&inner, c"").map_err(|errno| failed(path, errno))?;
-            return self.directory(inner, &status, path);
+            return self.directory(&inner, &status, path);
         }
         if status.stx_mnt_id != self.mount || kind == FileType::Socket {
             return Ok(());

@@ -27,10 +27,10 @@ const WITH_VALUE: &str = "-v|-o|--format|--uuid-file|--app|--tail|--grace-period
 /// Commands, their options, and what their operands are: `files` of the root, what `app`
 /// has, the name of a `shell`, or pods in such a state. Those of `%3` are all of `run`.
 const COMMANDS: [(&str, &str, &str); 15] = [
-    ("run plan prepare", "%3", "files"),
+    ("run plan prepare pool", "%3", "files"),
     (
         "run-prepared",
-        "--detach --keep --rm --uuid-file-save --timeout --timings --debug --state-dir",
+        "--set-env --pool --detach --keep --rm --uuid-file-save --timeout --timings --debug --state-dir",
         "prepared|parked",
     ),
     ("list ps", "--full --no-legend --format --state-dir", ""),
@@ -83,7 +83,9 @@ pub fn complete(start: &Start) -> Result<i32, Error<'static>> {
             completion.line.byte(byte);
         }
         (_, b'%') => is_field = true,
-        _ => _ = completion.line.byte(byte),
+        _ => {
+            completion.line.byte(byte);
+        }
     });
     Ok(if completion.line.flush() { 0 } else { FAILURE })
 }

@@ -34,6 +34,7 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 ///
 /// # Errors
 /// Names the pod whose root can't be had, and why.
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn export(start: Start) -> Result<i32, Error<'static>> {
     const ALLOWED: words::Flags = words::STATE_DIRECTORY | words::APP;
     let words = super::words_behind(&start, ALLOWED)?;
