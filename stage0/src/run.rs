@@ -167,8 +167,9 @@ fn run<'e, F: Features>(
     let mut running = in_namespace::<F>(running, rest.users)?;
     directory.began(running.child.pid)?;
     if how.hold {
+        let parked = directory.park(&running.child)?;
         core::mem::forget(cgroups);
-        return directory.park(&running.child);
+        return Ok(parked);
     }
     let mut limit = TimeLimit::new(how.life.timeout, &plan);
     if let Some(background) = background {

@@ -216,6 +216,12 @@ pub fn find<'a, I>(
             Why::RangeNeedsRoot,
         )),
         _ if !privileged => Ok(caller()),
+        // Who holds them does not stay.
+        _ if options.hold => Err(Error::new(
+            What::ReadOption,
+            c"--private-users",
+            Why::NotWithHold,
+        )),
         Some(PrivateUsers::Range { start, count }) => take_this(start, count, when == When::Now),
         // They would be somebody else's by then.
         _ if when == When::Later => {

@@ -58,6 +58,10 @@ pub fn main(mut start: Start) -> i32 {
     // The program's own name.
     let _ = arguments.next();
     let command = arguments.next().unwrap_or(c"help");
+    if let b"enter" | b"exec" | b"app" | b"run-prepared" = command.to_bytes() {
+        // The pod gets all three: what is opened here must be none of them.
+        client::fill_streams();
+    }
     match command.to_bytes() {
         b"plan" => pod(arguments, start, plan::Show),
         b"run" => pod(arguments, start, run::Run(All)),
