@@ -10,8 +10,9 @@ use std::{
 use criterion::{Criterion, criterion_group, criterion_main};
 use fly::plan::{Builder, MAX_BYTES, Plan};
 use stage0::{
-    lower::{Host, lower, wants},
+    lower::{All, Host, lower, wants},
     options,
+    users::Users,
 };
 
 /// The command line of a pod as people start them.
@@ -45,6 +46,10 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
         names: None,
         notify: None,
         random: [7; 16],
+        directory: None,
+        registered: false,
+        later: false,
+        users: Users::Host,
         pid: 1,
         terminal: false,
         session: false,
@@ -56,7 +61,7 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
     };
     let mut builder = Builder::new(arena);
     assert!(
-        lower(&options, &host, &mut builder).is_ok(),
+        lower::<_, All>(&options, &host, &mut builder).is_ok(),
         "the command line is not lowered"
     );
     match builder.finish() {

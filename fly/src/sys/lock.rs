@@ -125,7 +125,7 @@ fn ask(
 mod tests {
     use super::*;
     use crate::sys::descriptor;
-    use std::fs::File;
+    use std::{fs::File, os::fd::AsRawFd as _};
 
     /// Of the kind that rustix takes with std and without.
     fn fd(file: &File) -> BorrowedFd<'static> {

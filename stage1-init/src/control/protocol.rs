@@ -224,9 +224,12 @@ mod tests {
             code: 255,
             restarts: 7,
         };
-        let bytes = reply.to_bytes(b"web");
+        let mut bytes = [0; Reply::SIZE];
+        reply.write(b"web", &mut bytes);
         let (read, name) = Reply::read(&bytes).expect("a reply");
-        assert_eq!(read.to_bytes(name), bytes);
+        let mut again = [0; Reply::SIZE];
+        read.write(name, &mut again);
+        assert_eq!(again, bytes);
         assert_eq!(name, b"web");
         let mut other = bytes;
         other[3] = b'2';

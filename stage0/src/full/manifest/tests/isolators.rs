@@ -10,6 +10,7 @@ fn with_isolators(isolators: &str) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a line or two a case")]
 fn isolators_that_cannot_be_kept() {
     for (isolators, path, text) in [
         (
@@ -133,6 +134,7 @@ fn isolators_that_cannot_be_kept() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a line or two a case")]
 fn sets_of_calls() {
     let of = |name: &str, value: &str| {
         let isolator = format!(r#"{{"name":"os/linux/seccomp-{name}-set","value":{value}}}"#);

@@ -4,6 +4,7 @@ use super::{SMALL, refused};
 
 /// One value of the small manifest is another one.
 #[test]
+#[allow(clippy::too_many_lines, reason = "a line or two a case")]
 fn values_out_of_their_range() {
     for (old, new, path, text) in [
         (
