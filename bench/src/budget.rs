@@ -230,7 +230,9 @@ mod tests {
         use Verdict::{Miss, Pass, Unknown};
         assert_eq!(
             verdicts,
-            [Miss, Unknown, Unknown, Pass, Unknown, Pass, Miss]
+            [
+                Miss, Unknown, Unknown, Pass, Unknown, Pass, Miss, Unknown, Unknown, Unknown
+            ]
         );
     }
 }

@@ -1,4 +1,5 @@
 //! `stage0 app exec`: programs that enter a pod that runs, confined as one of its apps.
+#![allow(clippy::too_many_lines, reason = "one case after the other")]
 
 use std::{
     fs::{self, File},
@@ -74,9 +75,7 @@ fn exit_codes() -> TestResult {
     Ok(())
 }
 
-/// Each field of its status that tells of confinement (CVE-2019-10144, 10145, 10147),
-/// namespaces, limits, root: those of the app, whatever that is.
-#[allow(clippy::too_many_lines, reason = "one case after the other")]
+/// What tells of confinement (CVE-2019-10144, 10145, 10147) and the like: as the app's.
 fn confinement() -> TestResult {
     const FIELDS: [&str; 16] = [
         "Umask",
@@ -175,7 +174,6 @@ fn cgroup() -> TestResult {
 
 /// Nothing is inherited; the app's own variables count less than those of --set-env, of
 /// which the last one counts.
-#[allow(clippy::too_many_lines, reason = "one case after the other")]
 fn environment() -> TestResult {
     let options = [
         "--exit-policy=never",
