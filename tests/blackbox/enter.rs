@@ -74,8 +74,7 @@ fn exit_codes() -> TestResult {
     Ok(())
 }
 
-/// Each field of its status that tells of confinement (CVE-2019-10144, 10145, 10147),
-/// namespaces, limits, root: those of the app, whatever that is.
+/// Confinement (CVE-2019-10144, 10145, 10147), namespaces, limits, root: those of the app.
 #[allow(clippy::too_many_lines, reason = "one case after the other")]
 fn confinement() -> TestResult {
     const FIELDS: [&str; 16] = [
@@ -173,8 +172,7 @@ fn cgroup() -> TestResult {
     Ok(())
 }
 
-/// Nothing is inherited; the app's own variables count less than those of --set-env, of
-/// which the last one counts.
+/// Nothing is inherited; the app's variables count less than --set-env, the last one most.
 #[allow(clippy::too_many_lines, reason = "one case after the other")]
 fn environment() -> TestResult {
     let options = [
