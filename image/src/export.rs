@@ -4,17 +4,17 @@
 use std::{
     collections::HashMap,
     ffi::{CStr, CString},
-    fs::File,
     io::{self, BufWriter, Read, Write},
     mem,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::unix::ffi::OsStrExt,
     path::Path,
 };
 
 use rustix::{
+    fd::OwnedFd,
     fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, fgetxattr, flistxattr, open,
-        openat, readlinkat, statx,
+        AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxFlags, fgetxattr, flistxattr, open,
+        openat, readlinkat_raw, statx,
     },
     io::Errno,
 };
@@ -22,6 +22,8 @@ use tar::{Builder, EntryType, Header};
 
 /// The longest name in a header without a pax record before it.
 const SHORT: usize = 100;
+/// The longest symbolic link.
+const MAX_LINK: usize = 4096;
 /// The largest extended attribute.
 const MAX_ATTRIBUTE: usize = 65536;
 /// Extended attributes that mean something elsewhere, too.
@@ -37,13 +39,20 @@ pub fn plain(error: &io::Error) -> String {
     }
 }
 
+/// The kernel's answer as std has it, of which rustix knows nothing here: what is built
+/// beside this crate would have it, too.
+#[must_use]
+pub fn error(errno: Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.raw_os_error())
+}
+
 /// Writes all below the directory `root` to `output`, sorted by name.
 ///
 /// # Errors
 /// Names what can't be read, or says why it can't be written.
-pub fn export(root: &Path, output: &mut dyn Write) -> Result<(), String> {
+pub fn export(root: &CStr, output: &mut dyn Write) -> Result<(), String> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let failed = |errno: Errno| format!("its root: {}", plain(&errno.into()));
+    let failed = |errno: Errno| format!("its root: {}", plain(&error(errno)));
     let folder = open(root, flags, Mode::empty()).map_err(failed)?;
     let status = status_of(&folder, c"").map_err(failed)?;
     let mut export = Export {
@@ -92,7 +101,9 @@ fn kind(status: &Statx) -> FileType {
 /// The names in a directory.
 fn names(folder: &OwnedFd) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
+    let mut buffer: Vec<u8> = Vec::with_capacity(1 << 15);
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let name = entry?.file_name().to_owned();
         if !matches!(name.to_bytes(), b"." | b"..") {
             names.push(name);
@@ -104,14 +115,13 @@ fn names(folder: &OwnedFd) -> Result<Vec<CString>, Errno> {
 
 impl Export<'_> {
     /// The directory `folder`, which is called `path`, and all in it.
-    #[allow(clippy::needless_pass_by_value, reason = "it is closed at the end")]
     fn directory(
         &mut self,
         folder: &OwnedFd,
         status: &Statx,
         path: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let failed = |path: &[u8], errno: Errno| named(path, &errno.into());
+        let failed = |path: &[u8], errno: Errno| named(path, &error(errno));
         let attributes = attributes_of(folder).map_err(|errno| failed(path, errno))?;
         let own = if path.is_empty() {
             b"."
@@ -144,7 +154,7 @@ impl Export<'_> {
 
     /// What is called `name` in `folder`.
     fn one(&mut self, folder: &OwnedFd, name: &CStr, path: &mut Vec<u8>) -> Result<(), String> {
-        let failed = |path: &[u8], errno: Errno| named(path, &errno.into());
+        let failed = |path: &[u8], errno: Errno| named(path, &error(errno));
         let status = match status_of(folder, name) {
             // It has gone meanwhile, as is usual where a pod runs.
             Err(Errno::NOENT) => return Ok(()),
@@ -177,8 +187,9 @@ impl Export<'_> {
         let mut target = Vec::new();
         let entry = match kind {
             FileType::Symlink => {
-                let read = readlinkat(folder, name, Vec::new());
-                target = read.map_err(|errno| failed(path, errno))?.into_bytes();
+                target.resize(MAX_LINK, 0);
+                let read = readlinkat_raw(folder, name, &mut target[..]);
+                target.truncate(read.map_err(|errno| failed(path, errno))?);
                 EntryType::Symlink
             }
             FileType::CharacterDevice => EntryType::Char,
@@ -190,7 +201,7 @@ impl Export<'_> {
     }
 
     fn file(&mut self, folder: &OwnedFd, name: &CStr, path: &[u8]) -> Result<(), String> {
-        let failed = |errno: Errno| named(path, &errno.into());
+        let failed = |errno: Errno| named(path, &error(errno));
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = match openat(folder, name, flags | OFlags::NOCTTY, Mode::empty()) {
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(()),
@@ -205,12 +216,12 @@ impl Export<'_> {
         if self.linked(&status, path).map_err(failed)? {
             return Ok(());
         }
-        let attributes = attributes_of(&opened).map_err(|errno| failed(errno.into()))?;
+        let attributes = attributes_of(&opened).map_err(|errno| failed(error(errno)))?;
         let header = self
             .header(EntryType::Regular, path, b"", &status, &attributes)
             .map_err(failed)?;
         let data = Exact {
-            file: File::from(opened),
+            file: opened,
             left: status.stx_size,
         };
         self.builder.append(&header, data).map_err(failed)
@@ -333,7 +344,7 @@ fn attributes_of(file: &OwnedFd) -> Result<Vec<(String, Vec<u8>)>, Errno> {
 
 /// As much of a file as was promised; what is added meanwhile is left out.
 struct Exact {
-    file: File,
+    file: OwnedFd,
     left: u64,
 }
 
@@ -342,7 +353,7 @@ impl Read for Exact {
         let most = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
             .min(buffer.len());
-        let count = self.file.read(&mut buffer[..most])?;
+        let count = rustix::io::read(&self.file, &mut buffer[..most]).map_err(error)?;
         if count == 0 && self.left > 0 && !buffer.is_empty() {
             return Err(io::Error::other("it became shorter while it was read"));
         }

@@ -1,17 +1,23 @@
 //! Files that are there whole or not at all.
 
 use std::{
+    ffi::CString,
     fs::{self, File, OpenOptions},
     io,
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     process,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, linkat, open},
+    fs::{AtFlags, CWD, OFlags, linkat},
     io::Errno,
 };
+
+use crate::export::error;
 
 /// A file that is being written. It has no name, so that nothing is left of it if this
 /// process is killed; where a file system knows no such files it has another one.
@@ -33,7 +39,7 @@ impl Whole {
         if fs::symlink_metadata(target).is_ok_and(|there| !there.is_file()) {
             return Err(io::Error::other("it is there, and no regular file"));
         }
-        let name = target.file_name().ok_or(Errno::ISDIR)?;
+        let name = target.file_name().ok_or(error(Errno::ISDIR))?;
         let folder = match target.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -42,15 +48,16 @@ impl Whole {
         hidden.push(name);
         hidden.push(format!(".{}", process::id()));
         let beside = folder.join(hidden);
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let (file, named) = match open(folder, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => (File::from(file), false),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-                let mut options = OpenOptions::new();
-                options.write(true).create_new(true).mode(0o600);
-                (options.open(&beside)?, true)
+        let mut options = OpenOptions::new();
+        options.write(true).mode(0o600);
+        let flags = OFlags::TMPFILE.bits().cast_signed();
+        let unknown = [Errno::OPNOTSUPP, Errno::ISDIR].map(|errno| Some(errno.raw_os_error()));
+        let (file, named) = match options.clone().custom_flags(flags).open(folder) {
+            Ok(file) => (file, false),
+            Err(error) if unknown.contains(&error.raw_os_error()) => {
+                (options.create_new(true).open(&beside)?, true)
             }
-            Err(errno) => return Err(errno.into()),
+            Err(error) => return Err(error),
         };
         Ok(Self {
             file,
@@ -71,10 +78,11 @@ impl Whole {
     /// That can't be done.
     pub fn finish(mut self) -> io::Result<()> {
         if !self.named {
-            let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let own = CString::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+            let beside = CString::new(self.beside.as_os_str().as_bytes())?;
             // Of a process that had the same number and was killed just here.
             let _ = fs::remove_file(&self.beside);
-            linkat(CWD, own, CWD, &self.beside, AtFlags::SYMLINK_FOLLOW)?;
+            linkat(CWD, &*own, CWD, &*beside, AtFlags::SYMLINK_FOLLOW).map_err(error)?;
             self.named = true;
         }
         fs::rename(&self.beside, &self.target)?;

@@ -3,9 +3,10 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{CStr, CString, OsString},
     io::{self, IsTerminal, Write},
-    path::{Path, PathBuf},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -18,7 +19,8 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     let done = match words.as_slice() {
         [command, root, pod, file] if command == "export" => {
-            let root = Path::new("/proc/self/fd").join(root);
+            let root = [b"/proc/self/fd/", root.as_bytes()].concat();
+            let root = CString::new(root).unwrap_or_default();
             export(&root, file).map_err(|error| format!("export {}: {error}", pod.display()))
         }
         _ => Err("it is executed by stage0 export".to_owned()),
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn export(root: &Path, file: &OsString) -> Result<(), String> {
+fn export(root: &CStr, file: &OsString) -> Result<(), String> {
     if file != "-" {
         let name = PathBuf::from(file);
         let failed = |error: io::Error| format!("{}: {}", name.display(), export::plain(&error));
