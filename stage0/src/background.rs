@@ -119,9 +119,17 @@ impl Background {
     pub fn began(&self, running: &Running, directory: &CStr) {
         let pod = running.child.pidfd.as_fd();
         let caller = descriptor::borrow(TOLD).unwrap_or(descriptor::NONE);
-        if wait_for(c"ready", pod, directory, caller) == Ok(true) {
-            descriptor::write_all(TOLD, &[READY]);
-            release();
+        match wait_for(c"ready", pod, directory, caller) {
+            Ok(true) => {
+                descriptor::write_all(TOLD, &[READY]);
+                release();
+            }
+            Ok(false) => {}
+            // Else the caller would wait for the end of a pod that may have none.
+            Err(errno) => {
+                crate::fail(Error::new(What::Wait, c"pid 1 of the pod", errno));
+                fly::supervise::forward(pod, raw::SIGKILL);
+            }
         }
     }
 

@@ -219,17 +219,20 @@ impl<'p> Spawn<'_, 'p> {
         let mut words = &mut *self.words;
         let mut tag = self.first as u64;
         for mut record in self.steps.clone().records() {
+            if self.program != Kind::Exec && is_of_user(&record) {
+                // Nothing is to be done.
+                record.kind = Kind::App as u16;
+            }
             if stdio::is_policy(&record) {
                 stdio::policy(&record, self.apps, self.app)?;
                 tag = tag.wrapping_add(1);
                 continue;
             }
             if record.is(Kind::Exec) {
-                let mut listens = 0;
-                if self.program == Kind::Exec {
-                    listens = self.app.listens;
-                } else {
+                let mut listens = self.app.listens;
+                if self.program != Kind::Exec {
                     become_hook(&mut record, &self.steps, self.program);
+                    listens = 0;
                 }
                 self.stamps.tell(tag);
                 self.failure = None;
@@ -246,6 +249,23 @@ impl<'p> Spawn<'_, 'p> {
         }
         Ok(())
     }
+}
+
+/// Whether a step makes the process another user's than root's, or takes away what root may
+/// do: a hook is root's, whoever its app is, and its exec leaves it what the app's bounding
+/// set has (capabilities(7)).
+#[inline]
+fn is_of_user(record: &Record<'_>) -> bool {
+    const GROUPS: u16 = Kind::Groups as u16;
+    const GROUP: u16 = Kind::Group as u16;
+    const USER: u16 = Kind::User as u16;
+    const CAPABILITIES: u16 = Kind::Capabilities as u16;
+    const KEEP: u16 = Kind::KeepCapabilities as u16;
+    const AMBIENT: u16 = Kind::Ambient as u16;
+    matches!(
+        record.kind,
+        GROUPS | GROUP | USER | CAPABILITIES | KEEP | AMBIENT
+    )
 }
 
 /// The program's step becomes that of this kind, which the app has.

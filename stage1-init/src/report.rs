@@ -43,7 +43,7 @@ impl Report {
             lock: -1,
             ready: false,
         };
-        let mut path = c"the pod's directory";
+        let mut path = c"the pod";
         if directory < 0 {
             let mut records = plan.steps().records();
             let Some(record) = records.find(|record| record.is(Kind::Report)) else {

@@ -15,6 +15,7 @@ tests![
     stopped_in_reverse_order,
     hooks,
     hooks_have_a_clean_environment,
+    hooks_are_roots,
     a_pre_start_hook_that_fails,
     a_hook_that_is_missing,
     options_of_one_program,
@@ -170,6 +171,29 @@ fn hooks_have_a_clean_environment() -> TestResult {
         .flag("--pre-start=/bin/probe report env uid , echo end")
         .probe(["exit", "0"]);
     output.code(0).lacks("evil").has("env.PATH=").has("end\n");
+    Ok(())
+}
+
+/// As rkt has it: what an app may not do, its hooks may prepare. Their confinement is the
+/// app's: the bounding set, and no new privileges.
+fn hooks_are_roots() -> TestResult {
+    let words = ["report", "uid", "gid", "CapBnd", "NoNewPrivs"];
+    let hook = format!("/bin/probe {}", words.join(" "));
+    let output = Pod::new(roots::probe())
+        .options(["--user=1000", "--group=1000", "--groups=5,6", "--cap-keep=CHOWN"])
+        .options(["--pre-start", &hook, "--post-stop", &hook])
+        .probe(&words);
+    output.code(0);
+    for (line, count) in [
+        ("uid=0\n", 2),
+        ("gid=0\n", 2),
+        ("uid=1000\n", 1),
+        ("gid=1000\n", 1),
+        ("CapBnd=0000000000000001\n", 3),
+        ("NoNewPrivs=1\n", 3),
+    ] {
+        assert_eq!(output.stdout.matches(line).count(), count, "{line}{}", output.stdout);
+    }
     Ok(())
 }
 

@@ -383,8 +383,22 @@ fn values_that_are_none() -> TestResult {
             .refused(&[value, "none, prefix or file:PATH"]);
     }
     let words = programs(&["exit 0", "--log=file:/tmp/x,size=5 | exit 0"]);
-    pod.flag("--log=file:/tmp/x")
+    pod.clone()
+        .flag("--log=file:/tmp/x")
         .run(words)
         .refused(&["file:/tmp/x,size=5", "another program logs"]);
+    let words = programs(&["exit 0", "--log=file:/tmp/x.1 | exit 0"]);
+    pod.clone()
+        .flag("--log=file:/tmp/x")
+        .run(words)
+        .refused(&["file:/tmp/x.1", "another program logs"]);
+    for (one, other) in [("a", "a.1"), ("a.9", "a")] {
+        let other = format!("--name={other} --log=pod | exit 0");
+        let words = programs(&["exit 0", &other]);
+        pod.clone()
+            .options(["--register", "--log=pod", "--name", one])
+            .run(words)
+            .refused(&["pod", "another program logs"]);
+    }
     Ok(())
 }

@@ -19,6 +19,7 @@ tests![
     at_the_same_moment,
     killed_ones,
     what_is_refused,
+    without_standard_input,
     a_pool,
     a_pool_of_others,
     bad_pools,
@@ -152,10 +153,25 @@ fn what_is_refused() -> TestResult {
         .pod("prepare", &["--warm", "--tty"], &["exit", "0"])
         .output();
     output.refused(&["--tty"]);
+    // Who prepares it would hold them, and does not stay.
+    let options = ["--warm", "--private-users=600000:65536"];
+    let output = pods.pod("prepare", &options, &["exit", "0"]).output();
+    output.refused(&["--private-users"]);
     let uuid = park(&pods, &[], &["exit", "0"]);
     pods.ask("run-prepared", &["--detach", &uuid])
         .refused(&["--detach"]);
     pods.ask("run-prepared", &[&uuid]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// CVE-2024-21626: what stage0-full opens is not the standard input of the pod.
+fn without_standard_input() -> TestResult {
+    let pods = Registry::new();
+    let uuid = park(&pods, &[], &["report", "fd.0"]);
+    let run = pods.command("run-prepared").args(["--set-env=A=1", &uuid]);
+    let output = run.hook(|| sys::close(0)).output();
+    output.code(0).has("/dev/null");
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
 }

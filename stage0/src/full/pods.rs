@@ -305,7 +305,19 @@ impl Pod {
     /// How it is now.
     #[must_use]
     pub fn state(&self) -> State {
-        State::of(self.folder, self.is_locked())
+        match State::of(self.folder, self.is_locked()) {
+            State::Preparing if self.is_left() => State::Abandoned,
+            state => state,
+        }
+    }
+
+    /// Whether only its pid 1 holds its lock, of a pod that is being made: who made it, to
+    /// park it, was killed.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        let is_made = matches!(self.folder, Folder::Embryo | Folder::Prepare);
+        let lock = self.lock.as_ref().filter(|_| is_made);
+        lock.is_some_and(|file| lock::is_taken(file.as_fd(), 1) == Ok(false)) && self.is_locked()
     }
 
     /// Waits until nobody holds its lock.

@@ -51,6 +51,7 @@ pub fn stop(start: Start) -> Result<i32, Error<'static>> {
     let code = pods.each_meant(&words, &mut |name, pod| {
         match pod.state() {
             State::Running | State::Parked => {}
+            State::Abandoned if pod.is_left() => {}
             // That it has ended already is as good.
             State::Exited | State::Garbage => return Ok(()),
             state => return Err(is_not(What::StopPod, name, state)),
@@ -79,12 +80,13 @@ pub fn is_not(what: What, name: &CStr, state: State) -> Error<'_> {
 
 /// Asks pid 1 to stop its apps, each by its signal and deadline; or kills it.
 fn tell(pod: &Pod, force: bool) -> Result<(), Errno> {
-    if !force && ask(&pod.directory).is_ok() {
+    // It is being started: its number comes, unless who makes it was killed before.
+    let pid = pod.number(c"pid").and_then(|pid| i32::try_from(pid).ok());
+    let pid = pid.and_then(Pid::from_raw);
+    if (!force || pid.is_none()) && ask(&pod.directory).is_ok() {
         return Ok(());
     }
-    // It is being started: its number comes.
-    let pid = pod.number(c"pid").and_then(|pid| i32::try_from(pid).ok());
-    let Some(pid) = pid.and_then(Pid::from_raw) else {
+    let Some(pid) = pid else {
         return if pod.is_locked() {
             Err(Errno::AGAIN)
         } else {
@@ -135,7 +137,7 @@ pub fn remove(start: Start) -> Result<i32, Error<'static>> {
     let bytes = start.bytes;
     pods.each_meant(&words, &mut |name, pod| {
         let failed = |errno| Error::new(What::RemovePod, name, errno);
-        if let State::Running | State::Parked = pod.state() {
+        if matches!(pod.state(), State::Running | State::Parked) || pod.is_left() {
             if !force && pod.state() == State::Running {
                 let error = Error::new(What::RemovePod, name, Why::PodIsRunning);
                 return Err(error.advice(Advice::StopFirst));
@@ -240,6 +242,10 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
         Folder::Garbage,
     ] {
         collector.each(folder, &mut |collector, place, pod| {
+            if pod.is_left() {
+                tell(pod, true)?;
+                pod.wait();
+            }
             let is_ended = folder == Folder::ExitedGarbage;
             // One that was parked, whose pid 1 was killed, is none that can be started.
             let is_good = folder == Folder::Prepared && pod.time(SOCKET).is_none();

@@ -95,15 +95,32 @@ pub(super) fn lower(
     Some(())
 }
 
+/// Whether a file of the one name is an old one of the other.
+fn is_old(one: &[u8], other: &[u8]) -> bool {
+    matches!(one.strip_prefix(other), Some([b'.', b'1'..=b'9']))
+}
+
 impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where
     I: Iterator<Item = &'a CStr> + Clone,
     F: Features,
 {
-    /// Two programs would rotate each other's file.
+    /// Two programs would rotate each other's file, or one the old ones of the other.
     pub(super) fn check_log(&self, program: &Program<'a, I>) -> Result<(), Error<'a>> {
         let own = &program.policies;
-        let file = |policies: &Policies<'a>| File::parse(policies.value(AppOption::Log)?);
+        let file = |policies: &Policies<'a>| {
+            let value = policies.value(AppOption::Log)?;
+            if of_pod(value).is_none() {
+                return File::parse(value);
+            }
+            // The directory is no path of a root. A name of no own has no dot.
+            Some(File {
+                folder: b"",
+                name: policies.value(AppOption::Name)?.to_bytes(),
+                size: 0,
+                keep: 0,
+            })
+        };
         let Some(wanted) = file(own) else {
             return Ok(());
         };
@@ -117,13 +134,17 @@ where
             }
             // A root of its own has files of its own, unless both are one directory.
             let shared = !self.options.several
+                || wanted.folder.is_empty()
                 || (other.rootfs == program.rootfs && !other.root(self.options)?.ephemeral);
             if !shared {
                 continue;
             }
-            if file(&other.policies)
-                .is_some_and(|other| (other.folder, other.name) == (wanted.folder, wanted.name))
-            {
+            if file(&other.policies).is_some_and(|other| {
+                other.folder == wanted.folder
+                    && (other.name == wanted.name
+                        || is_old(other.name, wanted.name)
+                        || is_old(wanted.name, other.name))
+            }) {
                 let value = own.value(AppOption::Log).unwrap_or_default();
                 return Err(Error::new(What::ReadOption, value, Why::LogTwice));
             }
