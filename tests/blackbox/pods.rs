@@ -180,9 +180,14 @@ fn hooks_are_roots() -> TestResult {
     let words = ["report", "uid", "gid", "CapBnd", "NoNewPrivs"];
     let hook = format!("/bin/probe {}", words.join(" "));
     let output = Pod::new(roots::probe())
-        .options(["--user=1000", "--group=1000", "--groups=5,6", "--cap-keep=CHOWN"])
+        .options([
+            "--user=1000",
+            "--group=1000",
+            "--groups=5,6",
+            "--cap-keep=CHOWN",
+        ])
         .options(["--pre-start", &hook, "--post-stop", &hook])
-        .probe(&words);
+        .probe(words);
     output.code(0);
     for (line, count) in [
         ("uid=0\n", 2),
@@ -192,7 +197,12 @@ fn hooks_are_roots() -> TestResult {
         ("CapBnd=0000000000000001\n", 3),
         ("NoNewPrivs=1\n", 3),
     ] {
-        assert_eq!(output.stdout.matches(line).count(), count, "{line}{}", output.stdout);
+        assert_eq!(
+            output.stdout.matches(line).count(),
+            count,
+            "{line}{}",
+            output.stdout
+        );
     }
     Ok(())
 }
