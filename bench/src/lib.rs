@@ -17,6 +17,7 @@ pub mod machine;
 pub mod measure;
 pub mod options;
 pub mod place;
+pub mod pods;
 pub mod run;
 pub mod statistics;
 pub mod steps;

@@ -19,6 +19,7 @@ use crate::{
     measure::{Command, Spawner},
     options::Options,
     place::Place,
+    pods,
     statistics::{Summary, drift},
     steps, table,
 };
@@ -58,6 +59,11 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let inits = inits::measure(&options.binaries, &place.inits(), &mut spawner)
         .map_err(|error| format!("inits: {error}"))?;
     judged.extend(inits.lines);
+    // They take a while: only in a whole run, or where they are asked for.
+    if options.wants("pods") {
+        let pods = pods::lines(&options.binaries, &place, &mut spawner);
+        judged.extend(pods.map_err(|error| format!("pods: {error}"))?);
+    }
     print(&cases, &samples, &failures, &judged, &proof);
     table::notes("inits around one program", &inits.table);
     let steps = if options.steps {

@@ -1,0 +1,278 @@
+//! Registered pods: what it costs to release one that is warm, and what many of them cost.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command as Process, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    budget::{Line, Verdict},
+    measure::{Command, Spawner},
+    place::{Payload, Place},
+    statistics::Summary,
+    table::micros,
+};
+
+/// How many warm pods are released.
+const WARM: usize = 300;
+/// How many pods run at once, if there is room for them.
+const MANY: usize = 1000;
+/// Room that each of them may take before they are not even tried.
+const ROOM: u64 = 1 << 20;
+/// How many starts are compared.
+const STARTS: usize = 100;
+/// How often they are listed.
+const LISTS: usize = 20;
+
+/// What a warm start may be of vfork and exec alone.
+const MOST_WARM: f64 = 3.0;
+/// What a start may be with many pods of one without.
+const MOST_WITH_MANY: f64 = 1.2;
+/// Bytes that a pod may take of what is available.
+const MOST_MEMORY: u64 = 350 << 10;
+/// Nanoseconds that a list of many may take.
+const MOST_LIST: u64 = 10_000_000;
+/// The least share of what the floor gains by two at a time.
+const LEAST_GAIN: f64 = 0.95;
+
+/// Pods below a state directory on the tmpfs.
+struct Pods<'p> {
+    stage0: PathBuf,
+    floor: PathBuf,
+    state: PathBuf,
+    noop: &'p Payload,
+    report: &'p Payload,
+}
+
+/// Measures all of it.
+///
+/// # Errors
+/// A program of ours does not run.
+pub fn lines(binaries: &Path, place: &Place, spawner: &mut Spawner) -> io::Result<Vec<Line>> {
+    let pods = Pods {
+        stage0: binaries.join("stage0").canonicalize()?,
+        floor: binaries.join("floor-default").canonicalize()?,
+        state: place.state().join("pods"),
+        noop: &place.noop,
+        report: &place.report,
+    };
+    let mut lines = vec![pods.warm(spawner)?];
+    lines.push(pods.at_a_time()?);
+    lines.extend(pods.many(spawner)?);
+    Ok(lines)
+}
+
+impl Pods<'_> {
+    fn words(&self, words: &[&str]) -> Vec<String> {
+        let stage0 = self.stage0.to_string_lossy().into_owned();
+        let words = words.iter().map(|word| (*word).to_owned());
+        std::iter::once(stage0).chain(words).collect()
+    }
+
+    /// Carries out a command of stage0; returns what it prints.
+    fn ask(&self, words: &[&str]) -> io::Result<String> {
+        let output = Process::new(&self.stage0)
+            .args(words)
+            .env("KICKSTAGE_STATE_DIR", &self.state)
+            .stderr(Stdio::inherit())
+            .output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim_end().into());
+        }
+        Err(io::Error::other(format!("{words:?}: {}", output.status)))
+    }
+
+    fn start(&self, words: &[&str], spawner: &mut Spawner) -> io::Result<u64> {
+        let state = format!("KICKSTAGE_STATE_DIR={}", self.state.display());
+        let command = Command::new(&self.words(words), &[state])?;
+        let start = spawner.start(&command)?;
+        match start.status {
+            0 => Ok(start.nanoseconds),
+            status => Err(io::Error::other(format!("{words:?}: status {status}"))),
+        }
+    }
+
+    /// `run-prepared` of a parked pod beside its program alone, in turn.
+    fn warm(&self, spawner: &mut Spawner) -> io::Result<Line> {
+        let root = self.noop.root.to_string_lossy().into_owned();
+        let alone = self.noop.root.join("noop").to_string_lossy().into_owned();
+        let alone = Command::new(&[alone], &[])?;
+        let (mut ours, mut others) = (Vec::new(), Vec::new());
+        // Not all of them at once: that is another figure.
+        for _ in 0..WARM / 10 {
+            let parked: io::Result<Vec<_>> = (0..10)
+                .map(|_| self.ask(&["prepare", "--warm", "--rootfs", &root, "--", "/noop"]))
+                .collect();
+            std::thread::sleep(Duration::from_millis(10));
+            for uuid in parked? {
+                others.push(spawner.start(&alone)?.nanoseconds);
+                ours.push(self.start(&["run-prepared", &uuid], spawner)?);
+            }
+        }
+        let (ours, others) = (Summary::of(&ours).p50, Summary::of(&others).p50);
+        let ratio = quotient(ours, others);
+        Ok(line(
+            "run-prepared of a warm pod / its program alone",
+            format!("{ratio:.3} ({} us)", micros(ours).trim()),
+            format!("<= {MOST_WARM:.2}"),
+            ratio <= MOST_WARM,
+        ))
+    }
+
+    /// The wall time of many starts, one at a time and two at a time.
+    fn at_a_time(&self) -> io::Result<Line> {
+        let root = self.noop.root.to_string_lossy().into_owned();
+        let ours = self.words(&["run", "--rootfs", &root, "/noop"]);
+        let floor = self.floor.to_string_lossy().into_owned();
+        let floor = vec![floor, root, "/noop".into()];
+        let mut gains = [0.0_f64; 2];
+        for (gain, words) in gains.iter_mut().zip([&ours, &floor]) {
+            // The best of several: what else the machine does makes each worse.
+            let best = |threads| {
+                let times = (0..5).map(|_| together(words, threads));
+                times
+                    .collect::<io::Result<Vec<_>>>()
+                    .map(|times| times.into_iter().min().unwrap_or_default())
+            };
+            *gain = best(1)?.as_secs_f64() / best(2)?.as_secs_f64();
+        }
+        let [ours, floor] = gains;
+        Ok(line(
+            "100 starts, two at a time: gain / the floor's gain",
+            format!("{:.3} ({ours:.2} / {floor:.2})", ours / floor),
+            format!(">= {LEAST_GAIN:.2}"),
+            ours / floor >= LEAST_GAIN,
+        ))
+    }
+
+    /// A thousand pods.
+    fn many(&self, spawner: &mut Spawner) -> io::Result<Vec<Line>> {
+        if available()? < MANY as u64 * ROOM {
+            return Ok(vec![Line {
+                text: format!("{MANY} pods at once"),
+                found: "too little memory here".into(),
+                limit: String::new(),
+                ratio: None,
+                verdict: Verdict::Unknown,
+            }]);
+        }
+        let root = self.report.root.to_string_lossy().into_owned();
+        let detach = [
+            "run", "--detach", "--rootfs", &root, "--", "/probe", "catch", "TERM",
+        ];
+        let noop = self.noop.root.to_string_lossy().into_owned();
+        let single = ["run", "--rootfs", &noop, "/noop"];
+        let mut starts = || {
+            let times = (0..STARTS).map(|_| self.start(&single, spawner));
+            times.collect::<io::Result<Vec<_>>>()
+        };
+        let before = Summary::of(&starts()?).p50;
+        let memory = available()?;
+        for _ in 0..MANY {
+            self.ask(&detach)?;
+        }
+        let memory = memory.saturating_sub(available()?) / MANY as u64;
+        let with = Summary::of(&starts()?).p50;
+        let mut lists = Vec::new();
+        for _ in 0..LISTS {
+            let begun = Instant::now();
+            let shown = self.ask(&["list", "--no-legend", "--full"])?;
+            lists.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            if shown.lines().count() != MANY {
+                return Err(io::Error::other("list does not show all pods"));
+            }
+        }
+        let list = Summary::of(&lists).p50;
+        self.end_all()?;
+        let ratio = quotient(with, before);
+        Ok(vec![
+            line(
+                "a start with 1,000 pods / without",
+                format!("{ratio:.3}"),
+                format!("<= {MOST_WITH_MANY:.2}"),
+                ratio <= MOST_WITH_MANY,
+            ),
+            line(
+                "memory of each of 1,000 pods, by MemAvailable",
+                format!("{} KB", memory >> 10),
+                format!("<= {} KB", MOST_MEMORY >> 10),
+                memory <= MOST_MEMORY,
+            ),
+            line(
+                "list of 1,000 pods",
+                format!("{} us", micros(list).trim()),
+                format!("<= {} us", MOST_LIST / 1000),
+                list <= MOST_LIST,
+            ),
+        ])
+    }
+
+    /// Stops all pods by one command, and collects what is left.
+    fn end_all(&self) -> io::Result<()> {
+        let shown = self.ask(&["list", "--no-legend", "--full"])?;
+        let uuids = shown.lines().filter_map(|line| line.split(' ').next());
+        let words: Vec<_> = std::iter::once("stop").chain(uuids).collect();
+        self.ask(&words)?;
+        self.ask(&["gc", "--grace-period=0"])?;
+        let left = self.ask(&["list", "--no-legend"])?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("pods are left: {left}")))
+    }
+}
+
+/// Starts `words` 100 times, by so many threads.
+fn together(words: &[String], threads: usize) -> io::Result<Duration> {
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..STARTS / threads).try_for_each(|_| {
+                        let (program, rest) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
+                        let status = Process::new(program).args(rest).status()?;
+                        if status.success() {
+                            return Ok(());
+                        }
+                        Err(io::Error::other(format!("{words:?}: {status}")))
+                    })
+                })
+            })
+            .collect();
+        runs.into_iter().try_for_each(|run| {
+            run.join()
+                .unwrap_or_else(|_| Err(io::Error::other("a thread of the harness")))
+        })
+    })?;
+    Ok(begun.elapsed())
+}
+
+/// MemAvailable, in bytes (proc(5)).
+fn available() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let number = line.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok());
+    number
+        .map(|kilobytes| kilobytes << 10)
+        .ok_or(io::ErrorKind::InvalidData.into())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
+fn quotient(one: u64, other: u64) -> f64 {
+    one as f64 / other.max(1) as f64
+}
+
+fn line(text: &str, found: String, limit: String, kept: bool) -> Line {
+    Line {
+        text: text.into(),
+        found,
+        limit,
+        ratio: None,
+        verdict: if kept { Verdict::Pass } else { Verdict::Miss },
+    }
+}
