@@ -61,7 +61,17 @@ pub fn lines(binaries: &Path, place: &Place, spawner: &mut Spawner) -> io::Resul
     let mut lines = vec![pods.warm(spawner)?];
     lines.push(pods.at_a_time()?);
     lines.extend(pods.many(spawner)?);
+    pods.end_all()?;
     Ok(lines)
+}
+
+/// Nobody would find them when the tmpfs has gone with their directories.
+impl Drop for Pods<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.end_all() {
+            eprintln!("kickstage-bench: end the pods: {error}");
+        }
+    }
 }
 
 impl Pods<'_> {
@@ -185,7 +195,6 @@ impl Pods<'_> {
             }
         }
         let list = Summary::of(&lists).p50;
-        self.end_all()?;
         let ratio = quotient(with, before);
         Ok(vec![
             line(
@@ -209,13 +218,19 @@ impl Pods<'_> {
         ])
     }
 
-    /// Stops all pods by one command, and collects what is left.
+    /// Ends all pods, and takes away what is left of them.
     fn end_all(&self) -> io::Result<()> {
         let shown = self.ask(&["list", "--no-legend", "--full"])?;
-        let uuids = shown.lines().filter_map(|line| line.split(' ').next());
-        let words: Vec<_> = std::iter::once("stop").chain(uuids).collect();
-        self.ask(&words)?;
-        self.ask(&["gc", "--grace-period=0"])?;
+        let uuids: Vec<_> = shown
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        if uuids.is_empty() {
+            return Ok(());
+        }
+        let words = |first: &[&'static str]| [first, &uuids].concat();
+        self.ask(&words(&["stop"]))?;
+        self.ask(&words(&["rm", "--force"]))?;
         let left = self.ask(&["list", "--no-legend"])?;
         if left.is_empty() {
             return Ok(());
