@@ -1,12 +1,13 @@
 //! stage1-init under its own name, without a plan: what all inits of containers
 //! do, and more. docs/stage1-init.md says what.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
 use kickstage_tests::{
     TestResult,
     command::{Run, program},
     init::{self, As, BOTH},
+    registered::wait_until,
     sys,
     terminal::Terminal,
     tests,
@@ -271,8 +272,13 @@ fn place() -> TestResult {
     let (running, pid) = init::start(run, As::Ordinary);
     running.wait_for("waiting");
     let child = init::child_of(pid);
-    let own = fs::read_link(format!("/proc/{pid}/cwd")).expect("a link");
-    assert_eq!(own, std::path::Path::new("/"));
+    // The program runs before its init goes on.
+    wait_until("it is in the root", || {
+        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|own| own == Path::new("/"))
+    });
+    wait_until("it lets go of all", || {
+        kickstage_tests::compare::names(format!("/proc/{pid}/fd")) == ["0", "1", "2"]
+    });
     assert_eq!(
         kickstage_tests::compare::names(format!("/proc/{pid}/fd")),
         ["0", "1", "2"]

@@ -170,7 +170,8 @@ impl Pods {
         for _ in 0..3 {
             let mut found: Option<(Folder, [u8; uuid::LENGTH])> = None;
             let mut count = 0;
-            for by_name in [false, true] {
+            // A name that happens to be the beginning of another one's uuid is a name.
+            for by_name in [true, false] {
                 for folder in Folder::ALL {
                     self.each(folder, &mut |uuid| {
                         let is_it = if by_name {
