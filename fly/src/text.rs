@@ -329,6 +329,20 @@ impl Line {
         self
     }
 
+    /// Where a row of a table begins that is not written at once: there is room for one of
+    /// a thousand bytes.
+    pub fn row(&mut self) -> usize {
+        if self.used > Self::SIZE - 1000 {
+            self.flush();
+        }
+        self.used
+    }
+
+    /// Adds blanks up to column `column` of the row that has begun at `row`.
+    pub fn column_of(&mut self, row: usize, column: usize) -> &mut Self {
+        self.column(row.saturating_add(column))
+    }
+
     /// Adds a byte.
     pub fn byte(&mut self, byte: u8) {
         if self.used >= Self::SIZE {

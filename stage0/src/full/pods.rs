@@ -337,9 +337,12 @@ impl Pod {
         };
         let mut used = 0;
         while let Some(rest @ [_, ..]) = buffer.get_mut(used..) {
-            match descriptor::read(file.as_raw_fd(), rest) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => used += count,
+            let asked = rest.len();
+            let count = descriptor::read(file.as_raw_fd(), rest).unwrap_or(0);
+            used += count;
+            // A file gives all that is asked for but at its end.
+            if count < asked {
+                break;
             }
         }
         buffer.get(..used).unwrap_or_default()

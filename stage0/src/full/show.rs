@@ -110,11 +110,12 @@ impl Table {
             Self::COLUMNS.map(|column| column + length);
         let [created, started] = times;
         let line = &mut self.line;
-        line.bytes(uuid).text(" ").column(at_apps).quoted(apps);
-        line.text(" ").column(at_state).text(state);
-        line.text(" ").column(at_created).bytes(created);
-        line.text(" ").column(at_started).bytes(started);
-        line.end();
+        let row = line.row();
+        line.bytes(uuid).text(" ").column_of(row, at_apps);
+        line.quoted(apps).text(" ").column_of(row, at_state);
+        line.text(state).text(" ").column_of(row, at_created);
+        line.bytes(created).text(" ").column_of(row, at_started);
+        line.bytes(started).text("\n");
     }
 
     fn row(&mut self, pod: &Pod, bytes: &mut [u8]) {
@@ -170,7 +171,7 @@ impl Table {
     fn end(&mut self) -> bool {
         match &mut self.json {
             Some(json) => json.end_array().end(),
-            None => true,
+            None => self.line.flush(),
         }
     }
 }
