@@ -164,17 +164,8 @@ impl<'a> Pod<'a> {
     pub fn plan<'r>(&self, room: &'r mut [u8]) -> Result<Plan<'r>, Error<'a>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = fs::open(c"plan", flags, Mode::empty()).map_err(|errno| self.failed(errno))?;
-        let mut used = 0;
-        while let Some(rest @ [_, ..]) = room.get_mut(used..) {
-            match descriptor::read(file.as_raw_fd(), rest) {
-                Ok(0) => break,
-                Ok(count) => used += count,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(self.failed(errno)),
-            }
-        }
-        let bytes = room.get(..used).unwrap_or_default();
-        Plan::check(bytes).map_err(crate::start::refused)
+        let bytes = descriptor::read_all(file.as_raw_fd(), room);
+        Plan::check(bytes.map_err(|errno| self.failed(errno))?).map_err(crate::start::refused)
     }
 
     /// Waits until its pid 1 can be asked.
@@ -201,6 +192,17 @@ pub fn fill_streams() {
             break;
         }
         let _ = null.into_raw_fd();
+    }
+}
+
+/// Opens /dev/null as the descriptors below `count`, whatever they are.
+#[cold]
+#[inline(never)]
+pub fn silence(count: i32) {
+    if let Ok(null) = fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        for number in 0..count {
+            let _ = descriptor::duplicate_onto(null.as_fd(), number);
+        }
     }
 }
 

@@ -8,11 +8,7 @@ use fly::{
     sys::{clone::Child, descriptor},
 };
 use linux_raw_sys::general as raw;
-use rustix::{
-    fd::AsFd,
-    fs::{self, Mode, OFlags},
-    process::WaitIdOptions,
-};
+use rustix::{fd::AsFd, process::WaitIdOptions};
 
 use stage1_init::control::SOCKET;
 
@@ -33,11 +29,7 @@ pub fn streams(hold: bool) {
         return;
     }
     let _ = descriptor::close_on_exec(ERRORS);
-    if let Ok(null) = fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-        for number in 0..3 {
-            let _ = descriptor::duplicate_onto(null.as_fd(), number);
-        }
-    }
+    client::silence(3);
 }
 
 /// Behind the launch: what is to be said goes to the caller.

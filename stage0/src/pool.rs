@@ -17,6 +17,7 @@ use rustix::{
 use stage1_init::LOCK;
 
 use crate::{
+    client,
     state::{self, Folder},
     uuid,
 };
@@ -77,11 +78,7 @@ pub fn fill_behind(
     let mut words = Some(words);
     let _ = clone::fork(0, || {
         let _ = setsid();
-        if let Ok(null) = fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-            for number in 0..3 {
-                let _ = descriptor::duplicate_onto(null.as_fd(), number);
-            }
-        }
+        client::silence(3);
         let option = [c"--state-dir", given.unwrap_or_default()];
         let option = option.iter().filter(|_| given.is_some());
         let command = [c"stage0", c"pool", name];

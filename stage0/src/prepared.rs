@@ -4,14 +4,13 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
-    launch::{self, ROOM, path::Path},
+    launch::{self, ROOM},
     plan::{Kind, MAX_BYTES, Plan},
     sys::{
         descriptor,
         entry::{Start, Strings},
         lock,
     },
-    text::copy,
 };
 use rustix::{
     fd::{AsFd, AsRawFd},
@@ -160,7 +159,8 @@ pub fn run<F: Features>(
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let (place, bytes) = bytes.split_at_mut_checked(state::NAME).unwrap_or_default();
     let (bytes, changed) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
-    let path = path(asked, uuid, &start.environment, place)?;
+    let given = asked.state_directory();
+    let path = state::name(given, &start.environment, uuid, Folder::Run, place)?;
     let failed = |errno| failed(name, errno);
     let (read, is_parked) = begin(&Place::of(path), bytes).map_err(failed)?;
     let mut plan =
@@ -265,22 +265,6 @@ fn is_of_memory(path: &CStr) -> bool {
     path.ends_with(b"/memory.max") || path.ends_with(b"/memory.limit_in_bytes")
 }
 
-/// The path of the pod as which it is going to run.
-#[inline(never)]
-fn path<'p>(
-    asked: &Asked,
-    uuid: &[u8],
-    environment: &Strings,
-    place: &'p mut [u8],
-) -> Result<&'p CStr, Error<'static>> {
-    let mut path = Path::new();
-    state::root(asked.state_directory(), environment, &mut path)?;
-    path.append(&[b"/run/", uuid])
-        .map_err(|errno| Error::new(What::ReadOption, c"--state-dir", errno))?;
-    copy(place, path.as_bytes());
-    Ok(fly::sys::memory::c_str(place).unwrap_or_default())
-}
-
 /// Takes the lock of the pod, and reads its plan; also whether it is parked.
 #[inline(never)]
 fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<(&'b [u8], bool), Errno> {
@@ -298,12 +282,5 @@ fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<(&'b [u8], bool),
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(&folder, c"plan", flags, Mode::empty())?;
-    let mut used = 0;
-    while let Some(rest @ [_, ..]) = bytes.get_mut(used..) {
-        match descriptor::read(file.as_raw_fd(), rest)? {
-            0 => break,
-            count => used += count,
-        }
-    }
-    Ok((bytes.get(..used).unwrap_or_default(), is_parked))
+    Ok((descriptor::read_all(file.as_raw_fd(), bytes)?, is_parked))
 }

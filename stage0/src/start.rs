@@ -21,6 +21,7 @@ use crate::{
     relay, stage1,
     state::{self, Folder},
     users::{self, Users, When},
+    uuid,
 };
 
 /// What is done with the plan of a pod. A type, since the program that only starts pods is
@@ -202,7 +203,7 @@ fn registered<'e, 'a: 'e, I>(
         Folder::Run
     };
     let given = options.life.state_directory;
-    let path = state::name(given, environment, random, folder, place)?;
+    let path = state::name(given, environment, &uuid::text(random), folder, place)?;
     Ok((Some(path), bytes))
 }
 

@@ -173,22 +173,22 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Writes the path of a new pod in `folder` to `place`.
+/// Writes the path of the pod `uuid` in `folder` to `place`.
 ///
 /// # Errors
 /// As [`root`].
 #[cold]
 #[inline(never)]
-pub fn name<'p>(
-    given: Option<&'p CStr>,
+pub fn name<'p, 'e>(
+    given: Option<&'e CStr>,
     environment: &Strings,
-    random: [u8; 16],
+    uuid: &[u8],
     folder: Folder,
     place: &'p mut [u8],
-) -> Result<&'p CStr, Error<'p>> {
+) -> Result<&'p CStr, Error<'e>> {
     let mut path = Path::new();
     root(given, environment, &mut path)?;
-    path.append(&[b"/", folder.name().as_bytes(), b"/", &uuid::text(random)])
+    path.append(&[b"/", folder.name().as_bytes(), b"/", uuid])
         .map_err(|errno| Error::new(What::ReadOption, c"--state-dir", errno))?;
     copy(place, path.as_bytes());
     Ok(fly::sys::memory::c_str(place).unwrap_or_default())

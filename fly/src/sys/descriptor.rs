@@ -153,6 +153,24 @@ pub fn read(number: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     })
 }
 
+/// Reads from descriptor `number` to its end, or until `buffer` is full; returns what came.
+///
+/// # Errors
+/// As read(2), but for EINTR.
+#[inline(never)]
+pub fn read_all(number: RawFd, buffer: &mut [u8]) -> Result<&[u8], Errno> {
+    let mut used = 0;
+    while let Some(rest @ [_, ..]) = buffer.get_mut(used..) {
+        match read(number, rest) {
+            Ok(0) => break,
+            Ok(count) => used += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(buffer.get(..used).unwrap_or_default())
+}
+
 /// Opens `path` (open(2)) with O_CLOEXEC; returns the number, which is the caller's
 /// to close.
 ///

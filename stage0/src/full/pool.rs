@@ -23,7 +23,8 @@ use rustix::{
 };
 
 use crate::{
-    options::{Choice, Choices, Life},
+    client,
+    options::{self, Choice, Choices, Life},
     pool::{is_parked, path, take},
     state::{self, Place},
     uuid,
@@ -60,10 +61,7 @@ pub fn pool(start: Start) -> Result<i32, Error<'static>> {
         }
     }
     let mut words = choices.operands();
-    let name = words.next().ok_or(missing(Why::NoPoolName))?;
-    if matches!(name.to_bytes(), b"" | b"." | b"..") || name.to_bytes().contains(&b'/') {
-        return Err(Error::new(What::ReadOption, name, Why::NoPoolName));
-    }
+    let name = options::pool(words.next().ok_or(missing(Why::NoPoolName))?)?;
     let mut root = Path::new();
     state::root(given, &start.environment, &mut root)?;
     let pool = Pool {
@@ -273,12 +271,7 @@ impl Pool {
 /// what it should.
 fn run(words: &mut dyn Iterator<Item = &CStr>, environment: &Strings) -> bool {
     let child = clone::fork(0, || {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        if let Ok(null) = fs::open(c"/dev/null", flags, Mode::empty()) {
-            for number in 0..2 {
-                let _ = descriptor::duplicate_onto(null.as_fd(), number);
-            }
-        }
+        client::silence(2);
         let mut variables = environment.iter().map(|variable| -> &CStr { variable });
         let mut pointers = [0; 4096];
         beside::execute_own(words, &mut variables, &mut pointers);

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, What, Why, keep},
-    sys::{descriptor, entry::Start, lock, memory::c_str, message, network},
+    sys::{entry::Start, lock, memory::c_str},
     text::copy,
 };
 use linux_raw_sys::general as raw;
@@ -27,7 +27,7 @@ use super::{
     words,
 };
 use crate::{
-    cgroups, remove,
+    cgroups, client, remove,
     state::{Folder, Place},
     uuid,
 };
@@ -102,26 +102,20 @@ fn tell(pod: &Pod, force: bool) -> Result<(), Errno> {
     fly::sys::signal::send_by_descriptor(process?.as_raw_fd(), signal)
 }
 
-fn ask(directory: &OwnedFd) -> Result<(), Errno> {
+/// Asks pid 1 to stop its apps, and waits until it was heard.
+fn ask(directory: &OwnedFd) -> Result<(), Error<'static>> {
     let request = Request {
         operation: protocol::STOP,
         flags: 0,
         number: 0,
         name: c"",
     };
-    fchdir(directory)?;
-    let socket = network::sender()?;
-    let (own, other) = network::pair()?;
-    message::send(
-        socket.as_raw_fd(),
-        SOCKET,
-        &request.to_bytes(),
-        &[other.as_fd()],
-    )?;
-    drop(other);
+    let path = c"the pod";
+    fchdir(directory).map_err(|errno| Error::new(What::Open, path, errno))?;
+    let pod = client::Pod::here(path)?;
+    let own = pod.send(&request, &[])?;
     // Any answer, or the end of it.
-    let mut reply = [0; protocol::Reply::SIZE];
-    while descriptor::read(own.as_raw_fd(), &mut reply) == Err(Errno::INTR) {}
+    let _ = pod.reply(&own);
     Ok(())
 }
 

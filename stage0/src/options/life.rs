@@ -127,7 +127,7 @@ pub(super) fn time(text: &CStr) -> Result<u64, Error<'_>> {
 ///
 /// # Errors
 /// Names what is none.
-pub(super) fn pool(text: &CStr) -> Result<&CStr, Error<'_>> {
+pub fn pool(text: &CStr) -> Result<&CStr, Error<'_>> {
     match text.to_bytes() {
         b"" | b"." | b".." => {}
         bytes if bytes.contains(&b'/') => {}

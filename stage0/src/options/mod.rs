@@ -15,7 +15,7 @@ use fly::{plan::Kind, timings::Format};
 use crate::volume::is_short;
 
 pub use insecure::Insecure;
-pub use life::{Life, Lives, milliseconds};
+pub use life::{Life, Lives, milliseconds, pool};
 pub use limits::{Limit, Limits};
 pub use names::{NameOption, Names, Source};
 pub use parse::{Choices, Each, parse, parse_added};
