@@ -1,6 +1,6 @@
 //! `stage0 run --detach`: a pod that runs on when stage0 has returned.
 
-use std::{fs, path::Path};
+use std::{fs, os::fd::AsRawFd, path::Path};
 
 use kickstage_tests::{
     TestResult,
@@ -135,54 +135,49 @@ fn ends_before_it_is_ready() -> TestResult {
     Ok(())
 }
 
-/// Who reads from the caller's pipes sees their end ([`Output::code`] checks that), and
-/// what it had as input is not read.
+/// Who reads from the caller's output sees its end ([`Output::code`] checks that); what
+/// it had as input, and any other file of it, is held by no process of the pod.
 ///
 /// [`Output::code`]: kickstage_tests::command::Output::code
 fn nothing_of_the_caller_is_held() -> TestResult {
     let pods = Registry::new();
     let folder = roots::directory("held");
     let file = fs::File::create(folder.join("file")).expect("a file");
+    let (input, writer) = std::io::pipe().expect("a pipe");
     let output = pods
         .pod(
             "run",
             &["--detach"],
             &["read", "/proc/self/stat", ",", "catch", "TERM"],
         )
-        .input("not for it\n")
+        .stdin(input)
         .hook(move || sys::duplicate_onto(&file, 9))
         .output();
     output.code(0).quiet();
     let uuid = one_line(&output);
     let pid = pods.status(&uuid).get("pid").number().expect("a pid");
-    let pipes = |process: &str| -> Vec<String> {
-        let entries = fs::read_dir(format!("/proc/{process}/fd"))
-            .into_iter()
-            .flatten();
-        let targets = entries
-            .flatten()
-            .filter_map(|entry| fs::read_link(entry.path()).ok());
-        let names = targets.map(|target| target.to_string_lossy().into_owned());
-        names.filter(|name| name.starts_with("pipe:")).collect()
+    let link = |path: &Path| {
+        let target = fs::read_link(path).unwrap_or_default();
+        target.to_string_lossy().into_owned()
     };
-    let own = pipes("self");
-    assert!(!own.is_empty());
+    let own = link(Path::new(&format!("/proc/self/fd/{}", writer.as_raw_fd())));
+    assert!(own.starts_with("pipe:"), "{own}");
     // stage0, pid 1 and the app.
+    let mut seen = 0;
     for process in kickstage_tests::isolate::processes() {
         if process <= 2 {
             continue;
         }
-        for entry in fs::read_dir(format!("/proc/{process}/fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let target = fs::read_link(entry.path()).unwrap_or_default();
-            let target = target.to_string_lossy().into_owned();
-            assert!(!own.contains(&target), "{process} of {pid}: {target}");
+        let entries = fs::read_dir(format!("/proc/{process}/fd"));
+        for entry in entries.into_iter().flatten().flatten() {
+            let target = link(&entry.path());
+            assert_ne!(target, own, "{process} of {pid}");
             assert!(!target.contains("held"), "{process}: {target}");
+            seen += 1;
         }
     }
+    // The standard ones of the app alone are three.
+    assert!(seen >= 3, "{seen} descriptors seen");
     pods.ask("stop", &[&uuid]).code(0);
     pods.collected();
     Ok(())
