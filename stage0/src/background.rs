@@ -6,7 +6,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Error, FAILURE, What},
     launch::{KEPT, Running},
-    sys::{clone, descriptor},
+    sys::{clone, descriptor, map},
     text::Line,
 };
 use linux_raw_sys::general as raw;
@@ -123,6 +123,7 @@ impl Background {
             Ok(true) => {
                 descriptor::write_all(TOLD, &[READY]);
                 release();
+                map::give_back_stack();
             }
             Ok(false) => {}
             // Else the caller would wait for the end of a pod that may have none.

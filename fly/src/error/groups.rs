@@ -44,7 +44,7 @@ const FULL: Texts = Texts {
     why: Why::FULL,
     advice: NO_TEXT,
 };
-const INIT: Texts = Texts {
+pub(super) const INIT: Texts = Texts {
     what: What::INIT,
     why: Why::INIT,
     advice: Advice::INIT,

@@ -22,6 +22,33 @@ pub struct Sealed {
 
 const PAGE: usize = 4096;
 
+/// Where a file is mapped if there is room: in front of stage1-init's code, so that it
+/// needs no page table of its own (see `link/x86_64.ld`).
+const PLACE: usize = 0x40_0000;
+
+/// As deep as a stack may have been, in bytes.
+const DEEP: usize = 256 << 10;
+
+/// Gives back the pages of the stack that only finished calls have used (madvise(2)):
+/// what waits for long afterwards takes less memory.
+#[cold]
+#[inline(never)]
+pub fn give_back_stack() {
+    // What lies below the stack pointer but for the red zone is nobody's (System V ABI,
+    // AMD64, 3.2.2); a page more is kept for the calls that come.
+    let end = (arch::stack_pointer() & !(PAGE - 1)).saturating_sub(PAGE);
+    let advice = raw::MADV_DONTNEED as usize;
+    // SAFETY: no frame lies there, and no other mapping does: the kernel keeps at least
+    // 128 MiB below the beginning of the stack free (mmap_base, arch/x86/mm/mmap.c). What
+    // is not mapped yields ENOMEM, and the rest is done.
+    unsafe {
+        arch::syscall(
+            raw::__NR_madvise,
+            [end.saturating_sub(DEEP), DEEP, advice, 0, 0, 0],
+        );
+    }
+}
+
 impl Sealed {
     /// Maps the file from byte `offset` on, to read it; the descriptor may be closed
     /// then.
@@ -46,11 +73,11 @@ impl Sealed {
         let length = u32::try_from(size - offset as u64).map_err(|_| Errno::FBIG)?;
         let number = number.cast_unsigned() as usize;
         let (kind, access) = (raw::MAP_PRIVATE as usize, raw::PROT_READ as usize);
-        // SAFETY: the kernel chooses the place, so that nothing is in its way.
+        // SAFETY: a hint: the kernel chooses another place if anything is in its way.
         let start = result(unsafe {
             arch::syscall(
                 raw::__NR_mmap,
-                [0, length as usize, access, kind, number, offset],
+                [PLACE, length as usize, access, kind, number, offset],
             )
         })?;
         Ok(Self {

@@ -75,6 +75,16 @@ pub unsafe fn clone_and_call(
     value
 }
 
+/// The stack pointer.
+#[inline(always)]
+#[must_use]
+pub fn stack_pointer() -> usize {
+    let value: usize;
+    // SAFETY: the instruction reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
 /// Ends the process by SIGILL.
 #[inline]
 pub fn trap() -> ! {
