@@ -21,7 +21,7 @@ MAN_PAGES := $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(MAN)/stage1-ini
 export KICKSTAGE_BIN := $(RELEASE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz bench bench-plan initramfs lint lint-selftest build programs floors man install clean
+.PHONY: help setup run test fuzz bench bench-guest bench-plan initramfs lint lint-selftest build programs floors man install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,13 @@ bench: ## Measures starts against the floor and other launchers (root)
 	@scripts/setup.sh bench
 	@$(MAKE) --no-print-directory build floors
 	$(CARGO) run --quiet --release -p kickstage-bench -- $(ARGS)
+
+bench-guest: ## The same in a guest with Linux 6.1: what limits by cgroups of version 2 cost (root)
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build floors
+	@$(CARGO) build --quiet --release -p kickstage-bench
+	@KICKSTAGE_CACHE=$(TARGET) $(CARGO) run --quiet -p kickstage-tests --bin kickstage-guest -- \
+		$(RELEASE)/kickstage-bench --binaries $(RELEASE) $(or $(ARGS),--only limits --only default --rounds 300)
 
 initramfs: ## Packs ROOT into an initramfs that runs CMD: OUT (initramfs.cpio)
 	@$(MAKE) --no-print-directory programs

@@ -102,6 +102,9 @@ const FASTER: [Faster; 4] = [
 /// Nanoseconds that limits by cgroups of version 1 may add to a default start.
 const MOST_BY_LIMITS: u64 = 350_000;
 
+/// What limits by cgroups of version 2 may add, of what the bare calls do.
+const MOST_OF_BARE_LIMITS: f64 = 1.15;
+
 /// Bytes that each program may have, stripped and static.
 const SIZES: [(&str, u64); 7] = [
     ("fly", 80 << 10),
@@ -147,30 +150,55 @@ pub fn ratios<'s>(samples: impl Fn(&str) -> &'s [u64]) -> Vec<Line> {
             verdict: verdict(ratio, |value| value >= limit),
         });
     }
-    lines.push(limits(
-        Summary::of(samples("limits")),
-        Summary::of(samples("default")),
-    ));
+    let p50 = |case| {
+        let summary = Summary::of(samples(case));
+        (summary.count > 0).then_some(summary.p50)
+    };
+    let added = |limited, without| Some(p50(limited)?.saturating_sub(p50(without)?));
+    lines.push(match added("floor-limits", "floor-default") {
+        Some(floor) => limits_of_version_2(added("limits", "default"), floor),
+        None => limits(added("limits", "default")),
+    });
     lines
 }
 
-/// What limits add to a default start, by the medians of one run.
-fn limits(limited: Summary, default: Summary) -> Line {
-    let added = limited.p50.saturating_sub(default.p50);
-    let is_known = limited.count > 0 && default.count > 0;
+/// What limits add to a default start, in nanoseconds, by the medians of one run.
+fn limits(added: Option<u64>) -> Line {
     Line {
         text: "limits: added to a default start".into(),
-        found: if is_known {
-            format!("{} us", table::micros(added).trim())
-        } else {
-            "not measured".into()
-        },
+        found: added.map_or_else(
+            || "not measured".into(),
+            |added| format!("{} us", table::micros(added).trim()),
+        ),
         limit: format!("<= {} us", MOST_BY_LIMITS / 1000),
         ratio: None,
         verdict: match added {
-            _ if !is_known => Verdict::Unknown,
-            ..=MOST_BY_LIMITS => Verdict::Pass,
-            _ => Verdict::Miss,
+            None => Verdict::Unknown,
+            Some(..=MOST_BY_LIMITS) => Verdict::Pass,
+            Some(_) => Verdict::Miss,
+        },
+    }
+}
+
+/// The same where version 2 has them, beside what the bare calls add to their floor.
+fn limits_of_version_2(added: Option<u64>, floor: u64) -> Line {
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let ratio = added.map(|added| added as f64 / floor.max(1) as f64);
+    Line {
+        text: "limits: added to a default start / by the bare calls to its floor".into(),
+        found: match (added, ratio) {
+            (Some(added), Some(ratio)) => {
+                let [added, floor] = [added, floor].map(table::micros);
+                format!("{ratio:.3} ({} / {} us)", added.trim(), floor.trim())
+            }
+            _ => "not measured".into(),
+        },
+        limit: format!("<= {MOST_OF_BARE_LIMITS:.2}"),
+        ratio: None,
+        verdict: match ratio {
+            None => Verdict::Unknown,
+            Some(..=MOST_OF_BARE_LIMITS) => Verdict::Pass,
+            Some(_) => Verdict::Miss,
         },
     }
 }

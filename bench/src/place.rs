@@ -29,6 +29,8 @@ pub struct Payload {
 #[derive(Debug)]
 pub struct Place {
     folder: Folder,
+    /// Where limits are measured against their floor.
+    pub cgroup: Option<Cgroup>,
     /// The payload that is timed: exits at once.
     pub noop: Payload,
     /// The payload that tells what it sees.
@@ -65,6 +67,8 @@ impl Place {
             noop: payload("noop", "noop", &["/noop"]).map_err(made)?,
             report: payload("report", "probe", &["/probe", "report"]).map_err(made)?,
             folder,
+            cgroup: Cgroup::make()
+                .map_err(|error| failed("make a cgroup of version 2", error))?,
         };
         for name in ["sys", "state", "source"] {
             fs::create_dir(place.folder.path.join(name)).map_err(made)?;
@@ -129,6 +133,39 @@ impl Drop for Folder {
         // is seen from outside.
         let _ = unmount(&self.path);
         let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// The directory that floor-limits makes its cgroup in; it vanishes with this value.
+#[derive(Debug)]
+pub struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Makes it, with the controllers of the limits; `None` where version 2 has not all
+    /// of them.
+    ///
+    /// # Errors
+    /// As mkdir(2) and write(2).
+    pub fn make() -> io::Result<Option<Self>> {
+        const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+        let mount = Path::new("/sys/fs/cgroup");
+        let there = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+        let is_there = |name: &&str| there.split_whitespace().any(|other| other == *name);
+        if !CONTROLLERS.iter().all(is_there) {
+            return Ok(None);
+        }
+        let own = Self(mount.join("kickstage-bench"));
+        fs::create_dir(&own.0)?;
+        for folder in [mount, &own.0] {
+            fs::write(folder.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
+        }
+        Ok(Some(own))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
     }
 }
 

@@ -8,7 +8,12 @@ tests![linux_6_1];
 
 fn linux_6_1() -> TestResult {
     Requirement::Guest.require()?;
-    let output = guest::run(Duration::from_secs(400));
+    let tests = std::env::current_exe()?;
+    let output = guest::run(
+        &tests,
+        &["--guest", "--jobs", "2"],
+        Duration::from_secs(400),
+    );
     println!("{}", output.stdout);
     output.code(0).has("guest: Linux 6.1.").has("guest: code 0");
     // Its last line of counts, and that it ran what it had to run.

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # The guest's init: once in its memory, to mount the machine's root, and once
-# more in there, to run the tests and to switch the guest off.
+# more in there, to run the program that is wanted and to switch the guest off.
 bb=/bin/busybox
 
 if [ "$1" != tests ]; then
@@ -37,6 +37,8 @@ $bb mount -t cgroup2 cgroup2 /sys/fs/cgroup
 $bb ip link set lo up
 $bb stty -F /dev/console -opost
 echo "guest: Linux $($bb uname -r)"
-"$KICKSTAGE_IN_GUEST" --guest --jobs 2
+IFS=,
+# shellcheck disable=SC2086 # Words with commas between them.
+"$KICKSTAGE_IN_GUEST" $KICKSTAGE_GUEST_WORDS
 echo "guest: code $?"
 exec $bb poweroff -f

@@ -11,6 +11,7 @@
 #![no_std]
 
 pub mod confine;
+pub mod default;
 pub mod mounts;
 pub mod process;
 pub mod sealed;

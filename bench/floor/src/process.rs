@@ -52,6 +52,9 @@ pub unsafe fn exec_descriptor(program: Fd, arguments: Vector, environment: Vecto
     };
 }
 
+/// Bytes of clone3's structure in Linux 5.3, which are enough without a cgroup.
+const FIRST_SIZE: usize = size_of::<[u64; 8]>();
+
 /// clone3(2) in the form of vfork, with the namespaces `namespaces`: the child
 /// runs `child(data)` in the caller's memory while the caller waits; the value
 /// is the pid, and `pidfd` the descriptor, if it is asked for.
@@ -69,14 +72,34 @@ pub unsafe fn vfork(
     child: unsafe extern "C" fn(*mut c_void) -> !,
     data: *mut c_void,
 ) -> isize {
-    let mut flags = namespaces | raw::CLONE_VM | raw::CLONE_VFORK;
+    // SAFETY: the caller's promise.
+    unsafe { vfork_into(namespaces, pidfd, None, child, data) }
+}
+
+/// The same, into the cgroup of version 2 whose directory `cgroup` is.
+///
+/// # Safety
+/// As [`vfork`].
+#[inline(always)]
+pub unsafe fn vfork_into(
+    namespaces: u32,
+    pidfd: Option<&mut Fd>,
+    cgroup: Option<Fd>,
+    child: unsafe extern "C" fn(*mut c_void) -> !,
+    data: *mut c_void,
+) -> isize {
+    let mut flags = u64::from(namespaces | raw::CLONE_VM | raw::CLONE_VFORK);
     let pidfd = pidfd.map_or(0, |place| {
-        flags |= raw::CLONE_PIDFD;
+        flags |= u64::from(raw::CLONE_PIDFD);
         core::ptr::from_mut(place).addr()
     });
-    // The structure of Linux 5.3 is enough.
-    let arguments: [u64; 8] = [
-        u64::from(flags),
+    let mut size = FIRST_SIZE;
+    if cgroup.is_some() {
+        flags |= raw::CLONE_INTO_CGROUP;
+        size = size_of::<[u64; 11]>();
+    }
+    let arguments: [u64; 11] = [
+        flags,
         pidfd as u64,
         0,
         0,
@@ -84,6 +107,9 @@ pub unsafe fn vfork(
         0,
         0,
         0,
+        0,
+        0,
+        word(cgroup.unwrap_or(0)) as u64,
     ];
     let value: isize;
     // SAFETY: the structure lives across the call. The block may use the stack
@@ -99,7 +125,7 @@ pub unsafe fn vfork(
             "2:",
             inlateout("rax") raw::__NR_clone3 as usize => value,
             in("rdi") &raw const arguments,
-            in("rsi") size_of_val(&arguments),
+            in("rsi") size,
             in("r8") child,
             in("r9") data,
             lateout("rcx") _, lateout("r11") _,

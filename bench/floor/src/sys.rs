@@ -197,6 +197,19 @@ pub unsafe fn open_beside(path: *const u8, name: &CStr) -> Fd {
 pub fn memory_file(name: &CStr, flags: u32) -> Fd {
     let flags = (flags | raw::MFD_CLOEXEC | raw::MFD_ALLOW_SEALING) as usize;
     // SAFETY: a C string that lives across the call.
+    let file = fd(unsafe { call(raw::__NR_memfd_create, [text(name), flags]) });
+    if file < 0 {
+        return old_memory_file(name, flags);
+    }
+    file
+}
+
+/// The same before Linux 6.3, where such files could always be executed.
+#[cold]
+#[inline(never)]
+fn old_memory_file(name: &CStr, flags: usize) -> Fd {
+    let flags = flags & !(raw::MFD_EXEC as usize);
+    // SAFETY: a C string that lives across the call.
     fd(unsafe { call(raw::__NR_memfd_create, [text(name), flags]) })
 }
 
@@ -255,7 +268,7 @@ unsafe fn clone_tree(directory: Fd, path: usize, flags: u32, attributes: u32) ->
         userns_fd: 0,
     };
     // SAFETY: the caller's promise, and a structure that lives across the call.
-    fd(unsafe {
+    let tree = fd(unsafe {
         call(
             raw::__NR_open_tree_attr,
             [
@@ -266,7 +279,42 @@ unsafe fn clone_tree(directory: Fd, path: usize, flags: u32, attributes: u32) ->
                 size_of::<raw::mount_attr>(),
             ],
         )
-    })
+    });
+    if tree < 0 {
+        // SAFETY: the caller's promise.
+        return unsafe { clone_tree_by_two(directory, path, flags, &set) };
+    }
+    tree
+}
+
+/// The same before Linux 6.15, where it takes two calls.
+///
+/// # Safety
+/// `path` must be the address of a C string.
+#[cold]
+#[inline(never)]
+unsafe fn clone_tree_by_two(
+    directory: Fd,
+    path: usize,
+    flags: usize,
+    set: &raw::mount_attr,
+) -> Fd {
+    let recursive = flags & raw::AT_RECURSIVE as usize;
+    // SAFETY: the caller's promise, a C string and a structure that live across the call.
+    unsafe {
+        let tree = fd(call(raw::__NR_open_tree, [word(directory), path, flags]));
+        call(
+            raw::__NR_mount_setattr,
+            [
+                word(tree),
+                text(c""),
+                recursive | raw::AT_EMPTY_PATH as usize,
+                core::ptr::from_ref(set).addr(),
+                size_of::<raw::mount_attr>(),
+            ],
+        );
+        tree
+    }
 }
 
 /// fsopen(2).
@@ -388,6 +436,27 @@ pub fn directory(directory: Fd, name: &CStr, mode: u32) {
             [word(directory), text(name), mode as usize],
         )
     };
+}
+
+/// rmdir(2).
+#[inline(always)]
+pub fn remove_directory(path: &CStr) {
+    // SAFETY: a C string that lives across the call.
+    unsafe { call(raw::__NR_rmdir, [text(path)]) };
+}
+
+/// Writes `value` into the file `name` (open(2), write(2), close(2)).
+#[inline(always)]
+pub fn write_into(directory: Fd, name: &CStr, value: &CStr) {
+    let file = open(directory, name, raw::O_WRONLY);
+    // SAFETY: a C string that lives across the call, without its end.
+    unsafe {
+        call(
+            raw::__NR_write,
+            [word(file), text(value), value.count_bytes()],
+        )
+    };
+    close(file);
 }
 
 /// chdir(2).

@@ -2,8 +2,8 @@
 //!
 //! Its root is the machine's own, read-only over 9p under a tmpfs, so the
 //! programs, the tests and the caches are all there. The guest's first program
-//! is a script that runs this very runner with `--guest`, and the count of
-//! tests comes back over the serial console.
+//! is a script that runs one of the machine's, such as this very runner with
+//! `--guest`, and what that prints comes back over the serial console.
 
 pub mod image;
 pub mod initramfs;
@@ -58,20 +58,21 @@ pub fn make() -> Result<bool, String> {
     })
 }
 
-/// Boots the guest and runs the tests in it; the output is the console's.
+/// Boots the guest and runs `program` in it with `words`, which have no commas and no
+/// spaces; the output is the console's.
 ///
 /// # Panics
 /// If QEMU can't be started.
 #[must_use]
-pub fn run(limit: Duration) -> Output {
-    let executable = env::current_exe().expect("our own path");
+pub fn run(program: &Path, words: &[&str], limit: Duration) -> Output {
+    let words = words.join(",");
     let programs = env::var(PROGRAMS).expect("the runner checks it");
     let cache_folder = env::var(CACHE).expect("the runner sets it");
     // The kernel hands what it does not know to init as its environment.
     let append = format!(
         "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check random.trust_cpu=on mitigations=off \
-         {IN_GUEST}={} {PROGRAMS}={programs} {CACHE}={cache_folder}",
-        executable.display()
+         {IN_GUEST}={} KICKSTAGE_GUEST_WORDS={words} {PROGRAMS}={programs} {CACHE}={cache_folder}",
+        program.display()
     );
     Run::new(QEMU)
         .args([

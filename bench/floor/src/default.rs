@@ -1,0 +1,81 @@
+//! The default pod: what floor-default makes, and floor-limits in a cgroup.
+
+use core::ffi::c_void;
+
+use crate::{
+    confine, mounts, process, sealed, signals,
+    sys::{self, Fd, raw},
+};
+
+/// What the child needs.
+struct Pod {
+    arguments: sys::Vector,
+    init: sys::Fd,
+    /// The kernel writes 0 here when the launcher dies.
+    launcher: u32,
+}
+
+const NAMESPACES: u32 =
+    raw::CLONE_NEWNS | raw::CLONE_NEWPID | raw::CLONE_NEWIPC | raw::CLONE_NEWUTS;
+
+/// Starts the pod that `arguments` name, if `cgroup` makes one in that cgroup (of version
+/// 2), and waits for its end; returns its exit code.
+///
+/// # Safety
+/// The arguments of a floor: its name, a root, a program and its arguments.
+#[inline(always)]
+pub unsafe fn run(arguments: sys::Vector, cgroup: impl FnOnce() -> Option<Fd>) -> i32 {
+    signals::supervise();
+    let mut pod = Pod {
+        arguments,
+        // SAFETY: the program's own name is the first argument.
+        init: unsafe { sealed::program(*arguments) },
+        launcher: 1,
+    };
+    sys::no_terminal();
+    confine::tell_death_to(&raw mut pod.launcher);
+    let mut pidfd = -1;
+    // SAFETY: `set_up` does not return and writes only to its own frames.
+    unsafe {
+        process::vfork_into(
+            NAMESPACES,
+            Some(&mut pidfd),
+            cgroup(),
+            set_up,
+            (&raw mut pod).cast(),
+        )
+    };
+    confine::tell_death_to(core::ptr::null_mut());
+    signals::wait_for_child();
+    process::wait(pidfd)
+}
+
+unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
+    // SAFETY: `main` passes a `Pod` and waits meanwhile; the harness passes a
+    // root and a program.
+    let (pod, rootfs, launcher) = unsafe {
+        let launcher = &raw const (*pod.cast::<Pod>()).launcher;
+        let pod: Pod = pod.cast::<Pod>().read();
+        let rootfs = *pod.arguments.add(1);
+        (pod, rootfs, launcher)
+    };
+    // SAFETY: as above.
+    unsafe { confine::die_with(launcher) };
+    sys::group();
+    sys::make_private();
+    process::umask(0);
+    // SAFETY: the path is the program's argument.
+    let root = unsafe { mounts::root(rootfs) };
+    let dev = mounts::dev(root);
+    mounts::kernel(root, dev);
+    mounts::below_dev(dev);
+    sys::hostname(c"pod-01234567");
+    sys::fchdir(root);
+    sys::pivot_here();
+    confine::limit_bounding_set();
+    sealed::keep(pod.init);
+    let environment = process::environment();
+    // SAFETY: the arguments from ROOTFS on (its place is pid 1's own name).
+    unsafe { process::exec_descriptor(pod.init, pod.arguments.add(1), environment.as_ptr()) };
+    sys::exit(127)
+}
