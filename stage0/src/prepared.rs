@@ -18,7 +18,7 @@ use rustix::{
     io::Errno,
 };
 
-use stage1_init::control::SOCKET;
+use stage1_init::control::{SOCKET, protocol};
 
 use crate::{
     cgroups::Cgroups,
@@ -248,7 +248,21 @@ fn released(
     let cgroups = how.limited.then(|| Cgroups::look(plan));
     let directory = Directory::registered(path, how.life, true)?;
     let mut limit = TimeLimit::new(how.life.timeout, &plan);
-    let done = Pod::open(path).and_then(|pod| release::run(&pod, changed.as_ref(), &mut limit));
+    let flags = if how.life.keeps() {
+        0
+    } else {
+        protocol::REMOVES
+    };
+    let done = Pod::open(path)
+        .and_then(|pod| release::run(&pod, changed.as_ref(), flags, &mut limit))
+        .map(|(code, end)| {
+            // With cgroups, which can't be removed before it, the end of pid 1 comes now,
+            // otherwise with that of this process.
+            if !how.limited {
+                core::mem::forget(end);
+            }
+            code
+        });
     if let (Some(cgroups), true) = (&cgroups, done.as_ref().is_ok_and(|code| *code != 0)) {
         cgroups.tell(how.memory);
     }

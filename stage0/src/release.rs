@@ -31,13 +31,15 @@ use crate::{client::Pod, directory::Directory, relay::each_signal, wait::TimeLim
 pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'a>> {
     let _lock = lock(pod)?;
     let mut limit = TimeLimit::NONE;
-    let code = run(pod, plan, &mut limit)?;
+    let (code, _) = run(pod, plan, 0, &mut limit)?;
     Directory::here().ended(code);
     Ok(code)
 }
 
 /// The same of a pod whose lock is held, and of which nothing is taken away; until the time
-/// of `limit` is over.
+/// of `limit` is over. `flags` are the request's: [`protocol::REMOVES`]. As long as what is
+/// returned beside the code is open pid 1 stays: what the kernel does at its end would hold
+/// up all that is still to be done.
 ///
 /// # Errors
 /// As [`release`].
@@ -46,11 +48,12 @@ pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'
 pub fn run<'a>(
     pod: &Pod<'a>,
     plan: Option<&OwnedFd>,
+    flags: u32,
     limit: &mut TimeLimit,
-) -> Result<i32, Error<'a>> {
+) -> Result<(i32, OwnedFd), Error<'a>> {
     let request = Request {
         operation: protocol::RELEASE,
-        flags: 0,
+        flags,
         number: 0,
         name: c"",
     };
@@ -67,8 +70,7 @@ pub fn run<'a>(
     if told.errno != 0 {
         return Err(refused(pod.path, told.errno));
     }
-    // Nothing of it runs any more; its pid 1 may still be on its way out.
-    Ok(i32::try_from(told.code).unwrap_or(FAILURE))
+    Ok((i32::try_from(told.code).unwrap_or(FAILURE), own))
 }
 
 /// Who releases a pod is what stage0 is to other pods: it holds their lock with pid 1, and

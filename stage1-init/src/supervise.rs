@@ -32,6 +32,9 @@ use crate::{
     stdio,
 };
 
+/// Nanoseconds that pid 1 waits at most for who was told of the end.
+const PATIENCE: u64 = 100_000_000;
+
 /// The apps of a pod and how the pod is going to end.
 #[derive(Debug)]
 pub struct Pod<'p, 's> {
@@ -57,6 +60,8 @@ pub struct Pod<'p, 's> {
     held: bool,
     /// Who has released it, and is told of its end; or -1.
     releaser: i32,
+    /// The last code is for the releaser alone.
+    unseen: bool,
     /// What becomes the standard streams of who is entering just now; or -1.
     passed: [i32; 3],
     /// Where the apps' ends are told.
@@ -89,6 +94,7 @@ impl<'p, 's> Pod<'p, 's> {
             stays: false,
             held,
             releaser: -1,
+            unseen: false,
             passed: [-1; 3],
             report,
             logs: Logs::new(),
@@ -214,6 +220,9 @@ impl<'p, 's> Pod<'p, 's> {
                 if self.releaser >= 0 {
                     self.clear_away();
                     self.tell_end(code);
+                    // The end of the namespaces disturbs all processors: it comes when who
+                    // was told is done, which its socket tells, or takes too long.
+                    let _ = signal::wait(signal::SUPERVISED, Some(PATIENCE));
                 }
                 return code;
             }
@@ -460,7 +469,11 @@ impl<'p, 's> Pod<'p, 's> {
         }
         let (code, rules) = (app.code, app.ending);
         let alone = app.stopped && !self.stopping;
-        if self.report.is_wanted() {
+        let unseen = self.unseen && self.look().left == 0;
+        if self.report.is_wanted()
+            && !unseen
+            && let Some(app) = self.places.get(index)
+        {
             let name = app.plan.text(&self.plan, index, Kind::App);
             self.report.ended(name, code);
         }

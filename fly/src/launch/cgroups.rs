@@ -11,6 +11,7 @@ use rustix::{
 use super::{explain, path::Path};
 use crate::{
     error::{Advice, Error, What},
+    plan::{Kind, Plan, Step},
     sys::descriptor,
     text::split,
 };
@@ -22,9 +23,9 @@ const TRIES: usize = 16;
 /// Makes `path`, see [`crate::plan::Step::MakeCgroup`].
 ///
 /// # Errors
-/// What keeps it from being made, or the controllers from being enabled.
+/// What keeps it from being made.
 #[inline(never)]
-pub(super) fn make<'p>(mount: u64, path: &'p CStr, controllers: &CStr) -> Result<(), Error<'p>> {
+pub(super) fn make(mount: u64, path: &CStr) -> Result<(), Error<'_>> {
     let mount = usize::try_from(mount).unwrap_or(usize::MAX);
     let mut made = make_directory(path);
     for _ in 0..TRIES {
@@ -41,7 +42,26 @@ pub(super) fn make<'p>(mount: u64, path: &'p CStr, controllers: &CStr) -> Result
             (Errno::AGAIN, Advice::CgroupLimit),
         ];
         explain::error(What::MakeCgroup, path, errno, ADVICES)
-    })?;
+    })
+}
+
+/// Enables the controllers of the cgroup of version 2 whose file `limit` is missing:
+/// most pods find them enabled, by the first one in the same place.
+///
+/// # Errors
+/// What keeps them from being enabled.
+#[cold]
+#[inline(never)]
+fn enable_for<'p>(plan: &Plan<'p>, limit: &CStr) -> Result<(), Error<'p>> {
+    let mut records = plan.steps().records();
+    let made = records.find(|record| {
+        record.is(Kind::MakeCgroup)
+            && record.flags & Step::ENABLE != 0
+            && folder(limit) == record.list.first().to_bytes()
+    });
+    let Some(made) = made else { return Ok(()) };
+    let (path, controllers) = (made.list.first(), made.list.second());
+    let mount = usize::try_from(made.number).unwrap_or(usize::MAX);
     enable(mount, path, controllers).map_err(|errno| {
         const ADVICES: &explain::Advices = &[
             (Errno::ACCESS, Advice::NeedsDelegation),
@@ -140,7 +160,11 @@ fn write(path: &CStr, value: &[u8]) -> Result<(), Errno> {
 /// # Errors
 /// As open(2) and write(2).
 #[inline(never)]
-pub(super) fn limit<'p>(path: &'p CStr, value: &CStr) -> Result<(), Error<'p>> {
+pub(super) fn limit<'p>(
+    plan: &Plan<'p>,
+    path: &'p CStr,
+    value: &CStr,
+) -> Result<(), Error<'p>> {
     const ADVICES: &explain::Advices = &[
         (Errno::NOENT, Advice::NoSuchLimit),
         (Errno::INVAL, Advice::NotPossibleHere),
@@ -148,6 +172,10 @@ pub(super) fn limit<'p>(path: &'p CStr, value: &CStr) -> Result<(), Error<'p>> {
         (Errno::NODEV, Advice::WholeDisk),
     ];
     let mut written = write(path, value.to_bytes());
+    if written == Err(Errno::NOENT) {
+        enable_for(plan, path)?;
+        written = write(path, value.to_bytes());
+    }
     if written == Err(Errno::NOENT) && wait_for_files(path).is_ok() {
         written = write(path, value.to_bytes());
     }
@@ -158,11 +186,15 @@ pub(super) fn limit<'p>(path: &'p CStr, value: &CStr) -> Result<(), Error<'p>> {
 /// before their files are. A write that changes nothing waits for its end, of version 2.
 #[cold]
 fn wait_for_files(limit: &CStr) -> Result<(), Errno> {
-    let bytes = limit.to_bytes();
-    let slash = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-    let folder = bytes.get(..slash).unwrap_or_default();
-    let own = Path::of(&[folder, b"/cgroup.subtree_control"])?;
+    let own = Path::of(&[folder(limit), b"/cgroup.subtree_control"])?;
     write(own.as_c_str(), b"\n")
+}
+
+/// The directory that the file is in.
+fn folder(path: &CStr) -> &[u8] {
+    let bytes = path.to_bytes();
+    let slash = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    bytes.get(..slash).unwrap_or_default()
 }
 
 /// Moves this process, which has one thread, into the cgroup of version 1 at `path`, by

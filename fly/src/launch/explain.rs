@@ -74,6 +74,8 @@ pub(super) fn clone<'p>(namespaces: u64, errno: Errno) -> Error<'p> {
         (Errno::NOSPC, no_space),
         (Errno::AGAIN, Advice::ProcessLimit),
         (Errno::INVAL, Advice::NoSuchNamespace),
+        // Its cgroup is of version 2, and where it is controllers are enabled nevertheless.
+        (Errno::OPNOTSUPP, Advice::HoldsProcesses),
     ];
     error(What::MakeNamespaces, c"", errno, &advices)
 }

@@ -25,10 +25,11 @@ impl<'p> Launcher<'p, '_> {
                 Err(self.exec_init(program, directory, flags & Step::HOLD != 0, stamps))
             },
             MakeCgroup { flags, mount, path, controllers } => {
-                let controllers = if flags & Step::ENABLE != 0 { controllers } else { c"" };
-                cgroups::make(mount, path, controllers)
+                // Where they are missing the first limit enables them.
+                let _ = (flags, controllers);
+                cgroups::make(mount, path)
             },
-            LimitCgroup { path, value } => cgroups::limit(path, value),
+            LimitCgroup { path, value } => cgroups::limit(&self.plan, path, value),
             Leaf { path } => cgroups::leaf(path),
             JoinCgroup { path } => cgroups::join(path),
             HostFiles { under, paths } => self.host_files(under, paths),

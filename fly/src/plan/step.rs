@@ -269,7 +269,8 @@ steps! {
     /// Makes the cgroup directory `path` for the pod, and what is missing on the way
     /// to it below the first `mount` bytes, which are where its hierarchy is mounted.
     /// With [`Step::ENABLE`], of version 2, in each above it these controllers are
-    /// enabled that are not yet: their names, each behind a plus sign.
+    /// enabled that are not yet, if a limit's file is missing: their names, each behind
+    /// a plus sign.
     MakeCgroup = 16 "newcgroup %t[0 with %u|]" Launch { flags flags, number mount, text path, second controllers }
     /// Writes the limit `value` into the file at `path` of a cgroup.
     LimitCgroup = 17 "limit %t to %u" Launch { text path, second value }

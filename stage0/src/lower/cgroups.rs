@@ -116,8 +116,9 @@ where
             unified: None,
             parent: usual,
         };
+        let mut unified = Unified::new();
         for (index, controller) in CONTROLLERS.iter().enumerate() {
-            if !self.is_wanted(controller) {
+            if !self.is_wanted(controller) || unified.has(controller) {
                 continue;
             }
             if exists(controller.probe) {
@@ -126,7 +127,7 @@ where
                 self.limit(controller, controller.mount, &cgroups)?;
                 continue;
             }
-            cgroups.unified = Some(find(controller)?);
+            cgroups.unified = Some(unified.find(controller)?);
         }
         let mut cgroup = Step::NO_SLOT;
         let mut own = Path::new();
@@ -324,20 +325,41 @@ impl Cgroups<'_> {
     }
 }
 
-/// The mount of version 2 whose controller it is.
-#[cold]
-#[inline(never)]
-fn find<'e>(controller: &Controller) -> Result<&'static [u8], Error<'e>> {
-    let mut buffer = [0; 256];
-    for (mount, path) in UNIFIED {
-        let text = descriptor::read_file(path, &mut buffer);
-        let line = split(text, b'\n').next().unwrap_or_default();
-        let is_there = split(line, b' ').any(|name| name == controller.name);
-        // The list may be empty, where no controller is left for version 2.
-        if is_there || (controller.enabled.is_empty() && exists(path)) {
-            return Ok(mount);
+/// What is known of version 2.
+struct Unified {
+    /// The controllers that it has.
+    names: [u8; 256],
+    length: usize,
+}
+
+impl Unified {
+    /// Nothing yet.
+    const fn new() -> Self {
+        Self {
+            names: [0; 256],
+            length: 0,
         }
     }
-    let error = Error::new(What::Find, controller.object, Why::NoController);
-    Err(error.advice(Advice::MountController))
+
+    /// Whether it is known to have this one.
+    fn has(&self, controller: &Controller) -> bool {
+        let text = self.names.get(..self.length).unwrap_or_default();
+        let line = split(text, b'\n').next().unwrap_or_default();
+        split(line, b' ').any(|name| name == controller.name)
+    }
+
+    /// The mount of version 2 whose controller it is.
+    #[cold]
+    #[inline(never)]
+    fn find<'e>(&mut self, controller: &Controller) -> Result<&'static [u8], Error<'e>> {
+        for (mount, path) in UNIFIED {
+            self.length = descriptor::read_file(path, &mut self.names).len();
+            // The list may be empty, where no controller is left for version 2.
+            if self.has(controller) || (controller.enabled.is_empty() && exists(path)) {
+                return Ok(mount);
+            }
+        }
+        let error = Error::new(What::Find, controller.object, Why::NoController);
+        Err(error.advice(Advice::MountController))
+    }
 }

@@ -121,7 +121,7 @@ impl Pod<'_, '_> {
         place: &mut usize,
     ) -> Result<(), Errno> {
         if request.operation == protocol::RELEASE {
-            return self.release(descriptors);
+            return self.release(request.flags, descriptors);
         }
         let [socket, file, streams @ ..] = descriptors;
         if request.operation == protocol::STOP && request.name.is_empty() {
@@ -181,7 +181,7 @@ impl Pod<'_, '_> {
     /// Lets a parked pod go: with the standard streams that have come, and the plan, if
     /// there is one. The reply comes at its end.
     #[inline(never)]
-    fn release(&mut self, descriptors: &mut [i32; MOST]) -> Result<(), Errno> {
+    fn release(&mut self, flags: u32, descriptors: &mut [i32; MOST]) -> Result<(), Errno> {
         let [socket, streams @ .., file] = descriptors;
         if !self.is_held() {
             return Err(Errno::ALREADY);
@@ -193,7 +193,7 @@ impl Pod<'_, '_> {
         }
         network::announce(*socket)?;
         stdio::take(streams)?;
-        self.go(plan, core::mem::replace(socket, -1));
+        self.go(plan, core::mem::replace(socket, -1), flags);
         Ok(())
     }
 

@@ -54,6 +54,9 @@ pub struct Request<'a> {
 pub const WAIT: u32 = 1;
 /// A flag: what is added is to be started.
 pub const AT_ONCE: u32 = 2;
+/// A flag of [`RELEASE`]: who has sent it removes the pod's directory as soon as the reply
+/// is there; the code of the app that ends last is not written into it.
+pub const REMOVES: u32 = WAIT;
 
 /// Bytes of a request.
 pub const REQUEST: usize = 16 + NAME_BYTES;

@@ -10,6 +10,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 
 use super::Pod;
+use crate::control::protocol;
 
 impl<'p> Pod<'p, '_> {
     pub(crate) fn is_held(&self) -> bool {
@@ -18,8 +19,9 @@ impl<'p> Pod<'p, '_> {
 
     /// It starts, with the apps of `plan` if there is one; `releaser` is told of the end.
     #[cold]
-    pub(crate) fn go(&mut self, plan: Option<Plan<'p>>, releaser: i32) {
+    pub(crate) fn go(&mut self, plan: Option<Plan<'p>>, releaser: i32, flags: u32) {
         (self.held, self.releaser) = (false, releaser);
+        self.unseen = flags & protocol::REMOVES != 0;
         if let Some(plan) = plan {
             for index in 0..self.count {
                 self.remove(index);
