@@ -18,6 +18,7 @@ tests![
     modern_calls_refused,
     all_modern_calls_missing,
     all_modern_calls_refused,
+    a_filter_without_pivot_root,
     fallbacks_are_told,
     fallbacks_keep_volumes_read_only,
     fallbacks_stay_inside,
@@ -141,6 +142,25 @@ fn all_modern_calls_missing() -> TestResult {
 
 fn all_modern_calls_refused() -> TestResult {
     same_without(&all(), libc::EPERM);
+    Ok(())
+}
+
+/// As in a container of Docker's with the capability sys_admin, whose filter lets it mount.
+fn a_filter_without_pivot_root() -> TestResult {
+    let refused = || failing(&[libc::SYS_pivot_root], libc::EPERM);
+    let advice = ["pivot", "a filter forbids it", "seccomp=unconfined"];
+    Pod::new(roots::probe())
+        .probe_command(["exit", "0"])
+        .hook(refused())
+        .output()
+        .refused(&advice);
+    Run::ours("fly")
+        .arg("--confine")
+        .arg(roots::probe())
+        .args(["/bin/probe", "exit", "0"])
+        .hook(refused())
+        .output()
+        .refused(&advice);
     Ok(())
 }
 

@@ -464,6 +464,7 @@ texts! {
             NoLowerFileSystem = "overlay can't use this file system as its lower one",
             NotForThisMachine = "it is no program for this machine",
             NeedsMknod = "needs the capability mknod outside of a user namespace",
+            FilterForbids = "a filter forbids it; a container needs --security-opt seccomp=unconfined",
         }
         INIT from 160 {
             LookAtHelp = "see --help",
@@ -485,7 +486,6 @@ texts! {
             SubordinateIds = "install newuidmap, and give the caller ids in /etc/subuid and /etc/subgid",
             SubordinateRefused = "newuidmap refuses: look at /etc/subuid and /etc/subgid, and whether it is set-user-id root",
             UnmaskProc = "/proc here is covered in part; a container needs --security-opt seccomp=unconfined and, of podman, --security-opt unmask=ALL, of docker --security-opt systempaths=unconfined",
-            FilterForbids = "a filter forbids it; a container needs --security-opt seccomp=unconfined",
             NotNested = "in a user namespace, as some containers have one, leave --private-users out",
             AllowUsers = "user namespaces are switched off here; a container needs --privileged, or --security-opt seccomp=unconfined",
             NoMappedMount = "its file system, or one mounted below, can't map ids: --private-users=false, or another place",

@@ -198,9 +198,11 @@ impl<'p> Launcher<'p, '_> {
                 return process::chroot(c".")
                     .map_err(|errno| Error::new(What::ChrootInto, c"the root file system", errno));
             }
-            done => {
-                done.map_err(|errno| Error::new(What::PivotInto, c"the root file system", errno))?;
-            }
+            // Mounts were possible: it is not for want of a capability.
+            done => done.map_err(|errno| {
+                const ADVICES: &explain::Advices = &[(Errno::PERM, Advice::FilterForbids)];
+                explain::error(What::PivotInto, c"the root file system", errno, ADVICES)
+            })?,
         }
         // The old root is mounted over the new one now (pivot_root(2), NOTES),
         // and over that what was attached over it, but for the new root.
