@@ -263,6 +263,14 @@ fn released(
             }
             code
         });
+    if let Err(error) = &done
+        && error.cause() != Why::InitKilled.into()
+    {
+        // It was not released, and lives on: it is as it was.
+        core::mem::forget(cgroups);
+        directory.undo();
+        return done;
+    }
     if let (Some(cgroups), true) = (&cgroups, done.as_ref().is_ok_and(|code| *code != 0)) {
         cgroups.tell(how.memory);
     }

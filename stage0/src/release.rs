@@ -65,8 +65,11 @@ pub fn run<'a>(
         .unwrap_or_default();
     // What comes from here on is for the pod.
     launch::block_signals();
+    // Whatever can fail does before the pod goes on.
+    let signals = signal::descriptor(signal::SUPERVISED)
+        .map_err(|errno| Error::new(What::Wait, pod.path, errno))?;
     let own = pod.send(&request, sent)?;
-    let told = wait(pod, &own, limit)?;
+    let told = wait(pod, &own, &signals, limit)?;
     if told.errno != 0 {
         return Err(refused(pod.path, told.errno));
     }
@@ -86,9 +89,13 @@ fn lock<'a>(pod: &Pod<'a>) -> Result<OwnedFd, Error<'a>> {
 }
 
 /// Waits for the reply; signals are passed on to the pod.
-fn wait<'a>(pod: &Pod<'a>, own: &OwnedFd, limit: &mut TimeLimit) -> Result<Reply, Error<'a>> {
+fn wait<'a>(
+    pod: &Pod<'a>,
+    own: &OwnedFd,
+    signals: &OwnedFd,
+    limit: &mut TimeLimit,
+) -> Result<Reply, Error<'a>> {
     let failed = |errno| Error::new(What::Wait, pod.path, errno);
-    let signals = signal::descriptor(signal::SUPERVISED).map_err(failed)?;
     // Few have a use for it, and it costs as much as all the rest here.
     let mut process = None;
     if limit.is_set() {
@@ -97,7 +104,7 @@ fn wait<'a>(pod: &Pod<'a>, own: &OwnedFd, limit: &mut TimeLimit) -> Result<Reply
     loop {
         let mut ready = [
             PollFd::new(own, PollFlags::IN),
-            PollFd::new(&signals, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
         ];
         let left = process.as_ref().and_then(|process| limit.left(process));
         match poll(&mut ready, left.as_ref()) {
@@ -116,7 +123,7 @@ fn wait<'a>(pod: &Pod<'a>, own: &OwnedFd, limit: &mut TimeLimit) -> Result<Reply
         }
         if !signal.is_empty() {
             process = process.or_else(|| living(pod, own));
-            each_signal(&signals, &mut |number| {
+            each_signal(signals, &mut |number| {
                 if let Some(process) = &process {
                     supervise::forward(process.as_fd(), number);
                 }

@@ -1,9 +1,14 @@
 //! Warm pods: prepared as a whole, but for their programs; and pools of them.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    os::{fd::AsRawFd, unix::net::UnixDatagram},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use kickstage_tests::{
-    TestResult,
+    TestResult, message,
     registered::{Registry, one_line, wait_until},
     requirement::{Requirement, controller},
     sys, tests,
@@ -18,6 +23,7 @@ tests![
     time_limit,
     at_the_same_moment,
     killed_ones,
+    refused_by_its_init,
     what_is_refused,
     without_standard_input,
     a_pool,
@@ -136,6 +142,88 @@ fn killed_ones() -> TestResult {
     drop(running.finish());
     wait_until("the pod has ended", || pods.state(&uuid) == "exited");
     pods.collected();
+    Ok(())
+}
+
+/// Answers in place of pid 1, which lives on.
+struct FakeInit {
+    socket: UnixDatagram,
+    /// The directory, wherever it has been moved.
+    folder: fs::File,
+}
+
+impl FakeInit {
+    fn path(folder: &fs::File, name: &str) -> PathBuf {
+        // The address of a socket has 107 bytes only.
+        Path::new("/proc/self/fd").join(format!("{}/{name}", folder.as_raw_fd()))
+    }
+
+    fn of(directory: &Path) -> Self {
+        let folder = fs::File::open(directory).expect("the pod");
+        let path = Self::path(&folder, "control");
+        fs::rename(&path, Self::path(&folder, "real")).expect("moved");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        let limit = Some(Duration::from_secs(10));
+        socket.set_read_timeout(limit).expect("a timeout");
+        Self { socket, folder }
+    }
+
+    /// The next request gets this reply.
+    fn answer(&self, magic: &[u8; 4], errno: i32) {
+        let mut bytes = [0; 512];
+        let descriptors = message::receive(&self.socket, &mut bytes).expect("a request");
+        let mut reply = magic.to_vec();
+        reply.extend(errno.to_ne_bytes());
+        reply.resize(32 + 256, 0);
+        let to = descriptors.into_iter().next().expect("a socket");
+        UnixDatagram::from(to).send(&reply).expect("sent");
+    }
+
+    fn leave(self) {
+        let real = Self::path(&self.folder, "real");
+        fs::rename(real, Self::path(&self.folder, "control")).expect("moved back");
+    }
+}
+
+/// A pod whose pid 1 refuses to go on lives, and stays as it was.
+fn refused_by_its_init() -> TestResult {
+    let pods = Registry::new();
+    let options: &[&str] = if Requirement::Controllers.require().is_ok() {
+        &["--memory=64M"]
+    } else {
+        &[]
+    };
+    let uuid = park(&pods, options, &["exit", "6"]);
+    let place = pods.place("prepared", &uuid);
+    let mode = || {
+        use std::os::unix::fs::PermissionsExt;
+        let status = fs::metadata(place.join("lock")).expect("its lock");
+        status.permissions().mode()
+    };
+    let before = mode();
+    for (magic, errno, words, text) in [
+        (b"kst1", libc::EPROTONOSUPPORT, &[][..], "another version"),
+        (b"kst9", 0, &[], "another version"),
+        (
+            b"kst1",
+            libc::EINVAL,
+            &["--set-env=A=1"],
+            "Invalid argument",
+        ),
+        (b"kst1", libc::ESHUTDOWN, &["--keep"], "the pod is ending"),
+        (b"kst1", libc::EALREADY, &["--rm"], "not parked"),
+    ] {
+        let fake = FakeInit::of(&place);
+        let run = pods.command("run-prepared").args(words).arg(&uuid).start();
+        fake.answer(magic, errno);
+        run.finish().refused(&[text]);
+        fake.leave();
+        assert_eq!(pods.left(), [format!("prepared/{uuid}")]);
+        assert_eq!(pods.state(&uuid), "parked");
+        assert_eq!(mode(), before);
+    }
+    pods.ask("run-prepared", &[&uuid]).code(6).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
 }
 

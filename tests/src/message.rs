@@ -4,7 +4,7 @@ use std::{
     io,
     mem::MaybeUninit,
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::net::UnixDatagram,
     },
     path::Path,
@@ -59,13 +59,50 @@ pub fn send(
     Ok(())
 }
 
+/// Takes a message with descriptors from the socket (recvmsg(2)): its descriptors.
+/// Waits as long as the socket does.
+///
+/// # Errors
+/// As the call.
+pub fn receive(socket: &UnixDatagram, bytes: &mut [u8]) -> io::Result<Vec<OwnedFd>> {
+    let mut part = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    let mut control = [0_u64; 64];
+    // SAFETY: all zero is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control);
+    let flags = libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the kernel writes to the bytes and the buffer at most what the header says.
+    if unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has written the header, whose first message is in the buffer, and
+    // the descriptors are new ones of this process.
+    unsafe {
+        let first = libc::CMSG_FIRSTHDR(&raw const header);
+        if first.is_null() || (*first).cmsg_type != libc::SCM_RIGHTS {
+            return Ok(Vec::new());
+        }
+        let count = ((*first).cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+        let numbers: *const RawFd = libc::CMSG_DATA(first).cast();
+        Ok((0..count)
+            .map(|index| OwnedFd::from_raw_fd(numbers.add(index).read_unaligned()))
+            .collect())
+    }
+}
+
 /// A memory file with these bytes, sealed against all changes or not at all
 /// (memfd_create(2)).
 ///
 /// # Errors
 /// As the calls.
 pub fn memory_file(bytes: &[u8], sealed: bool) -> io::Result<std::fs::File> {
-    use std::{io::Write, os::fd::FromRawFd};
+    use std::io::Write;
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a C string.
     let number = unsafe { libc::memfd_create(c"test".as_ptr(), flags) };
