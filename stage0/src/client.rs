@@ -28,6 +28,7 @@ use stage1_init::{
     },
 };
 
+
 /// When to look again at the lock of a pod that starts, of whose death no file tells.
 const START: Timespec = Timespec {
     tv_sec: 1,
@@ -64,6 +65,11 @@ impl<'a> Pod<'a> {
             socket = network::sender().map_err(failed)?;
         }
         Ok(Self { path, socket })
+    }
+
+    /// From here on a request is not sent if its pid 1 has too many to read.
+    pub fn never_wait(&self) {
+        let _ = fs::fcntl_setfl(&self.socket, OFlags::NONBLOCK);
     }
 
     /// Sends a request with these descriptors; the reply comes to the socket that is

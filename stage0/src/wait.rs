@@ -16,6 +16,16 @@ const MILLISECOND: u64 = 1_000_000;
 /// The time a pod has to stop if no program has another one, in milliseconds.
 const GRACE: u64 = 10_000;
 
+/// The milliseconds in which a pod that is told to stop has to end, if none of its programs
+/// waits for another one.
+#[must_use]
+pub fn grace(plan: &Plan<'_>) -> u64 {
+    let stops = plan.steps().records().filter(|step| step.is(Kind::Stop));
+    let grace = stops.map(|step| step.number).max().unwrap_or(GRACE);
+    // pid 1 kills at this time; what it does then takes a moment.
+    grace.saturating_add(1000)
+}
+
 /// When a pod is told to stop, and then killed.
 #[derive(Debug)]
 pub struct TimeLimit {
@@ -47,11 +57,8 @@ impl TimeLimit {
     #[cold]
     #[inline(never)]
     fn begin(&mut self, milliseconds: u64, plan: &Plan<'_>) {
-        let stops = plan.steps().records().filter(|step| step.is(Kind::Stop));
-        let grace = stops.map(|step| step.number).max().unwrap_or(GRACE);
         self.at = time::monotonic().saturating_add(milliseconds.saturating_mul(MILLISECOND));
-        // pid 1 kills at this time; what it does then takes a moment.
-        self.grace = grace.saturating_add(1000).saturating_mul(MILLISECOND);
+        self.grace = grace(plan).saturating_mul(MILLISECOND);
     }
 
     /// Whether there is one.

@@ -1,11 +1,18 @@
 //! `stage0 stop`: registered pods are told to end, in order or at once.
 
-use std::fs;
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process,
+    time::{Duration, Instant},
+};
 
 use kickstage_tests::{
     TestResult,
     registered::{Registered, Registry, lives, wait_until},
-    roots, tests,
+    requirement::{Requirement, cgroup_v2, controller},
+    roots, sys, tests,
 };
 
 tests![
@@ -20,6 +27,10 @@ tests![
     apps_that_wait_for_others,
     without_its_socket,
     killed_meanwhile,
+    stopped_init,
+    stopped_init_with_many_requests,
+    init_in_a_frozen_cgroup,
+    init_that_no_signal_reaches,
     command_lines,
 ];
 
@@ -216,6 +227,136 @@ fn killed_meanwhile() -> TestResult {
     pod.running.finish().killed(libc::SIGKILL);
     stop.finish().code(0).quiet();
     assert_eq!(pods.state(&pod.uuid), "exited");
+    pods.collected();
+    Ok(())
+}
+
+/// The number of its pid 1.
+fn init(pods: &Registry, uuid: &str) -> i32 {
+    let pid = fs::read_to_string(pods.place("run", uuid).join("pid")).expect("a pid");
+    pid.trim_end().parse().expect("a number")
+}
+
+/// pid 1 keeps no deadline then, and is killed when that is over; with `--force` at once.
+fn stopped_init() -> TestResult {
+    let pods = Registry::new();
+    for (options, words) in [
+        (&["--stop-timeout=100ms"][..], &["stop"][..]),
+        (&["--stop-timeout=3600"], &["stop", "--force"]),
+        (&["--stop-timeout=3600"], &["rm", "--force"]),
+    ] {
+        let pod = pods.start(options);
+        let pid = init(&pods, &pod.uuid);
+        sys::kill(pid, libc::SIGSTOP).expect("it is there");
+        let [command, words @ ..] = words else {
+            unreachable!()
+        };
+        pods.ask(command, &[words, &[&pod.uuid]].concat())
+            .code(0)
+            .quiet();
+        assert!(!lives(pid.to_string()));
+        pod.running.finish().code(254);
+    }
+    pods.collected();
+    // One that goes on meanwhile does what it was asked for.
+    let pod = pods.start(&["--stop-timeout=3600"]);
+    let pid = init(&pods, &pod.uuid);
+    sys::kill(pid, libc::SIGSTOP).expect("it is there");
+    let stop = pods.command("stop").arg(&pod.uuid).start();
+    sys::kill(pid, libc::SIGCONT).expect("it is there");
+    stop.finish().code(0).quiet();
+    pod.running.finish().code(0);
+    pods.collected();
+    Ok(())
+}
+
+/// No more can be sent to it.
+fn stopped_init_with_many_requests() -> TestResult {
+    let pods = Registry::new();
+    let pod = pods.start(&["--stop-timeout=100ms"]);
+    sys::kill(init(&pods, &pod.uuid), libc::SIGSTOP).expect("it is there");
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.set_nonblocking(true).expect("a flag");
+    let folder = pods.place("run", &pod.uuid);
+    std::env::set_current_dir(folder).expect("the pod");
+    let mut count = 0;
+    while socket.send_to(b"full", "control").is_ok() {
+        count += 1;
+    }
+    assert!(count > 0);
+    std::env::set_current_dir("/").expect("a directory");
+    pods.ask("stop", &[&pod.uuid]).code(0).quiet();
+    pod.running.finish().code(254);
+    pods.collected();
+    Ok(())
+}
+
+/// A cgroup of the test's own, frozen by writing `text` to the file `name`.
+struct Frozen {
+    path: PathBuf,
+    name: &'static str,
+    thawed: &'static str,
+}
+
+impl Frozen {
+    fn new(mount: &Path, [name, frozen, thawed]: [&'static str; 3], pid: i32) -> Self {
+        let path = mount.join(format!("kickstage-stop-{}", process::id()));
+        fs::create_dir(&path).expect("a cgroup");
+        let cgroup = Self { path, name, thawed };
+        cgroup.write("cgroup.procs", &pid.to_string());
+        cgroup.write(name, frozen);
+        cgroup
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path.join(name), text).expect("a file of the cgroup");
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = fs::write(self.path.join(self.name), self.thawed);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while fs::remove_dir(&self.path).is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn init_in_a_frozen_cgroup() -> TestResult {
+    Requirement::CgroupV2.require()?;
+    let mount = cgroup_v2().expect("the requirement");
+    let pods = Registry::new();
+    let pod = pods.start(&["--stop-timeout=100ms"]);
+    let names = ["cgroup.freeze", "1", "0"];
+    let _frozen = Frozen::new(&mount, names, init(&pods, &pod.uuid));
+    pods.ask("stop", &[&pod.uuid]).code(0).quiet();
+    pod.running.finish().code(254);
+    pods.collected();
+    Ok(())
+}
+
+/// The freezer of version 1 keeps a process also from dying: that is told.
+fn init_that_no_signal_reaches() -> TestResult {
+    Requirement::CgroupV1.require()?;
+    let Some((mount, false)) = controller("freezer") else {
+        return Requirement::CgroupV1.require();
+    };
+    let pods = Registry::new();
+    let pod = pods.start(&["--stop-timeout=100ms"]);
+    let names = ["freezer.state", "FROZEN", "THAWED"];
+    let frozen = Frozen::new(&mount, names, init(&pods, &pod.uuid));
+    for (command, words) in [
+        ("stop", &[][..]),
+        ("stop", &["--force"]),
+        ("rm", &["--force"]),
+    ] {
+        let output = pods.ask(command, &[words, &[&pod.uuid]].concat());
+        output.refused(&[&pod.uuid, "the time to wait is over"]);
+    }
+    assert_eq!(pods.state(&pod.uuid), "running");
+    drop(frozen);
+    pod.running.finish().code(254);
     pods.collected();
     Ok(())
 }

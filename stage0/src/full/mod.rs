@@ -7,6 +7,7 @@ mod clock;
 mod completion;
 mod config;
 mod describe;
+mod end;
 mod enter;
 mod export;
 pub mod json;

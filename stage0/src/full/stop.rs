@@ -4,30 +4,25 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, What, Why, keep},
+    plan::MAX_BYTES,
     sys::{entry::Start, lock, memory::c_str},
     text::copy,
 };
-use linux_raw_sys::general as raw;
 use rustix::{
-    fd::{AsFd, AsRawFd, OwnedFd},
+    fd::{AsFd, OwnedFd},
     fs::{self, Mode, OFlags},
     io::Errno,
-    process::{Pid, PidfdFlags, fchdir, pidfd_open},
 };
-use stage1_init::{
-    LOCK,
-    control::{
-        SOCKET,
-        protocol::{self, Request},
-    },
-};
+use stage1_init::{LOCK, control::SOCKET};
 
 use super::{
+    end,
     pods::{Pod, Pods, State},
     words,
 };
 use crate::{
-    cgroups, client, remove,
+    cgroups,
+    remove,
     state::{Folder, Place},
     uuid,
 };
@@ -35,20 +30,28 @@ use crate::{
 /// Milliseconds for which a pod that has ended can still be asked about: as rkt.
 const GRACE: u64 = 30 * 60 * 1000;
 
+/// Milliseconds for which a collector waits for the end of a pid 1 that is killed, or, if
+/// its number is not known, was asked: the next collector comes.
+const LEFT: u64 = 1000;
+
 /// Carries out `stage0 stop`; returns the exit code.
 ///
 /// # Errors
 /// Names the pod that can't be stopped.
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn stop(start: Start) -> Result<i32, Error<'static>> {
     const ALLOWED: words::Flags = words::STATE_DIRECTORY | words::UUID_FILE | words::FORCE;
     let words = super::words_behind(&start, ALLOWED)?;
     let pods = Pods::new(&words, &start.environment)?;
     let force = words.has(words::FORCE);
-    let bytes = start.bytes;
+    let (room, bytes) = start
+        .bytes
+        .split_at_mut_checked(MAX_BYTES)
+        .unwrap_or_default();
     let (told, _) = bytes.as_chunks_mut::<{ uuid::LENGTH }>();
     let mut count = 0;
     // All are told before one is waited for.
-    let code = pods.each_meant(&words, &mut |name, pod| {
+    let mut code = pods.each_meant(&words, &mut |name, pod| {
         match pod.state() {
             State::Running | State::Parked => {}
             State::Abandoned if pod.is_left() => {}
@@ -56,7 +59,7 @@ pub fn stop(start: Start) -> Result<i32, Error<'static>> {
             State::Exited | State::Garbage => return Ok(()),
             state => return Err(is_not(What::StopPod, name, state)),
         }
-        tell(&pod, force).map_err(|errno| Error::new(What::StopPod, name, errno))?;
+        end::tell(&pod, force).map_err(|errno| Error::new(What::StopPod, name, errno))?;
         if let Some(place) = told.get_mut(count) {
             *place = pod.uuid;
             count += 1;
@@ -66,57 +69,35 @@ pub fn stop(start: Start) -> Result<i32, Error<'static>> {
     // By their uuids: what was meant by a name may be another one by now, or gone.
     for uuid in told.get(..count).unwrap_or_default() {
         if let Some(pod) = pods.find_whole(uuid) {
-            pod.wait();
+            let grace = end::grace(&pod, room);
+            if let Err(errno) = end::wait(&pod, force, grace) {
+                let name = zero_ended(uuid);
+                let name = c_str(&name).unwrap_or_default();
+                code = super::fail(not_ended(What::StopPod, name, errno));
+            }
         }
     }
     Ok(code)
+}
+
+/// It could not be killed, or not in time.
+fn not_ended(what: What, name: &CStr, errno: Errno) -> Error<'_> {
+    match errno {
+        Errno::TIMEDOUT | Errno::AGAIN => Error::new(what, name, Why::NotYet),
+        errno => Error::new(what, name, errno),
+    }
+}
+
+fn zero_ended(uuid: &[u8; uuid::LENGTH]) -> [u8; uuid::LENGTH + 1] {
+    let mut name = [0; uuid::LENGTH + 1];
+    copy(&mut name, uuid);
+    name
 }
 
 /// The pod is in a state in which that can't be done.
 pub fn is_not(what: What, name: &CStr, state: State) -> Error<'_> {
     keep(state.name().as_bytes());
     Error::new(what, name, Why::PodIsNot)
-}
-
-/// Asks pid 1 to stop its apps, each by its signal and deadline; or kills it.
-fn tell(pod: &Pod, force: bool) -> Result<(), Errno> {
-    // It is being started: its number comes, unless who makes it was killed before.
-    let pid = pod.number(c"pid").and_then(|pid| i32::try_from(pid).ok());
-    let pid = pid.and_then(Pid::from_raw);
-    if (!force || pid.is_none()) && ask(&pod.directory).is_ok() {
-        return Ok(());
-    }
-    let Some(pid) = pid else {
-        return if pod.is_locked() {
-            Err(Errno::AGAIN)
-        } else {
-            Ok(())
-        };
-    };
-    let process = pidfd_open(pid, PidfdFlags::empty());
-    // Whose number it was then has ended.
-    if !pod.is_locked() {
-        return Ok(());
-    }
-    let signal = if force { raw::SIGKILL } else { raw::SIGTERM };
-    fly::sys::signal::send_by_descriptor(process?.as_raw_fd(), signal)
-}
-
-/// Asks pid 1 to stop its apps, and waits until it was heard.
-fn ask(directory: &OwnedFd) -> Result<(), Error<'static>> {
-    let request = Request {
-        operation: protocol::STOP,
-        flags: 0,
-        number: 0,
-        name: c"",
-    };
-    let path = c"the pod";
-    fchdir(directory).map_err(|errno| Error::new(What::Open, path, errno))?;
-    let pod = client::Pod::here(path)?;
-    let own = pod.send(&request, &[])?;
-    // Any answer, or the end of it.
-    let _ = pod.reply(&own);
-    Ok(())
 }
 
 /// Carries out `stage0 rm`; returns the exit code.
@@ -136,8 +117,10 @@ pub fn remove(start: Start) -> Result<i32, Error<'static>> {
                 let error = Error::new(What::RemovePod, name, Why::PodIsRunning);
                 return Err(error.advice(Advice::StopFirst));
             }
-            tell(&pod, true).map_err(failed)?;
-            pod.wait();
+            end::tell(&pod, true).map_err(failed)?;
+            let grace = end::grace(&pod, bytes);
+            end::wait(&pod, true, grace)
+                .map_err(|errno| not_ended(What::RemovePod, name, errno))?;
         }
         // The end may have moved it; or nobody does.
         let place = pods.place(&pod.uuid);
@@ -237,8 +220,8 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
     ] {
         collector.each(folder, &mut |collector, place, pod| {
             if pod.is_left() {
-                tell(pod, true)?;
-                pod.wait();
+                end::tell(pod, true)?;
+                end::wait(pod, true, LEFT)?;
             }
             let is_ended = folder == Folder::ExitedGarbage;
             // One that was parked, whose pid 1 was killed, is none that can be started.
@@ -312,8 +295,7 @@ impl<'c> Collector<'c> {
                 // It lives, or somebody else collects it.
                 Ok(()) | Err(Errno::AGAIN | Errno::NOENT) => {}
                 Err(errno) => {
-                    let mut name = [0; uuid::LENGTH + 1];
-                    copy(&mut name, &uuid);
+                    let name = zero_ended(&uuid);
                     let name = c_str(&name).unwrap_or_default();
                     self.code = super::fail(Error::new(What::RemovePod, name, errno));
                 }
