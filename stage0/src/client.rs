@@ -28,6 +28,7 @@ use stage1_init::{
     },
 };
 
+use crate::directory::BYTES;
 
 /// When to look again at the lock of a pod that starts, of whose death no file tells.
 const START: Timespec = Timespec {
@@ -220,7 +221,7 @@ fn wait_for() -> Result<bool, Errno> {
     // Its stage0 or its pid 1 holds the lock: else there will be no pod.
     let lives = || {
         let lock = fs::open(LOCK, flags, Mode::empty())?;
-        lock::is_taken(lock.as_fd(), 2)
+        lock::is_taken(lock.as_fd(), BYTES)
     };
     let begun = || is_there(SOCKET) && is_there(c"pid");
     if begun() {

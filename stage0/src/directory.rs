@@ -29,6 +29,12 @@ const TRANSIENT: [&CStr; 6] = [c"plan", c"pid", c"ready", c"control", NEW, c".ne
 /// The name under which a file is written; pid 1 has another one, at the same time.
 const NEW: &CStr = c".pid";
 
+/// The bytes of the lock that somebody may hold: `stage0` or who has released the pod, pid 1,
+/// and in its place what becomes pid 1 of a parked one.
+pub const BYTES: u8 = 3;
+/// The last one of them.
+pub const HELD: u8 = 2;
+
 /// The directory of a pod, if it has one.
 pub struct Directory<'a> {
     path: Option<&'a CStr>,
@@ -93,9 +99,9 @@ impl<'a> Directory<'a> {
             }
         }
         let folder = directory.open().map_err(failed)?;
-        // pid 1 of a pod that has the directory holds the second byte.
-        let file = lock_in(&folder, 2).map_err(failed)?;
-        lock::give_back(file.as_fd(), 1, 1).map_err(failed)?;
+        // pid 1 of a pod that has the directory holds another byte than the first one.
+        let file = lock_in(&folder, BYTES).map_err(failed)?;
+        lock::give_back(file.as_fd(), 1, BYTES - 1).map_err(failed)?;
         if let Ok(status) = open(&folder, c"status", OFlags::NOFOLLOW) {
             let mut room = [const { MaybeUninit::uninit() }; 2048];
             let mut names = fs::RawDir::new(&status, &mut room);
@@ -283,10 +289,18 @@ fn write_plan(folder: &OwnedFd, plan: &Plan<'_>) -> Result<(), Errno> {
 #[cold]
 #[inline(never)]
 pub fn lock_in(folder: &OwnedFd, count: u8) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = fs::openat(folder, LOCK, flags, Mode::from_raw_mode(0o600))?;
+    let file = open_lock(folder)?;
     lock::take(file.as_fd(), 0, count)?;
     Ok(file)
+}
+
+/// Opens the lock, or makes it.
+///
+/// # Errors
+/// As open(2).
+pub fn open_lock(folder: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::openat(folder, LOCK, flags, Mode::from_raw_mode(0o600))
 }
 
 /// Lets others see whether it is taken. Before it is they could lock it for reading, and

@@ -5,31 +5,48 @@ use fly::{
     error::{Error, FAILURE, What, Why},
     launch::KEPT,
     supervise,
-    sys::{clone::Child, descriptor},
+    sys::{clone::Child, descriptor, lock},
 };
 use linux_raw_sys::general as raw;
-use rustix::{fd::AsFd, process::WaitIdOptions};
+use rustix::{fd::AsFd, io::Errno, process::WaitIdOptions};
 
 use stage1_init::control::SOCKET;
 
-use crate::{background::wait_for, client, directory::Directory};
+use crate::{
+    background::wait_for,
+    client,
+    directory::{self, Directory},
+};
 
 /// Where standard error is meanwhile, beside what the launch keeps.
 const ERRORS: i32 = KEPT + 3;
 
 /// Sees to the standard streams of a pod that is controlled: pid 1 has all three, so that
-/// no descriptor that comes to it is one; of a parked one nothing of the caller's is held
-/// open.
+/// no descriptor that comes to it is one.
+///
+/// # Errors
+/// As of [`hold`].
 #[cold]
 #[inline(never)]
-pub fn streams(hold: bool) {
+pub fn streams(directory: &Directory<'_>, held: bool) -> Result<(), Errno> {
     client::fill_streams();
+    if held { hold(directory) } else { Ok(()) }
+}
+
+/// Of a parked one nothing of the caller's is held open. Its standard input is a lock of
+/// its own until it is released: whoever is killed while pid 1 is on its way, and has no
+/// lock yet, nobody takes the pod for one that does not live.
+///
+/// # Errors
+/// As open(2) and fcntl(2).
+fn hold(directory: &Directory<'_>) -> Result<(), Errno> {
     let errors = descriptor::borrow(2).unwrap_or(descriptor::NONE);
-    if !hold || descriptor::duplicate_onto(errors, ERRORS).is_err() {
-        return;
-    }
-    let _ = descriptor::close_on_exec(ERRORS);
+    descriptor::duplicate_onto(errors, ERRORS)?;
+    descriptor::close_on_exec(ERRORS)?;
     client::silence(3);
+    let file = directory::open_lock(&directory.open()?)?;
+    lock::take(file.as_fd(), directory::HELD, 1)?;
+    descriptor::duplicate_onto(file.as_fd(), 0)
 }
 
 /// Behind the launch: what is to be said goes to the caller.

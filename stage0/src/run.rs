@@ -235,9 +235,13 @@ fn prepare<'e>(
         Some(path) if how.is_prepared => Directory::registered(path, how.life, true)?,
         path => Directory::prepare(path, how.life, plan)?,
     };
-    if path.is_some() {
+    if let Some(path) = path {
         launcher.keep();
-        parked::streams(how.hold);
+        if let Err(errno) = parked::streams(&directory, how.hold) {
+            parked::restore();
+            directory.undo();
+            return Err(Error::new(What::Begin, path, errno));
+        }
     }
     if let (Some(background), Some(path)) = (background, path)
         && let Err(errno) = background.redirect(path)

@@ -16,7 +16,7 @@ use kickstage_tests::{
     registered::{Parent, Registry, wait_until},
     requirement::Requirement,
     roots, sys, tests,
-    trace::{self, Plan, Victim},
+    trace::{self, Plan, Traced, Victim},
 };
 
 tests![
@@ -25,6 +25,9 @@ tests![
     caller_of_a_detached_run,
     others_of_a_detached_run,
     preparation,
+    preparation_of_a_warm_pod,
+    collector_meanwhile,
+    others_of_a_warm_pod,
     launcher_of_a_prepared_run,
     others_of_a_prepared_run,
     collector,
@@ -94,14 +97,29 @@ impl Case {
 
     /// Kills at each stop in turn, until a run ends before it is its turn.
     fn at_every_stop(&self, victim: Victim, step: usize, words: impl Fn() -> Vec<String>) -> usize {
+        self.at_every_stop_of(step, words, &mut |words, output, stop| {
+            trace::run(
+                &program("stage0"),
+                words,
+                output,
+                Plan::Kill { stop, victim },
+            )
+        })
+    }
+
+    fn at_every_stop_of(
+        &self,
+        step: usize,
+        words: impl Fn() -> Vec<String>,
+        run: &mut dyn FnMut(&[&str], &Path, usize) -> Traced,
+    ) -> usize {
         let output = roots::fresh("output");
         let mounts = compare::mounts();
         let mut stop = 0;
         loop {
             let words = words();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let plan = Plan::Kill { stop, victim };
-            let traced = trace::run(&program("stage0"), &words, &output, plan);
+            let traced = run(&words, &output, stop);
             let text = fs::read_to_string(&output).expect("a file");
             let what = format!("stop {stop}");
             assert!(traced.stuck.is_empty(), "{what}: {traced:?}: {text}");
@@ -150,6 +168,39 @@ fn preparation() -> TestResult {
     Requirement::Controllers.require()?;
     let case = Case::new();
     case.at_every_stop(Victim::First, 1, || case.words("prepare", &[]));
+    Ok(())
+}
+
+/// A pid 1 that nobody waits for is in no pod that is gone, nor has one lost it.
+fn of_a_warm_pod(victim: Victim, step: usize, then: &mut dyn FnMut(&Case)) {
+    let case = Case::new();
+    let words = || case.words("prepare", &["--warm"]);
+    let stops = case.at_every_stop_of(step, words, &mut |words, output, stop| {
+        let plan = Plan::Kill { stop, victim };
+        trace::run_leaving(&program("stage0"), words, output, plan, &mut || then(&case))
+    });
+    assert!(stops > 100, "{stops} stops");
+    wait_until("no process is left", || isolate::processes().len() <= 2);
+}
+
+fn preparation_of_a_warm_pod() -> TestResult {
+    Requirement::Controllers.require()?;
+    of_a_warm_pod(Victim::First, 1, &mut |_| ());
+    Ok(())
+}
+
+/// While pid 1 is on its way, and has no lock of its own yet.
+fn collector_meanwhile() -> TestResult {
+    Requirement::Controllers.require()?;
+    of_a_warm_pod(Victim::First, 1, &mut |case| {
+        case.pods.ask("gc", &[]).code(0).quiet().printed("");
+    });
+    Ok(())
+}
+
+fn others_of_a_warm_pod() -> TestResult {
+    Requirement::Controllers.require()?;
+    of_a_warm_pod(Victim::Other, 3, &mut |_| ());
     Ok(())
 }
 

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sys::{self, Registers};
+use crate::{
+    registered::lives,
+    sys::{self, Registers},
+};
 
 /// What the tracer does.
 #[derive(Clone, Copy)]
@@ -53,8 +56,12 @@ pub struct Traced {
     pub stuck: Vec<i32>,
 }
 
-struct Tracer {
+struct Tracer<'t> {
     plan: Plan,
+    /// Whether others outlive the first one.
+    leaves: bool,
+    /// What happens when somebody was killed, before the others go on.
+    then: &'t mut dyn FnMut(),
     first: i32,
     stops: usize,
     acted: bool,
@@ -76,6 +83,29 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Runs `program` by `plan`; both outputs go to the file `output`.
 #[must_use]
 pub fn run(program: &Path, arguments: &[&str], output: &Path, plan: Plan) -> Traced {
+    begin(program, arguments, output, (plan, false), &mut || ())
+}
+
+/// The same of a program that leaves others behind, which live on; calls `then` when the
+/// victim of a [`Plan::Kill`] is dead, and everybody else still is where they were.
+#[must_use]
+pub fn run_leaving(
+    program: &Path,
+    arguments: &[&str],
+    output: &Path,
+    plan: Plan,
+    then: &mut dyn FnMut(),
+) -> Traced {
+    begin(program, arguments, output, (plan, true), then)
+}
+
+fn begin(
+    program: &Path,
+    arguments: &[&str],
+    output: &Path,
+    (plan, leaves): (Plan, bool),
+    then: &mut dyn FnMut(),
+) -> Traced {
     let file = File::create(output).expect("an output file");
     let mut command = Command::new(program);
     command
@@ -93,6 +123,8 @@ pub fn run(program: &Path, arguments: &[&str], output: &Path, plan: Plan) -> Tra
     let first = i32::try_from(child.id()).expect("a pid");
     let mut tracer = Tracer {
         plan,
+        leaves,
+        then,
         first,
         stops: 0,
         acted: false,
@@ -107,7 +139,7 @@ pub fn run(program: &Path, arguments: &[&str], output: &Path, plan: Plan) -> Tra
     tracer.follow()
 }
 
-impl Tracer {
+impl Tracer<'_> {
     fn follow(mut self) -> Traced {
         let deadline = Instant::now() + LIMIT;
         while !self.tasks.is_empty() && Instant::now() < deadline {
@@ -126,6 +158,7 @@ impl Tracer {
                     } else {
                         128 + libc::WTERMSIG(status)
                     });
+                    self.leave();
                 }
             }
         }
@@ -141,8 +174,22 @@ impl Tracer {
         }
     }
 
+    /// The first one has ended: the others stop, and are no longer traced.
+    fn leave(&self) {
+        let left = self.tasks.keys().filter(|_| self.leaves);
+        for pid in left {
+            let _ = sys::kill(*pid, libc::SIGSTOP);
+        }
+    }
+
     fn stopped(&mut self, pid: i32, status: i32) {
         let signal = libc::WSTOPSIG(status);
+        if self.leaves && self.code.is_some() && signal == libc::SIGSTOP {
+            self.tasks.remove(&pid);
+            // SAFETY: takes no pointer.
+            unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
+            return;
+        }
         let event = status >> 16;
         // A stop by ptrace itself is no signal to deliver; a new child starts
         // with SIGSTOP.
@@ -179,6 +226,10 @@ impl Tracer {
                     Victim::Other => pid,
                 };
                 self.acted = sys::kill(target, libc::SIGKILL).is_ok();
+                if self.acted && self.leaves {
+                    until_dead(target);
+                    (self.then)();
+                }
             }
             Plan::Fail { when, errno } => {
                 let Ok(registers) = sys::registers(pid) else {
@@ -199,5 +250,13 @@ impl Tracer {
         if let Some(task) = self.tasks.get_mut(&pid) {
             task.failing = failing;
         }
+    }
+}
+
+/// Nobody has collected it yet.
+fn until_dead(pid: i32) {
+    let deadline = Instant::now() + LIMIT;
+    while lives(pid.to_string()) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_micros(20));
     }
 }

@@ -18,6 +18,7 @@ use stage1_init::LOCK;
 
 use super::words::Words;
 use crate::{
+    directory::BYTES,
     state::{self, Folder, Place},
     uuid,
 };
@@ -300,7 +301,7 @@ impl Pod {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         let lock = self.lock.as_ref();
-        lock.is_some_and(|file| lock::is_taken(file.as_fd(), 2) == Ok(true))
+        lock.is_some_and(|file| lock::is_taken(file.as_fd(), BYTES) == Ok(true))
     }
 
     /// How it is now.
@@ -325,7 +326,7 @@ impl Pod {
     pub fn wait(&self) {
         // Who waits has the lock at last, for a moment: not of one that is to be started.
         if let (Some(file), true) = (&self.lock, self.is_locked()) {
-            while lock::wait(file.as_fd(), 2) == Err(Errno::INTR) {}
+            while lock::wait(file.as_fd(), BYTES) == Err(Errno::INTR) {}
         }
     }
 

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     cgroups,
+    directory::BYTES,
     remove,
     state::{Folder, Place},
     uuid,
@@ -173,7 +174,7 @@ fn claim(pod: &Pod) -> Result<Option<OwnedFd>, Errno> {
         Err(Errno::NOENT) => return Ok(None),
         done => done?,
     };
-    match lock::take(file.as_fd(), 0, 2) {
+    match lock::take(file.as_fd(), 0, BYTES) {
         // Only who reads has locked it: nobody who lives.
         Err(Errno::AGAIN) if !pod.is_locked() => Ok(None),
         done => done.map(|()| Some(file)),
