@@ -8,7 +8,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 total=${1:-60}
-targets=(arguments environment users plan program seccomp)
+targets=(arguments environment manifest users plan program seccomp)
 machine=x86_64-unknown-linux-gnu
 build=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4

@@ -3,15 +3,10 @@
 use fly::json::{Reader, Text};
 
 use super::{
-    pod::{Pod, each_name, group, has_volume, label},
+    names::Names,
+    pod::{Pod, each_name, group, label},
     read::{Field, Manifest, Pass, Read, filled, name, path, path_in_list, text, wrong},
 };
-
-/// Which app it is, and the list of all.
-pub(super) struct Place<'a> {
-    pub(super) index: usize,
-    pub(super) apps: Field<'a>,
-}
 
 /// What separates the words of a handler, in the option: it can be in a path, but is not.
 const SEPARATOR: u8 = 0x1f;
@@ -29,7 +24,8 @@ impl<'a> Manifest<'a, '_, '_> {
     pub(super) fn app(
         &mut self,
         pod: &Pod<'a>,
-        place: &Place<'a>,
+        number: usize,
+        names: &mut Names<'a>,
         reader: &mut Reader<'a>,
     ) -> Read<()> {
         let at = reader.at();
@@ -47,7 +43,7 @@ impl<'a> Manifest<'a, '_, '_> {
         let [called, image, app, read_only, mounts, notes] = fields;
         let name = self.required(at, "name", called, |_, reader| {
             let name = name(reader)?;
-            if app_before(place, name) {
+            if !names.add(name) {
                 return wrong(name.at, "two apps have this name");
             }
             Ok(name)
@@ -56,7 +52,7 @@ impl<'a> Manifest<'a, '_, '_> {
         let read_only = self.flag_if("readOnlyRootFS", read_only)?;
         self.pairs("annotations", notes)?;
         if let Some(arena) = self.in_pass(Pass::Apps) {
-            if place.index > 0 {
+            if number > 0 {
                 arena.word(b"---");
             }
             arena.bytes(b"dir:").text(root).end();
@@ -65,16 +61,17 @@ impl<'a> Manifest<'a, '_, '_> {
                 arena.word(b"--readonly-rootfs");
             }
         }
+        let mut paths = Names::new();
         self.items("mounts", mounts, &mut |manifest, index, reader| {
-            let mount = manifest.mount(pod, place.index, index, reader)?;
-            if before(mounts, "path", mount.target, index) {
+            let mount = manifest.mount(pod, number, index, reader)?;
+            if !paths.add(mount.target) {
                 return manifest.refuse("path", mount.target.at, "two mounts have this path");
             }
-            manifest.write_mount(&mount, place.index, index);
+            manifest.write_mount(&mount, number, index);
             Ok(())
         })?;
         self.required(at, "app", app, |manifest, reader| {
-            manifest.program(pod, mounts, reader)
+            manifest.program(pod, &paths, reader)
         })
     }
 
@@ -117,7 +114,7 @@ impl<'a> Manifest<'a, '_, '_> {
         let [volume, target, own] = self.object(reader, &["volume", "path", "appVolume"])?;
         let volume = self.required(at, "volume", volume, |_, reader| {
             let volume = name(reader)?;
-            if own.is_none() && !has_volume(pod.volumes, volume) {
+            if own.is_none() && !pod.volumes.has(volume) {
                 return wrong(volume.at, "there is no volume of this name");
             }
             Ok(volume)
@@ -158,7 +155,7 @@ impl<'a> Manifest<'a, '_, '_> {
 
     /// What the image would say: the program, and how it runs.
     #[allow(clippy::too_many_lines, reason = "a field each")]
-    fn program(&mut self, pod: &Pod<'a>, mounts: Field<'a>, reader: &mut Reader<'a>) -> Read<()> {
+    fn program(&mut self, pod: &Pod<'a>, mounted: &Names<'a>, reader: &mut Reader<'a>) -> Read<()> {
         let at = reader.at();
         let fields = self.object(
             reader,
@@ -201,7 +198,7 @@ impl<'a> Manifest<'a, '_, '_> {
             arena.bytes(b"--working-dir=").text(directory).end();
         }
         self.environment(environment)?;
-        self.mount_points(pod, mounts, points)?;
+        self.mount_points(pod, mounted, points)?;
         let mut activated = false;
         self.items("ports", ports, &mut |manifest, _, reader| {
             activated |= manifest.port(reader)?;
@@ -211,9 +208,10 @@ impl<'a> Manifest<'a, '_, '_> {
             arena.word(b"--listen-fds");
         }
         self.isolators("isolators", isolators, Some(pod))?;
-        self.items("eventHandlers", handlers, &mut |manifest, index, reader| {
+        let mut events = Names::new();
+        self.items("eventHandlers", handlers, &mut |manifest, _, reader| {
             let name = manifest.handler(reader)?;
-            if before(handlers, "name", name, index) {
+            if !events.add(name) {
                 let text = "there are two handlers for this event";
                 return manifest.refuse("name", name.at, text);
             }
@@ -278,46 +276,44 @@ impl<'a> Manifest<'a, '_, '_> {
     }
 
     fn environment(&mut self, environment: Field<'a>) -> Read<()> {
-        self.items(
-            "environment",
-            environment,
-            &mut |manifest, index, reader| {
-                let at = reader.at();
-                let [name, value] = manifest.object(reader, &["name", "value"])?;
-                let name = manifest.required(at, "name", name, |_, reader| {
-                    let name = variable(reader)?;
-                    if before(environment, "name", name, index) {
-                        return wrong(name.at, "two variables have this name");
-                    }
-                    Ok(name)
-                })?;
-                let value = manifest.text_of(at, "value", value, text)?;
-                if let Some(arena) = manifest.in_pass(Pass::Apps) {
-                    arena.bytes(b"--set-env=").text(name);
-                    arena.bytes(b"=").text(value).end();
+        let mut names = Names::new();
+        self.items("environment", environment, &mut |manifest, _, reader| {
+            let at = reader.at();
+            let [name, value] = manifest.object(reader, &["name", "value"])?;
+            let name = manifest.required(at, "name", name, |_, reader| {
+                let name = variable(reader)?;
+                if !names.add(name) {
+                    return wrong(name.at, "two variables have this name");
                 }
-                Ok(())
-            },
-        )
+                Ok(name)
+            })?;
+            let value = manifest.text_of(at, "value", value, text)?;
+            if let Some(arena) = manifest.in_pass(Pass::Apps) {
+                arena.bytes(b"--set-env=").text(name);
+                arena.bytes(b"=").text(value).end();
+            }
+            Ok(())
+        })
         .map(drop)
     }
 
     /// Mount points that no mount is on get the volume of their name.
-    fn mount_points(&mut self, pod: &Pod<'a>, mounts: Field<'a>, points: Field<'a>) -> Read<()> {
-        self.items("mountPoints", points, &mut |manifest, index, reader| {
+    fn mount_points(&mut self, pod: &Pod<'a>, mounts: &Names<'a>, points: Field<'a>) -> Read<()> {
+        let mut paths = Names::new();
+        self.items("mountPoints", points, &mut |manifest, _, reader| {
             let at = reader.at();
             let [called, target, read_only] =
                 manifest.object(reader, &["name", "path", "readOnly"])?;
             let target = manifest.text_of(at, "path", target, path_in_list)?;
-            let mounted = before(mounts, "path", target, usize::MAX);
+            let mounted = mounts.has(target);
             let volume = manifest.required(at, "name", called, |_, reader| {
                 let volume = name(reader)?;
-                if !mounted && !has_volume(pod.volumes, volume) {
+                if !mounted && !pod.volumes.has(volume) {
                     return wrong(volume.at, "there is no volume of this name");
                 }
                 Ok(volume)
             })?;
-            if before(points, "path", target, index) {
+            if !paths.add(target) {
                 let text = "two mount points have this path";
                 return manifest.refuse("path", target.at, text);
             }
@@ -407,25 +403,10 @@ fn own_name(arena: &mut super::words::Arena<'_>, app: usize, index: usize) {
     arena.bytes(b".").number(index as u64);
 }
 
-/// Whether one of the first `index` objects of a list has this value in the field.
-fn before(list: Field<'_>, field: &'static str, value: Text<'_>, index: usize) -> bool {
-    let mut found = false;
-    each_name(list, field, &mut |other, mut reader| {
-        let same = reader.string().is_ok_and(|text| text.same(&value));
-        found |= other < index && same;
-    });
-    found
-}
-
-fn app_before(place: &Place<'_>, name: Text<'_>) -> bool {
-    before(place.apps, "name", name, place.index)
-}
-
-/// Whether one of the apps mounts the volume `name`, by a mount or by a mount point.
-pub(super) fn mounts(apps: Field<'_>, name: Text<'_>) -> bool {
-    let mut found = false;
+/// Calls `each` with the name of the volume of each mount and mount point of all apps.
+pub(super) fn each_mounted<'a>(apps: Field<'a>, each: &mut dyn FnMut(Reader<'a>)) {
     each_name(apps, "mounts", &mut |_, list| {
-        found |= before(Some(list), "volume", name, usize::MAX);
+        each_name(Some(list), "volume", &mut |_, name| each(name));
     });
     each_name(apps, "app", &mut |_, mut app| {
         if app.peek() != Some(b'{') {
@@ -433,12 +414,11 @@ pub(super) fn mounts(apps: Field<'_>, name: Text<'_>) -> bool {
         }
         let _ = app.object(&mut |reader, called| {
             if called.is("mountPoints") {
-                found |= before(Some(*reader), "name", name, usize::MAX);
+                each_name(Some(*reader), "name", &mut |_, name| each(name));
             }
             reader.skip()
         });
     });
-    found
 }
 
 /// The name of a variable.

@@ -10,6 +10,7 @@ mod app;
 mod expand;
 mod filter;
 mod isolator;
+mod names;
 mod path;
 mod pod;
 mod quantity;

@@ -6,18 +6,18 @@ use fly::{
 };
 
 use super::{
-    app::Place,
+    MAX_ITEMS, app,
+    names::Names,
     read::{Field, Manifest, Pass, Read, identifier, name, number, path_in_list, text, wrong},
     words::Arena,
 };
 
 /// What the apps of a pod can look up in it.
-#[derive(Clone, Copy)]
 pub(super) struct Pod<'a> {
     /// How many apps there are.
     pub(super) count: usize,
-    /// The list of volumes.
-    pub(super) volumes: Field<'a>,
+    /// The names of the volumes.
+    pub(super) volumes: Names<'a>,
     /// Its isolators.
     pub(super) isolators: Field<'a>,
 }
@@ -83,28 +83,35 @@ impl<'a> Manifest<'a, '_, '_> {
         })?;
         let pod = Pod {
             count,
-            volumes,
+            volumes: Names::of(volumes, "name"),
             isolators,
         };
         self.isolators("isolators", isolators, None)?;
-        self.volumes(&pod, apps)?;
+        self.volumes(&pod.volumes, volumes, apps)?;
+        let mut names = Names::new();
         self.items("apps", apps, &mut |manifest, index, reader| {
-            let place = Place { index, apps };
-            manifest.app(&pod, &place, reader)
+            manifest.app(&pod, index, &mut names, reader)
         })?;
         Ok(())
     }
 
     /// The volumes: their names are unique, and each one is mounted.
-    fn volumes(&mut self, pod: &Pod<'a>, apps: Field<'a>) -> Read<()> {
-        let volumes = pod.volumes;
+    fn volumes(&mut self, names: &Names<'a>, volumes: Field<'a>, apps: Field<'a>) -> Read<()> {
+        let mut mounted = [false; MAX_ITEMS];
+        app::each_mounted(apps, &mut |mut reader| {
+            let found = reader.string().ok().and_then(|name| names.find(name));
+            if let Some(place) = found.and_then(|index| mounted.get_mut(index)) {
+                *place = true;
+            }
+        });
         self.items("volumes", volumes, &mut |manifest, index, reader| {
             let volume = manifest.volume(reader)?;
-            if volume_before(volumes, volume.name, index) {
+            // Of two the first one is found.
+            if names.find(volume.name) != Some(index) {
                 let text = "two volumes have this name";
                 return manifest.refuse("name", volume.name.at, text);
             }
-            if !super::app::mounts(apps, volume.name) {
+            if mounted.get(index) != Some(&true) {
                 let text = "no app mounts this volume";
                 return manifest.refuse("name", volume.name.at, text);
             }
@@ -279,21 +286,6 @@ pub(super) fn each_name<'a>(
         index += 1;
         done
     });
-}
-
-/// Whether one of the first `index` volumes has this name.
-fn volume_before(volumes: Field<'_>, name: Text<'_>, index: usize) -> bool {
-    let mut found = false;
-    each_name(volumes, "name", &mut |other, mut reader| {
-        let same = reader.string().is_ok_and(|text| text.same(&name));
-        found |= other < index && same;
-    });
-    found
-}
-
-/// Whether there is a volume of this name.
-pub(super) fn has_volume(volumes: Field<'_>, name: Text<'_>) -> bool {
-    volume_before(volumes, name, usize::MAX)
 }
 
 /// A version as semver.org has it: what follows the three numbers is not looked at.

@@ -147,6 +147,65 @@ fn apps_are_parted() {
     );
 }
 
+/// Lists that are as long as they may be are looked through once, not once a member; the
+/// last member is as good as the first.
+#[test]
+fn long_lists() {
+    let list = |one: &dyn Fn(usize) -> String| {
+        let all: Vec<String> = (0..MAX_ITEMS).map(one).collect();
+        all.join(",")
+    };
+    let volumes = list(&|number| format!(r#"{{"name":"v{number}","kind":"empty"}}"#));
+    let mounts = list(&|number| format!(r#"{{"volume":"v{number}","path":"/m{number}"}}"#));
+    let points = list(&|number| format!(r#"{{"name":"v{number}","path":"/p{number}"}}"#));
+    let environment = list(&|number| format!(r#"{{"name":"A{number}","value":""}}"#));
+    let app = |name: usize| {
+        format!(
+            r#"{{"name":"a{name}","image":{{"name":"dir:/r"}},"mounts":[{mounts}],
+            "app":{{"exec":["/x"],"user":"0","group":"0","mountPoints":[{points}],"environment":[{environment}]}}}}"#
+        )
+    };
+    let apps: Vec<String> = (0..2).map(app).collect();
+    let json = format!(
+        r#"{{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{}],"volumes":[{volumes}]}}"#,
+        apps.join(",")
+    );
+    assert!(json.len() < MAX_BYTES);
+    let mut room = vec![0; MAX_BYTES];
+    let mut arena = Arena::new(&mut room);
+    assert!(words(json.as_bytes(), &mut arena, &mut |_| (), &mut |_| None).is_ok());
+    assert!(arena.words().is_some());
+    for (from, to, path, text) in [
+        (
+            "\"path\":\"/m1023\"",
+            "\"path\":\"/m\\u0030\"",
+            "apps[0].mounts[1023].path",
+            "two mounts have this path",
+        ),
+        (
+            "\"A1023\"",
+            "\"A1022\"",
+            "apps[0].app.environment[1023].name",
+            "two variables have this name",
+        ),
+        (
+            "\"v1023\",\"kind",
+            "\"v1022\",\"kind",
+            "volumes[1023].name",
+            "two volumes have this name",
+        ),
+        (
+            "\"volume\":\"v1023\"",
+            "\"volume\":\"v1024\"",
+            "apps[0].mounts[1023].volume",
+            "there is no volume of this name",
+        ),
+    ] {
+        let json = json.replacen(from, to, 1);
+        assert_eq!(refused(&json), (path.into(), text));
+    }
+}
+
 #[test]
 fn cut_at_every_byte() {
     for length in 0..FULL.len() {
