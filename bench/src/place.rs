@@ -67,8 +67,7 @@ impl Place {
             noop: payload("noop", "noop", &["/noop"]).map_err(made)?,
             report: payload("report", "probe", &["/probe", "report"]).map_err(made)?,
             folder,
-            cgroup: Cgroup::make()
-                .map_err(|error| failed("make a cgroup of version 2", error))?,
+            cgroup: Cgroup::make().map_err(|error| failed("make a cgroup of version 2", error))?,
         };
         for name in ["sys", "state", "source"] {
             fs::create_dir(place.folder.path.join(name)).map_err(made)?;

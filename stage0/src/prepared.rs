@@ -13,7 +13,7 @@ use fly::{
     },
 };
 use rustix::{
-    fd::{AsFd, AsRawFd},
+    fd::{AsFd, AsRawFd, OwnedFd},
     fs::{self, Access, AtFlags, Mode, OFlags},
     io::Errno,
 };
@@ -162,10 +162,21 @@ pub fn run<F: Features>(
     let given = asked.state_directory();
     let path = state::name(given, &start.environment, uuid, Folder::Run, place)?;
     let failed = |errno| failed(name, errno);
-    let (read, is_parked) = begin(&Place::of(path), bytes).map_err(failed)?;
+    let is_told = asked.how.timings.is_some() || asked.how.debug;
+    let is_plain = !asked.changes && !is_told && asked.how.life.timeout == 0;
+    let (file, is_parked) = begin(&Place::of(path)).map_err(failed)?;
+    if is_parked && is_plain {
+        return finish::<F>(
+            asked,
+            released(path, asked.how, Known::Later(file, bytes), None),
+            start.environment,
+            start.words,
+        );
+    }
+    let read = descriptor::read_all(file.as_raw_fd(), bytes).map_err(failed)?;
+    drop(file);
     let mut plan =
         Plan::check(read).map_err(|problem| Error::new(What::CheckPlan, name, problem.reason))?;
-    let is_told = asked.how.timings.is_some() || asked.how.debug;
     if !F::ALL && (asked.changes || is_told || (!is_parked && launch::is_rare(&plan))) {
         return Ok((others.program)(
             start.arguments,
@@ -177,25 +188,13 @@ pub fn run<F: Features>(
     if F::ALL && asked.changes {
         plan = (others.change)(asked, &plan, !is_parked, changed)?;
     }
-    let mut how = asked.how;
-    for record in before.steps().records() {
-        how.limited |= record.is(Kind::MakeCgroup);
-        if record.is(Kind::LimitCgroup) && is_of_memory(record.list.first()) {
-            how.memory = record.list.second();
-        }
-        if record.is(Kind::Clone) {
-            break;
-        }
-    }
     if is_parked {
         let changed = asked.changes.then_some(plan);
-        let done = released(path, &how, before, changed);
-        if let (true, Some(name)) = (F::ALL, how.life.pool) {
-            let given = how.life.state_directory;
-            pool::fill_behind(name, given, start.environment, start.words);
-        }
-        return done;
+        let done = released(path, asked.how, Known::Now(before), changed);
+        return finish::<F>(asked, done, start.environment, start.words);
     }
+    let mut how = asked.how;
+    look(&before, &mut how);
     let users = if F::ALL {
         Users::of(&plan)?
     } else {
@@ -215,6 +214,56 @@ pub fn run<F: Features>(
     run::start::<F>(plan, &how, rest)
 }
 
+/// What the plan says of limits.
+fn look(plan: &Plan<'static>, how: &mut How<'static>) {
+    for record in plan.steps().records() {
+        how.limited |= record.is(Kind::MakeCgroup);
+        if record.is(Kind::LimitCgroup) && is_of_memory(record.list.first()) {
+            how.memory = record.list.second();
+        }
+        if record.is(Kind::Clone) {
+            break;
+        }
+    }
+}
+
+/// A pod that was parked has ended; another one takes its place in a pool.
+#[cold]
+#[inline(never)]
+fn finish<F: Features>(
+    asked: &Asked,
+    done: Result<i32, Error<'static>>,
+    environment: Strings,
+    words: &'static mut [usize],
+) -> Result<i32, Error<'static>> {
+    if let (true, Some(name)) = (F::ALL, asked.how.life.pool) {
+        let given = asked.how.life.state_directory;
+        pool::fill_behind(name, given, environment, words);
+    }
+    done
+}
+
+/// The plan of a pod that is parked.
+enum Known {
+    Now(Plan<'static>),
+    /// In this file, with room for it: most pods need it for their cgroups alone, when
+    /// they have ended.
+    Later(OwnedFd, &'static mut [u8]),
+}
+
+impl Known {
+    /// The plan; none where it was damaged since, which pid 1 does not mind.
+    fn read(self) -> Option<Plan<'static>> {
+        match self {
+            Self::Now(plan) => Some(plan),
+            Self::Later(file, bytes) => {
+                let read = descriptor::read_all(file.as_raw_fd(), bytes).ok()?;
+                Plan::check(read).ok()
+            }
+        }
+    }
+}
+
 #[cold]
 fn failed(name: &CStr, errno: Errno) -> Error<'_> {
     let why = match errno {
@@ -229,8 +278,8 @@ fn failed(name: &CStr, errno: Errno) -> Error<'_> {
 /// kept, as of any other.
 fn released(
     path: &'static CStr,
-    how: &How<'static>,
-    plan: Plan<'static>,
+    mut how: How<'static>,
+    known: Known,
     changed: Option<Plan<'static>>,
 ) -> Result<i32, Error<'static>> {
     if how.life.detach {
@@ -245,24 +294,34 @@ fn released(
     Place::of(path)
         .shift(Folder::Prepared, Folder::Run)
         .map_err(|errno| failed(path, errno))?;
-    let cgroups = how.limited.then(|| Cgroups::look(plan));
     let directory = Directory::registered(path, how.life, true)?;
-    let mut limit = TimeLimit::new(how.life.timeout, &plan);
+    let mut limit = match &known {
+        Known::Now(plan) => TimeLimit::new(how.life.timeout, plan),
+        Known::Later(..) => TimeLimit::NONE,
+    };
     let flags = if how.life.keeps() {
         0
     } else {
         protocol::REMOVES
     };
+    let mut known = Some(known);
+    let mut cgroups = None;
+    let mut meanwhile = || {
+        if let Some(plan) = known.take().and_then(Known::read) {
+            look(&plan, &mut how);
+            cgroups = how.limited.then(|| Cgroups::look(plan));
+        }
+    };
     let done = Pod::open(path)
-        .and_then(|pod| release::run(&pod, changed.as_ref(), flags, &mut limit))
-        .map(|(code, end)| {
-            // With cgroups, which can't be removed before it, the end of pid 1 comes now,
-            // otherwise with that of this process.
-            if !how.limited {
-                core::mem::forget(end);
-            }
-            code
-        });
+        .and_then(|pod| release::run(&pod, changed.as_ref(), flags, &mut limit, &mut meanwhile));
+    let done = done.map(|(code, end)| {
+        // With cgroups, which can't be removed before it, the end of pid 1 comes now,
+        // otherwise with that of this process.
+        if !how.limited {
+            core::mem::forget(end);
+        }
+        code
+    });
     if let Err(error) = &done
         && error.cause() != Why::InitKilled.into()
     {
@@ -287,9 +346,9 @@ fn is_of_memory(path: &CStr) -> bool {
     path.ends_with(b"/memory.max") || path.ends_with(b"/memory.limit_in_bytes")
 }
 
-/// Takes the lock of the pod, and reads its plan; also whether it is parked.
+/// Takes the lock of the pod, and opens its plan; also whether it is parked.
 #[inline(never)]
-fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<(&'b [u8], bool), Errno> {
+fn begin(place: &Place<'_>) -> Result<(OwnedFd, bool), Errno> {
     let path = place.path(Folder::Prepared)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
@@ -304,5 +363,5 @@ fn begin<'b>(place: &Place<'_>, bytes: &'b mut [u8]) -> Result<(&'b [u8], bool),
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(&folder, c"plan", flags, Mode::empty())?;
-    Ok((descriptor::read_all(file.as_raw_fd(), bytes)?, is_parked))
+    Ok((file, is_parked))
 }

@@ -31,7 +31,7 @@ use crate::{client::Pod, directory::Directory, relay::each_signal, wait::TimeLim
 pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'a>> {
     let _lock = lock(pod)?;
     let mut limit = TimeLimit::NONE;
-    let (code, _) = run(pod, plan, 0, &mut limit)?;
+    let (code, _) = run(pod, plan, 0, &mut limit, &mut || {})?;
     Directory::here().ended(code);
     Ok(code)
 }
@@ -39,7 +39,7 @@ pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'
 /// The same of a pod whose lock is held, and of which nothing is taken away; until the time
 /// of `limit` is over. `flags` are the request's: [`protocol::REMOVES`]. As long as what is
 /// returned beside the code is open pid 1 stays: what the kernel does at its end would hold
-/// up all that is still to be done.
+/// up all that is still to be done. `meanwhile` is called when pid 1 has work to do.
 ///
 /// # Errors
 /// As [`release`].
@@ -50,6 +50,7 @@ pub fn run<'a>(
     plan: Option<&OwnedFd>,
     flags: u32,
     limit: &mut TimeLimit,
+    meanwhile: &mut dyn FnMut(),
 ) -> Result<(i32, OwnedFd), Error<'a>> {
     let request = Request {
         operation: protocol::RELEASE,
@@ -69,6 +70,7 @@ pub fn run<'a>(
     let signals = signal::descriptor(signal::SUPERVISED)
         .map_err(|errno| Error::new(What::Wait, pod.path, errno))?;
     let own = pod.send(&request, sent)?;
+    meanwhile();
     let told = wait(pod, &own, &signals, limit)?;
     if told.errno != 0 {
         return Err(refused(pod.path, told.errno));

@@ -293,12 +293,7 @@ unsafe fn clone_tree(directory: Fd, path: usize, flags: u32, attributes: u32) ->
 /// `path` must be the address of a C string.
 #[cold]
 #[inline(never)]
-unsafe fn clone_tree_by_two(
-    directory: Fd,
-    path: usize,
-    flags: usize,
-    set: &raw::mount_attr,
-) -> Fd {
+unsafe fn clone_tree_by_two(directory: Fd, path: usize, flags: usize, set: &raw::mount_attr) -> Fd {
     let recursive = flags & raw::AT_RECURSIVE as usize;
     // SAFETY: the caller's promise, a C string and a structure that live across the call.
     unsafe {

@@ -160,11 +160,7 @@ fn write(path: &CStr, value: &[u8]) -> Result<(), Errno> {
 /// # Errors
 /// As open(2) and write(2).
 #[inline(never)]
-pub(super) fn limit<'p>(
-    plan: &Plan<'p>,
-    path: &'p CStr,
-    value: &CStr,
-) -> Result<(), Error<'p>> {
+pub(super) fn limit<'p>(plan: &Plan<'p>, path: &'p CStr, value: &CStr) -> Result<(), Error<'p>> {
     const ADVICES: &explain::Advices = &[
         (Errno::NOENT, Advice::NoSuchLimit),
         (Errno::INVAL, Advice::NotPossibleHere),

@@ -42,5 +42,7 @@ fn run() -> Result<ExitCode, String> {
         let code = line.trim_end().strip_prefix("guest: code ")?;
         code.parse::<u8>().ok()
     });
-    Ok(ExitCode::from(code.ok_or("the guest did not end in order")?))
+    Ok(ExitCode::from(
+        code.ok_or("the guest did not end in order")?,
+    ))
 }
