@@ -149,7 +149,6 @@ texts! {
             FindPod = "find pod",
             RemovePod = "remove pod",
             StopPod = "stop pod",
-            RunPod = "run pod",
             ReadUuid = "read uuid file",
             WaitForPod = "wait for pod",
             ReadManifest = "read manifest",
@@ -494,7 +493,6 @@ texts! {
         PODS from 216 {
             SeeList = "see stage0 list",
             StopFirst = "stop it first",
-            AfterGrace = "see gc",
         }
     }
 }
