@@ -196,16 +196,18 @@ fn the_last_lines() -> TestResult {
 
 fn attached() -> TestResult {
     let pods = Pods::new(roots::busybox()?);
-    let fifo = pods.root.join("tmp/go");
-    fifo_at(&fifo);
-    let script = "echo before; read line < /tmp/go; echo one; read line < /tmp/go; echo two";
+    // One for each: who opens it anew may find the writer of before, who closes it.
+    let [first, second] = ["tmp/first", "tmp/second"].map(|name| pods.root.join(name));
+    fifo_at(&first);
+    fifo_at(&second);
+    let script = "echo before; read line < /tmp/first; echo one; read line < /tmp/second; echo two";
     let uuid = pods.start(&["--log=pod"], &["/bin/sh", "-c", script]);
-    fs::write(&fifo, "\n").expect("a reader");
+    fs::write(&first, "\n").expect("a reader");
     let reader = pods.command(&["logs", "-f", &uuid]).start();
     reader.wait_for("one");
     let attached = pods.command(&["attach", &uuid]).start();
     wait_until("it watches", || watches(attached.pid()));
-    fs::write(&fifo, "\n").expect("a reader");
+    fs::write(&second, "\n").expect("a reader");
     attached.finish().code(0).printed("two\n").quiet();
     reader.finish().code(0).printed("before\none\ntwo\n");
     pods.stage0(&["attach", &uuid])
@@ -214,7 +216,7 @@ fn attached() -> TestResult {
 }
 
 /// Whether a process sleeps, and has a watch on files.
-fn watches(pid: i32) -> bool {
+pub fn watches(pid: i32) -> bool {
     let folder = fs::read_dir(format!("/proc/{pid}/fdinfo"));
     let infos = folder.into_iter().flatten().flatten();
     let mut texts = infos.map(|info| fs::read_to_string(info.path()).unwrap_or_default());
