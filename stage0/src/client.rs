@@ -1,39 +1,27 @@
 //! Who controls a pod that runs: requests to its pid 1, by the socket in its directory,
 //! and what else is read there.
 
-use core::{ffi::CStr, mem::MaybeUninit};
+use core::ffi::CStr;
 
 use fly::{
     error::{Error, What, Why},
     plan::Plan,
     sys::{
-        descriptor, lock,
+        descriptor,
         message::{self, MOST},
         network,
     },
     text::{decimal, split},
 };
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd},
-    fs::{self, Access, MemfdFlags, Mode, OFlags, SealFlags, inotify},
+    fs::{self, MemfdFlags, Mode, OFlags, SealFlags},
     io::Errno,
     process::{Pid, PidfdFlags, chdir, pidfd_open},
 };
-use stage1_init::{
-    LOCK,
-    control::{
-        SOCKET,
-        protocol::{Reply, Request},
-    },
-};
-
-use crate::directory::BYTES;
-
-/// When to look again at the lock of a pod that starts, of whose death no file tells.
-const START: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
+use stage1_init::control::{
+    SOCKET,
+    protocol::{Reply, Request},
 };
 
 /// A pod that runs, by its directory.
@@ -174,20 +162,6 @@ impl<'a> Pod<'a> {
         let bytes = descriptor::read_all(file.as_raw_fd(), room);
         Plan::check(bytes.map_err(|errno| self.failed(errno))?).map_err(crate::start::refused)
     }
-
-    /// Waits until its pid 1 can be asked.
-    ///
-    /// # Errors
-    /// No pod is there, or none is started.
-    #[cold]
-    #[inline(never)]
-    pub fn wait_for_start(&self) -> Result<(), Error<'a>> {
-        match wait_for() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(self.gone()),
-            Err(errno) => Err(self.failed(errno)),
-        }
-    }
 }
 
 /// Opens /dev/null where a standard stream is closed.
@@ -210,45 +184,6 @@ pub fn silence(count: i32) {
         for number in 0..count {
             let _ = descriptor::duplicate_onto(null.as_fd(), number);
         }
-    }
-}
-
-/// Waits until the pod whose directory is the working directory can be asked; false if it
-/// has ended before, or was not started.
-fn wait_for() -> Result<bool, Errno> {
-    let is_there = |name| fs::access(name, Access::EXISTS).is_ok();
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    // Its stage0 or its pid 1 holds the lock: else there will be no pod.
-    let lives = || {
-        let lock = fs::open(LOCK, flags, Mode::empty())?;
-        lock::is_taken(lock.as_fd(), BYTES)
-    };
-    let begun = || is_there(SOCKET) && is_there(c"pid");
-    if begun() {
-        return Ok(true);
-    }
-    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-    let watch = inotify::init(flags)?;
-    let events = inotify::WatchFlags::CREATE
-        | inotify::WatchFlags::MOVED_TO
-        | inotify::WatchFlags::DELETE
-        | inotify::WatchFlags::DELETE_SELF;
-    inotify::add_watch(&watch, c".", events)?;
-    let mut room = [const { MaybeUninit::uninit() }; 1024];
-    loop {
-        if begun() {
-            return Ok(true);
-        }
-        if lives() != Ok(true) {
-            return Ok(false);
-        }
-        let mut ready = [PollFd::new(&watch, PollFlags::IN)];
-        match poll(&mut ready, Some(&START)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        let mut events = inotify::Reader::new(&watch, &mut room);
-        while events.next().is_ok() {}
     }
 }
 

@@ -11,12 +11,15 @@ use std::{
 use kickstage_tests::{
     TestResult,
     command::{Output, Run},
-    init, message,
+    init, lock, message,
     pod::Pod,
     roots, sys, tests,
 };
 
-use crate::control::{app, wait_until};
+use crate::{
+    control::{app, wait_until},
+    logs::watches,
+};
 
 tests![
     nothing_before,
@@ -33,6 +36,7 @@ tests![
     nothing_is_left,
     one_after_the_other,
     no_wake_ups,
+    a_start_that_comes_to_nothing,
     plans_that_are_none,
     command_lines,
 ];
@@ -443,6 +447,32 @@ fn no_wake_ups() -> TestResult {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(switches(), before);
     release(&directory, &[]).output().code(0);
+    Ok(())
+}
+
+/// Who waits for a pod that is being started sleeps until something happens; the death of
+/// who starts it, of which no file tells, is that, too.
+fn a_start_that_comes_to_nothing() -> TestResult {
+    for command in [&["exec"][..], &["release"]] {
+        let directory = roots::directory("pod");
+        let held = File::create(directory.join("lock")).expect("a lock");
+        lock::for_writing(&held).expect("nobody has it");
+        let waits = Run::ours("stage0")
+            .arg("app")
+            .args(command)
+            .arg(&directory)
+            .args(["--set-env", "A=1"])
+            .start();
+        wait_until("it watches", || watches(waits.pid()));
+        let switches = || init::status(waits.pid(), "voluntary_ctxt_switches");
+        let before = switches();
+        std::thread::sleep(Duration::from_millis(1200));
+        assert_eq!(switches(), before);
+        drop(held);
+        waits
+            .finish()
+            .refused(&["no pod with a control socket runs there"]);
+    }
     Ok(())
 }
 

@@ -7,8 +7,20 @@ use std::{fs::File, io, os::fd::AsRawFd};
 /// # Errors
 /// EAGAIN if somebody has one for writing.
 pub fn for_reading(file: &File) -> io::Result<()> {
+    take(file, libc::F_RDLCK)
+}
+
+/// Takes the lock of who lives, on all of it.
+///
+/// # Errors
+/// EAGAIN if somebody has another one.
+pub fn for_writing(file: &File) -> io::Result<()> {
+    take(file, libc::F_WRLCK)
+}
+
+fn take(file: &File, kind: i32) -> io::Result<()> {
     let lock = libc::flock {
-        l_type: i16::try_from(libc::F_RDLCK).expect("a small number"),
+        l_type: i16::try_from(kind).expect("a small number"),
         l_whence: i16::try_from(libc::SEEK_SET).expect("a small number"),
         l_start: 0,
         l_len: 0,

@@ -26,7 +26,7 @@ use rustix::{
 };
 use stage1_init::control::protocol::{self, Reply, Request};
 
-use super::{app::refused, change, manifest::Words};
+use super::{app::refused, change, manifest::Words, ready};
 use crate::{
     client::{Pod, seal},
     options::{Choice, Choices},
@@ -76,7 +76,7 @@ where
             }
         }
     }
-    pod.wait_for_start()?;
+    ready::wait_for_start(&pod)?;
     let bytes = &mut *start.bytes;
     let (old, new) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
     let plan = pod.plan(old)?;

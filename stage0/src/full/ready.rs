@@ -1,17 +1,17 @@
-//! Waiting for a pod: until it is ready, or has ended. The kernel says when; nothing looks
-//! again and again.
+//! Waiting for a pod: until it can be asked, is ready, or has ended. The kernel says when;
+//! nothing looks again and again.
 
 use core::ffi::CStr;
 
 use fly::{
     error::{Error, What, Why},
     launch::path::Path,
-    sys::{clone, descriptor},
+    sys::{clone, descriptor, lock},
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, AsRawFd, OwnedFd},
-    fs::{Access, AtFlags, accessat, inotify},
+    fs::{Access, AtFlags, Mode, OFlags, access, accessat, inotify, open},
     io::Errno,
     pipe::{PipeFlags, pipe_with},
     process::{
@@ -21,7 +21,10 @@ use rustix::{
     time::Timespec,
 };
 
+use stage1_init::{LOCK, control::SOCKET};
+
 use super::pods::Pod;
+use crate::{client, directory::BYTES};
 
 /// Waits until all programs of the pod are ready if that is what is wanted, or else until
 /// it has ended; at most `limit` milliseconds, unless that is 0.
@@ -34,13 +37,46 @@ pub fn wait<'n>(name: &'n CStr, pod: &Pod, ready: bool, limit: u64) -> Result<()
         return Ok(());
     }
     let failed = |errno| Error::new(What::WaitForPod, name, errno);
-    let watcher = Watcher::new(pod).map_err(failed)?;
-    match watcher.wait(pod, ready, limit) {
+    let is_ready = || accessat(&pod.directory, c"ready", Access::EXISTS, AtFlags::empty()).is_ok();
+    let watcher = Watcher::new(&pod.directory, &|| pod.wait()).map_err(failed)?;
+    let is_there: Option<&dyn Fn() -> bool> = if ready { Some(&is_ready) } else { None };
+    match watcher.wait(is_there, limit) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::new(What::WaitForPod, name, Why::NeverReady)),
         Err(Errno::TIMEDOUT) => Err(Error::new(What::WaitForPod, name, Why::NotYet)),
         Err(errno) => Err(failed(errno)),
     }
+}
+
+/// Waits until pid 1 of the pod whose directory is the working directory can be asked.
+///
+/// # Errors
+/// No pod is there, or none is started.
+pub fn wait_for_start<'a>(pod: &client::Pod<'a>) -> Result<(), Error<'a>> {
+    let begun = || {
+        let is_there = |name| access(name, Access::EXISTS).is_ok();
+        is_there(SOCKET) && is_there(c"pid")
+    };
+    if begun() {
+        return Ok(());
+    }
+    match until_begun(&begun) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(Errno::NOENT) => Err(pod.gone()),
+        Err(errno) => Err(Error::new(What::Ask, pod.path, errno)),
+    }
+}
+
+fn until_begun(begun: &dyn Fn() -> bool) -> Result<bool, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let directory = open(c".", flags | OFlags::DIRECTORY, Mode::empty())?;
+    // Its stage0 or its pid 1 holds the lock: else there will be no pod.
+    let lock = open(LOCK, flags, Mode::empty())?;
+    if !lock::is_taken(lock.as_fd(), BYTES)? {
+        return Ok(false);
+    }
+    let ended = || while lock::wait(lock.as_fd(), BYTES) == Err(Errno::INTR) {};
+    Watcher::new(&directory, &ended)?.wait(Some(begun), 0)
 }
 
 /// The end of a pod as a descriptor. Who sleeps on a lock can't watch anything else: a
@@ -57,13 +93,18 @@ impl Ending {
     /// # Errors
     /// As pipe(2) and fork(2).
     pub fn of(pod: &Pod) -> Result<Self, Errno> {
+        Self::when(&|| pod.wait())
+    }
+
+    /// Of the one that has ended when `wait` returns.
+    fn when(wait: &dyn Fn()) -> Result<Self, Errno> {
         let (pipe, kept) = pipe_with(PipeFlags::CLOEXEC)?;
         let parent = getpid();
         let child = clone::fork(0, || {
             // Nobody is left to be told when the parent is killed.
             let _ = set_parent_process_death_signal(Some(Signal::KILL));
             if getppid() == Some(parent) {
-                pod.wait();
+                wait();
             }
             0
         })?;
@@ -101,20 +142,22 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(pod: &Pod) -> Result<Self, Errno> {
+    /// `ended` returns when the pod has ended.
+    fn new(directory: &OwnedFd, ended: &dyn Fn()) -> Result<Self, Errno> {
         let files = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-        watch(&files, &pod.directory, inotify::WatchFlags::MOVED_TO)?;
-        let ending = Ending::of(pod)?;
+        let events = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE;
+        watch(&files, directory, events)?;
+        let ending = Ending::when(ended)?;
         Ok(Self { ending, files })
     }
 
-    /// False if it has ended before; TIMEDOUT.
-    fn wait(&self, pod: &Pod, ready: bool, limit: u64) -> Result<bool, Errno> {
+    /// Waits until a file appears that makes `is_there` true, if that is what is wanted, or
+    /// until the pod has ended. False if it has ended without that; TIMEDOUT.
+    fn wait(&self, is_there: Option<&dyn Fn() -> bool>, limit: u64) -> Result<bool, Errno> {
         let until = fly::sys::time::monotonic().saturating_add(limit.saturating_mul(1_000_000));
+        let holds = || is_there.is_some_and(|is_there| is_there());
         loop {
-            let is_ready =
-                || accessat(&pod.directory, c"ready", Access::EXISTS, AtFlags::empty()).is_ok();
-            if ready && is_ready() {
+            if holds() {
                 return Ok(true);
             }
             let left = until.saturating_sub(fly::sys::time::monotonic());
@@ -124,7 +167,7 @@ impl Watcher {
                 PollFd::new(&self.ending.pipe, PollFlags::IN),
                 PollFd::new(&self.files, PollFlags::IN),
             ];
-            let known = if ready { 2 } else { 1 };
+            let known = if is_there.is_some() { 2 } else { 1 };
             let (watched, _) = watched.split_at_mut_checked(known).unwrap_or_default();
             match poll(watched, (limit != 0).then_some(&left)) {
                 Err(Errno::INTR) => continue,
@@ -135,7 +178,7 @@ impl Watcher {
                 .first()
                 .is_some_and(|ended| !ended.revents().is_empty())
             {
-                return Ok(!ready || is_ready());
+                return Ok(is_there.is_none() || holds());
             }
             let mut buffer = [0; 1024];
             let _ = descriptor::read(self.files.as_raw_fd(), &mut buffer);

@@ -10,7 +10,7 @@ use fly::{
 };
 use rustix::fd::OwnedFd;
 
-use super::change;
+use super::{change, ready};
 use crate::{
     client::{Pod, seal},
     options::{Choice, Choices},
@@ -31,7 +31,7 @@ where
     let missing = Error::new(What::Read, c"the command line", Why::NoPodDirectory);
     let directory = words.next().ok_or(missing.advice(Advice::SeeHelp))?;
     let pod = super::pod_of(directory, &start.environment)?;
-    pod.wait_for_start()?;
+    ready::wait_for_start(&pod)?;
     if words.clone().next().is_none() {
         return release(&pod, None);
     }
