@@ -11,13 +11,15 @@ use fly::{
 };
 use linux_raw_sys::general as raw;
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags},
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    fs::{self, Access, AtFlags, Mode, OFlags, inotify},
+    fs::{self, Access, AtFlags, Mode, OFlags},
     io::Errno,
     pipe::{PipeFlags, pipe_with},
     process::{Pid, WaitOptions, setsid, waitpid},
 };
+
+use crate::files::{Come, Files};
 
 /// Where it tells how the start went, and the caller's standard error.
 const TOLD: i32 = KEPT + 1;
@@ -184,32 +186,17 @@ pub fn wait_for(
     directory: &CStr,
     caller: BorrowedFd<'_>,
 ) -> Result<bool, Errno> {
-    let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    let watched = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE;
-    inotify::add_watch(&events, directory, watched)?;
+    let files = Files::of(directory)?;
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let folder = fs::open(directory, flags, Mode::empty())?;
-    loop {
-        if fs::accessat(&folder, name, Access::EXISTS, AtFlags::empty()).is_ok() {
-            return Ok(true);
-        }
-        let mut ready = [
-            PollFd::new(&events, PollFlags::IN),
-            PollFd::new(&pod, PollFlags::IN),
-            PollFd::new(&caller, PollFlags::empty()),
-        ];
-        match poll(&mut ready, None) {
-            Err(Errno::INTR) => continue,
-            done => done?,
-        };
-        let [_, ended, gone] = ready.map(|one| !one.revents().is_empty());
-        if gone {
-            fly::supervise::forward(pod, raw::SIGTERM);
-        }
-        if ended || gone {
-            return Ok(false);
-        }
-        let mut buffer = [0; 1024];
-        let _ = descriptor::read(events.as_raw_fd(), &mut buffer);
+    let is_there = || fs::accessat(&folder, name, Access::EXISTS, AtFlags::empty()).is_ok();
+    let others = [
+        PollFd::from_borrowed_fd(pod, PollFlags::IN),
+        PollFd::from_borrowed_fd(caller, PollFlags::empty()),
+    ];
+    let come = files.wait(is_there, others)?;
+    if come == Come::Second {
+        fly::supervise::forward(pod, raw::SIGTERM);
     }
+    Ok(come == Come::There)
 }

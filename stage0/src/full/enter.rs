@@ -76,7 +76,7 @@ where
             }
         }
     }
-    ready::wait_for_start(&pod)?;
+    ready::wait_for_start(pod)?;
     let bytes = &mut *start.bytes;
     let (old, new) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
     let plan = pod.plan(old)?;

@@ -1,16 +1,16 @@
 //! Waiting for a pod: until it can be asked, is ready, or has ended. The kernel says when;
 //! nothing looks again and again.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, time::Duration};
 
 use fly::{
     error::{Error, What, Why},
     launch::path::Path,
-    sys::{clone, descriptor, lock},
+    sys::{clone, lock},
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fd::{AsFd, AsRawFd, OwnedFd},
+    event::{PollFd, PollFlags},
+    fd::{AsFd, OwnedFd},
     fs::{Access, AtFlags, Mode, OFlags, access, accessat, inotify, open},
     io::Errno,
     pipe::{PipeFlags, pipe_with},
@@ -18,13 +18,20 @@ use rustix::{
         Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_parent_process_death_signal,
         waitpid,
     },
-    time::Timespec,
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    },
 };
 
 use stage1_init::{LOCK, control::SOCKET};
 
 use super::pods::Pod;
-use crate::{client, directory::BYTES};
+use crate::{
+    client,
+    directory::BYTES,
+    files::{Come, Files},
+};
 
 /// Waits until all programs of the pod are ready if that is what is wanted, or else until
 /// it has ended; at most `limit` milliseconds, unless that is 0.
@@ -38,11 +45,15 @@ pub fn wait<'n>(name: &'n CStr, pod: &Pod, ready: bool, limit: u64) -> Result<()
     }
     let failed = |errno| Error::new(What::WaitForPod, name, errno);
     let is_ready = || accessat(&pod.directory, c"ready", Access::EXISTS, AtFlags::empty()).is_ok();
-    let watcher = Watcher::new(&pod.directory, &|| pod.wait()).map_err(failed)?;
-    let is_there: Option<&dyn Fn() -> bool> = if ready { Some(&is_ready) } else { None };
-    match watcher.wait(is_there, limit) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Error::new(What::WaitForPod, name, Why::NeverReady)),
+    match until(
+        &pod.directory,
+        &|| ready && is_ready(),
+        &|| pod.wait(),
+        limit,
+    ) {
+        // What was there in time may have been seen too late.
+        Ok(is_there) if is_there || !ready || is_ready() => Ok(()),
+        Ok(_) => Err(Error::new(What::WaitForPod, name, Why::NeverReady)),
         Err(Errno::TIMEDOUT) => Err(Error::new(What::WaitForPod, name, Why::NotYet)),
         Err(errno) => Err(failed(errno)),
     }
@@ -76,7 +87,36 @@ fn until_begun(begun: &dyn Fn() -> bool) -> Result<bool, Errno> {
         return Ok(false);
     }
     let ended = || while lock::wait(lock.as_fd(), BYTES) == Err(Errno::INTR) {};
-    Watcher::new(&directory, &ended)?.wait(Some(begun), 0)
+    until(&directory, begun, &ended, 0)
+}
+
+/// Waits until a file appears in the directory with which `is_there` holds, or until `ended`
+/// returns, which is false; at most `limit` milliseconds, unless that is 0: TIMEDOUT.
+fn until(
+    directory: &OwnedFd,
+    is_there: &dyn Fn() -> bool,
+    ended: &dyn Fn(),
+    limit: u64,
+) -> Result<bool, Errno> {
+    let path = Path::of_descriptor(b"/proc/self/fd/", directory.as_fd())?;
+    let files = Files::of(path.as_c_str())?;
+    let ending = Ending::when(ended)?;
+    let clock = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+    let time = Itimerspec {
+        it_interval: Timespec::default(),
+        // None if it is zero.
+        it_value: Timespec::try_from(Duration::from_millis(limit)).map_err(|_| Errno::INVAL)?,
+    };
+    timerfd_settime(&clock, TimerfdTimerFlags::empty(), &time)?;
+    let others = [
+        PollFd::new(&ending.pipe, PollFlags::IN),
+        PollFd::new(&clock, PollFlags::IN),
+    ];
+    match files.wait(is_there, others)? {
+        Come::There => Ok(true),
+        Come::First => Ok(false),
+        Come::Second => Err(Errno::TIMEDOUT),
+    }
 }
 
 /// The end of a pod as a descriptor. Who sleeps on a lock can't watch anything else: a
@@ -133,55 +173,4 @@ pub fn watch(
 ) -> Result<(), Errno> {
     let path = Path::of_descriptor(b"/proc/self/fd/", directory.as_fd())?;
     inotify::add_watch(files, path.as_c_str(), events).map(drop)
-}
-
-struct Watcher {
-    ending: Ending,
-    /// Files that appear in the pod's directory.
-    files: OwnedFd,
-}
-
-impl Watcher {
-    /// `ended` returns when the pod has ended.
-    fn new(directory: &OwnedFd, ended: &dyn Fn()) -> Result<Self, Errno> {
-        let files = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-        let events = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE;
-        watch(&files, directory, events)?;
-        let ending = Ending::when(ended)?;
-        Ok(Self { ending, files })
-    }
-
-    /// Waits until a file appears that makes `is_there` true, if that is what is wanted, or
-    /// until the pod has ended. False if it has ended without that; TIMEDOUT.
-    fn wait(&self, is_there: Option<&dyn Fn() -> bool>, limit: u64) -> Result<bool, Errno> {
-        let until = fly::sys::time::monotonic().saturating_add(limit.saturating_mul(1_000_000));
-        let holds = || is_there.is_some_and(|is_there| is_there());
-        loop {
-            if holds() {
-                return Ok(true);
-            }
-            let left = until.saturating_sub(fly::sys::time::monotonic());
-            let left = Timespec::try_from(core::time::Duration::from_nanos(left))
-                .map_err(|_| Errno::INVAL)?;
-            let mut watched = [
-                PollFd::new(&self.ending.pipe, PollFlags::IN),
-                PollFd::new(&self.files, PollFlags::IN),
-            ];
-            let known = if is_there.is_some() { 2 } else { 1 };
-            let (watched, _) = watched.split_at_mut_checked(known).unwrap_or_default();
-            match poll(watched, (limit != 0).then_some(&left)) {
-                Err(Errno::INTR) => continue,
-                Ok(0) => return Err(Errno::TIMEDOUT),
-                done => done?,
-            };
-            if watched
-                .first()
-                .is_some_and(|ended| !ended.revents().is_empty())
-            {
-                return Ok(is_there.is_none() || holds());
-            }
-            let mut buffer = [0; 1024];
-            let _ = descriptor::read(self.files.as_raw_fd(), &mut buffer);
-        }
-    }
 }
