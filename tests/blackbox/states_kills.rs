@@ -274,6 +274,7 @@ fn at_random_instants() -> TestResult {
         case.words("run", &["--register"]),
         case.words("run", &["--detach"]),
         case.words("prepare", &[]),
+        case.words("prepare", &["--warm"]),
     ];
     for round in 0..600 {
         let words = &kinds[round / 3 % kinds.len()];
