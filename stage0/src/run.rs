@@ -140,7 +140,8 @@ fn run<'e, F: Features>(
         if debug {
             fallbacks.tell(NAME);
         }
-        if let Some(times) = &times {
+        // Without all of its features the program does not hold the code for it.
+        if let (true, Some(times)) = (F::ALL, &times) {
             times.report(&plan, stamps, &|_, _| {});
         }
     };
@@ -177,7 +178,7 @@ fn run<'e, F: Features>(
     }
     let end = wait::end(&running, &mut limit);
     let reaped = fly::sys::arch::cycles();
-    if let Some(times) = &times {
+    if let (true, Some(times)) = (F::ALL, &times) {
         let pipe = running.stamps.take();
         tell_times(times, &plan, launcher.stamps(), pipe.as_ref(), reaped);
     }
