@@ -155,9 +155,9 @@ impl List<'_> {
             "floor-default in a cgroup with these limits, by hand",
             "floor-limits",
         );
-        if let (None, Some(case)) = (&self.place.cgroup, self.cases.last_mut()) {
+        if let (Err(why), Some(case)) = (&self.place.cgroup, self.cases.last_mut()) {
             (case.timed, case.report) = (None, None);
-            case.missing = Some("needs cpu, memory and pids of cgroups of version 2".into());
+            case.missing = Some(why.clone());
         }
         let mut limited = vec!["run"];
         limited.extend(bundle::LIMITS);

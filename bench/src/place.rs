@@ -30,7 +30,7 @@ pub struct Payload {
 pub struct Place {
     folder: Folder,
     /// Where limits are measured against their floor.
-    pub cgroup: Option<Cgroup>,
+    pub cgroup: Result<Cgroup, String>,
     /// The payload that is timed: exits at once.
     pub noop: Payload,
     /// The payload that tells what it sees.
@@ -67,7 +67,7 @@ impl Place {
             noop: payload("noop", "noop", &["/noop"]).map_err(made)?,
             report: payload("report", "probe", &["/probe", "report"]).map_err(made)?,
             folder,
-            cgroup: Cgroup::make().map_err(|error| failed("make a cgroup of version 2", error))?,
+            cgroup: Cgroup::make(),
         };
         for name in ["sys", "state", "source"] {
             fs::create_dir(place.folder.path.join(name)).map_err(made)?;
@@ -137,34 +137,41 @@ impl Drop for Folder {
 
 /// The directory that floor-limits makes its cgroup in; it vanishes with this value.
 #[derive(Debug)]
-pub struct Cgroup(PathBuf);
+pub struct Cgroup(());
 
 impl Cgroup {
-    /// Makes it, with the controllers of the limits; `None` where version 2 has not all
-    /// of them.
+    const PATH: &'static str = "/sys/fs/cgroup/kickstage-bench";
+
+    /// Makes it, with the controllers of the limits.
     ///
     /// # Errors
-    /// As mkdir(2) and write(2).
-    pub fn make() -> io::Result<Option<Self>> {
+    /// Why that can't be measured here.
+    pub fn make() -> Result<Self, String> {
         const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
         let mount = Path::new("/sys/fs/cgroup");
         let there = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
         let is_there = |name: &&str| there.split_whitespace().any(|other| other == *name);
         if !CONTROLLERS.iter().all(is_there) {
-            return Ok(None);
+            return Err("needs cpu, memory and pids of cgroups of version 2".into());
         }
-        let own = Self(mount.join("kickstage-bench"));
-        fs::create_dir(&own.0)?;
-        for folder in [mount, &own.0] {
-            fs::write(folder.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
+        // What a harness that was killed has left.
+        let _ = fs::remove_dir(Path::new(Self::PATH).join("floor"));
+        let _ = fs::remove_dir(Self::PATH);
+        let failed = |error: io::Error| format!("{}: {error}", Self::PATH);
+        fs::create_dir(Self::PATH).map_err(failed)?;
+        let own = Self(());
+        for folder in [mount, Path::new(Self::PATH)] {
+            let file = folder.join("cgroup.subtree_control");
+            fs::write(file, "+cpu +memory +pids").map_err(failed)?;
         }
-        Ok(Some(own))
+        Ok(own)
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(Path::new(Self::PATH).join("floor"));
+        let _ = fs::remove_dir(Self::PATH);
     }
 }
 

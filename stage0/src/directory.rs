@@ -308,7 +308,7 @@ pub fn open_lock(folder: &OwnedFd) -> Result<OwnedFd, Errno> {
 ///
 /// # Errors
 /// As fchmod(2).
-pub fn show(lock: &OwnedFd) -> Result<(), Errno> {
+pub fn show(lock: impl AsFd) -> Result<(), Errno> {
     fs::fchmod(lock, Mode::from_raw_mode(0o640))
 }
 

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
-    launch::{self, ROOM},
+    launch::{self, KEPT, ROOM},
     plan::{Kind, MAX_BYTES, Plan},
     sys::{
         descriptor,
@@ -22,7 +22,7 @@ use stage1_init::control::{SOCKET, protocol};
 
 use crate::{
     cgroups::Cgroups,
-    client::{Pod, seal},
+    client::{self, Pod, seal},
     directory::{self, Directory},
     lower::Features,
     options::{Choice, Choices, Lives},
@@ -200,9 +200,7 @@ pub fn run<F: Features>(
     } else {
         Users::Host
     };
-    Place::of(path)
-        .shift(Folder::Prepared, Folder::Run)
-        .map_err(failed)?;
+    shift(path).map_err(failed)?;
     let rest = Rest {
         words: start.words,
         room,
@@ -291,9 +289,7 @@ fn released(
         ),
         None => None,
     };
-    Place::of(path)
-        .shift(Folder::Prepared, Folder::Run)
-        .map_err(|errno| failed(path, errno))?;
+    shift(path).map_err(|errno| failed(path, errno))?;
     let directory = Directory::registered(path, how.life, true)?;
     let mut limit = match &known {
         Known::Now(plan) => TimeLimit::new(how.life.timeout, plan),
@@ -346,15 +342,26 @@ fn is_of_memory(path: &CStr) -> bool {
     path.ends_with(b"/memory.max") || path.ends_with(b"/memory.limit_in_bytes")
 }
 
+/// Moves it to those that run: others may see that it does.
+fn shift(path: &CStr) -> Result<(), Errno> {
+    directory::show(descriptor::borrow(KEPT).unwrap_or(descriptor::NONE))?;
+    Place::of(path).shift(Folder::Prepared, Folder::Run)
+}
+
 /// Takes the lock of the pod, and opens its plan; also whether it is parked.
 #[inline(never)]
 fn begin(place: &Place<'_>) -> Result<(OwnedFd, bool), Errno> {
     let path = place.path(Folder::Prepared)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
+    let mut folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
+    // What is passed on as a standard stream is none of ours.
+    if folder.as_raw_fd() < 3 {
+        drop(folder);
+        client::fill_streams();
+        folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
+    }
     let held = directory::lock_in(&folder, 1)?;
     directory::keep(&held)?;
-    directory::show(&held)?;
     // By its pid 1.
     let is_parked = lock::is_taken(held.as_fd(), 2)?;
     if !is_parked && fs::accessat(&folder, SOCKET, Access::EXISTS, AtFlags::empty()).is_ok() {

@@ -31,7 +31,7 @@ use crate::{client::Pod, directory::Directory, relay::each_signal, wait::TimeLim
 pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'a>> {
     let _lock = lock(pod)?;
     let mut limit = TimeLimit::NONE;
-    let (code, _) = run(pod, plan, 0, &mut limit, &mut || {})?;
+    let (code, _end) = run(pod, plan, 0, &mut limit, &mut || {})?;
     Directory::here().ended(code);
     Ok(code)
 }

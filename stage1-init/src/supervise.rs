@@ -459,6 +459,11 @@ impl<'p, 's> Pod<'p, 's> {
     /// An app has ended for good: what that means to the pod. The end of one that was
     /// to stop by itself means nothing.
     fn end(&mut self, index: usize) {
+        // With this end the pod ends, and who has released it waits for that.
+        let unseen = self.unseen
+            && self.releaser >= 0
+            && !self.stays
+            && self.look().left & !bit(index) == 0;
         let Some(app) = self.places.get_mut(index) else {
             return;
         };
@@ -469,11 +474,7 @@ impl<'p, 's> Pod<'p, 's> {
         }
         let (code, rules) = (app.code, app.ending);
         let alone = app.stopped && !self.stopping;
-        let unseen = self.unseen && self.look().left == 0;
-        if self.report.is_wanted()
-            && !unseen
-            && let Some(app) = self.places.get(index)
-        {
+        if self.report.is_wanted() && !unseen {
             let name = app.plan.text(&self.plan, index, Kind::App);
             self.report.ended(name, code);
         }

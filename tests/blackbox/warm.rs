@@ -8,7 +8,7 @@ use std::{
 };
 
 use kickstage_tests::{
-    TestResult, message,
+    TestResult, isolate, message,
     registered::{Registry, one_line, wait_until},
     requirement::{Requirement, controller},
     sys, tests,
@@ -26,6 +26,8 @@ tests![
     refused_by_its_init,
     what_is_refused,
     without_standard_input,
+    without_standard_streams,
+    codes_of_programs_that_ended,
     a_pool,
     a_pool_of_others,
     bad_pools,
@@ -261,6 +263,62 @@ fn without_standard_input() -> TestResult {
     let output = run.hook(|| sys::close(0)).output();
     output.code(0).has("/dev/null");
     assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Nothing that is opened meanwhile becomes one of the program's.
+fn without_standard_streams() -> TestResult {
+    let pods = Registry::new();
+    for closed in [&[0][..], &[1, 2], &[0, 1, 2]] {
+        let uuid = park(&pods, &[], &["catch", "TERM"]);
+        let run = pods.command("run-prepared").arg(&uuid);
+        let running = run
+            .hook(move || closed.iter().try_for_each(|number| sys::close(*number)))
+            .start();
+        let program = || {
+            isolate::processes().into_iter().find(|process| {
+                fs::read_to_string(format!("/proc/{process}/comm"))
+                    .is_ok_and(|name| name == "probe\n")
+            })
+        };
+        wait_until("the program runs", || program().is_some());
+        let folder = format!("/proc/{}/fd", program().expect("it runs"));
+        for number in closed {
+            let target = fs::read_link(format!("{folder}/{number}")).expect("a descriptor");
+            assert_eq!(target, Path::new("/dev/null"), "{number} of {closed:?}");
+        }
+        pods.ask("stop", &[&uuid]).code(0);
+        running.finish().code(0);
+    }
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// The last code is for who has released the pod alone, but not where the pod goes on, or
+/// nobody is there who removes it.
+fn codes_of_programs_that_ended() -> TestResult {
+    let pods = Registry::new();
+    let uuid = park(
+        &pods,
+        &["--exit-policy=never", "--name=main"],
+        &["exit", "3"],
+    );
+    let running = pods.command("run-prepared").arg(&uuid).start();
+    let code = pods.place("run", &uuid).join("status/main");
+    wait_until("the code is there", || {
+        fs::read_to_string(&code).is_ok_and(|text| text == "3\n")
+    });
+    assert_eq!(pods.state(&uuid), "running");
+    pods.ask("stop", &[&uuid]).code(0);
+    running.finish().code(0);
+    // Its releaser is killed: the pod is stopped.
+    let uuid = park(&pods, &["--name=main"], &["catch", "TERM", ",", "exit", "4"]);
+    let running = pods.command("run-prepared").arg(&uuid).start();
+    running.wait_for("catch");
+    running.signal(SIGKILL);
+    wait_until("it has ended", || pods.state(&uuid) == "exited");
+    pods.ask("status", &[&uuid]).code(0).has("app-main=4");
+    pods.collected();
     Ok(())
 }
 

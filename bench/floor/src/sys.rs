@@ -433,11 +433,12 @@ pub fn directory(directory: Fd, name: &CStr, mode: u32) {
     };
 }
 
-/// rmdir(2).
+/// rmdir(2); whether it is gone.
 #[inline(always)]
-pub fn remove_directory(path: &CStr) {
+#[must_use]
+pub fn remove_directory(path: &CStr) -> bool {
     // SAFETY: a C string that lives across the call.
-    unsafe { call(raw::__NR_rmdir, [text(path)]) };
+    unsafe { call(raw::__NR_rmdir, [text(path)]) == 0 }
 }
 
 /// Writes `value` into the file `name` (open(2), write(2), close(2)).
