@@ -18,7 +18,7 @@ use rustix::{
 
 use crate::{NAME, control};
 
-/// The file in the pod's directory whose first two bytes stage0 and pid 1 lock.
+/// The file in the pod's directory whose first two bytes stage0 and pid 1 lock, and the third who makes a parked pod.
 pub const LOCK: &CStr = c"lock";
 
 /// The directory of the pod, and the one of the apps' codes in it. Both are held
