@@ -460,10 +460,8 @@ impl<'p, 's> Pod<'p, 's> {
     /// to stop by itself means nothing.
     fn end(&mut self, index: usize) {
         // With this end the pod ends, and who has released it waits for that.
-        let unseen = self.unseen
-            && self.releaser >= 0
-            && !self.stays
-            && self.look().left & !bit(index) == 0;
+        let unseen =
+            self.unseen && self.releaser >= 0 && !self.stays && self.look().left & !bit(index) == 0;
         let Some(app) = self.places.get_mut(index) else {
             return;
         };

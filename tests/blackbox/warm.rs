@@ -312,7 +312,11 @@ fn codes_of_programs_that_ended() -> TestResult {
     pods.ask("stop", &[&uuid]).code(0);
     running.finish().code(0);
     // Its releaser is killed: the pod is stopped.
-    let uuid = park(&pods, &["--name=main"], &["catch", "TERM", ",", "exit", "4"]);
+    let uuid = park(
+        &pods,
+        &["--name=main"],
+        &["catch", "TERM", ",", "exit", "4"],
+    );
     let running = pods.command("run-prepared").arg(&uuid).start();
     running.wait_for("catch");
     running.signal(SIGKILL);
