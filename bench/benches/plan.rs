@@ -47,6 +47,7 @@ fn build<'a>(words: &[&'static CStr], arena: &'a mut [u8]) -> Plan<'a> {
         notify: None,
         random: [7; 16],
         directory: None,
+        environment: None,
         registered: false,
         later: false,
         users: Users::Host,

@@ -15,6 +15,7 @@ pub mod inits;
 pub mod json;
 pub mod machine;
 pub mod measure;
+pub mod networks;
 pub mod options;
 pub mod place;
 pub mod pods;

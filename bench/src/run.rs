@@ -17,6 +17,7 @@ use crate::{
     json::Value,
     machine::Machine,
     measure::{Command, Spawner},
+    networks,
     options::Options,
     place::Place,
     pods,
@@ -63,6 +64,10 @@ pub fn run(options: &Options) -> Result<bool, String> {
     if options.wants("pods") {
         let pods = pods::lines(&options.binaries, &place, &mut spawner);
         judged.extend(pods.map_err(|error| format!("pods: {error}"))?);
+    }
+    if options.wants("networks") {
+        let lines = networks::lines(&options.binaries, &place, options.rounds, &mut spawner);
+        judged.extend(lines.map_err(|error| format!("networks: {error}"))?);
     }
     print(&cases, &samples, &failures, &judged, &proof);
     table::notes("inits around one program", &inits.table);

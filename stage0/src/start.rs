@@ -159,6 +159,7 @@ where
         notify: variable("NOTIFY_SOCKET", wants.notify),
         random: start.random,
         directory,
+        environment: Some(&start.environment),
         registered: options.life.registers().is_some(),
         pid: own,
         later: A::IS_LATER,

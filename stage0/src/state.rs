@@ -6,7 +6,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, What, Why},
     launch::path::Path,
-    plan::MAX_PATH,
+    plan::{Builder, MAX_PATH, Step},
     sys::entry::Strings,
     text::copy,
 };
@@ -63,8 +63,10 @@ impl Folder {
 
 /// Where root's pods are, if nothing else is said; it is gone after a boot, as they are.
 const DEFAULT: &[u8] = b"/run/kickstage";
+/// The folder of all states in it.
+const PODS: &[u8] = b"/pods";
 /// For others below XDG_RUNTIME_DIR.
-const BELOW: &[u8] = b"/kickstage";
+const BELOW: &[u8] = b"/kickstage/pods";
 /// Others than the owner may look if the owner's group is theirs.
 pub const PRIVATE: Mode = Mode::from_raw_mode(0o750);
 
@@ -80,23 +82,48 @@ pub fn root<'e>(
     environment: &Strings,
     place: &mut Path,
 ) -> Result<(), Error<'e>> {
+    let [base, below] = parts(given, environment)?;
+    place.append(&[base, below]).map_err(|errno| {
+        let object = given.unwrap_or(c"KICKSTAGE_STATE_DIR");
+        Error::new(What::ReadOption, object, errno)
+    })
+}
+
+/// Writes the step by which a pod gets a network namespace of the pool.
+///
+/// # Errors
+/// As [`root`].
+#[cold]
+#[inline(never)]
+pub fn join_pooled<'e>(
+    given: Option<&'e CStr>,
+    environment: &Strings,
+    plan: &mut Builder<'_>,
+) -> Result<(), Error<'e>> {
+    let [base, below] = parts(given, environment)?;
+    plan.begin_list(Step::JoinPooled { path: c"" })
+        .joined(&[base, below, NETWORKS])
+        .end();
+    Ok(())
+}
+
+/// The path of [`root`] in two parts.
+fn parts<'e>(given: Option<&'e CStr>, environment: &Strings) -> Result<[&'e [u8]; 2], Error<'e>> {
     let variable = c"KICKSTAGE_STATE_DIR";
     let (object, base, below) = match (given, environment.value("KICKSTAGE_STATE_DIR")) {
-        (Some(path), _) => (path, path.to_bytes(), b"".as_slice()),
-        (None, Some(path)) => (variable, path, b"".as_slice()),
-        (None, None) if geteuid().is_root() => (c"", DEFAULT, b"".as_slice()),
+        (Some(path), _) => (path, path.to_bytes(), PODS),
+        (None, Some(path)) => (variable, path, PODS),
+        (None, None) if geteuid().is_root() => (c"", DEFAULT, PODS),
         (None, None) => {
             let path = environment.value("XDG_RUNTIME_DIR").unwrap_or_default();
             (c"XDG_RUNTIME_DIR", path, BELOW)
         }
     };
-    if !base.starts_with(b"/") {
-        let error = Error::new(What::ReadOption, object, Why::NotAbsolute);
-        return Err(error.advice(Advice::NameStateDirectory));
+    if base.starts_with(b"/") {
+        return Ok([base, below]);
     }
-    place
-        .append(&[base, below, b"/pods"])
-        .map_err(|errno| Error::new(What::ReadOption, object, errno))
+    let error = Error::new(What::ReadOption, object, Why::NotAbsolute);
+    Err(error.advice(Advice::NameStateDirectory))
 }
 
 /// The path of a pod in `folder`; `root` is that of the folder of all states.
@@ -193,6 +220,9 @@ pub fn name<'p, 'e>(
     copy(place, path.as_bytes());
     Ok(fly::sys::memory::c_str(place).unwrap_or_default())
 }
+
+/// Behind the folder of all states: the pool of network namespaces.
+pub const NETWORKS: &[u8] = b"/networks";
 
 /// Bytes that [`name`] needs.
 pub const NAME: usize = MAX_PATH;

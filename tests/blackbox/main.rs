@@ -71,6 +71,8 @@ mod mount_links;
 mod namespaces;
 mod nested;
 mod networks;
+mod networks_pool;
+mod networks_pool_kills;
 mod parked;
 mod plan;
 mod pod_manifest;
@@ -209,6 +211,8 @@ const SUITE: runner::Suite = runner::Suite {
         start("targets", targets::TESTS),
         start("namespaces", namespaces::TESTS),
         host("networks", 60, &[], networks::TESTS),
+        host("networks_pool", 60, &[], networks_pool::TESTS),
+        host("networks_pool_kills", 120, &[], networks_pool_kills::TESTS),
         host("dns_hosts", 60, &[], dns_hosts::TESTS),
         start("devices", devices::TESTS),
         start("confinement", confinement::TESTS),

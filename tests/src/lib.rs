@@ -18,6 +18,7 @@ pub mod isolate;
 pub mod json;
 pub mod lock;
 pub mod message;
+pub mod networks;
 pub mod pod;
 pub mod profile;
 pub mod random;

@@ -248,7 +248,7 @@ texts! {
             NoAssignment = "it is not NAME=VALUE",
             NoRootfs = "--rootfs is missing",
             NotWithFly = "not with --stage1=fly, which makes no pod",
-            NotHostOrNone = "its value is host, none or the path of a network namespace",
+            NotHostOrNone = "its value is host, none, pool or the path of a network namespace",
             NoInsecure = "--insecure-options is a list of all, none, capabilities, no-new-privs, paths and seccomp",
             NotTrueOrFalse = "its value is true or false",
             NoStage1 = "its value is init, init:PATH, fly or a path with a slash",

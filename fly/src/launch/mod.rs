@@ -19,6 +19,7 @@ mod limits;
 mod made;
 mod maps;
 mod names;
+mod networks;
 pub mod path;
 mod pods;
 mod process;

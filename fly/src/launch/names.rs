@@ -1,5 +1,4 @@
-//! Names of a pod's network: the files of /etc that say what they stand for, and the
-//! network itself, if it is somebody else's.
+//! Names of a pod's network: the files of /etc that say what they stand for.
 
 use core::ffi::CStr;
 
@@ -8,12 +7,11 @@ use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd},
     fs::{self, FileType, Mode, OFlags},
     io::Errno,
-    thread,
 };
 
 use super::{Launcher, explain, files, walk_inside};
 use crate::{
-    error::{Advice, Error, What, Why},
+    error::{Error, What},
     plan::{List, Slot},
     text::Line,
 };
@@ -80,28 +78,4 @@ impl<'p> Launcher<'p, '_> {
 fn is_file(file: BorrowedFd<'_>) -> bool {
     fs::fstat(file)
         .is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == FileType::RegularFile)
-}
-
-/// Joins the network namespace at `path`, while nothing but the host is there to be
-/// seen. The kernel takes a namespace of this kind only.
-#[cold]
-#[inline(never)]
-pub(super) fn join_network(path: &CStr) -> Result<(), Error<'_>> {
-    const NSFS_MAGIC: i64 = 0x6e73_6673;
-    // Neither does a FIFO keep us waiting, nor does a terminal become ours.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file =
-        fs::open(path, flags, Mode::empty()).map_err(|errno| explain::host_path(path, errno))?;
-    let failed = |why: Why| Err(Error::new(What::JoinNetwork, path, why));
-    if fs::fstatfs(&file).map_or(true, |status| status.f_type != NSFS_MAGIC) {
-        return failed(Why::NoNamespace);
-    }
-    let kind = thread::LinkNameSpaceType::Network;
-    match thread::move_into_link_name_space(file.as_fd(), Some(kind)) {
-        Err(Errno::INVAL) => failed(Why::OtherNamespace),
-        done => done.map_err(|errno| {
-            const ADVICES: &explain::Advices = &[(Errno::PERM, Advice::NeedsRoot)];
-            explain::error(What::JoinNetwork, path, errno, ADVICES)
-        }),
-    }
 }

@@ -1,7 +1,7 @@
 //! The steps that only a pod needs: a program without pods does not hold them, since
 //! they are reached by what [`Launcher::for_pods`] sets alone.
 
-use super::{Launcher, app, cgroups, devices, names, process};
+use super::{Launcher, app, cgroups, devices, networks, process};
 use crate::{
     error::Error,
     plan::{Kind, Plan, Record, Step, match_step},
@@ -32,6 +32,7 @@ impl<'p> Launcher<'p, '_> {
             LimitCgroup { path, value } => cgroups::limit(&self.plan, path, value),
             Leaf { path } => cgroups::leaf(path),
             JoinCgroup { path } => cgroups::join(path),
+            JoinPooled { path } => networks::join_pooled(path),
             HostFiles { under, paths } => self.host_files(under, paths),
             _ => app::step(record, self.words),
         })
@@ -44,7 +45,7 @@ impl<'p> Launcher<'p, '_> {
             HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
             FilterDevices { flags, list } => devices::filter(flags & Step::ENABLE != 0, list),
             Write { under, mode, lines } => self.write(under, mode, lines),
-            JoinNetwork { path } => names::join_network(path),
+            JoinNetwork { path } => networks::join_network(path),
             OutsideMapper { into, path } => self.outside_mapper(into, path),
             TerminalPair { sender, receiver } => self.terminal_pair(sender, receiver),
             OwnTerminal { devpts, peer, sender } => self.own_terminal(devpts, peer, sender),

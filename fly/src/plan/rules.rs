@@ -313,6 +313,7 @@ pub(super) static POD_RULES: &[Rule] = &[
         .texts(1, Rule::MANY, Text::Below)
         .only_first(),
     Rule::of(Kind::JoinNetwork).text(Text::Path),
+    Rule::of(Kind::JoinPooled).text(Text::Absolute),
     Rule::of(Kind::OutsideMapper)
         .slots(FILLS)
         .text(Text::Absolute),

@@ -291,6 +291,10 @@ steps! {
     /// user namespace ([`Step::OwnTerminal`]).
     TerminalPair = 113 "terminal comes by %s -> %o" Launch { slot sender, other receiver }
 
+    /// Moves this process, and with it the pod, into a network namespace of the pool in
+    /// the directory `path`; if that has none, into a new one, whose lo is set up.
+    JoinPooled = 116 "network from %t" Launch { text path }
+
     // ---- Pod: files, names and limits -----------------------------------
 
     /// Dies when the launcher dies (PR_SET_PDEATHSIG), and at once if it

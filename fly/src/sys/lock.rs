@@ -59,6 +59,15 @@ pub fn take_range(file: BorrowedFd<'_>, start: u64, count: u64) -> Result<bool, 
     }
 }
 
+/// The same, as soon as nobody else has locked one of them.
+///
+/// # Errors
+/// EINTR, EBADF if the file is not open for writing.
+#[cold]
+pub fn await_range(file: BorrowedFd<'_>, start: u64, count: u64) -> Result<(), Errno> {
+    ask(file, raw::F_OFD_SETLKW, raw::F_WRLCK, start, count).map(drop)
+}
+
 /// The first byte behind what somebody else has locked in this range, if there is such.
 ///
 /// # Errors

@@ -134,6 +134,7 @@ fn add<'a>(
         wants: lower::wants(&options)?,
         random: start.random,
         directory: None,
+        environment: None,
         registered: false,
         pid: 0,
         later: false,

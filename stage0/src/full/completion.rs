@@ -26,8 +26,9 @@ const WITH_VALUE: &str = "-v|-o|--format|--uuid-file|--app|--tail|--grace-period
 
 /// Commands, their options, and what their operands are: `files` of the root, what `app`
 /// has, the name of a `shell`, or pods in such a state. Those of `%3` are all of `run`.
-const COMMANDS: [(&str, &str, &str); 15] = [
-    ("run plan prepare pool", "%3", "files"),
+const COMMANDS: [(&str, &str, &str); 16] = [
+    ("run plan prepare", "%3", "files"),
+    ("pool", "%3 --networks", "files"),
     (
         "run-prepared",
         "--set-env --pool --detach --keep --rm --uuid-file-save --timeout --timings --debug --state-dir",
@@ -150,10 +151,14 @@ impl Completion {
     }
 
     fn options(&mut self, options: &str) {
-        match options {
-            "%3" => self.add(b'3'),
-            _ => _ = self.line.text(options),
-        }
+        let own = match options.strip_prefix("%3") {
+            Some(own) => {
+                self.add(b'3');
+                own
+            }
+            None => options,
+        };
+        self.line.text(own);
     }
 
     fn for_bash(&mut self) {

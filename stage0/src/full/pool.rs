@@ -22,6 +22,7 @@ use rustix::{
     process::{Pid, WaitOptions, chdir, waitpid},
 };
 
+use super::networks;
 use crate::{
     client,
     options::{self, Choice, Choices, Life},
@@ -45,7 +46,8 @@ struct Pool {
     environment: Strings,
 }
 
-/// Carries out `stage0 pool NAME [N [OPTION...]]`; returns the exit code.
+/// Carries out `stage0 pool NAME [N [OPTION...]]` and `stage0 pool --networks [N]`; returns
+/// the exit code.
 ///
 /// # Errors
 /// Names the pool, and what is wrong with the command line.
@@ -54,13 +56,28 @@ pub fn pool(start: Start) -> Result<i32, Error<'static>> {
     let missing = |why| Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp);
     let mut choices = Choices::new(start.arguments.without_first().without_first().iter());
     let mut given = None;
-    while let Some(choice) = choices.take()? {
-        match choice {
-            Choice::Life(Life::StateDirectory(path)) => given = Some(path),
-            _ => return Err(missing(Why::NoPoolName)),
+    let mut of_networks = false;
+    loop {
+        let mut words = choices.operands();
+        if words.next() == Some(c"--networks") {
+            of_networks = true;
+            choices = Choices::new(words);
+            continue;
+        }
+        match choices.take()? {
+            Some(Choice::Life(Life::StateDirectory(path))) => given = Some(path),
+            Some(_) => return Err(missing(Why::NoPoolName)),
+            None => break,
         }
     }
     let mut words = choices.operands();
+    if of_networks {
+        let size = words.next();
+        return match words.next() {
+            Some(word) => Err(super::too_many(word)),
+            None => networks::pool(given, &start.environment, size.map(number).transpose()?),
+        };
+    }
     let name = options::pool(words.next().ok_or(missing(Why::NoPoolName))?)?;
     let mut root = Path::new();
     state::root(given, &start.environment, &mut root)?;
@@ -71,12 +88,17 @@ pub fn pool(start: Start) -> Result<i32, Error<'static>> {
         environment: start.environment,
     };
     if let Some(size) = words.next() {
-        let number = decimal(size.to_bytes()).filter(|size| *size <= MOST);
-        let number = number.ok_or(Error::new(What::ReadOption, size, Why::NoPoolSize))?;
-        pool.begin(number, words)
+        pool.begin(number(size)?, words)
             .map_err(|errno| pool.failed(errno))?;
     }
     pool.fill(start)
+}
+
+/// How many a pool is to have.
+fn number(word: &'static CStr) -> Result<u64, Error<'static>> {
+    decimal(word.to_bytes())
+        .filter(|size| *size <= MOST)
+        .ok_or(Error::new(What::ReadOption, word, Why::NoPoolSize))
 }
 
 /// Takes a pod out of the pool `name`.
@@ -133,27 +155,10 @@ impl Pool {
         self.write(of_size, digits.as_bytes())
     }
 
-    /// Makes its directory, and those above, which from the pods' on are their owner's.
+    /// Makes its directory.
     fn make(&self) -> Result<(), Errno> {
         let own = self.path(&[b"/"])?;
-        let bytes = own.as_bytes();
-        let pods = self.root.as_bytes().len();
-        for (index, byte) in bytes.iter().enumerate().skip(1) {
-            if *byte != b'/' {
-                continue;
-            }
-            let above = Path::of(&[bytes.get(..index).unwrap_or_default()])?;
-            let mode = if index >= pods {
-                state::PRIVATE
-            } else {
-                Mode::from_raw_mode(0o755)
-            };
-            match fs::mkdir(above.as_c_str(), mode) {
-                Err(Errno::EXIST) => {}
-                done => done?,
-            }
-        }
-        Ok(())
+        make_above(own.as_bytes(), self.root.as_bytes().len())
     }
 
     fn create(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
@@ -265,6 +270,30 @@ impl Pool {
         }
         fs::rmdir(self.path(&[])?.as_c_str())
     }
+}
+
+/// Makes all directories above the last part of `path`, of which the first `pods` bytes are
+/// the folder of all states: from that on they are their owner's.
+///
+/// # Errors
+/// As mkdir(2).
+pub fn make_above(path: &[u8], pods: usize) -> Result<(), Errno> {
+    for (index, byte) in path.iter().enumerate().skip(1) {
+        if *byte != b'/' {
+            continue;
+        }
+        let above = Path::of(&[path.get(..index).unwrap_or_default()])?;
+        let mode = if index >= pods {
+            state::PRIVATE
+        } else {
+            Mode::from_raw_mode(0o755)
+        };
+        match fs::mkdir(above.as_c_str(), mode) {
+            Err(Errno::EXIST) => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 /// Runs this program with other words, and nothing on its standard output; whether it did

@@ -16,7 +16,7 @@ use rustix::{
 use stage1_init::{LOCK, control::SOCKET};
 
 use super::{
-    end,
+    end, networks,
     pods::{Pod, Pods, State},
     words,
 };
@@ -232,6 +232,9 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
             }
             dispose(place, pod, collector.bytes)
         })?;
+    }
+    if let Err(errno) = networks::collect(pods.root()) {
+        collector.code = super::fail(Error::new(What::FillThePool, c"--networks", errno));
     }
     Ok(collector.code)
 }

@@ -20,9 +20,10 @@ use core::{ffi::CStr, marker::PhantomData};
 
 use fly::{
     capability,
-    error::Error,
+    error::{Error, What, Why},
     lower as common,
     plan::{Builder, Kind, Slot, Step},
+    sys::entry::Strings,
     text::Digits,
 };
 use linux_raw_sys::general as raw;
@@ -31,6 +32,7 @@ pub use pass::{Wants, wants};
 
 use crate::{
     options::{Insecure, Ipc, Limit, Network, Options, Stage1},
+    state,
     users::Users,
     uuid,
 };
@@ -65,6 +67,8 @@ pub struct Host<'h> {
     pub random: [u8; 16],
     /// The pod's directory on the host, if it has one.
     pub directory: Option<&'h CStr>,
+    /// The environment, which may say where the pool of network namespaces is.
+    pub environment: Option<&'h Strings>,
     /// Whether that is one of a registered pod, whose last part is its uuid.
     pub registered: bool,
     /// The pid of this process.
@@ -206,7 +210,10 @@ where
         match self.options.stage1 {
             Stage1::Fly => self.fly()?,
             Stage1::Init(_) => {
-                self.launch();
+                if self.has_users() {
+                    self.check_network()?;
+                }
+                self.launch()?;
                 if self.has_users() {
                     self.before_user_namespace()?;
                 }
@@ -228,6 +235,10 @@ where
             }
             Stage1::Other(path) => {
                 if F::ALL {
+                    if self.options.network == Network::Pool {
+                        let option = c"--net=pool";
+                        return Err(Error::new(What::ReadOption, option, Why::OnlyInit));
+                    }
                     self.hand_over(path);
                     self.namespaces()?;
                     self.isolated()?;
@@ -254,7 +265,7 @@ where
     }
 
     /// What the launcher prepares before the pod's first process exists.
-    fn launch(&mut self) {
+    fn launch(&mut self) -> Result<(), Error<'a>> {
         self.plan.push(Step::Supervise {}).push(Step::Seal {
             into: INIT,
             flags: 0,
@@ -273,6 +284,11 @@ where
                 peer: u64::from(PEER.0),
             });
         }
+        if let (Network::Pool, Some(environment)) = (self.options.network, self.host.environment) {
+            let given = self.options.life.state_directory;
+            state::join_pooled(given, environment, self.plan)?;
+        }
+        Ok(())
     }
 
     fn hand_over(&mut self, path: &'a CStr) {

@@ -59,14 +59,20 @@ where
         F::ALL && self.host.users.is_alone()
     }
 
+    /// A network namespace that is there already may be joined by its owner only.
+    pub(super) fn check_network(&self) -> Result<(), Error<'a>> {
+        match self.options.network {
+            Network::Path(_) | Network::Pool => {
+                Err(Error::new(What::ReadOption, c"--net", Why::NotWithUsers))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// In the launcher, before there is a user namespace.
     #[cold]
     #[inline(never)]
     pub(super) fn before_user_namespace(&mut self) -> Result<(), Error<'a>> {
-        if let Network::Path(_) = self.options.network {
-            // Only its owner may join it.
-            return Err(Error::new(What::ReadOption, c"--net", Why::NotWithUsers));
-        }
         if self.host.terminal {
             self.plan.push(Step::TerminalPair {
                 sender: PEER,

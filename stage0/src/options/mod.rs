@@ -65,7 +65,7 @@ pub enum Choice<'a> {
     OomScore(&'a CStr),
     /// `--cgroup-parent PATH`
     CgroupParent(&'a CStr),
-    /// `--net=host|none|PATH`
+    /// `--net=host|none|pool|PATH`
     Network(Network<'a>),
     /// `--ipc=auto|private|parent`
     Ipc(Ipc),
@@ -187,6 +187,8 @@ pub enum Network<'a> {
     Host,
     /// A new one, with lo only.
     None,
+    /// The same, made before, if there is one.
+    Pool,
     /// The one at this path.
     Path(&'a CStr),
 }

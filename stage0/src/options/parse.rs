@@ -342,6 +342,7 @@ impl<'a> Network<'a> {
         match value.to_bytes() {
             b"host" => Ok(Self::Host),
             b"none" => Ok(Self::None),
+            b"pool" => Ok(Self::Pool),
             path if path.contains(&b'/') => Ok(Self::Path(value)),
             _ => {
                 Err(Error::new(What::ReadOption, word, Why::NotHostOrNone).advice(Advice::SeeHelp))
