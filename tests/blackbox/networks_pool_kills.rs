@@ -24,6 +24,7 @@ tests![
     a_killed_launcher,
     a_killed_pool,
     leftovers,
+    removed_by_hand,
 ];
 
 /// A process that was killed leaves a name; its pid may be somebody else's.
@@ -182,5 +183,18 @@ fn leftovers() -> TestResult {
     assert!(!pool.folder().exists());
     pool.pods.ask("gc", &[]).code(0).quiet();
     pool.end();
+    Ok(())
+}
+
+/// Nobody knows of the processes then: they end by themselves.
+fn removed_by_hand() -> TestResult {
+    let pool = Pool::new(3);
+    let (mut running, namespace) = pool.start();
+    let holder = pool.holder_of(&namespace);
+    fs::remove_dir_all(pool.pods.path().join("pods")).expect("a directory");
+    wait_until("all but one have ended", || holders() == [holder.clone()]);
+    running.send("\n");
+    running.finish().code(0);
+    wait_until("it has ended, too", || holders().is_empty());
     Ok(())
 }

@@ -195,6 +195,20 @@ pub fn open(path: &CStr, flags: u32) -> Result<RawFd, Errno> {
     RawFd::try_from(number).map_err(|_| Errno::BADF)
 }
 
+/// Has the kernel tell by SIGIO that a name has gone from the directory `number` (F_NOTIFY,
+/// fcntl(2)), as long as that is open.
+///
+/// # Errors
+/// EINVAL where the kernel is built without CONFIG_DNOTIFY.
+#[cold]
+pub fn tell_removals(number: RawFd) -> Result<(), Errno> {
+    let number = number.cast_unsigned() as usize;
+    let events = raw::DN_DELETE | raw::DN_RENAME | raw::DN_MULTISHOT;
+    let arguments = [number, raw::F_NOTIFY as usize, events as usize, 0, 0, 0];
+    // SAFETY: F_NOTIFY takes no pointer.
+    result(unsafe { arch::syscall(raw::__NR_fcntl, arguments) }).map(drop)
+}
+
 /// Sets those flags of the open file of `number` that can be changed (F_SETFL,
 /// fcntl(2)): O_APPEND, O_NONBLOCK and the like, and no others.
 ///

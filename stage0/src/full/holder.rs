@@ -33,7 +33,7 @@ const TOLD: i32 = 1;
 /// How long the end of a pod is left to others, in nanoseconds.
 const PAUSE: u64 = 1_000_000;
 
-/// How the kernel tells that the last writer of the pipe has gone.
+/// How the kernel tells that the last writer of the pipe has gone, or the directory.
 const TOLD_BY: signal::Set = signal::Set::only(raw::SIGIO);
 
 /// Such a process.
@@ -78,6 +78,10 @@ fn begin(directory: BorrowedFd<'_>, told: BorrowedFd<'_>, place: u64) -> Result<
         // Somebody else has it.
         return Ok(());
     }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let above = fs::openat(directory, c"..", flags, Mode::empty())?;
+    // Without it there is only one thing less that ends this process.
+    let _ = descriptor::tell_removals(above.as_raw_fd());
     let holder = Holder {
         directory,
         lock,
@@ -163,11 +167,22 @@ impl Holder {
         // By a signal, since who opens a pipe for writing wakes those that poll it.
         while !has_ended(&held.pipe) {
             let _ = signal::wait(TOLD_BY, None);
+            if !self.is_wanted() {
+                // Perhaps all of the pool was removed: then there may be no writer to come,
+                // and this is the last one.
+                let _ = open_to_write(&held.pipe);
+            }
         }
         // Who waits for the end of the pod goes first.
         let _ = signal::wait(signal::Set::EMPTY, Some(PAUSE));
         let _ = remove();
     }
+}
+
+fn open_to_write(pipe: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let path = Path::of_descriptor(b"/proc/self/fd/", pipe.as_fd())?;
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    fs::open(path.as_c_str(), flags, Mode::empty())
 }
 
 /// Whether somebody has opened the pipe for writing, and nobody has it open any more.
