@@ -24,6 +24,7 @@ mod run;
 mod stage1;
 mod start;
 pub mod state;
+mod streams;
 pub mod users;
 mod uuid;
 pub mod volume;

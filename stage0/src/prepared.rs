@@ -30,6 +30,7 @@ use crate::{
     run::{self, How, TIME_IS_OVER},
     start::Rest,
     state::{self, Folder, Place},
+    streams::{self, Streams},
     users::Users,
     uuid,
     wait::TimeLimit,
@@ -164,11 +165,15 @@ pub fn run<F: Features>(
     let failed = |errno| failed(name, errno);
     let is_told = asked.how.timings.is_some() || asked.how.debug;
     let is_plain = !asked.changes && !is_told && asked.how.life.timeout == 0;
-    let (file, is_parked) = begin(&Place::of(path)).map_err(failed)?;
-    if is_parked && is_plain {
+    let Begun {
+        plan: file,
+        is_parked,
+        has_streams,
+    } = begin(&Place::of(path)).map_err(failed)?;
+    if is_parked && is_plain && !has_streams {
         return finish::<F>(
             asked,
-            released(path, asked.how, Known::Later(file, bytes), None),
+            released::<F>(path, asked.how, Known::Later(file, bytes), None),
             start.environment,
             start.words,
         );
@@ -177,7 +182,8 @@ pub fn run<F: Features>(
     drop(file);
     let mut plan =
         Plan::check(read).map_err(|problem| Error::new(What::CheckPlan, name, problem.reason))?;
-    if !F::ALL && (asked.changes || is_told || (!is_parked && launch::is_rare(&plan))) {
+    let is_rare = has_streams || (!is_parked && launch::is_rare(&plan));
+    if !F::ALL && (asked.changes || is_told || is_rare) {
         return Ok((others.program)(
             start.arguments,
             start.environment,
@@ -190,7 +196,7 @@ pub fn run<F: Features>(
     }
     if is_parked {
         let changed = asked.changes.then_some(plan);
-        let done = released(path, asked.how, Known::Now(before), changed);
+        let done = released::<F>(path, asked.how, Known::Now(before), changed);
         return finish::<F>(asked, done, start.environment, start.words);
     }
     let mut how = asked.how;
@@ -274,7 +280,7 @@ fn failed(name: &CStr, errno: Errno) -> Error<'_> {
 
 /// The pod is parked: it is released. What is left of it when it has ended is removed, or
 /// kept, as of any other.
-fn released(
+fn released<F: Features>(
     path: &'static CStr,
     mut how: How<'static>,
     known: Known,
@@ -291,10 +297,13 @@ fn released(
     };
     shift(path).map_err(|errno| failed(path, errno))?;
     let directory = Directory::registered(path, how.life, true)?;
-    let mut limit = match &known {
-        Known::Now(plan) => TimeLimit::new(how.life.timeout, plan),
-        Known::Later(..) => TimeLimit::NONE,
+    let plan = match &known {
+        Known::Now(plan) => Some(*plan),
+        Known::Later(..) => None,
     };
+    let mut limit = plan.map_or(TimeLimit::NONE, |plan| {
+        TimeLimit::new(how.life.timeout, &plan)
+    });
     let flags = if how.life.keeps() {
         0
     } else {
@@ -308,8 +317,19 @@ fn released(
             cgroups = how.limited.then(|| Cgroups::look(plan));
         }
     };
-    let done = Pod::open(path)
-        .and_then(|pod| release::run(&pod, changed.as_ref(), flags, &mut limit, &mut meanwhile));
+    let done = Pod::open(path).and_then(|pod| {
+        let (changed, limit) = (changed.as_ref(), &mut limit);
+        let streams = match &plan {
+            Some(plan) if F::ALL => attachable(plan, path)?,
+            _ => None,
+        };
+        match streams {
+            Some(streams) if F::ALL => {
+                release::run(&pod, changed, flags, limit, (&streams, &mut meanwhile))
+            }
+            _ => release::run(&pod, changed, flags, limit, (&(), &mut meanwhile)),
+        }
+    });
     let done = done.map(|(code, end)| {
         // With cgroups, which can't be removed before it, the end of pid 1 comes now,
         // otherwise with that of this process.
@@ -337,6 +357,14 @@ fn released(
     done
 }
 
+/// The standard inputs of the pod that can be attached.
+#[cold]
+#[inline(never)]
+fn attachable<'a>(plan: &Plan<'_>, path: &'a CStr) -> Result<Option<Streams>, Error<'a>> {
+    let held = streams::hold(plan, path).map_err(|errno| failed(path, errno))?;
+    Ok(Streams::watch(held, path))
+}
+
 fn is_of_memory(path: &CStr) -> bool {
     let path = path.to_bytes();
     path.ends_with(b"/memory.max") || path.ends_with(b"/memory.limit_in_bytes")
@@ -348,9 +376,17 @@ fn shift(path: &CStr) -> Result<(), Errno> {
     Place::of(path).shift(Folder::Prepared, Folder::Run)
 }
 
-/// Takes the lock of the pod, and opens its plan; also whether it is parked.
+/// A prepared pod, whose lock is taken.
+struct Begun {
+    plan: OwnedFd,
+    is_parked: bool,
+    /// It is parked, and who releases it has to hold the other ends.
+    has_streams: bool,
+}
+
+/// Takes the lock of the pod, and opens its plan.
 #[inline(never)]
-fn begin(place: &Place<'_>) -> Result<(OwnedFd, bool), Errno> {
+fn begin(place: &Place<'_>) -> Result<Begun, Errno> {
     let path = place.path(Folder::Prepared)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
@@ -369,6 +405,11 @@ fn begin(place: &Place<'_>) -> Result<(OwnedFd, bool), Errno> {
         return Err(Errno::NOENT);
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = fs::openat(&folder, c"plan", flags, Mode::empty())?;
-    Ok((file, is_parked))
+    let plan = fs::openat(&folder, c"plan", flags, Mode::empty())?;
+    let is_there = |name| fs::accessat(&folder, name, Access::EXISTS, AtFlags::empty()).is_ok();
+    Ok(Begun {
+        plan,
+        is_parked,
+        has_streams: is_parked && is_there(streams::FOLDER),
+    })
 }

@@ -21,6 +21,32 @@ use stage1_init::{
 
 use crate::{client::Pod, directory::Directory, relay::each_signal, wait::TimeLimit};
 
+/// How the end of a pod is waited for. A type, as few have more to look at meanwhile.
+pub trait Watch {
+    /// Waits until one of the two can be read, which is returned.
+    ///
+    /// # Errors
+    /// As poll(2).
+    fn wait(&self, both: [&OwnedFd; 2], left: Option<&Timespec>) -> Result<[bool; 2], Errno>;
+}
+
+/// Nothing else is looked at.
+impl Watch for () {
+    #[inline]
+    fn wait(
+        &self,
+        [own, signals]: [&OwnedFd; 2],
+        left: Option<&Timespec>,
+    ) -> Result<[bool; 2], Errno> {
+        let mut ready = [
+            PollFd::new(own, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        poll(&mut ready, left)?;
+        Ok(ready.map(|one| !one.revents().is_empty()))
+    }
+}
+
 /// Releases the pod `pod`, with the apps of the sealed plan if there is one; returns its
 /// exit code.
 ///
@@ -31,7 +57,7 @@ use crate::{client::Pod, directory::Directory, relay::each_signal, wait::TimeLim
 pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'a>> {
     let _lock = lock(pod)?;
     let mut limit = TimeLimit::NONE;
-    let (code, _end) = run(pod, plan, 0, &mut limit, &mut || {})?;
+    let (code, _end) = run(pod, plan, 0, &mut limit, (&(), &mut || {}))?;
     Directory::here().ended(code);
     Ok(code)
 }
@@ -45,12 +71,12 @@ pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'
 /// As [`release`].
 #[cold]
 #[inline(never)]
-pub fn run<'a>(
+pub fn run<'a, W: Watch>(
     pod: &Pod<'a>,
     plan: Option<&OwnedFd>,
     flags: u32,
     limit: &mut TimeLimit,
-    meanwhile: &mut dyn FnMut(),
+    (watch, meanwhile): (&W, &mut dyn FnMut()),
 ) -> Result<(i32, OwnedFd), Error<'a>> {
     let request = Request {
         operation: protocol::RELEASE,
@@ -71,7 +97,7 @@ pub fn run<'a>(
         .map_err(|errno| Error::new(What::Wait, pod.path, errno))?;
     let own = pod.send(&request, sent)?;
     meanwhile();
-    let told = wait(pod, &own, &signals, limit)?;
+    let told = wait(pod, &own, &signals, limit, watch)?;
     if told.errno != 0 {
         return Err(refused(pod.path, told.errno));
     }
@@ -91,11 +117,12 @@ fn lock<'a>(pod: &Pod<'a>) -> Result<OwnedFd, Error<'a>> {
 }
 
 /// Waits for the reply; signals are passed on to the pod.
-fn wait<'a>(
+fn wait<'a, W: Watch>(
     pod: &Pod<'a>,
     own: &OwnedFd,
     signals: &OwnedFd,
     limit: &mut TimeLimit,
+    watch: &W,
 ) -> Result<Reply, Error<'a>> {
     let failed = |errno| Error::new(What::Wait, pod.path, errno);
     // Few have a use for it, and it costs as much as all the rest here.
@@ -104,17 +131,12 @@ fn wait<'a>(
         process = living(pod, own);
     }
     loop {
-        let mut ready = [
-            PollFd::new(own, PollFlags::IN),
-            PollFd::new(signals, PollFlags::IN),
-        ];
         let left = process.as_ref().and_then(|process| limit.left(process));
-        match poll(&mut ready, left.as_ref()) {
+        let [reply, signal] = match watch.wait([own, signals], left.as_ref()) {
             Err(Errno::INTR) => continue,
             done => done.map_err(failed)?,
         };
-        let [reply, signal] = ready.map(|one| one.revents());
-        if !reply.is_empty() {
+        if reply {
             let reply = pod.reply(own).map_err(|error| {
                 if error.cause() == Why::NoPodRuns.into() {
                     return Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled);
@@ -123,7 +145,7 @@ fn wait<'a>(
             })?;
             return Ok(Reply::read(&reply).map_or(Reply::default(), |(reply, _)| reply));
         }
-        if !signal.is_empty() {
+        if signal {
             process = process.or_else(|| living(pod, own));
             each_signal(signals, &mut |number| {
                 if let Some(process) = &process {

@@ -4,7 +4,7 @@ use core::{cell::Cell, ffi::CStr};
 
 use fly::{
     error::{Error, FAILURE, What, Why},
-    launch::{Fallbacks, Launcher, Running},
+    launch::{Fallbacks, KEPT, KEPT_COUNT, Launcher, Running},
     plan::{Kind, MAX_STRINGS, Plan},
     sys::{descriptor, message, wait::End},
     timings::{APP_ENDED, FIRST_INSTRUCTION, Format, Report, Scale, Times},
@@ -21,6 +21,7 @@ use crate::{
     parked,
     start::{Aim, Rest},
     state::Place,
+    streams::{self, Streams},
     users::Users,
     wait::{self, TimeLimit},
 };
@@ -154,6 +155,11 @@ fn run<'e, F: Features>(
         launcher.before_exec(&report);
     }
     let directory = prepare(rest.directory, how, &plan, background, &mut launcher)?;
+    let streams = if F::ALL {
+        hold(&plan, &directory, &mut launcher)?
+    } else {
+        0
+    };
     let cgroups = how.limited.then(|| Cgroups::look(plan));
     let running = launcher.launch();
     if how.hold {
@@ -176,7 +182,7 @@ fn run<'e, F: Features>(
     if let Some(background) = background {
         background.began(&running, directory.path());
     }
-    let end = wait::end(&running, &mut limit);
+    let end = end::<F>(&running, &mut limit, streams, directory.path());
     let reaped = fly::sys::arch::cycles();
     if let (true, Some(times)) = (F::ALL, &times) {
         let pipe = running.stamps.take();
@@ -194,6 +200,56 @@ fn run<'e, F: Features>(
         return Err(Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled));
     }
     Ok(code)
+}
+
+/// Of the descriptors that are kept some may be the caller's: nobody else's but that of the
+/// lock, unless the pod is parked (`hold`) or `detached`.
+#[cold]
+#[inline(never)]
+fn only_own(hold: bool, detached: bool) {
+    for index in 1..KEPT_COUNT {
+        let _ = if hold || (detached && index < KEPT_COUNT - 1) {
+            descriptor::close_on_exec(KEPT + index)
+        } else {
+            descriptor::close(KEPT + index)
+        };
+    }
+}
+
+/// Makes and holds the standard inputs that can be attached.
+#[cold]
+#[inline(never)]
+fn hold<'e>(
+    plan: &Plan<'_>,
+    directory: &Directory<'e>,
+    launcher: &mut Launcher<'e, '_>,
+) -> Result<i32, Error<'e>> {
+    let path = directory.path();
+    let count = streams::hold(plan, path).map_err(|errno| {
+        parked::restore();
+        directory.undo();
+        Error::new(What::Register, path, errno)
+    })?;
+    if count > 0 {
+        launcher.keep(KEPT_COUNT + count);
+    }
+    Ok(count)
+}
+
+/// Waits for the end of the pod, which has so many of them.
+#[inline]
+fn end<F: Features>(
+    running: &Running,
+    limit: &mut TimeLimit,
+    streams: i32,
+    path: &CStr,
+) -> Option<End> {
+    if F::ALL
+        && let Some(streams) = Streams::watch(streams, path)
+    {
+        return streams.end(running, limit);
+    }
+    wait::end(running, limit)
 }
 
 /// The code of a pod that has ended so, and whether somebody has killed its pid 1.
@@ -237,7 +293,8 @@ fn prepare<'e>(
         path => Directory::prepare(path, how.life, plan)?,
     };
     if let Some(path) = path {
-        launcher.keep();
+        launcher.keep(KEPT_COUNT);
+        only_own(how.hold, background.is_some());
         if let Err(errno) = parked::streams(&directory, how.hold) {
             parked::restore();
             directory.undo();

@@ -145,9 +145,10 @@ where
         Some(_) => registered(options, start.random, &start.environment, bytes)?,
         None => (options.pod_directory, bytes),
     };
-    let said = options.terminal.or(A::IS_LATER.then_some(false));
-    let terminal = !options.life.detach && relay::Terminal::wanted(said);
     let wants = lower::wants(options)?;
+    let has_none = A::IS_LATER || (A::Features::ALL && wants.streams);
+    let said = options.terminal.or(has_none.then_some(false));
+    let terminal = !options.life.detach && relay::Terminal::wanted(said);
     let variable = |name, wanted: bool| wanted.then(|| start.environment.value(name)).flatten();
     let own = u64::from(getpid().as_raw_nonzero().get().unsigned_abs());
     let is_own = |pid| fly::text::decimal(pid) == Some(own);

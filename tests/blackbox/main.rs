@@ -6,6 +6,8 @@
 use kickstage_tests::{Group, Test, requirement::Requirement, runner};
 
 mod ace;
+mod attach;
+mod attach_pods;
 mod bad_roots;
 mod calls;
 mod cgroup;
@@ -226,6 +228,8 @@ const SUITE: runner::Suite = runner::Suite {
         host("pod_manifest_errors", 60, &[], pod_manifest_errors::TESTS),
         host("pods", 60, &[], pods::TESTS),
         host("config", 60, &[], config::TESTS),
+        host("attach", 60, &[], attach::TESTS),
+        host("attach_pods", 60, &[], attach_pods::TESTS),
         host("logs", 60, &[], logs::TESTS),
         host("pods_logs", 60, &[], pods_logs::TESTS),
         host("pods_order", 60, &[], pods_order::TESTS),
@@ -322,6 +326,8 @@ const SUITE: runner::Suite = runner::Suite {
             "pod_manifest::limits_are_enforced",
             Requirement::Controllers,
         ),
+        ("attach::*", Requirement::Busybox),
+        ("attach_pods::*", Requirement::Busybox),
         ("logs::*", Requirement::Busybox),
         ("limits::memory_is_enforced", Requirement::Busybox),
         ("nested::*", Requirement::Podman),

@@ -276,7 +276,7 @@ texts! {
             NotRestart = "its value is no, on-failure[:N] or always[:N]",
             NotLog = "its value is none, prefix or file:PATH[,size=BYTES][,keep=N] with an absolute path, N from 1 to 9",
             LogTwice = "another program logs to this file",
-            NotStream = "its value is inherit, null or file:PATH with an absolute path; of an output also pipe:NAME, of an input pipe",
+            NotStream = "its value is inherit, null or file:PATH with an absolute path; of an output also pipe:NAME, of an input pipe or stream",
             PipeToItself = "it names the program itself",
             OtherInput = "the standard input of that program is something else",
             NoWriter = "no program's output is a pipe to it",
@@ -338,6 +338,8 @@ texts! {
             PoolNotFilled = "a pod could not be parked",
             LayerGone = "it has ended, and its ephemeral layer with it",
             NoFileNamed = "no file is named",
+            NoStream = "it has no --stdin=stream, so nothing can be closed",
+            MoreStreams = "several of its programs have --stdin=stream: name one by --app",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",

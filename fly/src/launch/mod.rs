@@ -60,7 +60,7 @@ use remount::Pending;
 
 /// The first descriptor that [`Launcher::keep`] keeps: behind all that are passed on.
 pub const KEPT: RawFd = 90;
-/// How many they are.
+/// How many they are at least.
 pub const KEPT_COUNT: RawFd = 4;
 
 /// Bytes of `room` that a [`Launcher`] has a use for: the paths of some dozens of
@@ -179,7 +179,7 @@ pub struct Launcher<'p, 's> {
     /// The helper that writes the maps of a user namespace, until it is collected.
     mapper: i32,
     /// [`Launcher::keep`]
-    kept: bool,
+    kept: RawFd,
 }
 
 impl<'p, 's> Launcher<'p, 's> {
@@ -206,14 +206,14 @@ impl<'p, 's> Launcher<'p, 's> {
             reader: None,
             status: Status::NONE,
             mapper: 0,
-            kept: false,
+            kept: 0,
         }
     }
 
-    /// Leaves the descriptors [`KEPT`] to `KEPT + KEPT_COUNT - 1` open when it closes the
-    /// inherited ones: they are the caller's own. They are to be closed by exec.
-    pub fn keep(&mut self) {
-        self.kept = true;
+    /// Leaves `count` descriptors from [`KEPT`] on open when it closes the inherited ones:
+    /// they are the caller's own. They are to be closed by exec.
+    pub fn keep(&mut self, count: RawFd) {
+        self.kept = count;
     }
 
     /// Notes the cycle counter after each step, at the step's number.

@@ -10,7 +10,7 @@ use rustix::{
     process::{self, WaitId, WaitIdOptions},
 };
 
-use super::{KEPT, KEPT_COUNT, Launcher, app, explain, files, path::Path};
+use super::{KEPT, Launcher, app, explain, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
@@ -67,9 +67,9 @@ impl<'p> Launcher<'p, '_> {
 
     /// Closes the descriptors from `first` to `last`, but for those of the caller.
     pub(super) fn close_range(&mut self, first: u32, last: u32) -> Result<(), Error<'p>> {
-        if self.kept && last > KEPT.unsigned_abs() {
+        if self.kept != 0 && last > KEPT.unsigned_abs() {
             self.close_all_in(first, KEPT.unsigned_abs() - 1)?;
-            return self.close_all_in((KEPT + KEPT_COUNT).unsigned_abs(), last);
+            return self.close_all_in((KEPT + self.kept).unsigned_abs(), last);
         }
         self.close_all_in(first, last)
     }

@@ -494,7 +494,8 @@ steps! {
     PreStart = 94 "pre-start %t %e" Policy { number arguments, list strings }
     /// Runs this behind each end of the app.
     PostStop = 95 "post-stop %t %e" Policy { number arguments, list strings }
-    /// The standard streams of these bits, 1 << descriptor, are the file at `path`.
+    /// The standard streams of these bits, 1 << descriptor, are the file at `path`; with
+    /// [`Step::STREAM`] stage0 holds the other end of it.
     Stdio = 96 "stdio [0input |][1output |][2error |]%t" Policy { flags streams, text path }
     /// Standard output and error go to pid 1, which puts the app's name before each
     /// line.
@@ -530,6 +531,8 @@ impl Step<'_> {
     pub const MAPPED: u16 = 1;
     /// The pod is parked.
     pub const HOLD: u16 = 1;
+    /// [`Step::Stdio`] is a FIFO that `stage0 attach` writes to.
+    pub const STREAM: u16 = 8;
     /// The target is one name, and not a symbolic link.
     pub const NO_FOLLOW: u16 = 2;
     /// A missing target is made, as what is mounted on it: a directory or a file.

@@ -12,6 +12,7 @@ use fly::{
 };
 
 use super::{json::Json, pods::Pods, words};
+use crate::lower::DEV;
 
 /// The version of the specification whose words are used.
 const VERSION: &[u8] = b"0.8.11";
@@ -203,7 +204,10 @@ fn each_volume<'p>(plan: &Plan<'p>, each: &mut dyn FnMut(&'p CStr, u64, &'p CStr
             Step::AttachRoot { mount } if mount == into => Some(None),
             _ => None,
         });
-        if let Some(Some((target, under))) = next {
+        // What is in /dev is none of the user's volumes.
+        if let Some(Some((target, under))) = next
+            && under != DEV
+        {
             each(path, attributes, target, under);
         }
     }

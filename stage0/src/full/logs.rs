@@ -1,6 +1,8 @@
-//! `stage0 logs` and `stage0 attach`: what the apps of a registered pod have written, and
-//! what they write. pid 1 keeps it in files, which it rotates: `NAME`, and behind it
+//! `stage0 logs`, and what `stage0 attach` shows: what the apps of a registered pod have
+//! written, and what they write. pid 1 keeps it in files, which it rotates: `NAME`, and behind it
 //! `NAME.1`, which is the youngest old one, to `NAME.9`.
+
+use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
@@ -16,10 +18,10 @@ use rustix::{
 };
 
 use super::{
-    pods::{Pod, Pods, State, each_app},
+    attach::Input,
+    pods::{Pod, Pods, each_app},
     ready::{Ending, watch},
-    stop::is_not,
-    words::{self, Words},
+    words,
 };
 
 /// The file in which stage0 and pid 1 of a detached pod say something.
@@ -28,7 +30,7 @@ const MESSAGES: &[u8] = b"log";
 const FILES: usize = 10;
 const SOURCES: usize = MAX_APPS + 1;
 /// What is read at once; a line may be longer.
-const CHUNK: usize = 16 << 10;
+pub const CHUNK: usize = 16 << 10;
 
 /// Carries out `stage0 logs`; returns the exit code.
 ///
@@ -38,68 +40,19 @@ pub fn logs(start: Start) -> Result<i32, Error<'static>> {
     const ALLOWED: words::Flags =
         words::STATE_DIRECTORY | words::UUID_FILE | words::APP | words::FOLLOW | words::TAIL;
     let words = super::words_behind(&start, ALLOWED)?;
-    let how = How {
-        what: What::ReadLogs,
-        follow: words.has(words::FOLLOW),
-        tail: words.tail,
-    };
-    each(&words, how, start)
-}
-
-/// Carries out `stage0 attach`; returns the exit code.
-///
-/// # Errors
-/// The command line.
-pub fn attach(start: Start) -> Result<i32, Error<'static>> {
-    const ALLOWED: words::Flags = words::STATE_DIRECTORY | words::UUID_FILE | words::APP;
-    let words = super::words_behind(&start, ALLOWED)?;
-    let how = How {
-        what: What::AttachTo,
-        follow: true,
-        tail: Some(0),
-    };
-    each(&words, how, start)
-}
-
-#[derive(Clone, Copy)]
-struct How {
-    what: What,
-    follow: bool,
-    tail: Option<u64>,
-}
-
-fn each(words: &Words, how: How, start: Start) -> Result<i32, Error<'static>> {
-    let pods = Pods::new(words, &start.environment)?;
+    let pods = Pods::new(&words, &start.environment)?;
     let plan = start.bytes;
     let buffer: &mut [u8] = &mut [0; CHUNK];
     let mut told = true;
-    let code = pods.each_meant(words, &mut |name, pod| {
-        if how.what == What::AttachTo && pod.state() != State::Running {
-            return Err(is_not(how.what, name, pod.state()));
-        }
-        let failed = |errno| Error::new(how.what, name, errno);
-        let mut reader = Reader::new(&pod, how.tail);
-        each_app(pod.beginning(c"plan", plan), &mut |app| {
-            if words.app.is_none_or(|wanted| wanted.to_bytes() == app) {
-                reader.add(app);
-            }
-        });
-        if reader.count == 0 && words.app.is_some() {
-            let app = words.app.unwrap_or_default();
-            let error = Error::new(What::Find, app, Why::NoAppInPod);
-            return Err(error.advice(Advice::SeeList));
-        }
-        reader.with_names = reader.count > 1;
-        // The messages come last, and are of the pod alone.
-        if words.app.is_none() {
-            reader.add(b"");
-        }
-        let done = if how.follow {
-            reader.follow(&pod, buffer)
+    let code = pods.each_meant(&words, &mut |name, pod| {
+        let plan = pod.beginning(c"plan", plan);
+        let mut reader = Reader::new(&pod, plan, words.app, words.tail)?;
+        let done = if words.has(words::FOLLOW) {
+            reader.follow(&pod, None, buffer).map(drop)
         } else {
             reader.all(true, buffer)
         };
-        done.map_err(failed)?;
+        done.map_err(|errno| Error::new(What::ReadLogs, name, errno))?;
         told &= reader.end();
         Ok(())
     })?;
@@ -115,7 +68,7 @@ struct Source<'a> {
 }
 
 /// Reads the logs of a pod.
-struct Reader<'a> {
+pub struct Reader<'a> {
     sources: [Source<'a>; SOURCES],
     count: usize,
     /// Where the apps' files are, and the messages.
@@ -130,7 +83,39 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(pod: &'a Pod, tail: Option<u64>) -> Self {
+    /// Of the apps of its plan, or of the one that is `wanted`: the last `tail` lines of
+    /// each, or all.
+    ///
+    /// # Errors
+    /// It has no such app.
+    pub fn new(
+        pod: &'a Pod,
+        plan: &'a [u8],
+        wanted: Option<&'static CStr>,
+        tail: Option<u64>,
+    ) -> Result<Self, Error<'static>> {
+        let mut reader = Self::of(pod, tail);
+        each_app(plan, &mut |app| {
+            if wanted.is_none_or(|wanted| wanted.to_bytes() == app) {
+                reader.add(app);
+            }
+        });
+        match wanted {
+            Some(wanted) if reader.count == 0 => {
+                let error = Error::new(What::Find, wanted, Why::NoAppInPod);
+                return Err(error.advice(Advice::SeeList));
+            }
+            Some(_) => {}
+            None => {
+                reader.with_names = reader.count > 1;
+                // The messages come last, and are of the pod alone.
+                reader.add(b"");
+            }
+        }
+        Ok(reader)
+    }
+
+    fn of(pod: &'a Pod, tail: Option<u64>) -> Self {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         const NONE: Source<'_> = Source {
             app: b"",
@@ -168,8 +153,17 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Shows what comes, until the pod has ended or nobody reads.
-    fn follow(&mut self, pod: &Pod, buffer: &mut [u8]) -> Result<(), Errno> {
+    /// Shows what comes, until the pod has ended or nobody reads; whether it has ended. What
+    /// is `input` is passed on meanwhile.
+    ///
+    /// # Errors
+    /// As of inotify(7), fork(2), poll(2) and read(2).
+    pub fn follow(
+        &mut self,
+        pod: &Pod,
+        mut input: Option<&mut Input>,
+        buffer: &mut [u8],
+    ) -> Result<bool, Errno> {
         use inotify::{CreateFlags, WatchFlags};
         let files = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         // Before the first look, so that nothing is missed.
@@ -178,35 +172,46 @@ impl<'a> Reader<'a> {
             let events = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
             watch(&files, folder, events)?;
         }
+        if let Some(input) = &input {
+            watch(&files, &input.folder, WatchFlags::OPEN)?;
+        }
         let ending = Ending::of(pod)?;
         let output = descriptor::borrow(1).ok_or(Errno::BADF)?;
         loop {
             self.all(false, buffer)?;
             if !self.good {
-                return Ok(());
+                return Ok(false);
             }
+            // It holds a descriptor that the child of `Ending` must not have.
+            let wanted = input.as_mut().and_then(|input| input.wanted());
+            let (number, flags) = wanted.unwrap_or((1, PollFlags::empty()));
+            let passed = descriptor::borrow(number).ok_or(Errno::BADF)?;
             let mut watched = [
                 PollFd::new(&ending.pipe, PollFlags::IN),
                 PollFd::new(&files, PollFlags::IN),
                 PollFd::from_borrowed_fd(output, PollFlags::empty()),
+                PollFd::from_borrowed_fd(passed, flags),
             ];
             match poll(&mut watched, None) {
                 Err(Errno::INTR) => continue,
                 done => done?,
             };
-            let [ended, _, gone] = watched.map(|one| !one.revents().is_empty());
+            let [ended, _, gone, passes] = watched.map(|one| !one.revents().is_empty());
             if gone {
-                return Ok(());
+                return Ok(false);
             }
             if ended {
-                return self.all(true, buffer);
+                return self.all(true, buffer).map(|()| true);
             }
             while let Ok(1..) = descriptor::read(files.as_raw_fd(), buffer) {}
+            if let (Some(input), true) = (&mut input, passes) {
+                input.pass()?;
+            }
         }
     }
 
     /// Ends the last line; false if something could not be written.
-    fn end(&mut self) -> bool {
+    pub fn end(&mut self) -> bool {
         if self.begun.take().is_some() {
             self.line.byte(b'\n');
         }

@@ -2,6 +2,7 @@
 //! nothing of it.
 
 mod app;
+mod attach;
 mod change;
 mod clock;
 mod completion;
@@ -61,8 +62,8 @@ pub fn main(mut start: Start) -> i32 {
     // The program's own name.
     let _ = arguments.next();
     let command = arguments.next().unwrap_or(c"help");
-    if let b"enter" | b"exec" | b"app" | b"run-prepared" = command.to_bytes() {
-        // The pod gets all three: what is opened here must be none of them.
+    if let b"enter" | b"exec" | b"app" | b"run-prepared" | b"attach" = command.to_bytes() {
+        // The pod gets them: what is opened here must be none of them.
         client::fill_streams();
     }
     match command.to_bytes() {
@@ -83,7 +84,7 @@ pub fn main(mut start: Start) -> i32 {
         b"cat-manifest" => describe::manifest(start).unwrap_or_else(fail),
         b"export" => export::export(start).unwrap_or_else(fail),
         b"logs" => logs::logs(start).unwrap_or_else(fail),
-        b"attach" => logs::attach(start).unwrap_or_else(fail),
+        b"attach" => attach::attach(start).unwrap_or_else(fail),
         b"help" | b"--help" | b"-h" => print(HELP),
         b"version" | b"--version" | b"-V" => {
             print(packed!(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n")))

@@ -45,6 +45,9 @@ pub const FULL: Flags = 1 << 13;
 /// `--tail N`
 pub const TAIL: Flags = 1 << 14;
 
+/// `--close`
+pub const CLOSE: Flags = 1 << 15;
+
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Words {
@@ -243,6 +246,7 @@ fn number(name: &[u8]) -> Flags {
         b"--check" => CHECK,
         b"--full" => FULL,
         b"--tail" => TAIL,
+        b"--close" => CLOSE,
         _ => 0,
     }
 }

@@ -63,6 +63,9 @@ where
         if self.host.wants.pipes {
             self.pipes(program)?;
         }
+        if F::ALL && self.host.wants.streams {
+            self.stream(program, registered)?;
+        }
         self.listen(program)?;
         if app.asks(AppOption::PidNamespace) {
             self.pid_namespace();

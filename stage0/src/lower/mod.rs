@@ -13,6 +13,7 @@ mod pass;
 mod pipes;
 pub(crate) mod policy;
 mod roots;
+mod streams;
 mod users;
 mod volumes;
 
@@ -114,7 +115,7 @@ const LAYER: Slot = Slot(8);
 const ROOT: Slot = Slot(9);
 const PROC: Slot = Slot(10);
 const SYS: Slot = Slot(11);
-const DEV: Slot = Slot(12);
+pub(crate) const DEV: Slot = Slot(12);
 const SHM: Slot = Slot(13);
 /// The pod's directory.
 const DIRECTORY: Slot = Slot(15);
@@ -381,6 +382,9 @@ where
         self.kernel_files()?;
         if F::ALL && self.options.limits.get(Limit::Devices).is_some() {
             self.device_nodes()?;
+        }
+        if F::ALL && self.host.wants.streams {
+            self.streams();
         }
         self.notify_socket()
     }

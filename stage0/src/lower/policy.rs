@@ -348,8 +348,8 @@ fn restart(value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
 fn stream(streams: u16, value: &CStr, plan: &mut Builder<'_>) -> Option<()> {
     let path = match value.to_bytes() {
         b"inherit" => return Some(()),
-        // See `pipes`.
-        b"pipe" if streams == 1 => return Some(()),
+        // See `pipes` and `streams`.
+        b"pipe" | b"stream" if streams == 1 => return Some(()),
         value if streams != 1 && value.starts_with(b"pipe:") => return Some(()),
         b"null" => b"/dev/null",
         value => value.strip_prefix(b"file:")?,

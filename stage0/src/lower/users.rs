@@ -102,6 +102,9 @@ where
                 attributes: NOSUID | NODEV | NOEXEC,
                 path,
             });
+            if self.host.wants.streams {
+                self.mapped_streams(MAP);
+            }
         }
         Ok(())
     }

@@ -28,6 +28,9 @@ pub const NAMES: &str = "run\nprepare\nrun-prepared\npool\nlist\nstatus\nstop\nr
 --pre-start\n--post-stop\n--stop-signal\n--stop-timeout\n--status-dir\n--pod-dir\n--hold\n--register\n--detach\n--keep\n--rm\n--uuid-file-save\n--state-dir\n--timeout\n--warm\n--pool\n--stdin\n--stdout\n--stderr\n--log\n\
 --listen-fds\n--notify-socket\n--pid-namespace\n--dns\n--dns-search\n--dns-opt\n--dns-domain\n--hosts-entry\n--ipc\n--exec\n--private-users\n--pod-manifest\n--no-new-privs\n--seccomp\n--oom-score-adj";
 
+/// The standard input that `stage0 attach` writes to.
+pub const STREAM: &CStr = c"stream";
+
 /// One option of the command line.
 #[derive(Clone, Copy, Debug)]
 pub enum Choice<'a> {
@@ -142,6 +145,11 @@ impl AppOption {
             self,
             Self::ListenFds | Self::NotifySocket | Self::PidNamespace | Self::NoNewPrivileges
         )
+    }
+
+    /// Whether few programs have it: a filter of its own, an input that can be attached.
+    pub(super) fn is_rare(self, value: &CStr) -> bool {
+        self == Self::Seccomp || (self == Self::Stdin && value == STREAM)
     }
 
     pub(super) fn of(name: &[u8]) -> Option<Self> {
@@ -291,8 +299,8 @@ pub struct Options<'a, I> {
     pub added: bool,
     /// Whether a program has an option of its own.
     pub app_options: bool,
-    /// Whether a program has a filter of its own.
-    pub filters: bool,
+    /// Whether a program has what few have, [`AppOption::is_rare`].
+    pub rare: bool,
     /// `--output`: the plan of a machine, into this file.
     pub output: Option<&'a CStr>,
     /// `--timings`
@@ -349,7 +357,7 @@ where
             || self.life.warm
             || self.life.pool.is_some()
             || self.pod_manifest
-            || self.filters
+            || self.rare
             || self.oom_score.is_some()
             || self.debug
             || self.timings.is_some()
@@ -391,7 +399,7 @@ where
             hold: false,
             added: false,
             app_options: false,
-            filters: false,
+            rare: false,
             output: None,
             timings: None,
             debug: false,

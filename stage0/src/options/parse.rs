@@ -13,7 +13,7 @@ use fly::{
 
 use super::{
     AppOption, Change, Choice, Insecure, Ipc, Life, NameOption, Network, Options, PrivateUsers,
-    Stage1, life, limits,
+    STREAM, Stage1, life, limits,
 };
 
 /// Reads the command line behind the command; `None` asks for help.
@@ -50,7 +50,7 @@ where
             Choice::PodDirectory(path) => options.pod_directory = Some(path),
             Choice::Life(life) => options.life.set(life),
             Choice::Hold(yes) => options.hold = yes,
-            Choice::App(option, _) => options.note(option),
+            Choice::App(option, value) => options.note(option, value),
             Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
             Choice::Debug => options.debug = true,
@@ -96,6 +96,10 @@ where
             Choice::Insecure(parts) => options.insecure.add(parts),
             // Of other programs it knows nothing, and what was passed is the pod's.
             Choice::App(AppOption::After | AppOption::ListenFds | AppOption::NotifySocket, _) => {
+                return Err(Error::new(What::ReadOption, word, Why::NotAdded));
+            }
+            // Nobody would hold it.
+            Choice::App(AppOption::Stdin, value) if value == STREAM => {
                 return Err(Error::new(What::ReadOption, word, Why::NotAdded));
             }
             Choice::App(AppOption::Exec, _) => named = true,

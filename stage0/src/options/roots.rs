@@ -59,9 +59,9 @@ where
     /// options are, too.
     pub(super) fn find_roots(&mut self) -> Result<(), Error<'a>> {
         if self.programs.clone().any(|word| word == c"---") {
-            let (several, filters) = self.has_several()?;
+            let (several, rare) = self.has_several()?;
             self.several = several;
-            self.filters |= filters;
+            self.rare |= rare;
             return Ok(());
         }
         let mut choices = Choices::new(self.programs.clone());
@@ -74,7 +74,7 @@ where
             match choice {
                 Choice::ReadOnlyRoot(yes) => self.read_only_root = yes,
                 Choice::Ephemeral(yes) => self.ephemeral = yes,
-                Choice::App(option, _) => self.note(option),
+                Choice::App(option, value) => self.note(option, value),
                 _ => {}
             }
         }
@@ -82,28 +82,28 @@ where
     }
 
     /// A program has this option.
-    pub(super) fn note(&mut self, option: AppOption) {
+    pub(super) fn note(&mut self, option: AppOption, value: &CStr) {
         self.app_options = true;
-        self.filters |= option == AppOption::Seccomp;
+        self.rare |= option.is_rare(value);
     }
 
     /// Whether one of several programs has a root, or something in it, for itself; and
-    /// whether one has a filter of its own.
+    /// whether one has what few have.
     #[cold]
     #[inline(never)]
     fn has_several(&self) -> Result<(bool, bool), Error<'a>> {
         let mut words = self.programs.clone();
-        let (mut several, mut filters) = (false, false);
+        let (mut several, mut rare) = (false, false);
         loop {
             let mut choices = Choices::new(words.clone());
             several |= root(&mut choices, self.has_default)?.is_some();
             while let Some(choice) = choices.take()? {
                 several |= choice.is_of_a_root();
-                filters |= matches!(choice, Choice::App(AppOption::Seccomp, _));
+                rare |= matches!(choice, Choice::App(option, value) if option.is_rare(value));
             }
             words = choices.words();
             if words.by_ref().all(|word| word != c"---") {
-                return Ok((several, filters));
+                return Ok((several, rare));
             }
         }
     }
