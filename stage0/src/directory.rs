@@ -26,6 +26,8 @@ use crate::{
 
 /// What is there only as long as the pod runs.
 const TRANSIENT: [&CStr; 6] = [c"plan", c"pid", c"ready", c"control", NEW, c".new"];
+/// Where the plans of apps are that were added.
+pub const ADDED: &CStr = c"added";
 /// The name under which a file is written; pid 1 has another one, at the same time.
 const NEW: &CStr = c".pid";
 
@@ -102,12 +104,8 @@ impl<'a> Directory<'a> {
         // pid 1 of a pod that has the directory holds another byte than the first one.
         let file = lock_in(&folder, BYTES).map_err(failed)?;
         lock::give_back(file.as_fd(), 1, BYTES - 1).map_err(failed)?;
-        if let Ok(status) = open(&folder, c"status", OFlags::NOFOLLOW) {
-            let mut room = [const { MaybeUninit::uninit() }; 2048];
-            let mut names = fs::RawDir::new(&status, &mut room);
-            while let Some(Ok(entry)) = names.next() {
-                let _ = fs::unlinkat(&status, entry.file_name(), AtFlags::empty());
-            }
+        for name in [c"status", ADDED] {
+            empty(&folder, name);
         }
         clear(&folder);
         keep(&file).map_err(failed)?;
@@ -355,6 +353,17 @@ fn write(folder: &OwnedFd, name: &CStr, number: u64) -> Result<(), Errno> {
         return Err(Errno::IO);
     }
     fs::renameat(folder, NEW, folder, name)
+}
+
+/// Takes away what a pod before has left in the directory `name`.
+fn empty(folder: &OwnedFd, name: &CStr) {
+    if let Ok(folder) = open(folder, name, OFlags::NOFOLLOW) {
+        let mut room = [const { MaybeUninit::uninit() }; 2048];
+        let mut names = fs::RawDir::new(&folder, &mut room);
+        while let Some(Ok(entry)) = names.next() {
+            let _ = fs::unlinkat(&folder, entry.file_name(), AtFlags::empty());
+        }
+    }
 }
 
 fn clear(folder: &OwnedFd) {

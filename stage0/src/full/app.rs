@@ -5,22 +5,25 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, What, Why},
-    plan::Builder,
+    plan::{Builder, Kind},
     sys::{descriptor, entry::Start, memory::c_str},
     text::{Digits, Line, copy, split},
 };
 use rustix::{
     fd::{AsFd, BorrowedFd},
+    fs::{self, Access},
     io::Errno,
 };
 use stage1_init::control::protocol::{self, Reply, Request};
 
-use super::{enter, manifest::Words, release};
+use super::{added::Added, enter, manifest::Words, release};
 use crate::{
     client::{Pod, seal},
     lower::{self, policy::signal_number},
     options,
+    state::PRIVATE,
     users::Users,
+    uuid,
 };
 
 /// The states of an app, as pid 1 numbers them.
@@ -98,7 +101,16 @@ pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'s
     if operation == protocol::STATUS {
         return pod.tell(request, is_list);
     }
-    pod.order(&request, None).map(|()| 0)
+    let added = if operation == protocol::REMOVE {
+        Added::open().map_err(|errno| Error::new(What::Open, directory, errno))?
+    } else {
+        None
+    };
+    pod.order(&request, None)?;
+    if let Some(added) = added {
+        added.forget(request.name);
+    }
+    Ok(0)
 }
 
 /// Runs a program beside an app: `DIR [APP] [OPTION...] [--] [COMMAND...]`.
@@ -129,13 +141,18 @@ fn add<'a>(
     // Its root is where the pod's pid 1 is: there its user has a name.
     let (room, bytes) = start.bytes.split_at_mut_checked(64).unwrap_or_default();
     let root = pod.root(room)?;
-    let options = options::parse_added(root, words)?;
+    let mut options = options::parse_added(root, words)?;
+    let registered = is_registered(directory);
+    if registered && fs::access(c"log", Access::EXISTS).is_ok() {
+        // Nobody sees what it says, as of the pod's own apps.
+        options.life.detach = true;
+    }
     let host = lower::Host {
         wants: lower::wants(&options)?,
         random: start.random,
         directory: None,
         environment: None,
-        registered: false,
+        registered,
         pid: 0,
         later: false,
         terminal: false,
@@ -156,7 +173,28 @@ fn add<'a>(
     let first = plan.steps().records().next().unwrap_or_default();
     request.name = first.list.first();
     let file = seal(plan.as_bytes()).map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
-    pod.order(&request, Some(file.as_fd())).map(|()| 0)
+    let failed = |errno| Error::new(What::WriteFile, c"the plan of the app", errno);
+    if plan.steps().records().any(|step| step.is(Kind::LogFile)) && registered {
+        match fs::mkdir(c"logs", PRIVATE) {
+            Err(Errno::EXIST) => {}
+            done => done.map_err(failed)?,
+        }
+    }
+    let added = Added::make().map_err(failed)?;
+    added.write(plan.as_bytes()).map_err(failed)?;
+    let done = pod.order(&request, Some(file.as_fd()));
+    match done {
+        Ok(()) => added.keep(request.name),
+        Err(_) => added.drop_new(),
+    }
+    done.map(|()| 0)
+}
+
+/// Whether a pod that is called so is a registered one: by its name, or by the path of its
+/// directory.
+fn is_registered(word: &CStr) -> bool {
+    let name = word.to_bytes().rsplit(|byte| *byte == b'/').next();
+    !word.to_bytes().contains(&b'/') || name.is_some_and(uuid::is_one)
 }
 
 impl<'a> Pod<'a> {

@@ -16,12 +16,13 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::{
     event::PollFlags,
-    fd::{AsRawFd, OwnedFd},
+    fd::{AsFd, AsRawFd, OwnedFd},
     fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 
 use super::{
+    added,
     logs::{CHUNK, Reader},
     pods::{Pod, Pods, State},
     stop::is_not,
@@ -41,7 +42,10 @@ pub fn attach(start: Start) -> Result<i32, Error<'static>> {
         words::STATE_DIRECTORY | words::UUID_FILE | words::APP | words::CLOSE;
     let words = super::words_behind(&start, ALLOWED)?;
     let pods = Pods::new(&words, &start.environment)?;
-    let plan = start.bytes;
+    let (names, plan) = start
+        .bytes
+        .split_at_mut_checked(added::ROOM)
+        .unwrap_or_default();
     let buffer: &mut [u8] = &mut [0; CHUNK];
     let (mut told, mut ended) = (true, 0);
     let code = pods.each_meant(&words, &mut |name, pod| {
@@ -50,7 +54,8 @@ pub fn attach(start: Start) -> Result<i32, Error<'static>> {
         }
         let failed = |why| Error::new(What::AttachTo, name, why);
         let plan = pod.beginning(c"plan", plan);
-        let mut reader = Reader::new(&pod, plan, words.app, Some(0))?;
+        let names = added::names(pod.directory.as_fd(), names);
+        let mut reader = Reader::new(&pod, (plan, names), words.app, Some(0))?;
         let mut input = Input::of(&pod, plan, &words).map_err(failed)?;
         let has_ended = reader
             .follow(&pod, input.as_mut(), buffer)

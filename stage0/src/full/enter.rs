@@ -26,7 +26,7 @@ use rustix::{
 };
 use stage1_init::control::protocol::{self, Reply, Request};
 
-use super::{app::refused, change, manifest::Words, ready};
+use super::{added, app::refused, change, manifest::Words, ready};
 use crate::{
     client::{Pod, seal},
     options::{Choice, Choices},
@@ -79,8 +79,13 @@ where
     ready::wait_for_start(pod)?;
     let bytes = &mut *start.bytes;
     let (old, new) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
-    let plan = pod.plan(old)?;
-    let steps = find(&plan, app)?;
+    // It may have the name of one that was removed.
+    let is_added = app.is_some_and(added::is_there);
+    let plan = match app {
+        Some(app) if is_added => added::plan(app, old)?,
+        _ => pod.plan(old)?,
+    };
+    let steps = find(&plan, app, Some(fs::CWD))?;
     let terminal = match Terminal::wanted(said).then(|| open_terminal(pod)) {
         // It was not asked for: then without one.
         Some(Err(_)) if said.is_none() => None,
@@ -97,23 +102,31 @@ where
     run(pod, name, &file, terminal)
 }
 
-/// The steps of the app of this name, or of the first one.
+/// The steps of the app of this name, or of the first one. If there is none, the others
+/// are told, also those that were added to the pod in `directory`.
 pub(super) fn find<'p, 'e>(
     plan: &Plan<'p>,
     wanted: Option<&'e CStr>,
+    directory: Option<BorrowedFd<'_>>,
 ) -> Result<Steps<'p>, Error<'e>> {
     let (mut names, mut used) = ([0; 128], 0);
+    let mut add = |name: &[u8]| {
+        let between: &[u8] = if used == 0 { b"" } else { b", " };
+        for part in [between, name] {
+            copy(names.get_mut(used..).unwrap_or_default(), part);
+            used = names.len().min(used + part.len());
+        }
+    };
     for steps in (0..).map_while(|index| plan.app(index)) {
         let app = steps.clone().records().next().unwrap_or_default();
         let name = app.list.first();
         if wanted.is_none_or(|wanted| wanted == name) {
             return Ok(steps);
         }
-        let between: &[u8] = if used == 0 { b"" } else { b", " };
-        for part in [between, name.to_bytes()] {
-            copy(names.get_mut(used..).unwrap_or_default(), part);
-            used = names.len().min(used + part.len());
-        }
+        add(name.to_bytes());
+    }
+    if let Some(directory) = directory {
+        added::each(directory, &mut add);
     }
     keep(names.get(..used).unwrap_or_default());
     Err(Error::new(

@@ -134,7 +134,7 @@ fn open_root(
 ) -> Result<OwnedFd, Error<'static>> {
     let failed = |why: Why| Error::new(What::Export, name, why);
     let plan = pod.plan(bytes)?;
-    let root = Root::of(&plan, enter::find(&plan, app)?);
+    let root = Root::of(&plan, enter::find(&plan, app, None)?);
     if root.has_layer && root.is_mapped {
         return Err(failed(Why::NotWithUsers));
     }

@@ -12,12 +12,13 @@ use fly::{
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fd::{AsRawFd, OwnedFd},
+    fd::{AsFd, AsRawFd, OwnedFd},
     fs::{self, AtFlags, FileType, Mode, OFlags, inotify},
     io::Errno,
 };
 
 use super::{
+    added,
     attach::Input,
     pods::{Pod, Pods, each_app},
     ready::{Ending, watch},
@@ -26,9 +27,10 @@ use super::{
 
 /// The file in which stage0 and pid 1 of a detached pod say something.
 const MESSAGES: &[u8] = b"log";
-/// The files of one log, and of all: also the messages.
+/// The files of one log, and of all: of the apps of the plan, of those that were added, and
+/// the messages.
 const FILES: usize = 10;
-const SOURCES: usize = MAX_APPS + 1;
+const SOURCES: usize = 2 * MAX_APPS + 1;
 /// What is read at once; a line may be longer.
 pub const CHUNK: usize = 16 << 10;
 
@@ -41,12 +43,16 @@ pub fn logs(start: Start) -> Result<i32, Error<'static>> {
         words::STATE_DIRECTORY | words::UUID_FILE | words::APP | words::FOLLOW | words::TAIL;
     let words = super::words_behind(&start, ALLOWED)?;
     let pods = Pods::new(&words, &start.environment)?;
-    let plan = start.bytes;
+    let (names, plan) = start
+        .bytes
+        .split_at_mut_checked(added::ROOM)
+        .unwrap_or_default();
     let buffer: &mut [u8] = &mut [0; CHUNK];
     let mut told = true;
     let code = pods.each_meant(&words, &mut |name, pod| {
         let plan = pod.beginning(c"plan", plan);
-        let mut reader = Reader::new(&pod, plan, words.app, words.tail)?;
+        let names = added::names(pod.directory.as_fd(), names);
+        let mut reader = Reader::new(&pod, (plan, names), words.app, words.tail)?;
         let done = if words.has(words::FOLLOW) {
             reader.follow(&pod, None, buffer).map(drop)
         } else {
@@ -83,23 +89,25 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Of the apps of its plan, or of the one that is `wanted`: the last `tail` lines of
-    /// each, or all.
+    /// Of the apps of its plan and those that were added, or of the one that is `wanted`: the
+    /// last `tail` lines of each, or all.
     ///
     /// # Errors
     /// It has no such app.
     pub fn new(
         pod: &'a Pod,
-        plan: &'a [u8],
+        (plan, names): (&'a [u8], &'a [u8]),
         wanted: Option<&'static CStr>,
         tail: Option<u64>,
     ) -> Result<Self, Error<'static>> {
         let mut reader = Self::of(pod, tail);
-        each_app(plan, &mut |app| {
+        let mut add = |app| {
             if wanted.is_none_or(|wanted| wanted.to_bytes() == app) {
                 reader.add(app);
             }
-        });
+        };
+        each_app(plan, &mut add);
+        added::each_of(names, &mut add);
         match wanted {
             Some(wanted) if reader.count == 0 => {
                 let error = Error::new(What::Find, wanted, Why::NoAppInPod);
@@ -136,6 +144,11 @@ impl<'a> Reader<'a> {
     }
 
     fn add(&mut self, app: &'a [u8]) {
+        // One that was added may have the name of one that was removed.
+        let mut known = self.sources.iter().take(self.count);
+        if known.any(|source| source.app == app) {
+            return;
+        }
         if let Some(source) = self.sources.get_mut(self.count) {
             source.app = app;
             self.count += 1;

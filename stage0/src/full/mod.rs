@@ -1,6 +1,7 @@
 //! The program `stage0-full`: what is no start of a pod. `stage0` becomes it, and holds
 //! nothing of it.
 
+mod added;
 mod app;
 mod attach;
 mod change;
