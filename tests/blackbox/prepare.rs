@@ -25,6 +25,10 @@ tests![
     a_damaged_plan,
     a_plan_of_another_kind,
     nothing_left_by_a_failed_preparation,
+    paths_of_where_it_was_prepared,
+    a_manifest_of_where_it_was_prepared,
+    a_pool_of_where_it_was_told,
+    without_a_working_directory,
 ];
 
 fn run(pods: &Registry, uuid: &str) -> Output {
@@ -406,5 +410,159 @@ fn nothing_left_by_a_failed_preparation() -> TestResult {
         .quiet();
     pods.ask("list", &[]).code(0).quiet();
     kickstage_tests::sys::unmount(pods.path().to_str().expect("UTF-8")).expect("unmounted");
+    Ok(())
+}
+
+/// A directory with a root, something for a volume, and a program of stage 1; relative paths
+/// lead to another one's where a pod is run.
+fn places(pods: &Registry) -> [PathBuf; 2] {
+    let places = [roots::directory("here"), roots::directory("there")];
+    for place in &places {
+        std::os::unix::fs::symlink(&pods.root, place.join("root")).expect("a link");
+        fs::create_dir(place.join("data")).expect("a directory");
+        let name = place.file_name().expect("a name").to_str().expect("UTF-8");
+        fs::write(
+            place.join("data/mark"),
+            name.trim_end_matches(char::is_numeric),
+        )
+        .expect("a file");
+    }
+    let init = kickstage_tests::command::program("stage1-init");
+    fs::copy(init, places[0].join("stage1-init")).expect("a copy");
+    places
+}
+
+fn paths_of_where_it_was_prepared() -> TestResult {
+    let pods = Registry::new();
+    let [here, there] = places(&pods);
+    let inside = ["--", "/bin/probe", "read", "/data/mark"];
+    for options in [
+        &["--volume=data:/data", "--rootfs=root"][..],
+        &["--volume=./../UP/data:/data", "--rootfs", "./root"],
+        &[
+            "--volume=d,kind=host,source=data,readOnly=true",
+            "--mount=volume=d,target=/data",
+            "--ephemeral",
+            "dir:root",
+        ],
+        &["--volume=data:/data", "--stage1=init:stage1-init", "root/"],
+        &[
+            "--private-users=700000:65536",
+            "--volume=data:/data",
+            "--rootfs=root",
+        ],
+        &["--volume=data:/data", "--net=./net", "--rootfs=root"],
+    ] {
+        let name = here.file_name().expect("a name").to_str().expect("UTF-8");
+        let options: Vec<String> = options
+            .iter()
+            .map(|word| word.replace("UP", name))
+            .collect();
+        if options.iter().any(|word| word.contains("net")) {
+            let _ = fs::remove_file(here.join("net"));
+            std::os::unix::fs::symlink("/proc/1/ns/net", here.join("net")).expect("a link");
+        }
+        let has_ids = options.iter().any(|word| word.contains("users"));
+        for warm in [false, true] {
+            if warm && has_ids {
+                // Nobody would keep them.
+                continue;
+            }
+            let output = pods
+                .command("prepare")
+                .args(warm.then_some("--warm"))
+                .args(&options)
+                .args(inside)
+                .directory(&here)
+                .output();
+            output.code(0).quiet();
+            let uuid = one_line(&output);
+            let output = pods
+                .command("run-prepared")
+                .arg(&uuid)
+                .directory(&there)
+                .output();
+            output.code(0).quiet().has("here");
+        }
+    }
+    // Each has a root of its own.
+    let words = "--volume data:/data dir:root --name=a -- /bin/probe read /data/mark \
+        --- dir:./root --name=b --volume=data:/data -- /bin/probe read /data/mark";
+    let output = pods
+        .command("prepare")
+        .args(words.split_whitespace())
+        .directory(&here)
+        .output();
+    output.code(0).quiet();
+    let output = pods
+        .command("run-prepared")
+        .arg(one_line(&output))
+        .directory(&there)
+        .output();
+    output.code(0).quiet();
+    assert_eq!(output.stdout.matches("here").count(), 2);
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+fn a_manifest_of_where_it_was_prepared() -> TestResult {
+    let pods = Registry::new();
+    let [here, there] = places(&pods);
+    let text = format!(
+        r#"{{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{{"name":"main","image":{{"name":"dir:{}"}},
+"app":{{"exec":["/bin/probe","exit","6"],"user":"0","group":"0"}}}}]}}"#,
+        pods.root.display()
+    );
+    fs::write(here.join("manifest"), text).expect("a file");
+    let words = ["--pod-manifest=manifest", "--stage1=init:./stage1-init"];
+    let output = pods
+        .command("prepare")
+        .args(words)
+        .directory(&here)
+        .output();
+    output.code(0).quiet();
+    fs::remove_file(here.join("manifest")).expect("a file");
+    pods.command("run-prepared")
+        .arg(one_line(&output))
+        .directory(&there)
+        .output()
+        .code(6)
+        .quiet();
+    Ok(())
+}
+
+/// Also for those that are parked later.
+fn a_pool_of_where_it_was_told() -> TestResult {
+    let pods = Registry::new();
+    let [here, there] = places(&pods);
+    let words = "jobs 2 --volume=data:/data --rootfs=root -- /bin/probe read /data/mark";
+    let pool = pods.command("pool").args(words.split(' '));
+    pool.directory(&here).output().code(0).quiet();
+    for _ in 0..5 {
+        let run = pods.command("run-prepared").arg("--pool=jobs");
+        run.directory(&there).output().code(0).quiet().has("here");
+        wait_until("it is full again", || pods.in_folder("prepared").len() == 2);
+    }
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+fn without_a_working_directory() -> TestResult {
+    let pods = Registry::new();
+    let [_, there] = places(&pods);
+    let prepare = |root: &str| {
+        let gone = roots::directory("gone");
+        pods.command("prepare")
+            .args(["--rootfs", root, "--", "/bin/probe", "exit", "0"])
+            .directory(&gone)
+            .hook(move || fs::remove_dir(&gone))
+            .output()
+    };
+    prepare(&format!("..{}", there.join("root").display())).refused(&["open .", "No such file"]);
+    let output = prepare(pods.root.to_str().expect("UTF-8"));
+    output.code(0).quiet();
+    pods.ask("rm", &[&one_line(&output)]).code(0);
+    assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
 }

@@ -118,7 +118,17 @@ impl<'a> Builder<'a> {
     #[cold]
     #[inline(never)]
     pub fn copy(&mut self, record: &Record<'_>) -> &mut Self {
+        self.copy_behind(&[], record)
+    }
+
+    /// The same with `parts` in front of its first string.
+    #[cold]
+    #[inline(never)]
+    pub fn copy_behind(&mut self, parts: &[&[u8]], record: &Record<'_>) -> &mut Self {
         self.begin(record.head(), record.number);
+        for part in parts {
+            self.append(part);
+        }
         self.append(record.list.as_bytes());
         if let Some(open) = &mut self.open {
             open.strings = record.list.count;

@@ -48,12 +48,12 @@ use crate::{
     lower::All,
     options, run,
     start::{self, Aim},
-    uuid,
+    state, uuid,
 };
 use words::{Flags, Words};
 
 /// Bytes of scratch memory that [`main`] needs: a manifest, too.
-pub const ROOM: usize = BYTES + manifest::ROOM;
+pub const ROOM: usize = BYTES + state::NAME + manifest::ROOM;
 
 const HELP: Packed = packed!(include_str!("help.txt"));
 

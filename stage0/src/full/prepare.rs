@@ -4,14 +4,16 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
-    launch::KEPT,
-    plan::{Kind, Plan},
+    launch::{KEPT, path::Path},
+    plan::{Builder, Kind, MAX_BYTES, Plan, Record},
     sys::{
         descriptor,
         entry::{Start, StringsIter},
+        path::working_directory,
     },
     text::Line,
 };
+use rustix::io::Errno;
 
 use super::{manifest, pods::Pods, pool, release};
 use crate::{
@@ -51,13 +53,21 @@ pub fn prepare(arguments: StringsIter, mut start: Start) -> i32 {
             if options.hold && options.terminal == Some(true) {
                 return super::fail(Error::new(What::ReadOption, c"--tty", Why::NotWithHold));
             }
-            start::pod(&options, start, Prepare)
+            let (room, bytes) = start
+                .bytes
+                .split_at_mut_checked(MAX_BYTES)
+                .unwrap_or_default();
+            start.bytes = bytes;
+            start::pod(&options, start, Prepare { room })
         }
     }
 }
 
 /// Writes the plan into the directory of a new pod.
-struct Prepare;
+struct Prepare {
+    /// For another plan.
+    room: &'static mut [u8],
+}
 
 impl Aim for Prepare {
     const STARTS: bool = false;
@@ -74,6 +84,7 @@ impl Aim for Prepare {
         I: Iterator<Item = &'a CStr> + Clone,
     {
         check(&plan)?;
+        let plan = absolute(plan, core::mem::take(&mut self.room))?;
         let path = rest.directory.unwrap_or_default();
         let place = Place::of(path);
         if options.life.warm {
@@ -93,6 +104,51 @@ impl Aim for Prepare {
         let told = Line::new(1).bytes(place.uuid).end();
         Ok(if told { 0 } else { FAILURE })
     }
+}
+
+/// The steps whose first text is a path of the host.
+const HOST_PATHS: [Kind; 9] = [
+    Kind::OpenDirectory,
+    Kind::OpenTree,
+    Kind::Overlay,
+    Kind::OwnOverlay,
+    Kind::OverlayIn,
+    Kind::MappedTree,
+    Kind::OpenCgroup,
+    Kind::JoinNetwork,
+    Kind::Seal,
+];
+
+/// Whether a step depends on where the launcher is called.
+fn is_relative(record: &Record<'_>) -> bool {
+    let is_path = HOST_PATHS.iter().any(|kind| record.is(*kind));
+    is_path && !record.list.first().to_bytes().starts_with(b"/")
+}
+
+/// The plan with paths that do not depend on where it is carried out: they are meant as they
+/// are where it is made.
+fn absolute<'e>(plan: Plan<'e>, room: &'static mut [u8]) -> Result<Plan<'e>, Error<'e>> {
+    if !plan.steps().records().any(|record| is_relative(&record)) {
+        return Ok(plan);
+    }
+    let mut folder = Path::new();
+    let length =
+        working_directory(folder.buffer()).map_err(|errno| Error::new(What::Open, c".", errno))?;
+    folder.cut(length.saturating_sub(1));
+    if !folder.as_bytes().starts_with(b"/") {
+        // It is outside of this process's root.
+        return Err(Error::new(What::Open, c".", Errno::NOENT));
+    }
+    let mut builder = Builder::new(room);
+    for record in plan.steps().records() {
+        let parts: &[&[u8]] = if is_relative(&record) {
+            &[folder.as_bytes(), b"/"]
+        } else {
+            &[]
+        };
+        builder.copy_behind(parts, &record);
+    }
+    builder.finish().map_err(start::refused)
 }
 
 /// Starts the pod, but for its programs.
