@@ -37,6 +37,7 @@ const PIECE: usize = 4096;
 ///
 /// # Errors
 /// The command line.
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn attach(start: Start) -> Result<i32, Error<'static>> {
     const ALLOWED: words::Flags =
         words::STATE_DIRECTORY | words::UUID_FILE | words::APP | words::CLOSE;

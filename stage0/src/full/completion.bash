@@ -34,7 +34,8 @@ _stage0_value() {
  --exit-policy) _stage0_words 'first-failure all never' ;;
  --ready) _stage0_words 'start exit notify file: port:' ;;
  --log) _stage0_words 'pod none prefix file:' ;;
- --stdin | --stdout | --stderr) _stage0_words 'inherit null file: pipe:' ;;
+ --stdin) _stage0_words 'inherit null stream file: pipe' ;;
+ --stdout | --stderr) _stage0_words 'inherit null file: pipe:' ;;
  --insecure-options) _stage0_words 'all none capabilities seccomp no-new-privs paths' ;;
  %2) _stage0_words 'true false' ;;
  *) _stage0_files '' ;;

@@ -41,7 +41,7 @@ const COMMANDS: [(&str, &str, &str); 16] = [
         ".",
     ),
     ("logs", "--app --follow --tail --uuid-file --state-dir", "."),
-    ("attach", "--app --uuid-file --state-dir", "running"),
+    ("attach", "--app --close --uuid-file --state-dir", "running"),
     ("export", "--app --state-dir", "."),
     ("cat-manifest", "--uuid-file --state-dir", "."),
     ("stop", "--force --uuid-file --state-dir", "running|parked"),

@@ -38,6 +38,7 @@ pub const CHUNK: usize = 16 << 10;
 ///
 /// # Errors
 /// The command line.
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn logs(start: Start) -> Result<i32, Error<'static>> {
     const ALLOWED: words::Flags =
         words::STATE_DIRECTORY | words::UUID_FILE | words::APP | words::FOLLOW | words::TAIL;

@@ -299,7 +299,7 @@ pub struct Options<'a, I> {
     pub added: bool,
     /// Whether a program has an option of its own.
     pub app_options: bool,
-    /// Whether a program has what few have, [`AppOption::is_rare`].
+    /// Whether a program has what few have.
     pub rare: bool,
     /// `--output`: the plan of a machine, into this file.
     pub output: Option<&'a CStr>,
