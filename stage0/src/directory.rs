@@ -104,9 +104,8 @@ impl<'a> Directory<'a> {
         // pid 1 of a pod that has the directory holds another byte than the first one.
         let file = lock_in(&folder, BYTES).map_err(failed)?;
         lock::give_back(file.as_fd(), 1, BYTES - 1).map_err(failed)?;
-        for name in [c"status", ADDED] {
-            empty(&folder, name);
-        }
+        empty(&folder, c"status");
+        empty(&folder, ADDED);
         clear(&folder);
         keep(&file).map_err(failed)?;
         if let Err(errno) = write_plan(&folder, plan) {
@@ -356,6 +355,8 @@ fn write(folder: &OwnedFd, name: &CStr, number: u64) -> Result<(), Errno> {
 }
 
 /// Takes away what a pod before has left in the directory `name`.
+#[cold]
+#[inline(never)]
 fn empty(folder: &OwnedFd, name: &CStr) {
     if let Ok(folder) = open(folder, name, OFlags::NOFOLLOW) {
         let mut room = [const { MaybeUninit::uninit() }; 2048];

@@ -165,11 +165,7 @@ pub fn run<F: Features>(
     let failed = |errno| failed(name, errno);
     let is_told = asked.how.timings.is_some() || asked.how.debug;
     let is_plain = !asked.changes && !is_told && asked.how.life.timeout == 0;
-    let Begun {
-        plan: file,
-        is_parked,
-        has_streams,
-    } = begin(&Place::of(path)).map_err(failed)?;
+    let (file, is_parked, has_streams) = begin(&Place::of(path)).map_err(failed)?;
     if is_parked && is_plain && !has_streams {
         return finish::<F>(
             asked,
@@ -280,6 +276,7 @@ fn failed(name: &CStr, errno: Errno) -> Error<'_> {
 
 /// The pod is parked: it is released. What is left of it when it has ended is removed, or
 /// kept, as of any other.
+#[inline(never)]
 fn released<F: Features>(
     path: &'static CStr,
     mut how: How<'static>,
@@ -297,13 +294,14 @@ fn released<F: Features>(
     };
     shift(path).map_err(|errno| failed(path, errno))?;
     let directory = Directory::registered(path, how.life, true)?;
-    let plan = match &known {
-        Known::Now(plan) => Some(*plan),
-        Known::Later(..) => None,
+    let mut limit = match &known {
+        Known::Now(plan) => TimeLimit::new(how.life.timeout, plan),
+        Known::Later(..) => TimeLimit::NONE,
     };
-    let mut limit = plan.map_or(TimeLimit::NONE, |plan| {
-        TimeLimit::new(how.life.timeout, &plan)
-    });
+    let plan = match &known {
+        Known::Now(plan) if F::ALL => Some(*plan),
+        _ => None,
+    };
     let flags = if how.life.keeps() {
         0
     } else {
@@ -317,19 +315,8 @@ fn released<F: Features>(
             cgroups = how.limited.then(|| Cgroups::look(plan));
         }
     };
-    let done = Pod::open(path).and_then(|pod| {
-        let (changed, limit) = (changed.as_ref(), &mut limit);
-        let streams = match &plan {
-            Some(plan) if F::ALL => attachable(plan, path)?,
-            _ => None,
-        };
-        match streams {
-            Some(streams) if F::ALL => {
-                release::run(&pod, changed, flags, limit, (&streams, &mut meanwhile))
-            }
-            _ => release::run(&pod, changed, flags, limit, (&(), &mut meanwhile)),
-        }
-    });
+    let asked = (changed.as_ref(), flags);
+    let done = go::<F>(path, plan, asked, &mut limit, &mut meanwhile);
     let done = done.map(|(code, end)| {
         // With cgroups, which can't be removed before it, the end of pid 1 comes now,
         // otherwise with that of this process.
@@ -357,6 +344,23 @@ fn released<F: Features>(
     done
 }
 
+/// Releases it; standard inputs of its plan that can be attached are held meanwhile.
+fn go<'a, F: Features>(
+    path: &'a CStr,
+    plan: Option<Plan<'_>>,
+    (changed, flags): (Option<&OwnedFd>, u32),
+    limit: &mut TimeLimit,
+    meanwhile: &mut dyn FnMut(),
+) -> Result<(i32, OwnedFd), Error<'a>> {
+    let pod = Pod::open(path)?;
+    if let (true, Some(plan)) = (F::ALL, &plan)
+        && let Some(streams) = attachable(plan, path)?
+    {
+        return release::run(&pod, changed, flags, limit, (&streams, meanwhile));
+    }
+    release::run(&pod, changed, flags, limit, (&(), meanwhile))
+}
+
 /// The standard inputs of the pod that can be attached.
 #[cold]
 #[inline(never)]
@@ -376,17 +380,10 @@ fn shift(path: &CStr) -> Result<(), Errno> {
     Place::of(path).shift(Folder::Prepared, Folder::Run)
 }
 
-/// A prepared pod, whose lock is taken.
-struct Begun {
-    plan: OwnedFd,
-    is_parked: bool,
-    /// It is parked, and who releases it has to hold the other ends.
-    has_streams: bool,
-}
-
-/// Takes the lock of the pod, and opens its plan.
+/// Takes the lock of the pod, and opens its plan; also whether it is parked, and whether who
+/// starts or releases it has to hold standard inputs.
 #[inline(never)]
-fn begin(place: &Place<'_>) -> Result<Begun, Errno> {
+fn begin(place: &Place<'_>) -> Result<(OwnedFd, bool, bool), Errno> {
     let path = place.path(Folder::Prepared)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
@@ -407,9 +404,5 @@ fn begin(place: &Place<'_>) -> Result<Begun, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let plan = fs::openat(&folder, c"plan", flags, Mode::empty())?;
     let is_there = |name| fs::accessat(&folder, name, Access::EXISTS, AtFlags::empty()).is_ok();
-    Ok(Begun {
-        plan,
-        is_parked,
-        has_streams: is_parked && is_there(streams::FOLDER),
-    })
+    Ok((plan, is_parked, is_there(streams::FOLDER)))
 }

@@ -145,7 +145,10 @@ where
         Some(_) => registered(options, start.random, &start.environment, bytes)?,
         None => (options.pod_directory, bytes),
     };
-    let wants = lower::wants(options)?;
+    let mut wants = lower::wants(options)?;
+    if A::Features::ALL && options.rare {
+        wants.streams = lower::streams::are_wanted(options)?;
+    }
     let has_none = A::IS_LATER || (A::Features::ALL && wants.streams);
     let said = options.terminal.or(has_none.then_some(false));
     let terminal = !options.life.detach && relay::Terminal::wanted(said);

@@ -1,12 +1,13 @@
 //! Pods with `--stdin=stream`: of all kinds, and what nobody gets of them.
 
-use std::fs;
+use std::{fs, os::unix::fs::chown};
 
 use kickstage_tests::{
     TestResult,
     command::Run,
+    ids::Ids,
     registered::{one_line, wait_until},
-    sys, tests,
+    roots, sys, tests,
 };
 
 use crate::attach::{ECHO, Pods};
@@ -14,6 +15,7 @@ use crate::attach::{ECHO, Pods};
 tests![
     as_another_user,
     in_other_pods,
+    without_root,
     prepared_and_parked,
     what_the_pod_has,
     what_is_refused,
@@ -99,6 +101,28 @@ fn in_other_pods() -> TestResult {
     pods.fed(&["--close", "front"], "this\n").code(7);
     running.finish().code(7).printed("got this\nend\n");
     pods.registry.collected();
+    Ok(())
+}
+
+/// Of a user who is the pod's root.
+fn without_root() -> TestResult {
+    let pods = Pods::new()?;
+    let ids = Ids::both("alice:0:1\nbob:100000:65536\n");
+    let state = roots::directory("own");
+    chown(&state, Some(1000), Some(1000)).expect("root");
+    let stage0 = |words: &[&str]| {
+        let run = Run::ours("stage0").env("KICKSTAGE_STATE_DIR", &state);
+        ids.unprivileged(run.args(words))
+    };
+    let root = pods.root.to_str().expect("UTF-8");
+    let start = ["run", "--detach", "--stdin=stream", "--rootfs", root];
+    let start = [&start[..], &["--", "/bin/sh", "-c", ECHO]].concat();
+    let output = stage0(&start).output();
+    output.code(0).quiet();
+    let uuid = one_line(&output);
+    let attach = stage0(&["attach", "--close", &uuid]).input("one\n");
+    attach.output().code(7).quiet().printed("got one\nend\n");
+    stage0(&["rm", &uuid]).output().code(0).quiet();
     Ok(())
 }
 

@@ -26,6 +26,7 @@ tests![
     a_plan_of_another_kind,
     nothing_left_by_a_failed_preparation,
     paths_of_where_it_was_prepared,
+    roots_of_where_it_was_prepared,
     a_manifest_of_where_it_was_prepared,
     a_pool_of_where_it_was_told,
     without_a_working_directory,
@@ -485,7 +486,14 @@ fn paths_of_where_it_was_prepared() -> TestResult {
             output.code(0).quiet().has("here");
         }
     }
-    // Each has a root of its own.
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Each has one of its own.
+fn roots_of_where_it_was_prepared() -> TestResult {
+    let pods = Registry::new();
+    let [here, there] = places(&pods);
     let words = "--volume data:/data dir:root --name=a -- /bin/probe read /data/mark \
         --- dir:./root --name=b --volume=data:/data -- /bin/probe read /data/mark";
     let output = pods

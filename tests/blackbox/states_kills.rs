@@ -24,6 +24,7 @@ tests![
     others_of_a_run,
     caller_of_a_detached_run,
     others_of_a_detached_run,
+    of_a_run_with_a_stream,
     preparation,
     preparation_of_a_warm_pod,
     collector_meanwhile,
@@ -161,6 +162,15 @@ fn others_of_a_detached_run() -> TestResult {
     Requirement::Controllers.require()?;
     let case = Case::new();
     case.at_every_stop(Victim::Other, 2, || case.words("run", &["--detach"]));
+    Ok(())
+}
+
+fn of_a_run_with_a_stream() -> TestResult {
+    Requirement::Controllers.require()?;
+    let case = Case::new();
+    let words = || case.words("run", &["--keep", "--stdin=stream"]);
+    case.at_every_stop(Victim::First, 2, words);
+    case.at_every_stop(Victim::Other, 7, words);
     Ok(())
 }
 

@@ -72,11 +72,5 @@ const RARE: [Kind; 6] = [
 #[must_use]
 pub fn is_rare(plan: &Plan<'_>) -> bool {
     let mut records = plan.steps().records();
-    records.any(|record| RARE.iter().any(|kind| record.is(*kind))) || has_streams(plan)
-}
-
-/// Whether a program's standard input can be attached: who starts the pod has to hold it.
-fn has_streams(plan: &Plan<'_>) -> bool {
-    let mut records = plan.steps().records();
-    records.any(|record| record.is(Kind::Stdio) && record.flags & Step::STREAM != 0)
+    records.any(|record| RARE.iter().any(|kind| record.is(*kind)))
 }

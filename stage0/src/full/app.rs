@@ -101,12 +101,16 @@ pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'s
     if operation == protocol::STATUS {
         return pod.tell(request, is_list);
     }
-    let added = if operation == protocol::REMOVE {
-        Added::open().map_err(|errno| Error::new(What::Open, directory, errno))?
-    } else {
-        None
-    };
-    pod.order(&request, None)?;
+    if operation == protocol::REMOVE {
+        return remove(&pod, &request);
+    }
+    pod.order(&request, None).map(|()| 0)
+}
+
+/// Has the pod forget an app, and forgets it here, too.
+fn remove<'a>(pod: &Pod<'a>, request: &Request<'a>) -> Result<i32, Error<'a>> {
+    let added = Added::open().map_err(|errno| Error::new(What::Open, pod.path, errno))?;
+    pod.order(request, None)?;
     if let Some(added) = added {
         added.forget(request.name);
     }

@@ -25,6 +25,7 @@ use crate::{
     run::{self, How},
     start::{self, Aim, Rest},
     state::{Folder, Place},
+    streams,
 };
 
 /// Carries out `stage0 prepare`; returns the exit code.
@@ -92,6 +93,14 @@ impl Aim for Prepare {
         }
         directory::make(&place, Folder::Prepare, Folder::Prepared, &plan)
             .map_err(|errno| Error::new(What::Register, path, errno))?;
+        let made = place
+            .path(Folder::Prepared)
+            .and_then(|path| streams::hold(&plan, path.as_c_str()));
+        if let Err(errno) = made {
+            let _ = place.shift(Folder::Prepared, Folder::Garbage);
+            let _ = remove::pod(&place, Folder::Garbage);
+            return Err(Error::new(What::Register, path, errno));
+        }
         // From here on it can be started.
         let _ = descriptor::close(KEPT);
         if let Some(file) = options.life.uuid_file

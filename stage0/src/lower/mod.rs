@@ -13,7 +13,7 @@ mod pass;
 mod pipes;
 pub(crate) mod policy;
 mod roots;
-mod streams;
+pub(crate) mod streams;
 mod users;
 mod volumes;
 

@@ -16,7 +16,7 @@ use super::{
     DEV, Features, Lowering, NODEV, NOSUID, SOURCE,
     own::{Program, Programs},
 };
-use crate::options::{AppOption, Insecure, Limit, Options, STREAM, Stage1};
+use crate::options::{AppOption, Insecure, Limit, Options, Stage1};
 
 /// What the programs of a pod ask for: what nobody does is not looked for again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +33,7 @@ pub struct Wants {
     pub(super) changes: bool,
     /// A pipe between two.
     pub(super) pipes: bool,
-    /// A standard input that can be attached.
+    /// A standard input that can be attached, of which only some programs know.
     pub streams: bool,
 }
 
@@ -59,7 +59,6 @@ where
             let value = own.value(*stream).unwrap_or_default();
             value.to_bytes().starts_with(b"pipe")
         });
-        wants.streams |= own.value(AppOption::Stdin) == Some(STREAM);
         wants.capabilities |= own.added;
         if is_unfiltered(options, own.added) {
             let option = c"--cap-add";

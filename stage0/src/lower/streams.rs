@@ -9,17 +9,37 @@ use fly::{
 };
 
 use super::{
-    DEV, Features, Lowering, NODEV, NOEXEC, NOSUID, PEER, RDONLY, SOURCE, own::Program,
+    DEV, Features, Lowering, NODEV, NOEXEC, NOSUID, PEER, RDONLY, SOURCE,
+    own::{Program, Programs},
     policy::Registered,
 };
 use crate::{
-    options::{AppOption, STREAM},
+    options::{AppOption, Options, STREAM},
     streams::{FOLDER, PLACE},
 };
 
 const ATTRIBUTES: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 /// Where it is that its ids are mapped: such a pod has no terminal.
 const MAPPED: Slot = PEER;
+
+/// Whether a program has one.
+///
+/// # Errors
+/// As of [`super::lower`].
+#[cold]
+#[inline(never)]
+pub fn are_wanted<'a, I>(options: &Options<'a, I>) -> Result<bool, Error<'a>>
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    let mut programs = Programs::of(options);
+    while let Some(program) = programs.next()? {
+        if program.policies.value(AppOption::Stdin) == Some(STREAM) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where

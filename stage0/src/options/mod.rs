@@ -148,6 +148,8 @@ impl AppOption {
     }
 
     /// Whether few programs have it: a filter of its own, an input that can be attached.
+    #[cold]
+    #[inline(never)]
     pub(super) fn is_rare(self, value: &CStr) -> bool {
         self == Self::Seccomp || (self == Self::Stdin && value == STREAM)
     }
