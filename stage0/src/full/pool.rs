@@ -87,11 +87,12 @@ pub fn pool(start: Start) -> Result<i32, Error<'static>> {
         given,
         environment: start.environment,
     };
+    let is_told = words.clone().next().is_some();
     if let Some(size) = words.next() {
         pool.begin(number(size)?, words)
             .map_err(|errno| pool.failed(errno))?;
     }
-    pool.fill(start)
+    pool.fill(start, is_told)
 }
 
 /// How many a pool is to have.
@@ -162,7 +163,7 @@ impl Pool {
     }
 
     fn create(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let path = self.path(&[name])?;
         fs::open(path.as_c_str(), flags, Mode::from_raw_mode(0o600))
     }
@@ -192,17 +193,23 @@ impl Pool {
         option.into_iter().filter(move |_| given.is_some())
     }
 
-    /// Parks as many as are missing, or removes those that are too many.
+    /// Parks as many as are missing, or removes those that are too many. Who does it already
+    /// knows nothing of what was `told` just now.
     #[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
-    fn fill(&self, start: Start) -> Result<i32, Error<'static>> {
+    fn fill(&self, start: Start, told: bool) -> Result<i32, Error<'static>> {
         let [of_lock, of_size, of_folder, of_words] = FILES;
         let failed = |errno| self.failed(errno);
         let lock = self.create(of_lock).map_err(failed)?;
-        match lock::take(lock.as_fd(), 0, 1) {
+        let mut taken = lock::take(lock.as_fd(), 0, 1);
+        while taken == Err(Errno::AGAIN) {
             // Somebody else does it.
-            Err(Errno::AGAIN) => return Ok(0),
-            done => done.map_err(failed)?,
+            if !told {
+                return Ok(0);
+            }
+            let _ = lock::wait(lock.as_fd(), 1);
+            taken = lock::take(lock.as_fd(), 0, 1);
         }
+        taken.map_err(failed)?;
         let (text, bytes) = start.bytes.split_at_mut_checked(8192).unwrap_or_default();
         let size = self.path(&[of_size]).map_err(failed)?;
         let size = decimal(descriptor::read_file(size.as_c_str(), text));
