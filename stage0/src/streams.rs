@@ -5,6 +5,7 @@
 use core::{cell::Cell, ffi::CStr};
 
 use fly::{
+    error::{Error, What},
     launch::{KEPT, KEPT_COUNT, Running, path::Path},
     plan::{Kind, Plan, Step},
     supervise,
@@ -121,7 +122,10 @@ impl Streams {
         let streams = Self {
             count,
             closed: Cell::new(0),
-            events: watch().ok(),
+            // There may be too many of them (inotify(7)); then there is just no end.
+            events: watch()
+                .map_err(|errno| crate::fail(Error::new(What::Watch, FOLDER, errno)))
+                .ok(),
         };
         // Somebody may have been faster.
         streams.look();
