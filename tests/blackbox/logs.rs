@@ -127,14 +127,16 @@ fn rotated() -> TestResult {
 /// The reader is there from the first line on, and slower or faster than the writer.
 fn followed_over_rotation() -> TestResult {
     let pods = Pods::new(roots::busybox()?);
-    let script = "read line < /tmp/go; seq 3000; read line < /tmp/go; seq 3001 6000";
-    let fifo = pods.root.join("tmp/go");
-    fifo_at(&fifo);
+    let script = "read line < /tmp/first; seq 3000; read line < /tmp/second; seq 3001 6000";
+    // One for each, see `attached`.
+    let [first, second] = ["tmp/first", "tmp/second"].map(|name| pods.root.join(name));
+    fifo_at(&first);
+    fifo_at(&second);
     let uuid = pods.start(&["--log=pod,size=16K,keep=9"], &["/bin/sh", "-c", script]);
     let reader = pods.command(&["logs", "--follow", &uuid]).start();
-    fs::write(&fifo, "\n").expect("a reader");
+    fs::write(&first, "\n").expect("a reader");
     reader.wait_for("\n3000\n");
-    fs::write(&fifo, "\n").expect("a reader");
+    fs::write(&second, "\n").expect("a reader");
     reader.finish().code(0).printed(&numbers(6000)).quiet();
     Ok(())
 }
