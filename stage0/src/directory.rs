@@ -12,6 +12,7 @@ use fly::{
     text::{Digits, copy},
 };
 use rustix::{
+    event::{Timespec, poll},
     fd::{AsFd, AsRawFd, OwnedFd},
     fs::{self, AtFlags, Mode, OFlags},
     io::Errno,
@@ -287,9 +288,30 @@ fn write_plan(folder: &OwnedFd, plan: &Plan<'_>) -> Result<(), Errno> {
 #[inline(never)]
 pub fn lock_in(folder: &OwnedFd, count: u8) -> Result<OwnedFd, Errno> {
     let file = open_lock(folder)?;
-    lock::take(file.as_fd(), 0, count)?;
-    Ok(file)
+    let mut tries = 0;
+    loop {
+        match lock::take(file.as_fd(), 0, count) {
+            // Only who reads has it: who has waited for the end of the pod before, for a
+            // moment.
+            Err(Errno::AGAIN)
+                if tries != READERS && lock::is_taken(file.as_fd(), count) == Ok(false) =>
+            {
+                tries += 1;
+                let _ = poll(&mut [], Some(&MOMENT));
+            }
+            done => return done.map(|()| file),
+        }
+    }
 }
+
+/// How often that is tried.
+const READERS: u8 = 200;
+
+/// A millisecond.
+const MOMENT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
 
 /// Opens the lock, or makes it.
 ///

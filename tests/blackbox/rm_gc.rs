@@ -12,6 +12,7 @@ use kickstage_tests::{
     TestResult,
     command::program,
     compare, lock,
+    pod::Pod,
     registered::{FOLDERS, Parent, Registry, wait_until},
     requirement::Requirement,
     roots, tests,
@@ -29,6 +30,7 @@ tests![
     hostile_content,
     during_starts,
     while_somebody_waits,
+    starts_while_somebody_waits,
     who_may_read_disturbs_nothing,
     calls_of_one_among_many,
 ];
@@ -371,6 +373,37 @@ fn while_somebody_waits() -> TestResult {
             let _ = one.finish();
         }
     }
+    Ok(())
+}
+
+/// Who waits for the end of a pod reads its lock for a moment then: that is no pod.
+fn starts_while_somebody_waits() -> TestResult {
+    let directory = roots::directory("pod");
+    let path = directory.join("lock");
+    fs::File::create(&path).expect("a lock");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let file = fs::File::open(&path).expect("a lock");
+                // While the pod runs it can't be had.
+                let _ = lock::for_reading(&file);
+                thread::yield_now();
+            }
+        });
+        for number in 0..20 {
+            let code = number.to_string();
+            let started = Pod::new(roots::probe())
+                .options(["--pod-dir".as_ref(), directory.as_os_str()])
+                .probe(["exit", &code]);
+            // Or the other thread would never end.
+            if started.code != Some(number) {
+                over.store(true, Ordering::Relaxed);
+            }
+            started.code(number).quiet();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::{fs::File, io, os::fd::AsRawFd};
 /// # Errors
 /// EAGAIN if somebody has one for writing.
 pub fn for_reading(file: &File) -> io::Result<()> {
-    take(file, libc::F_RDLCK)
+    take(file, libc::F_RDLCK, 0)
 }
 
 /// Takes the lock of who lives, on all of it.
@@ -15,15 +15,32 @@ pub fn for_reading(file: &File) -> io::Result<()> {
 /// # Errors
 /// EAGAIN if somebody has another one.
 pub fn for_writing(file: &File) -> io::Result<()> {
-    take(file, libc::F_WRLCK)
+    take(file, libc::F_WRLCK, 0)
 }
 
-fn take(file: &File, kind: i32) -> io::Result<()> {
+/// Takes the lock of a stage0: the first byte of it.
+///
+/// # Errors
+/// EAGAIN if somebody has another one.
+pub fn as_stage0(file: &File) -> io::Result<()> {
+    take(file, libc::F_WRLCK, 1)
+}
+
+/// Gives all of it back.
+///
+/// # Errors
+/// EBADF.
+pub fn give_back(file: &File) -> io::Result<()> {
+    take(file, libc::F_UNLCK, 0)
+}
+
+/// `count` bytes, or all.
+fn take(file: &File, kind: i32, count: i64) -> io::Result<()> {
     let lock = libc::flock {
         l_type: i16::try_from(kind).expect("a small number"),
         l_whence: i16::try_from(libc::SEEK_SET).expect("a small number"),
         l_start: 0,
-        l_len: 0,
+        l_len: count,
         l_pid: 0,
     };
     // SAFETY: the kernel reads one structure.
