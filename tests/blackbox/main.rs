@@ -313,6 +313,8 @@ const SUITE: runner::Suite = runner::Suite {
         ("states_kills::*", Requirement::Controllers),
         ("starts::*", Requirement::Controllers),
         ("prepare::with_limits", Requirement::Controllers),
+        ("stop::init_in_a_frozen_cgroup", Requirement::CgroupV2),
+        ("stop::init_that_no_signal_reaches", Requirement::Freezer),
         ("rm_gc::cgroups_go_too", Requirement::Controllers),
         ("rm_gc::calls_of_one_among_many", Requirement::Strace),
         ("limits::*", Requirement::Controllers),

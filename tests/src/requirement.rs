@@ -15,6 +15,8 @@ pub enum Requirement {
     CgroupV2,
     /// The controllers memory, cpu and pids, of either version.
     Controllers,
+    /// The freezer of cgroup v1.
+    Freezer,
     /// A filter of devices for cgroups, and a device that no pod has by default.
     Devices,
     /// The cgroup controller io, of either version, and a block device.
@@ -66,6 +68,7 @@ impl Requirement {
             Self::Controllers => ["memory", "cpu", "pids"]
                 .iter()
                 .all(|name| controller(name).is_some()),
+            Self::Freezer => matches!(controller("freezer"), Some((_, false))),
             Self::Devices => controller("devices").is_some() && device().is_some(),
             Self::Disk => controller("io").is_some() && disk().is_some(),
             Self::Guest => crate::guest::possible(),
@@ -161,6 +164,7 @@ impl fmt::Display for Requirement {
             Self::CgroupV1 => "cgroup v1 hierarchies of memory and pids",
             Self::CgroupV2 => "a cgroup v2 hierarchy",
             Self::Controllers => "the cgroup controllers memory, cpu and pids",
+            Self::Freezer => "a cgroup v1 hierarchy of freezer",
             Self::Devices => "a cgroup filter of devices, and one of some devices (modprobe fuse)",
             Self::Disk => "the cgroup controller io, and a block device (modprobe loop)",
             Self::Guest => "a guest (apt-get install qemu-system-x86 busybox-static xz-utils)",
