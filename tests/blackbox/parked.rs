@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     os::{fd::AsRawFd, unix::net::UnixDatagram},
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -16,10 +17,7 @@ use kickstage_tests::{
     roots, sys, tests,
 };
 
-use crate::{
-    control::{app, wait_until},
-    logs::watches,
-};
+use crate::control::{app, wait_until};
 
 tests![
     nothing_before,
@@ -95,7 +93,7 @@ fn nothing_before() -> TestResult {
         .expect("it can be done");
     assert_eq!(children, "");
     // The first one is its lock, until it is released.
-    let lock = directory.join("lock");
+    let lock = fs::canonicalize(directory.join("lock")).expect("a lock");
     for (stream, wanted) in [
         lock.as_path(),
         Path::new("/dev/null"),
@@ -346,7 +344,7 @@ fn a_releaser_that_dies() -> TestResult {
         let directory = park(&[], &["sleep", "60000"]);
         let number = pid(&directory);
         let running = release(&directory, &[]).start();
-        std::thread::sleep(Duration::from_micros(delay * 100));
+        thread::sleep(Duration::from_micros(delay * 100));
         running.signal(libc::SIGKILL);
         let _ = running.finish();
         if app("status", &directory, &["main"])
@@ -444,7 +442,7 @@ fn no_wake_ups() -> TestResult {
     init::wait_for_state(number, 'S');
     let switches = || init::status(number, "voluntary_ctxt_switches");
     let before = switches();
-    std::thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     assert_eq!(switches(), before);
     release(&directory, &[]).output().code(0);
     Ok(())
@@ -463,10 +461,10 @@ fn a_start_that_comes_to_nothing() -> TestResult {
             .arg(&directory)
             .args(["--set-env", "A=1"])
             .start();
-        wait_until("it watches", || watches(waits.pid()));
+        wait_until("it waits", || init::waits_for_a_pod(waits.pid()));
         let switches = || init::status(waits.pid(), "voluntary_ctxt_switches");
         let before = switches();
-        std::thread::sleep(Duration::from_millis(1200));
+        thread::sleep(Duration::from_millis(1200));
         assert_eq!(switches(), before);
         drop(held);
         waits

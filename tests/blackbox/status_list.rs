@@ -9,9 +9,9 @@ use std::{
 };
 
 use kickstage_tests::{
-    TestResult,
+    TestResult, init,
     json::Value,
-    registered::{Registry, one_line},
+    registered::{Registry, one_line, wait_until},
     roots, sys, tests,
 };
 
@@ -21,7 +21,8 @@ tests![
     of_several_apps,
     wait,
     wait_that_is_over,
-    wait_until_ready,
+    wait_that_was_stopped,
+    wait_for_ready,
     of_one_that_is_never_ready,
     beginnings_and_names,
     oldest_first,
@@ -188,7 +189,36 @@ fn wait_that_is_over() -> TestResult {
     Ok(())
 }
 
-fn wait_until_ready() -> TestResult {
+/// Who was stopped until its time was over says even so what has happened.
+fn wait_that_was_stopped() -> TestResult {
+    let pods = Registry::new();
+    for option in ["--wait=2", "--wait-ready=2"] {
+        let gate = roots::directory("gate");
+        let volume = format!("{}:/gate", gate.display());
+        let pod = pods.start(&["--ready=file:/gate/open", "--volume", &volume]);
+        let waits = pods.command("status").args([option, &pod.uuid]).start();
+        wait_until("it waits", || init::waits_for_a_pod(waits.pid()));
+        waits.signal(libc::SIGSTOP);
+        init::wait_for_state(waits.pid(), 'T');
+        if option.starts_with("--wait-ready") {
+            fs::write(gate.join("open"), "").expect("a file");
+            let ready = pods.place("run", &pod.uuid).join("ready");
+            wait_until("it is ready", || ready.exists());
+        } else {
+            pods.ask("stop", &[&pod.uuid]).code(0).quiet();
+        }
+        wait_until("the time is over", || {
+            init::descriptors(waits.pid()).contains("ticks: 1")
+        });
+        waits.signal(libc::SIGCONT);
+        waits.finish().code(0).quiet();
+        pods.ask("stop", &[&pod.uuid]).code(0).quiet();
+        pod.running.finish().code(0);
+    }
+    Ok(())
+}
+
+fn wait_for_ready() -> TestResult {
     let pods = Registry::new();
     let file = roots::fresh("uuid");
     let gate = roots::directory("gate");

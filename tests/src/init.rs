@@ -100,6 +100,22 @@ pub fn wait_for_state(pid: i32, wanted: char) {
     panic!("process {pid} is {:?}, not {wanted:?}", state(pid));
 }
 
+/// What /proc tells of the descriptors of a process.
+#[must_use]
+pub fn descriptors(pid: i32) -> String {
+    let folder = fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    let infos = folder.into_iter().flatten().flatten();
+    let texts = infos.map(|info| fs::read_to_string(info.path()).unwrap_or_default());
+    texts.collect()
+}
+
+/// Whether a process waits for a pod: for its end, a file in its directory, and a time.
+#[must_use]
+pub fn waits_for_a_pod(pid: i32) -> bool {
+    let all = descriptors(pid);
+    all.contains("inotify wd:") && all.contains("it_value:") && state(pid) == 'S'
+}
+
 /// A field of /proc/PID/status.
 #[must_use]
 pub fn status(pid: i32, name: &str) -> String {

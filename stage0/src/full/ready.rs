@@ -45,16 +45,17 @@ pub fn wait<'n>(name: &'n CStr, pod: &Pod, ready: bool, limit: u64) -> Result<()
     }
     let failed = |errno| Error::new(What::WaitForPod, name, errno);
     let is_ready = || accessat(&pod.directory, c"ready", Access::EXISTS, AtFlags::empty()).is_ok();
-    match until(
-        &pod.directory,
-        &|| ready && is_ready(),
-        &|| pod.wait(),
-        limit,
-    ) {
+    let is_there = || ready && is_ready();
+    match until_in(pod, &is_there, limit) {
+        // Who was stopped meanwhile may see both: that the time is over, and what was in time.
+        Err(Errno::TIMEDOUT) if is_there() => Ok(()),
+        Err(Errno::TIMEDOUT) if pod.is_locked() => {
+            Err(Error::new(What::WaitForPod, name, Why::NotYet))
+        }
+        Err(Errno::TIMEDOUT) if !ready => Ok(()),
         // What was there in time may have been seen too late.
         Ok(is_there) if is_there || !ready || is_ready() => Ok(()),
-        Ok(_) => Err(Error::new(What::WaitForPod, name, Why::NeverReady)),
-        Err(Errno::TIMEDOUT) => Err(Error::new(What::WaitForPod, name, Why::NotYet)),
+        Ok(_) | Err(Errno::TIMEDOUT) => Err(Error::new(What::WaitForPod, name, Why::NeverReady)),
         Err(errno) => Err(failed(errno)),
     }
 }
@@ -80,26 +81,39 @@ pub fn wait_for_start<'a>(pod: &client::Pod<'a>) -> Result<(), Error<'a>> {
 
 fn until_begun(begun: &dyn Fn() -> bool) -> Result<bool, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let directory = open(c".", flags | OFlags::DIRECTORY, Mode::empty())?;
     // Its stage0 or its pid 1 holds the lock: else there will be no pod.
     let lock = open(LOCK, flags, Mode::empty())?;
     if !lock::is_taken(lock.as_fd(), BYTES)? {
         return Ok(false);
     }
     let ended = || while lock::wait(lock.as_fd(), BYTES) == Err(Errno::INTR) {};
-    until(&directory, begun, &ended, 0)
+    until(c".", begun, &ended, 0)
 }
 
-/// Waits until a file appears in the directory with which `is_there` holds, or until `ended`
+/// Waits until the number of the pod's pid 1 is known, or until it has ended, which is false;
+/// at most `limit` milliseconds.
+///
+/// # Errors
+/// TIMEDOUT, and as inotify(7), pipe(2), fork(2) and timerfd_create(2).
+pub fn until_known(pod: &Pod, limit: u64) -> Result<bool, Errno> {
+    until_in(pod, &|| pod.number(c"pid").is_some(), limit)
+}
+
+/// As [`until`], in the directory of the pod: its path may have changed.
+fn until_in(pod: &Pod, is_there: &dyn Fn() -> bool, limit: u64) -> Result<bool, Errno> {
+    let path = Path::of_descriptor(b"/proc/self/fd/", pod.directory.as_fd())?;
+    until(path.as_c_str(), is_there, &|| pod.wait(), limit)
+}
+
+/// Waits until a file appears in the directory `path` with which `is_there` holds, or until `ended`
 /// returns, which is false; at most `limit` milliseconds, unless that is 0: TIMEDOUT.
 fn until(
-    directory: &OwnedFd,
+    path: &CStr,
     is_there: &dyn Fn() -> bool,
     ended: &dyn Fn(),
     limit: u64,
 ) -> Result<bool, Errno> {
-    let path = Path::of_descriptor(b"/proc/self/fd/", directory.as_fd())?;
-    let files = Files::of(path.as_c_str())?;
+    let files = Files::of(path)?;
     let ending = Ending::when(ended)?;
     let clock = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
     let time = Itimerspec {
