@@ -1,7 +1,7 @@
 //! `stage0 stop`: registered pods are told to end, in order or at once.
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process,
@@ -10,6 +10,8 @@ use std::{
 
 use kickstage_tests::{
     TestResult,
+    command::{Run, Running},
+    init, lock,
     registered::{Registered, Registry, lives, wait_until},
     requirement::{Requirement, cgroup_v2, controller},
     roots, sys, tests,
@@ -29,8 +31,12 @@ tests![
     killed_meanwhile,
     stopped_init,
     stopped_init_with_many_requests,
+    many_requests_for_a_moment,
     init_in_a_frozen_cgroup,
     init_that_no_signal_reaches,
+    stopped_launcher,
+    number_of_another_process,
+    directory_that_is_removed,
     command_lines,
 ];
 
@@ -60,6 +66,21 @@ fn by_uuid_file() -> TestResult {
     fs::write(&file, format!("{}\n", pod.uuid)).expect("a file");
     pods.ask("stop", &["--uuid-file", path]).code(0).quiet();
     pod.running.finish().code(0);
+    // Relative to where it was called, also behind another one.
+    for (command, words) in [("stop", &[][..]), ("rm", &["--force"])] {
+        let (first, second) = (pods.start(&[]), pods.start(&[]));
+        fs::write(&file, format!("{}\n", second.uuid)).expect("a file");
+        let name = file.file_name().and_then(|name| name.to_str());
+        let (folder, name) = (file.parent().expect("a folder"), name.expect("a name"));
+        let output = pods
+            .command(command)
+            .args(words)
+            .args([&first.uuid, "--uuid-file", name])
+            .directory(folder)
+            .output();
+        output.code(0).quiet();
+        let _ = (first.running.finish(), second.running.finish());
+    }
     // What holds none is named.
     for text in ["", "\n", "abc\n", &pod.uuid[..35], "../../../../etc/passwd"] {
         fs::write(&file, text).expect("a file");
@@ -232,7 +253,7 @@ fn killed_meanwhile() -> TestResult {
 }
 
 /// The number of its pid 1.
-fn init(pods: &Registry, uuid: &str) -> i32 {
+fn pid_of(pods: &Registry, uuid: &str) -> i32 {
     let pid = fs::read_to_string(pods.place("run", uuid).join("pid")).expect("a pid");
     pid.trim_end().parse().expect("a number")
 }
@@ -246,7 +267,7 @@ fn stopped_init() -> TestResult {
         (&["--stop-timeout=3600"], &["rm", "--force"]),
     ] {
         let pod = pods.start(options);
-        let pid = init(&pods, &pod.uuid);
+        let pid = pid_of(&pods, &pod.uuid);
         sys::kill(pid, libc::SIGSTOP).expect("it is there");
         let [command, words @ ..] = words else {
             unreachable!()
@@ -260,9 +281,10 @@ fn stopped_init() -> TestResult {
     pods.collected();
     // One that goes on meanwhile does what it was asked for.
     let pod = pods.start(&["--stop-timeout=3600"]);
-    let pid = init(&pods, &pod.uuid);
+    let pid = pid_of(&pods, &pod.uuid);
     sys::kill(pid, libc::SIGSTOP).expect("it is there");
     let stop = pods.command("stop").arg(&pod.uuid).start();
+    wait_until("it waits", || polls(stop.pid()));
     sys::kill(pid, libc::SIGCONT).expect("it is there");
     stop.finish().code(0).quiet();
     pod.running.finish().code(0);
@@ -270,24 +292,140 @@ fn stopped_init() -> TestResult {
     Ok(())
 }
 
-/// No more can be sent to it.
-fn stopped_init_with_many_requests() -> TestResult {
-    let pods = Registry::new();
-    let pod = pods.start(&["--stop-timeout=100ms"]);
-    sys::kill(init(&pods, &pod.uuid), libc::SIGSTOP).expect("it is there");
+/// Whether a process is in this system call.
+fn is_in(pid: i32, wanted: &[i64]) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let number = call.split(' ').next().and_then(|text| text.parse().ok());
+    number.is_some_and(|number| wanted.contains(&number))
+}
+
+/// Whether it sleeps in poll(2), and has the pidfd of another process.
+fn polls(pid: i32) -> bool {
+    is_in(pid, POLL) && init::descriptors(pid).contains("NSpid:")
+}
+
+#[cfg(target_arch = "x86_64")]
+const POLL: &[i64] = &[libc::SYS_poll, libc::SYS_ppoll];
+#[cfg(not(target_arch = "x86_64"))]
+const POLL: &[i64] = &[libc::SYS_ppoll];
+
+/// Fills the queue of its requests.
+fn fill(pods: &Registry, uuid: &str) {
     let socket = UnixDatagram::unbound().expect("a socket");
     socket.set_nonblocking(true).expect("a flag");
-    let folder = pods.place("run", &pod.uuid);
-    std::env::set_current_dir(folder).expect("the pod");
+    std::env::set_current_dir(pods.place("run", uuid)).expect("the pod");
     let mut count = 0;
     while socket.send_to(b"full", "control").is_ok() {
         count += 1;
     }
     assert!(count > 0);
     std::env::set_current_dir("/").expect("a directory");
+}
+
+/// No more can be sent to it.
+fn stopped_init_with_many_requests() -> TestResult {
+    let pods = Registry::new();
+    let pod = pods.start(&["--stop-timeout=100ms"]);
+    sys::kill(pid_of(&pods, &pod.uuid), libc::SIGSTOP).expect("it is there");
+    fill(&pods, &pod.uuid);
     pods.ask("stop", &[&pod.uuid]).code(0).quiet();
     pod.running.finish().code(254);
     pods.collected();
+    Ok(())
+}
+
+/// One that has gone on is asked again, and not killed: what its program, which ignores
+/// the signal that came instead, does with its deadline is told.
+fn many_requests_for_a_moment() -> TestResult {
+    let pods = Registry::new();
+    let program = [
+        "ignore", "TERM", ",", "echo", "waiting", ",", "sleep", "60000",
+    ];
+    let pod = pods.start_probe(&["--stop-timeout=100ms"], &program);
+    let pid = pid_of(&pods, &pod.uuid);
+    sys::kill(pid, libc::SIGSTOP).expect("it is there");
+    fill(&pods, &pod.uuid);
+    let stop = pods.command("stop").arg(&pod.uuid).start();
+    wait_until("it waits", || polls(stop.pid()));
+    sys::kill(pid, libc::SIGCONT).expect("it is there");
+    stop.finish().code(0).quiet();
+    pod.running.finish().code(137);
+    pods.collected();
+    Ok(())
+}
+
+/// A stage0 that is stopped keeps nobody waiting for ever.
+fn stopped_launcher() -> TestResult {
+    let pods = Registry::new();
+    let pod = pods.start(&["--stop-timeout=100ms"]);
+    pod.running.signal(libc::SIGSTOP);
+    pods.ask("rm", &["--force", &pod.uuid])
+        .refused(&[&pod.uuid, "the time to wait is over"]);
+    pod.running.signal(libc::SIGCONT);
+    pod.running.finish().code(254);
+    pods.ask("rm", &[&pod.uuid]).code(0).quiet();
+    pods.collected();
+    Ok(())
+}
+
+/// The directory of a pod whose stage0 is this test, and its pid 1 none.
+fn only_a_directory(pods: &Registry) -> (String, PathBuf, File) {
+    let uuid = "00112233-4455-4677-8899-aabbccddeeff".to_owned();
+    let place = pods.place("run", &uuid);
+    fs::create_dir_all(&place).expect("a directory");
+    let held = File::create(place.join("lock")).expect("a lock");
+    lock::as_stage0(&held).expect("nobody has it");
+    (uuid, place, held)
+}
+
+/// pid 1 has ended, and its number is that of another process, before its stage0 has
+/// written that down.
+fn number_of_another_process() -> TestResult {
+    let pods = Registry::new();
+    let (uuid, place, held) = only_a_directory(&pods);
+    let mut other = Run::new("sleep").arg("60000").start();
+    fs::write(place.join("pid"), format!("{}\n", other.pid())).expect("a file");
+    drop(UnixDatagram::bind(place.join("control")).expect("a socket"));
+    let stops: Vec<Running> = [&["stop"][..], &["stop", "--force"], &["rm", "--force"]]
+        .iter()
+        .map(|words| pods.command(words[0]).args(&words[1..]).arg(&uuid).start())
+        .collect();
+    for stop in &stops {
+        wait_until("it waits", || waits_for_a_lock(stop.pid()));
+    }
+    drop(held);
+    for stop in stops {
+        stop.finish().code(0).quiet();
+    }
+    assert!(other.runs());
+    other.signal(libc::SIGKILL);
+    other.finish().killed(libc::SIGKILL);
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Who waits for the end of what holds a lock does it by itself, or has a child for that.
+fn waits_for_a_lock(pid: i32) -> bool {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    is_in(pid, &[libc::SYS_fcntl]) || !children.unwrap_or_default().is_empty()
+}
+
+/// Its stage0 is about to end, and holds the lock until then.
+fn directory_that_is_removed() -> TestResult {
+    let pods = Registry::new();
+    for (command, words) in [
+        ("stop", &[][..]),
+        ("stop", &["--force"]),
+        ("rm", &["--force"]),
+    ] {
+        let (uuid, place, held) = only_a_directory(&pods);
+        let stop = pods.command(command).args(words).arg(&uuid).start();
+        wait_until("it waits", || init::waits_for_a_pod(stop.pid()));
+        fs::remove_dir_all(place).expect("removed");
+        drop(held);
+        stop.finish().code(0).quiet();
+        assert_eq!(pods.left(), Vec::<String>::new());
+    }
     Ok(())
 }
 
@@ -329,7 +467,7 @@ fn init_in_a_frozen_cgroup() -> TestResult {
     let pods = Registry::new();
     let pod = pods.start(&["--stop-timeout=100ms"]);
     let names = ["cgroup.freeze", "1", "0"];
-    let _frozen = Frozen::new(&mount, names, init(&pods, &pod.uuid));
+    let _frozen = Frozen::new(&mount, names, pid_of(&pods, &pod.uuid));
     pods.ask("stop", &[&pod.uuid]).code(0).quiet();
     pod.running.finish().code(254);
     pods.collected();
@@ -338,14 +476,12 @@ fn init_in_a_frozen_cgroup() -> TestResult {
 
 /// The freezer of version 1 keeps a process also from dying: that is told.
 fn init_that_no_signal_reaches() -> TestResult {
-    Requirement::CgroupV1.require()?;
-    let Some((mount, false)) = controller("freezer") else {
-        return Requirement::CgroupV1.require();
-    };
+    Requirement::Freezer.require()?;
+    let (mount, _) = controller("freezer").expect("the requirement");
     let pods = Registry::new();
     let pod = pods.start(&["--stop-timeout=100ms"]);
     let names = ["freezer.state", "FROZEN", "THAWED"];
-    let frozen = Frozen::new(&mount, names, init(&pods, &pod.uuid));
+    let frozen = Frozen::new(&mount, names, pid_of(&pods, &pod.uuid));
     for (command, words) in [
         ("stop", &[][..]),
         ("stop", &["--force"]),

@@ -33,7 +33,16 @@ pub fn give_back(file: BorrowedFd<'_>, start: u8, count: u8) -> Result<(), Errno
 /// # Errors
 /// As fcntl(2): ENOLCK, EINVAL where the file system has no such locks.
 pub fn is_taken(file: BorrowedFd<'_>, count: u8) -> Result<bool, Errno> {
-    let found = call(file, raw::F_OFD_GETLK, raw::F_RDLCK, 0, count)?;
+    is_taken_from(file, 0, count)
+}
+
+/// The same of `count` bytes from `start` on.
+///
+/// # Errors
+/// As [`is_taken`].
+#[inline]
+pub fn is_taken_from(file: BorrowedFd<'_>, start: u8, count: u8) -> Result<bool, Errno> {
+    let found = call(file, raw::F_OFD_GETLK, raw::F_RDLCK, start, count)?;
     Ok(u32::try_from(found) != Ok(raw::F_UNLCK))
 }
 
@@ -150,6 +159,8 @@ mod tests {
         take(fd(&first), 1, 1).expect("a lock");
         assert_eq!(is_taken(fd(&reader), 2), Ok(true));
         assert_eq!(is_taken(fd(&reader), 1), Ok(false));
+        assert_eq!(is_taken_from(fd(&reader), 1, 2), Ok(true));
+        assert_eq!(is_taken_from(fd(&reader), 2, 1), Ok(false));
         let other = File::options().write(true).open(&path).expect("it again");
         assert_eq!(take(fd(&other), 0, 2), Err(Errno::AGAIN));
         assert_eq!(take(fd(&other), 0, 1), Ok(()));

@@ -3,7 +3,10 @@
 
 use core::time::Duration;
 
-use fly::{error::Error, sys::signal};
+use fly::{
+    error::{Error, What, Why},
+    sys::signal,
+};
 use linux_raw_sys::general as raw;
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -12,77 +15,100 @@ use rustix::{
     process::{Pid, PidfdFlags, fchdir, pidfd_open},
     time::Timespec,
 };
-use stage1_init::control::protocol::{self, Request};
+use stage1_init::control::{
+    SOCKET,
+    protocol::{self, Request},
+};
 
-use super::{pods::Pod, ready::Ending};
+use super::{
+    pods::Pod,
+    ready::{self, Ending},
+};
 use crate::{client, wait};
 
-/// Asks pid 1 to stop its apps, each by its signal and deadline; or kills it.
+/// Asks pid 1 to stop its apps, each by its signal and deadline; or kills it. One that can't
+/// be told yet is by who waits for its end.
 ///
 /// # Errors
-/// AGAIN if its number is not known, and it can't be asked.
+/// As pidfd_open(2) and pidfd_send_signal(2).
 pub fn tell(pod: &Pod, force: bool) -> Result<(), Errno> {
-    // It is being started: its number comes, unless who makes it was killed before.
-    let pid = number(pod);
-    if (!force || pid.is_none()) && ask(pod, protocol::STOP).is_ok() {
-        return Ok(());
-    }
-    let Some(pid) = pid else {
-        return if pod.is_locked() {
-            Err(Errno::AGAIN)
-        } else {
-            Ok(())
-        };
-    };
-    let process = pidfd_open(pid, PidfdFlags::empty());
-    // Whose number it was then has ended.
-    if !pod.is_locked() {
+    if (!force || number(pod).is_none()) && ask(pod, protocol::STOP).is_ok() {
         return Ok(());
     }
     let signal = if force { raw::SIGKILL } else { raw::SIGTERM };
-    match process.and_then(|process| signal::send_by_descriptor(process.as_raw_fd(), signal)) {
-        // It has ended meanwhile, and its stage0 not yet.
-        Err(Errno::SRCH) => Ok(()),
-        done => done,
+    match Init::of(pod)? {
+        Init::Lives(process) => send(&process, signal),
+        Init::Ended | Init::Unknown => Ok(()),
     }
 }
 
 /// Waits for the end of a pod that was told. When `grace` milliseconds are over pid 1 has to
-/// have answered a question meanwhile, and has that time again; else, or with `force` at
-/// once, it is killed.
+/// have answered meanwhile, and has that time again; else, or `by_force` at once, it is
+/// killed.
 ///
 /// # Errors
-/// TIMEDOUT if it is there even so; AGAIN if its number is not known.
-pub fn wait(pod: &Pod, mut force: bool, grace: u64) -> Result<(), Errno> {
-    let grace = Timespec::try_from(Duration::from_millis(grace)).map_err(|_| Errno::INVAL)?;
+/// TIMEDOUT if it is there even so, or `by_force` its stage0; AGAIN if its number is not
+/// known.
+pub fn wait(pod: &Pod, by_force: bool, grace: u64) -> Result<(), Errno> {
+    let mut force = by_force;
+    let limit = Timespec::try_from(Duration::from_millis(grace)).map_err(|_| Errno::INVAL)?;
     while pod.is_locked() {
-        let Some(pid) = number(pod) else {
-            // Who makes it was killed, or has not written it yet.
-            let ending = Ending::of(pod)?;
-            if is_over(ending.pipe.as_fd(), &grace) || number(pod).is_some() {
-                continue;
+        let process = match Init::of(pod)? {
+            Init::Lives(process) => process,
+            Init::Ended => break,
+            Init::Unknown => match ready::until_known(pod, grace) {
+                // Who makes it was killed.
+                Err(Errno::TIMEDOUT) => return Err(Errno::AGAIN),
+                Ok(true) => {
+                    tell(pod, force)?;
+                    continue;
+                }
+                Ok(false) => return Ok(()),
+                Err(errno) => return Err(errno),
+            },
+        };
+        if force {
+            send(&process, raw::SIGKILL)?;
+            if is_over(process.as_fd(), &limit) {
+                break;
             }
-            return Err(Errno::AGAIN);
-        };
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
-            break;
-        };
-        if force {
-            tell(pod, true)?;
-        }
-        let question = ask(pod, protocol::STATUS);
-        if is_over(process.as_fd(), &grace) {
-            break;
-        }
-        if force {
             return Err(Errno::TIMEDOUT);
         }
+        // To be told twice is as good, and once may have been too early.
+        let question = ask(pod, protocol::STOP);
+        if is_over(process.as_fd(), &limit) {
+            break;
+        }
         // Who answers is none that does not go on.
-        force = !question.is_ok_and(|own| is_over(own.as_fd(), &NOW));
+        force = !match question {
+            Ok(own) => is_over(own.as_fd(), &NOW),
+            // It had too much to read, or no socket yet, perhaps for a moment only.
+            Err(_) => ask(pod, protocol::STOP).is_ok_and(|own| is_over(own.as_fd(), &MOMENT)),
+        };
+    }
+    if by_force {
+        return wait_for_stage0(pod);
     }
     // What its stage0 still does takes as long as it takes.
     pod.wait();
     Ok(())
+}
+
+/// Waits until nobody holds the lock of a pod whose pid 1 has ended: what its stage0 still
+/// does takes a moment, unless that is stopped or frozen.
+///
+/// # Errors
+/// TIMEDOUT then.
+pub fn wait_for_stage0(pod: &Pod) -> Result<(), Errno> {
+    if !pod.is_locked() {
+        return Ok(());
+    }
+    let ending = Ending::of(pod)?;
+    if is_over(ending.pipe.as_fd(), &CLEANING) {
+        Ok(())
+    } else {
+        Err(Errno::TIMEDOUT)
+    }
 }
 
 /// The milliseconds that its programs have to end.
@@ -93,14 +119,72 @@ pub fn grace(pod: &Pod, room: &mut [u8]) -> u64 {
 /// If its plan can't be read.
 const GRACE: u64 = 10_000;
 
+/// For what a stage0 does behind the end of pid 1.
+const CLEANING: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
+
 const NOW: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
 
+/// For an answer of who lives.
+const MOMENT: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
+
+/// pid 1 of a pod.
+enum Init {
+    /// It is being started, and its number comes, unless who makes it was killed before; or
+    /// its directory is being removed.
+    Unknown,
+    Ended,
+    /// By a descriptor that is that of no other process.
+    Lives(OwnedFd),
+}
+
+impl Init {
+    fn of(pod: &Pod) -> Result<Self, Errno> {
+        let Some(pid) = number(pod) else {
+            return Ok(Self::Unknown);
+        };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => Ok(Self::Ended),
+            Err(errno) => Err(errno),
+            // Whose number it was then has not ended before.
+            Ok(process) if is_there(pod) => Ok(Self::Lives(process)),
+            Ok(_) => Ok(Self::Ended),
+        }
+    }
+}
+
+/// Whether pid 1 has not ended. That its stage0 is there says nothing, nor who has released
+/// the pod: they hold the lock a moment longer, in which the number may be given to another
+/// process.
+fn is_there(pod: &Pod) -> bool {
+    // It holds none yet, or somebody who reads has kept it from that: then its socket tells.
+    pod.is_held() || (pod.is_locked() && !(pod.time(SOCKET).is_some() && is_refused(pod)))
+}
+
+/// Whether nobody has the other end of its socket.
+fn is_refused(pod: &Pod) -> bool {
+    ask(pod, protocol::STATUS).is_err_and(|error| error.cause() == Why::NoPodRuns.into())
+}
+
 fn number(pod: &Pod) -> Option<Pid> {
     let pid = pod.number(c"pid").and_then(|pid| i32::try_from(pid).ok());
     pid.and_then(Pid::from_raw)
+}
+
+fn send(process: &OwnedFd, signal: u32) -> Result<(), Errno> {
+    match signal::send_by_descriptor(process.as_raw_fd(), signal) {
+        // It has ended meanwhile, and its stage0 not yet.
+        Err(Errno::SRCH) => Ok(()),
+        done => done,
+    }
 }
 
 /// Whether the descriptor can be read within that time.
@@ -122,7 +206,7 @@ fn ask(pod: &Pod, operation: u32) -> Result<OwnedFd, Error<'static>> {
         name: c"",
     };
     let path = c"the pod";
-    fchdir(&pod.directory).map_err(|errno| Error::new(fly::error::What::Open, path, errno))?;
+    fchdir(&pod.directory).map_err(|errno| Error::new(What::Open, path, errno))?;
     let pod = client::Pod::here(path)?;
     pod.never_wait();
     pod.send(&request, &[])

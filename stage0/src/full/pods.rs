@@ -271,6 +271,8 @@ impl Pods {
         words: &Words,
         each: &mut dyn for<'n> FnMut(&'n CStr, Pod) -> Result<(), Error<'n>>,
     ) -> Result<i32, Error<'static>> {
+        // Before a pod's directory becomes the working directory, to ask its pid 1.
+        let of_file = words.uuid_file.map(super::uuid_of).transpose()?;
         let mut code = 0;
         let mut any = false;
         let mut one = |name: &CStr| {
@@ -283,9 +285,9 @@ impl Pods {
             one(name);
             Ok(())
         })?;
-        if let Some(file) = words.uuid_file {
+        if let Some(uuid) = of_file {
             let mut line = [0; uuid::LENGTH + 1];
-            copy(&mut line, &super::uuid_of(file)?);
+            copy(&mut line, &uuid);
             one(c_str(&line).unwrap_or_default());
         }
         if any {
@@ -302,6 +304,13 @@ impl Pod {
     pub fn is_locked(&self) -> bool {
         let lock = self.lock.as_ref();
         lock.is_some_and(|file| lock::is_taken(file.as_fd(), BYTES) == Ok(true))
+    }
+
+    /// Whether its pid 1 holds its lock, or what becomes that of a parked one: it lives then.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let lock = self.lock.as_ref();
+        lock.is_some_and(|file| lock::is_taken_from(file.as_fd(), 1, BYTES - 1) == Ok(true))
     }
 
     /// How it is now.

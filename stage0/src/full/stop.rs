@@ -129,7 +129,8 @@ pub fn remove(start: Start) -> Result<i32, Error<'static>> {
             if let Ok(pod) = pods.open(folder, &pod.uuid) {
                 // Its stage0 has moved it, and is about to end.
                 if folder == Folder::ExitedGarbage {
-                    pod.wait();
+                    end::wait_for_stage0(&pod)
+                        .map_err(|errno| not_ended(What::RemovePod, name, errno))?;
                 }
                 dispose(&place, &pod, bytes).map_err(failed)?;
             }
@@ -301,7 +302,7 @@ impl<'c> Collector<'c> {
                 Err(errno) => {
                     let name = zero_ended(&uuid);
                     let name = c_str(&name).unwrap_or_default();
-                    self.code = super::fail(Error::new(What::RemovePod, name, errno));
+                    self.code = super::fail(not_ended(What::RemovePod, name, errno));
                 }
             }
         }
