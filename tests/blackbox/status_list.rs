@@ -271,13 +271,23 @@ fn of_one_that_is_never_ready() -> TestResult {
     pods.ask("status", &["--wait-ready", &pod.uuid])
         .refused(&words);
     // By itself, and without a failure.
-    let pod = pods.start_probe(&["--ready=file:/never"], &["echo", "waiting", ",", "line"]);
-    let waiting = pods
-        .command("status")
-        .args(["--wait-ready", &pod.uuid])
+    let file = roots::fresh("uuid");
+    let path = file.to_str().expect("UTF-8");
+    let words = ["--keep", "--uuid-file-save", path, "--ready=file:/never"];
+    let mut running = pods
+        .pod("run", &words, &["echo", "waiting", ",", "line"])
+        .open_input()
         .start();
-    waiting.finish().refused(&["not ready before"]);
-    pod.running.finish().code(0);
+    running.wait_for("waiting");
+    let uuid = fs::read_to_string(&file).expect("a uuid");
+    let waits = pods
+        .command("status")
+        .args(["--wait-ready", uuid.trim_end()])
+        .start();
+    wait_until("it waits", || init::waits_for_a_pod(waits.pid()));
+    running.close_input();
+    waits.finish().refused(&["not ready before"]);
+    running.finish().code(0);
     Ok(())
 }
 
