@@ -36,6 +36,7 @@ tests![
     init_that_no_signal_reaches,
     stopped_launcher,
     number_of_another_process,
+    number_that_comes_late,
     directory_that_is_removed,
     command_lines,
 ];
@@ -408,6 +409,22 @@ fn number_of_another_process() -> TestResult {
 fn waits_for_a_lock(pid: i32) -> bool {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     is_in(pid, &[libc::SYS_fcntl]) || !children.unwrap_or_default().is_empty()
+}
+
+/// A pod that is being started is killed as soon as its pid 1 is known.
+fn number_that_comes_late() -> TestResult {
+    let pods = Registry::new();
+    let (uuid, place, held) = only_a_directory(&pods);
+    let first = Run::new("sleep").arg("60000").start();
+    let stop = pods.command("stop").args(["--force", &uuid]).start();
+    wait_until("it waits", || init::waits_for_a_pod(stop.pid()));
+    fs::write(place.join(".pid"), format!("{}\n", first.pid())).expect("a file");
+    fs::rename(place.join(".pid"), place.join("pid")).expect("renamed");
+    first.finish().killed(libc::SIGKILL);
+    drop(held);
+    stop.finish().code(0).quiet();
+    pods.collected();
+    Ok(())
 }
 
 /// Its stage0 is about to end, and holds the lock until then.
