@@ -38,7 +38,7 @@ or a case does not run.
 
   --quick            fewer rounds: a look, not a figure to quote
   --rounds N         rounds of the fast cases (default 2000); the slow ones get a part
-  --only NAME        only cases whose name contains NAME; may be repeated
+  --only NAME        only cases whose name contains NAME, inits, pods, networks; may be repeated
   --floor NAME=PATH  hold another floor program beside ours; NAME is fly, confine, pod or default
   --json FILE        write all samples, the machine and the versions to FILE
   --pin CPU          keep everything on one processor

@@ -13,7 +13,8 @@ use crate::{
     budget::{self, Verdict},
     cases::{self, Case, Role},
     equal::{self, View},
-    filter, inits,
+    filter,
+    inits::{self, Inits},
     json::Value,
     machine::Machine,
     measure::{Command, Spawner},
@@ -57,10 +58,13 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let mut judged = judge(options, &cases, &samples);
     let filter = filter::lines().map_err(|error| format!("load the filter: {error}"))?;
     judged.extend(filter);
-    let inits = inits::measure(&options.binaries, &place.inits(), &mut spawner)
-        .map_err(|error| format!("inits: {error}"))?;
+    // These take a while: only in a whole run, or where they are asked for.
+    let mut inits = Inits::default();
+    if options.wants("inits") {
+        inits = inits::measure(&options.binaries, &place.inits(), &mut spawner)
+            .map_err(|error| format!("inits: {error}"))?;
+    }
     judged.extend(inits.lines);
-    // They take a while: only in a whole run, or where they are asked for.
     if options.wants("pods") {
         let pods = pods::lines(&options.binaries, &place, &mut spawner);
         judged.extend(pods.map_err(|error| format!("pods: {error}"))?);

@@ -199,10 +199,11 @@ fn preparation_of_a_warm_pod() -> TestResult {
     Ok(())
 }
 
-/// While pid 1 is on its way, and has no lock of its own yet.
+/// While pid 1 is on its way, and has no lock of its own yet: for many calls, so that a part
+/// of them is enough.
 fn collector_meanwhile() -> TestResult {
     Requirement::Controllers.require()?;
-    of_a_warm_pod(Victim::First, 1, &mut |case| {
+    of_a_warm_pod(Victim::First, 3, &mut |case| {
         case.pods.ask("gc", &[]).code(0).quiet().printed("");
     });
     Ok(())
