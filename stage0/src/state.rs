@@ -175,7 +175,7 @@ impl<'a> Place<'a> {
         let (from, to) = (self.path(from)?, self.path(to)?);
         match fs::rename(from.as_c_str(), to.as_c_str()) {
             Err(Errno::NOENT) => {
-                make_above(&to)?;
+                make_above(to.as_bytes(), self.root.len())?;
                 fs::rename(from.as_c_str(), to.as_c_str())
             }
             done => done,
@@ -192,7 +192,7 @@ impl<'a> Place<'a> {
         let path = self.path(folder)?;
         match fs::mkdir(path.as_c_str(), PRIVATE) {
             Err(Errno::NOENT) => {
-                make_above(&path)?;
+                make_above(path.as_bytes(), self.root.len())?;
                 fs::mkdir(path.as_c_str(), PRIVATE)
             }
             done => done,
@@ -227,18 +227,20 @@ pub const NETWORKS: &[u8] = b"/networks";
 /// Bytes that [`name`] needs.
 pub const NAME: usize = MAX_PATH;
 
-/// Makes all directories above `path`: everybody may pass those that are not the pods'.
+/// Makes all directories above the last part of `path`, of which the first `pods` bytes are
+/// the folder of all states: from that on they are their owner's.
+///
+/// # Errors
+/// As mkdir(2).
 #[cold]
 #[inline(never)]
-fn make_above(path: &Path) -> Result<(), Errno> {
-    let bytes = path.as_bytes();
-    let pods = bytes.len().saturating_sub(uuid::LENGTH + 1);
-    for (index, byte) in bytes.iter().enumerate().skip(1) {
-        if *byte != b'/' || index > pods {
+pub fn make_above(path: &[u8], pods: usize) -> Result<(), Errno> {
+    for (index, byte) in path.iter().enumerate().skip(1) {
+        if *byte != b'/' {
             continue;
         }
-        let above = Path::of(&[bytes.get(..index).unwrap_or_default()])?;
-        let mode = if index == pods || above.as_bytes().ends_with(b"/pods") {
+        let above = Path::of(&[path.get(..index).unwrap_or_default()])?;
+        let mode = if index >= pods {
             PRIVATE
         } else {
             Mode::from_raw_mode(0o755)

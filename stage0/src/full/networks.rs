@@ -17,10 +17,7 @@ use rustix::{
     thread::{self, CapabilitySet},
 };
 
-use super::{
-    holder::{self, size},
-    pool::make_above,
-};
+use super::holder::{self, size};
 use crate::{client, state};
 
 /// In the directory of the pool: a byte for each place, and how many places it has.
@@ -120,7 +117,7 @@ impl Networks {
         let path = Path::of(&[root, state::NETWORKS])?;
         loop {
             if purpose == Purpose::Make {
-                make_above(path.as_bytes(), root.len())?;
+                state::make_above(path.as_bytes(), root.len())?;
                 match fs::mkdir(path.as_c_str(), Mode::from_raw_mode(0o700)) {
                     Err(Errno::EXIST) => {}
                     done => done?,

@@ -159,7 +159,7 @@ impl Pool {
     /// Makes its directory.
     fn make(&self) -> Result<(), Errno> {
         let own = self.path(&[b"/"])?;
-        make_above(own.as_bytes(), self.root.as_bytes().len())
+        state::make_above(own.as_bytes(), self.root.as_bytes().len())
     }
 
     fn create(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
@@ -277,30 +277,6 @@ impl Pool {
         }
         fs::rmdir(self.path(&[])?.as_c_str())
     }
-}
-
-/// Makes all directories above the last part of `path`, of which the first `pods` bytes are
-/// the folder of all states: from that on they are their owner's.
-///
-/// # Errors
-/// As mkdir(2).
-pub fn make_above(path: &[u8], pods: usize) -> Result<(), Errno> {
-    for (index, byte) in path.iter().enumerate().skip(1) {
-        if *byte != b'/' {
-            continue;
-        }
-        let above = Path::of(&[path.get(..index).unwrap_or_default()])?;
-        let mode = if index >= pods {
-            state::PRIVATE
-        } else {
-            Mode::from_raw_mode(0o755)
-        };
-        match fs::mkdir(above.as_c_str(), mode) {
-            Err(Errno::EXIST) => {}
-            done => done?,
-        }
-    }
-    Ok(())
 }
 
 /// Runs this program with other words, and nothing on its standard output; whether it did
