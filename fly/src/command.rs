@@ -79,9 +79,5 @@ pub fn code(done: Result<i32, Error<'_>>) -> i32 {
 /// Writes a text to standard output; returns the exit code.
 #[must_use]
 pub fn print(text: Packed) -> i32 {
-    if Line::new(1).packed(text).flush() {
-        0
-    } else {
-        FAILURE
-    }
+    code(Error::said(Line::new(1).packed(text).flush(), 0))
 }

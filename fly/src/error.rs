@@ -87,6 +87,19 @@ impl<'a> Error<'a> {
         (cause & Cause::KIND == 0).then(|| Errno::from_raw_os_error(i32::from(cause)))
     }
 
+    /// The exit code of who was to say something on standard output, `code` if that was
+    /// `done`.
+    ///
+    /// # Errors
+    /// It was not.
+    pub fn said(done: bool, code: i32) -> Result<i32, Self> {
+        if done {
+            return Ok(code);
+        }
+        let error = Self::new(What::Write, c"standard output", Why::NotWritten);
+        Err(error.advice(Advice::LookAtDisk))
+    }
+
     /// Writes `program: step object: cause (advice)`, by its `texts`, to standard error.
     pub fn print(&self, program: &str, texts: &[Texts]) {
         self.print_near(program, texts, None);

@@ -69,7 +69,7 @@ pub fn begin<'e>(uuid: &[u8], body: &mut dyn FnMut(Background) -> i32) -> Result
     let mut line = Line::new(1);
     line.bytes(uuid);
     let told = line.end();
-    Ok(if told { code } else { FAILURE })
+    Error::said(told, code)
 }
 
 /// Not in the caller's session, and what it needs later has its number.

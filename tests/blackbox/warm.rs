@@ -2,19 +2,22 @@
 
 use std::{
     fs,
+    io::{self, Write},
     os::{fd::AsRawFd, unix::net::UnixDatagram},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use kickstage_tests::{
-    TestResult, isolate, message,
+    TestResult, compare, isolate, message,
     registered::{Registry, one_line, wait_until},
     requirement::{Requirement, controller},
     sys, tests,
 };
 
 const SIGKILL: i32 = 9;
+/// The length of one.
+const UUID: usize = 36;
 
 tests![
     released,
@@ -28,6 +31,8 @@ tests![
     without_standard_input,
     without_standard_streams,
     codes_of_programs_that_ended,
+    released_before_it_is_told,
+    untold,
     a_pool,
     a_pool_of_others,
     bad_pools,
@@ -323,6 +328,59 @@ fn codes_of_programs_that_ended() -> TestResult {
     wait_until("it has ended", || pods.state(&uuid) == "exited");
     pods.ask("status", &[&uuid]).code(0).has("app-main=4");
     pods.collected();
+    Ok(())
+}
+
+/// Who parks one does not get in the way of who takes it, however long it lives.
+fn released_before_it_is_told() -> TestResult {
+    let pods = Registry::new();
+    let root = pods.root.display().to_string();
+    let words = [
+        "jobs",
+        "1",
+        "--rootfs",
+        &root,
+        "--",
+        "/bin/probe",
+        "exit",
+        "4",
+    ];
+    pods.ask("pool", &words).code(0).quiet();
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    writer.write_all(&[b'-'; 65536]).expect("room for it");
+    let mut preparation = pods
+        .pod("prepare", &["--warm", "--pool=jobs"], &["exit", "4"])
+        .hook(move || sys::duplicate_onto(&writer, 1))
+        .start();
+    let pool = pods.path().join("pods/pools/jobs");
+    let is_pod = |name: &String| name.len() == UUID;
+    let in_pool = || compare::names(&pool).into_iter().filter(is_pod).count();
+    wait_until("it is in the pool", || in_pool() == 2);
+    for _ in 0..2 {
+        pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
+    }
+    assert!(preparation.runs(), "nobody reads what it says");
+    drop(reader);
+    // There is nothing left to take away.
+    preparation.finish().refused(&["write standard output"]);
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Nobody could ever name it.
+fn untold() -> TestResult {
+    let pods = Registry::new();
+    fs::create_dir_all(pods.path().join("pods/pools/jobs")).expect("a directory");
+    for options in [&[][..], &["--warm"], &["--warm", "--pool=jobs"]] {
+        let full = fs::File::options().write(true).open("/dev/full");
+        let full = full.expect("a device");
+        pods.pod("prepare", options, &["exit", "4"])
+            .hook(move || sys::duplicate_onto(&full, 1))
+            .output()
+            .refused(&["write standard output"]);
+        assert_eq!(pods.left(), Vec::<String>::new(), "{options:?}");
+    }
     Ok(())
 }
 

@@ -33,7 +33,7 @@ fn main(start: Start) -> i32 {
             return command::print(packed!(concat!("fly ", env!("CARGO_PKG_VERSION"), "\n")));
         }
         Ok(Request::Completion(shell)) => {
-            completion::complete(shell).map(|written| if written { 0 } else { FAILURE })
+            completion::complete(shell).and_then(|written| Error::said(written, 0))
         }
         Ok(Request::Start(options)) => run(&options, start),
         Err(error) => Err(error),
@@ -56,11 +56,7 @@ where
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let plan = command::plan(options, bytes, start.environment.iter())?;
     if options.plan {
-        return Ok(if plan::print::print(&plan, 1) {
-            0
-        } else {
-            FAILURE
-        });
+        return Error::said(plan::print::print(&plan, 1), 0);
     }
     let words = start.words.split_at_mut_checked(MAX_STRINGS + 2);
     let (words, stamps) = words.unwrap_or_default();

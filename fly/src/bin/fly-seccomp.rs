@@ -73,8 +73,7 @@ fn run(arguments: &mut StringsIter, room: &'static mut [u8]) -> Result<(), Failu
         b"--help" | b"-h" => {
             let mut line = Line::new(1);
             HELP.add_to(&mut line);
-            line.flush();
-            Ok(())
+            said(line.flush())
         }
         b"--version" | b"-V" => write(1, c"standard output", version.as_bytes()),
         b"compile" => compile_profile(&Options::read(arguments)?, room),
@@ -299,11 +298,11 @@ fn explain(options: &Options, room: &'static mut [u8]) -> Result<(), Failure> {
         compiled(options, text, &mut place)?
     };
     let found = outcome(filter, &Call::new(number, values));
-    tell(number, &found);
-    Ok(())
+    said(tell(number, &found))
 }
 
-fn tell(number: u32, outcome: &Outcome) {
+/// Whether it could be said.
+fn tell(number: u32, outcome: &Outcome) -> bool {
     let mut line = Line::new(1);
     let name = u16::try_from(number).ok().and_then(name_of);
     line.bytes(name.unwrap_or(b"call"))
@@ -323,7 +322,7 @@ fn tell(number: u32, outcome: &Outcome) {
             separator = " and ";
         }
     }
-    line.end();
+    line.end()
 }
 
 fn tell_verdict(line: &mut Line, verdict: u32) {
@@ -395,7 +394,15 @@ fn contents(path: &'static CStr, room: &'static mut [u8]) -> Result<&'static [u8
 }
 
 fn write(file: i32, name: &'static CStr, bytes: &[u8]) -> Result<(), Failure> {
-    if descriptor::write_all(file, bytes) {
+    written(name, descriptor::write_all(file, bytes))
+}
+
+fn said(done: bool) -> Result<(), Failure> {
+    written(c"standard output", done)
+}
+
+fn written(name: &'static CStr, done: bool) -> Result<(), Failure> {
+    if done {
         return Ok(());
     }
     Err(Failure::Found(

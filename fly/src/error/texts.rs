@@ -105,6 +105,7 @@ texts! {
             Mask = "mask",
             MakeReadOnly = "make read-only",
             Bind = "bind",
+            Write = "write",
         }
         INIT from 160 {
             ReadArgument = "read option",
@@ -172,6 +173,7 @@ texts! {
         }
         FLY from 32 {
             NoRoot = "no root file system is named",
+            NotWritten = "not all of it could be written",
             NoProgramNamed = "no program is named",
             IsRoot = "it is the root itself",
             CoversDev = "it covers /dev",
@@ -415,6 +417,7 @@ texts! {
         FLY from 32 {
             RootIsNoMount = "in a chroot: bind its root over itself before entering it",
             SeeHelp = "see --help",
+            LookAtDisk = "is the disk full?",
             VariableLine = "a line is NAME=VALUE, NAME or # and a comment; no blanks in NAME, no zero byte, no CR at the end",
             AddUser = "use a number, or add the user",
             AddGroup = "use a number, or add the group",

@@ -291,7 +291,7 @@ impl<'a> Pod<'a> {
             request.number = reply.place.saturating_add(1);
         }
         told &= line.end();
-        Ok(if told { 0 } else { fly::error::FAILURE })
+        Error::said(told, 0)
     }
 }
 

@@ -67,11 +67,7 @@ pub fn attach(start: Start) -> Result<i32, Error<'static>> {
         }
         Ok(())
     })?;
-    Ok(match code {
-        _ if !told => FAILURE,
-        0 => ended,
-        code => code,
-    })
+    Error::said(told, if code == 0 { ended } else { code })
 }
 
 /// The exit code of a pod that has ended: 0 if nobody has kept it.

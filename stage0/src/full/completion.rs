@@ -4,7 +4,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Error, FAILURE, What, Why},
+    error::{Error, What, Why},
     packed,
     packed::Packed,
     sys::{entry::Start, memory::c_str},
@@ -88,7 +88,7 @@ pub fn complete(start: &Start) -> Result<i32, Error<'static>> {
             completion.line.byte(byte);
         }
     });
-    Ok(if completion.line.flush() { 0 } else { FAILURE })
+    Error::said(completion.line.flush(), 0)
 }
 
 /// What there is to say of a name of [`NAMES`].

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Error, FAILURE},
+    error::Error,
     sys::{
         descriptor,
         entry::Start,
@@ -87,11 +87,7 @@ pub fn config(start: &Start) -> Result<i32, Error<'static>> {
         Some(json) => json.end_object().end(),
         None => told.line.flush(),
     };
-    Ok(match (written, told.good) {
-        (false, _) => FAILURE,
-        (_, false) => 1,
-        _ => 0,
-    })
+    Error::said(written, i32::from(!told.good))
 }
 
 struct Told {

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 
 use fly::{
     capability,
-    error::{Error, FAILURE, What},
+    error::{Error, What},
     plan::{List, Plan, Slot, Step, Steps},
     sys::entry::Start,
     text::{Digits, copy, decimal, split},
@@ -60,7 +60,7 @@ pub fn manifest(start: Start) -> Result<i32, Error<'static>> {
         told &= json.end();
         Ok(())
     })?;
-    Ok(if told { code } else { FAILURE })
+    Error::said(told, code)
 }
 
 /// One app, of which these are the steps, and those of the apps behind it.

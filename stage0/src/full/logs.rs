@@ -5,7 +5,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Advice, Error, FAILURE, What, Why},
+    error::{Advice, Error, What, Why},
     plan::MAX_APPS,
     sys::{descriptor, entry::Start, memory::c_str},
     text::{Line, copy},
@@ -63,7 +63,7 @@ pub fn logs(start: Start) -> Result<i32, Error<'static>> {
         told &= reader.end();
         Ok(())
     })?;
-    Ok(if told { code } else { FAILURE })
+    Error::said(told, code)
 }
 
 /// One log, and how far it was read.

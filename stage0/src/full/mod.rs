@@ -154,9 +154,5 @@ fn fail(error: Error<'_>) -> i32 {
 }
 
 fn print(text: Packed) -> i32 {
-    if Line::new(1).packed(text).flush() {
-        0
-    } else {
-        FAILURE
-    }
+    Error::said(Line::new(1).packed(text).flush(), 0).unwrap_or_else(fail)
 }

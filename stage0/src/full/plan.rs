@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Error, FAILURE, What},
+    error::{Error, What},
     plan::{Plan, print},
     sys::descriptor,
 };
@@ -39,7 +39,7 @@ impl Aim for Show {
             return write(path, plan.as_bytes())
                 .map_err(|errno| Error::new(What::WriteFile, path, errno));
         }
-        Ok(if print::print(&plan, 1) { 0 } else { FAILURE })
+        Error::said(print::print(&plan, 1), 0)
     }
 }
 

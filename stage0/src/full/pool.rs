@@ -151,7 +151,7 @@ impl Pool {
         }
         // Those of the kind before are no longer wanted.
         while let Some(uuid) = take(self.root.as_bytes(), self.name) {
-            self.remove(&uuid);
+            end(&uuid, self.given, &self.environment);
         }
         self.write(of_size, digits.as_bytes())
     }
@@ -175,22 +175,6 @@ impl Pool {
         } else {
             Err(Errno::NOSPC)
         }
-    }
-
-    fn remove(&self, uuid: &[u8; uuid::LENGTH]) {
-        let mut name = [0; uuid::LENGTH + 1];
-        copy(&mut name, uuid);
-        let name = c_str(&name).unwrap_or_default();
-        let words: [&CStr; 3] = [c"stage0", c"rm", c"--force"];
-        let mut words = words.iter().copied().chain(self.option()).chain([name]);
-        let _ = run(&mut words, &self.environment);
-    }
-
-    /// `--state-dir`, if it was given.
-    fn option<'a>(&self) -> impl Iterator<Item = &'a CStr> + use<'a> {
-        let given = self.given;
-        let option: [&CStr; 2] = [c"--state-dir", given.unwrap_or_default()];
-        option.into_iter().filter(move |_| given.is_some())
     }
 
     /// Parks as many as are missing, or removes those that are too many. Who does it already
@@ -218,7 +202,7 @@ impl Pool {
         while count > size
             && let Some(uuid) = take(self.root.as_bytes(), self.name)
         {
-            self.remove(&uuid);
+            end(&uuid, self.given, &self.environment);
             count -= 1;
         }
         if size == 0 {
@@ -267,7 +251,7 @@ impl Pool {
             rest = rest.get(word.count_bytes() + 1..)?;
             Some(word)
         });
-        let mut words = first.into_iter().chain(self.option()).chain(kind);
+        let mut words = first.into_iter().chain(option(self.given)).chain(kind);
         run(&mut words, &self.environment)
     }
 
@@ -277,6 +261,22 @@ impl Pool {
         }
         fs::rmdir(self.path(&[])?.as_c_str())
     }
+}
+
+/// `--state-dir`, if it was given.
+fn option(given: Option<&CStr>) -> impl Iterator<Item = &CStr> {
+    let option: [&CStr; 2] = [c"--state-dir", given.unwrap_or_default()];
+    option.into_iter().filter(move |_| given.is_some())
+}
+
+/// Ends the parked pod `uuid`, and takes it away.
+pub fn end(uuid: &[u8], given: Option<&CStr>, environment: &Strings) {
+    let mut name = [0; uuid::LENGTH + 1];
+    copy(&mut name, uuid);
+    let name = c_str(&name).unwrap_or_default();
+    let words: [&CStr; 3] = [c"stage0", c"rm", c"--force"];
+    let mut words = words.iter().copied().chain(option(given)).chain([name]);
+    let _ = run(&mut words, environment);
 }
 
 /// Runs this program with other words, and nothing on its standard output; whether it did

@@ -8,16 +8,19 @@ use fly::{
     plan::{Builder, Kind, MAX_BYTES, Plan, Record},
     sys::{
         descriptor,
-        entry::{Start, StringsIter},
+        entry::{Start, Strings, StringsIter},
         path::working_directory,
     },
     text::Line,
 };
-use rustix::io::Errno;
+use rustix::{
+    fs::{self, Access},
+    io::Errno,
+};
 
 use super::{manifest, pods::Pods, pool, release};
 use crate::{
-    directory,
+    client, directory,
     lower::All,
     options::{self, Options},
     prepared::{self, Asked},
@@ -93,25 +96,26 @@ impl Aim for Prepare {
         }
         directory::make(&place, Folder::Prepare, Folder::Prepared, &plan)
             .map_err(|errno| Error::new(What::Register, path, errno))?;
+        let unmake = || {
+            let _ = place.shift(Folder::Prepared, Folder::Garbage);
+            let _ = remove::pod(&place, Folder::Garbage);
+        };
         let made = place
             .path(Folder::Prepared)
             .and_then(|path| streams::hold(&plan, path.as_c_str()));
         if let Err(errno) = made {
-            let _ = place.shift(Folder::Prepared, Folder::Garbage);
-            let _ = remove::pod(&place, Folder::Garbage);
+            unmake();
             return Err(Error::new(What::Register, path, errno));
         }
-        // From here on it can be started.
-        let _ = descriptor::close(KEPT);
         if let Some(file) = options.life.uuid_file
             && let Err(errno) = directory::save(file, place.uuid)
         {
-            let _ = place.shift(Folder::Prepared, Folder::Garbage);
-            let _ = remove::pod(&place, Folder::Garbage);
+            unmake();
             return Err(Error::new(What::WriteFile, file, errno));
         }
-        let told = Line::new(1).bytes(place.uuid).end();
-        Ok(if told { 0 } else { FAILURE })
+        // From here on it can be started.
+        let _ = descriptor::close(KEPT);
+        tell(1, &place, options, &rest.environment)
     }
 }
 
@@ -175,6 +179,7 @@ fn park<'e, 'a: 'e, I>(
     if descriptor::duplicate_onto(output, OUTPUT).is_ok() {
         let _ = descriptor::close_on_exec(OUTPUT);
     }
+    let environment = rest.environment;
     let how = How {
         life: options.life,
         timings: None,
@@ -189,16 +194,40 @@ fn park<'e, 'a: 'e, I>(
             .shift(Folder::Prepare, Folder::Prepared)
             .map_err(failed)
     });
-    if let (Some(name), true) = (options.life.pool, parked.is_ok()) {
-        pool::mark(&place, name).map_err(failed)?;
-    }
     if let Err(error) = parked {
         let _ = place.shift(Folder::Prepare, Folder::Garbage);
         let _ = remove::pod(&place, Folder::Garbage);
         return Err(error);
     }
-    let told = Line::new(OUTPUT).bytes(place.uuid).end();
-    Ok(if told { 0 } else { FAILURE })
+    // From here on it can be released, or taken away, before anybody hears of it: the lock
+    // is open twice.
+    client::silence(1);
+    let _ = descriptor::close(KEPT);
+    let marked = match options.life.pool {
+        Some(name) => pool::mark(&place, name).map_err(failed),
+        None => Ok(()),
+    };
+    if marked.is_err() {
+        pool::end(place.uuid, options.life.state_directory, &environment);
+    }
+    marked.and_then(|()| tell(OUTPUT, &place, options, &environment))
+}
+
+/// Says what pod there is now. If that can't be said there is none: nobody could name it.
+fn tell<'e, 'a: 'e, I>(
+    output: i32,
+    place: &Place<'_>,
+    options: &Options<'a, I>,
+    environment: &Strings,
+) -> Result<i32, Error<'e>> {
+    let said = Error::said(Line::new(output).bytes(place.uuid).end(), 0);
+    // Somebody may have taken it from a pool.
+    let is_there = |path: Path| fs::access(path.as_c_str(), Access::EXISTS).is_ok();
+    if said.is_err() && place.path(Folder::Prepared).is_ok_and(is_there) {
+        pool::end(place.uuid, options.life.state_directory, environment);
+        let _ = options.life.uuid_file.map(fs::unlink);
+    }
+    said
 }
 
 /// Where standard output is meanwhile, beside what the launch keeps.

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use fly::{
-    error::{Error, FAILURE},
+    error::Error,
     launch::path::Path,
     plan::MAX_BYTES,
     sys::{descriptor, entry::Start},
@@ -77,7 +77,7 @@ pub fn list(start: Start) -> Result<i32, Error<'static>> {
             table.row(&pod, rest);
         }
     }
-    Ok(if table.end() { 0 } else { FAILURE })
+    Error::said(table.end(), 0)
 }
 
 /// When it was made: its lock is the first thing that it has.
