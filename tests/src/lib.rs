@@ -27,6 +27,7 @@ pub mod report;
 pub mod requirement;
 pub mod roots;
 pub mod runner;
+pub mod signals;
 pub mod space;
 pub mod sys;
 pub mod terminal;

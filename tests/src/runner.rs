@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Group, Test, isolate, requirement::Requirement, sys};
+use crate::{Group, Test, isolate, requirement::Requirement, signals, sys};
 
 /// The variable that names the directory of fly, stage1-init, stage0, probe.
 pub const PROGRAMS: &str = "KICKSTAGE_BIN";
@@ -107,6 +107,7 @@ fn options(mut arguments: env::ArgsOs) -> Result<Options, String> {
 /// The program's body; its value is the exit code.
 #[must_use]
 pub fn main(suite: &Suite) -> i32 {
+    signals::default_signals();
     let mut arguments = env::args_os();
     arguments.next();
     if env::args_os()

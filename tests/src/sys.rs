@@ -1,5 +1,6 @@
 //! The libc calls of the tests, and all `unsafe` but that of `filter.rs`.
 
+pub use crate::signals::{block, ignore};
 use std::{
     ffi::{CString, OsStr},
     fs::File,
@@ -14,7 +15,7 @@ use std::{
 };
 
 /// Turns a C return value into a result.
-fn check(value: libc::c_int) -> io::Result<libc::c_int> {
+pub(crate) fn check(value: libc::c_int) -> io::Result<libc::c_int> {
     if value < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -258,35 +259,6 @@ pub fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> 
     };
     // SAFETY: reads one structure.
     check(unsafe { libc::setrlimit(resource, &raw const limit) }).map(drop)
-}
-
-/// Ignores or defaults a signal, as a caller may have.
-///
-/// # Errors
-/// As signal(2).
-pub fn ignore(signal: i32) -> io::Result<()> {
-    // SAFETY: SIG_IGN is no function of ours.
-    let old = unsafe { libc::signal(signal, libc::SIG_IGN) };
-    if old == libc::SIG_ERR {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
-}
-
-/// Blocks a signal, as a caller may have.
-///
-/// # Errors
-/// As sigprocmask(2).
-pub fn block(signal: i32) -> io::Result<()> {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set, which the others then use.
-    check(unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), signal);
-        libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut())
-    })
-    .map(drop)
 }
 
 /// Becomes another user and group, for good.
