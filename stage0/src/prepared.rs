@@ -158,10 +158,9 @@ pub fn run<F: Features>(
 ) -> Result<i32, Error<'static>> {
     let name = asked.pod.unwrap_or_default();
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
-    let (place, bytes) = bytes.split_at_mut_checked(state::NAME).unwrap_or_default();
-    let (bytes, changed) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
     let given = asked.state_directory();
-    let path = state::name(given, &start.environment, uuid, Folder::Run, place)?;
+    let (path, bytes) = state::name(given, &start.environment, uuid, Folder::Run, bytes)?;
+    let (bytes, changed) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
     let failed = |errno| failed(name, errno);
     let is_told = asked.how.timings.is_some() || asked.how.debug;
     let is_plain = !asked.changes && !is_told && asked.how.life.timeout == 0;

@@ -200,7 +200,6 @@ fn registered<'e, 'a: 'e, I>(
     environment: &Strings,
     bytes: &'e mut [u8],
 ) -> Result<(Option<&'e CStr>, &'e mut [u8]), Error<'e>> {
-    let (place, bytes) = bytes.split_at_mut_checked(state::NAME).unwrap_or_default();
     // A pod that is parked begins where it is prepared.
     let folder = if options.life.warm {
         Folder::Prepare
@@ -208,7 +207,7 @@ fn registered<'e, 'a: 'e, I>(
         Folder::Run
     };
     let given = options.life.state_directory;
-    let path = state::name(given, environment, &uuid::text(random), folder, place)?;
+    let (path, bytes) = state::name(given, environment, &uuid::text(random), folder, bytes)?;
     Ok((Some(path), bytes))
 }
 

@@ -200,7 +200,8 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Writes the path of the pod `uuid` in `folder` to `place`.
+/// Writes the path of the pod `uuid` in `folder` to the beginning of `bytes`, of which it
+/// returns the rest: what comes behind it shares its page.
 ///
 /// # Errors
 /// As [`root`].
@@ -211,20 +212,22 @@ pub fn name<'p, 'e>(
     environment: &Strings,
     uuid: &[u8],
     folder: Folder,
-    place: &'p mut [u8],
-) -> Result<&'p CStr, Error<'e>> {
+    bytes: &'p mut [u8],
+) -> Result<(&'p CStr, &'p mut [u8]), Error<'e>> {
     let mut path = Path::new();
     root(given, environment, &mut path)?;
     path.append(&[b"/", folder.name().as_bytes(), b"/", uuid])
         .map_err(|errno| Error::new(What::ReadOption, c"--state-dir", errno))?;
-    copy(place, path.as_bytes());
-    Ok(fly::sys::memory::c_str(place).unwrap_or_default())
+    let path = path.as_c_str().to_bytes_with_nul();
+    let (place, rest) = bytes.split_at_mut_checked(path.len()).unwrap_or_default();
+    copy(place, path);
+    Ok((fly::sys::memory::c_str(place).unwrap_or_default(), rest))
 }
 
 /// Behind the folder of all states: the pool of network namespaces.
 pub const NETWORKS: &[u8] = b"/networks";
 
-/// Bytes that [`name`] needs.
+/// Bytes that [`name`] needs at most.
 pub const NAME: usize = MAX_PATH;
 
 /// Makes all directories above the last part of `path`, of which the first `pods` bytes are

@@ -169,7 +169,7 @@ impl App {
         after: 0,
         outputs: 0,
         plan: Own::NONE,
-        file: File::NONE,
+        file: File::UNUSED,
         again: None,
         most: 0,
         restarts: 0,
@@ -200,7 +200,10 @@ impl App {
     /// Makes a place one without an app, as which it is looked at.
     #[inline(never)]
     pub fn clear(&mut self) {
-        *self = Self::NONE;
+        *self = Self {
+            file: File::NONE,
+            ..Self::NONE
+        };
         (self.log, self.input, self.socket, self.waiter) = ((-1, -1), (-1, -1), -1, -1);
     }
 

@@ -36,15 +36,22 @@ pub struct File {
 }
 
 impl File {
-    /// Of an app without one.
-    pub const NONE: Self = Self {
+    /// Of a place where no app ever was.
+    pub const UNUSED: Self = Self {
         size: 0,
         used: 0,
-        folder: -1,
-        file: -1,
+        folder: 0,
+        file: 0,
         keep: 0,
         begun: false,
         told: false,
+    };
+
+    /// Of an app without one.
+    pub const NONE: Self = Self {
+        folder: -1,
+        file: -1,
+        ..Self::UNUSED
     };
 
     /// Opens it, as pid 1 could; by no magic link, see [`crate::stdio`]. Goes on at

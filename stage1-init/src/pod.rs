@@ -4,7 +4,7 @@ use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
     plan::{Kind, MAX_APPS, Plan, Problem, Record, Steps},
-    sys::{clone, descriptor, map::Sealed},
+    sys::{clone, descriptor, map::Sealed, reserved::Reserved},
 };
 use rustix::{
     io::Errno,
@@ -161,10 +161,16 @@ fn start_few(pod: Pod<'_, '_>) -> i32 {
     pod.supervise(&mut [const { App::NONE }; FEW_APPS])
 }
 
+/// Places for all apps that a pod may ever have: most of them are never looked at.
+static PLACES: Reserved<[App; MAX_APPS]> = Reserved::new([const { App::NONE }; MAX_APPS]);
+
 #[cold]
 #[inline(never)]
 fn start_many(pod: Pod<'_, '_>) -> i32 {
-    pod.supervise(&mut [const { App::NONE }; MAX_APPS])
+    match PLACES.take() {
+        Some(places) => pod.supervise(places),
+        None => FAILURE,
+    }
 }
 
 /// What is started: what the step of kind `program` names, by the steps of the app `app`

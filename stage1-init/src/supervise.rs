@@ -259,8 +259,8 @@ impl<'p, 's> Pod<'p, 's> {
             self.stays |= app.ending & Step::STAYS != 0;
             self.count += 1;
         }
-        // Those behind them have none.
-        stdio::open_pipes(self.places);
+        // Those behind them have none, and take no memory if nobody looks at them.
+        stdio::open_pipes(self.places.get_mut(..self.count).unwrap_or_default());
     }
 
     /// Does what is due for each app in turn; whether that has changed anything.

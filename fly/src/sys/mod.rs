@@ -25,6 +25,7 @@ pub mod network;
 pub mod path;
 pub mod port;
 pub mod probe;
+pub mod reserved;
 pub mod seccomp;
 pub mod signal;
 pub mod terminal;
