@@ -7,7 +7,7 @@ use fly::{
     error::{Advice, Error, STAGE0_TEXTS, What, Why},
     launch::path::Path,
     plan::{Kind, MAX_PATH, Plan, Record},
-    sys::descriptor,
+    sys::{descriptor, time},
     text::{decimal, split},
 };
 use rustix::{
@@ -35,7 +35,13 @@ const MOST: usize = 5;
 /// The pauses before a cgroup is removed that is in use: its last process has ended
 /// but is not gone for a moment.
 const FIRST_PAUSE: i64 = 50_000;
-const LAST_PAUSE: i64 = 50_000_000;
+/// What has much to unmount takes long to go: all pauses together are twice as long.
+const LAST_PAUSE: i64 = 800_000_000;
+
+/// Seconds from which on a cgroup without a process is one that was left. One that was made
+/// just now is about to get its first, maybe by a stage0 in another pid namespace, whose pid
+/// is not one of ours.
+const OLD: u64 = 10;
 
 /// The cgroups of a plan, removed with this.
 pub struct Cgroups<'a> {
@@ -174,7 +180,7 @@ pub fn remove_all(plan: &Plan<'_>) {
 }
 
 /// Removes what was left below `parent` by a stage0 that was killed. What is in use can't
-/// be removed; what is about to be used has a stage0 that lives.
+/// be removed; what is about to be used is new.
 #[cold]
 #[inline(never)]
 fn sweep(parent: &CStr) {
@@ -185,10 +191,19 @@ fn sweep(parent: &CStr) {
         let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
             && let Ok(path) = Path::of(&[parts, b"/", name])
+            && is_old(path.as_c_str())
         {
             let _ = fs::rmdir(path.as_c_str());
         }
     });
+}
+
+fn is_old(path: &CStr) -> bool {
+    let now = time::realtime() / 1_000_000_000;
+    fs::stat(path).is_ok_and(|status| {
+        let made = u64::try_from(status.st_mtime).unwrap_or(u64::MAX);
+        now.saturating_sub(made) >= OLD
+    })
 }
 
 /// How many processes were killed in the cgroup whose limit of memory is the file

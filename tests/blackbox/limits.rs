@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use kickstage_tests::{
@@ -390,6 +390,14 @@ fn left_by_a_killed_launcher() -> TestResult {
     let left = parent.pods();
     assert_eq!(left.len(), 1, "{left:?}");
     let running = start();
+    // What is new may be about to be used, by a launcher in another pid namespace.
+    ended(&pod.probe(["exit", "3"]), 3);
+    assert!(left.iter().all(|path| path.exists()));
+    for path in &left {
+        let long_ago = SystemTime::now() - Duration::from_secs(60);
+        let folder = fs::File::open(path).expect("a cgroup");
+        folder.set_modified(long_ago).expect("its time");
+    }
     // Its processes are gone at last.
     let begin = Instant::now();
     while left.iter().any(|path| path.exists()) && begin.elapsed() < Duration::from_secs(10) {

@@ -6,16 +6,28 @@ use linux_raw_sys::general as raw;
 /// CLOCK_MONOTONIC in nanoseconds (clock_gettime(2)).
 #[must_use]
 pub fn monotonic() -> u64 {
+    clock(raw::CLOCK_MONOTONIC)
+}
+
+/// CLOCK_REALTIME in nanoseconds: what times of files are told by.
+#[must_use]
+#[cold]
+pub fn realtime() -> u64 {
+    clock(raw::CLOCK_REALTIME)
+}
+
+#[inline]
+fn clock(number: u32) -> u64 {
     let mut time = raw::__kernel_timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the kernel writes one timespec; the clock always exists.
+    // SAFETY: the kernel writes one timespec; both clocks always exist.
     unsafe {
         arch::syscall(
             raw::__NR_clock_gettime,
             [
-                raw::CLOCK_MONOTONIC as usize,
+                number as usize,
                 (&raw mut time).expose_provenance(),
                 0,
                 0,

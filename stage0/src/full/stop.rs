@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, What, Why, keep},
     plan::MAX_BYTES,
-    sys::{entry::Start, lock, memory::c_str},
+    sys::{entry::Start, lock, memory::c_str, time},
     text::copy,
 };
 use rustix::{
@@ -252,10 +252,7 @@ fn ended(pod: &Pod) -> i64 {
 }
 
 fn now() -> i64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    time.tv_sec
-        .saturating_mul(1_000_000_000)
-        .saturating_add(time.tv_nsec)
+    i64::try_from(time::realtime()).unwrap_or(i64::MAX)
 }
 
 fn nanoseconds(milliseconds: u64) -> i64 {
