@@ -9,7 +9,7 @@ use std::{
 };
 
 use kickstage_tests::{
-    TestResult, compare, isolate, message,
+    TestResult, compare, isolate, lock, message,
     registered::{Registry, one_line, wait_until},
     requirement::{Requirement, controller},
     sys, tests,
@@ -35,6 +35,7 @@ tests![
     untold,
     a_pool,
     a_pool_of_others,
+    a_pool_that_others_remove,
     bad_pools,
 ];
 
@@ -447,6 +448,48 @@ fn a_pool_of_others() -> TestResult {
     pods.ask("run-prepared", &["--pool=jobs"]).code(5).quiet();
     wait_until("it is full again", || pods.in_folder("prepared").len() == 1);
     pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Who was to fill it sees first that it is to have none, and has removed it already.
+fn a_pool_that_others_remove() -> TestResult {
+    let pods = Registry::new();
+    let root = pods.root.display().to_string();
+    let words = [
+        "jobs",
+        "1",
+        "--rootfs",
+        &root,
+        "--",
+        "/bin/probe",
+        "exit",
+        "4",
+    ];
+    pods.ask("pool", &words).code(0).quiet();
+    pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
+    wait_until("it is full again", || pods.in_folder("prepared").len() == 1);
+    let folder = pods.path().join("pods/pools/jobs");
+    let held = || {
+        let file = fs::File::options().write(true).open(folder.join("lock"));
+        let file = file.expect("its lock");
+        lock::as_stage0(&file).map(|()| file)
+    };
+    // Who has filled it may not have ended.
+    wait_until("nobody fills it", || held().is_ok());
+    let file = held().expect("nobody has it");
+    let running = pods.command("pool").args(["jobs", "0"]).start();
+    wait_until("it is told", || {
+        fs::read_to_string(folder.join("size")).is_ok_and(|size| size == "0")
+    });
+    fs::remove_dir_all(&folder).expect("a pool");
+    lock::give_back(&file).expect("a lock");
+    running.finish().code(0).quiet();
+    assert!(!folder.exists());
+    let [uuid] = &pods.in_folder("prepared")[..] else {
+        panic!("one was parked");
+    };
+    pods.ask("rm", &["--force", uuid]).code(0);
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
 }

@@ -87,12 +87,16 @@ pub fn pool(start: Start) -> Result<i32, Error<'static>> {
         given,
         environment: start.environment,
     };
-    let is_told = words.clone().next().is_some();
-    if let Some(size) = words.next() {
-        pool.begin(number(size)?, words)
+    let size = words.next().map(number).transpose()?;
+    if let Some(size) = size {
+        pool.begin(size, words)
             .map_err(|errno| pool.failed(errno))?;
     }
-    pool.fill(start, is_told)
+    match pool.fill(start, size.is_some()) {
+        // Somebody who was to fill it has seen the size first, and has removed it.
+        Err(error) if size == Some(0) && error.cause() == Why::NoSuchPool.into() => Ok(0),
+        done => done,
+    }
 }
 
 /// How many a pool is to have.
@@ -162,6 +166,21 @@ impl Pool {
         state::make_above(own.as_bytes(), self.root.as_bytes().len())
     }
 
+    /// Opens its lock. Only who was `told` makes one: who fills it behind a run may come when
+    /// it has just been removed.
+    fn lock(&self, told: bool) -> Result<OwnedFd, Errno> {
+        let [of_lock, ..] = FILES;
+        if told {
+            return self.create(of_lock);
+        }
+        let path = self.path(&[of_lock])?;
+        fs::open(
+            path.as_c_str(),
+            OFlags::RDWR | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+    }
+
     fn create(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let path = self.path(&[name])?;
@@ -181,9 +200,9 @@ impl Pool {
     /// knows nothing of what was `told` just now.
     #[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
     fn fill(&self, start: Start, told: bool) -> Result<i32, Error<'static>> {
-        let [of_lock, of_size, of_folder, of_words] = FILES;
+        let [_, of_size, of_folder, of_words] = FILES;
         let failed = |errno| self.failed(errno);
-        let lock = self.create(of_lock).map_err(failed)?;
+        let lock = self.lock(told).map_err(failed)?;
         let mut taken = lock::take(lock.as_fd(), 0, 1);
         while taken == Err(Errno::AGAIN) {
             // Somebody else does it.
