@@ -218,7 +218,7 @@ fn attached() -> TestResult {
 }
 
 /// Whether a process sleeps, and has a watch on files.
-fn watches(pid: i32) -> bool {
+pub fn watches(pid: i32) -> bool {
     let folder = fs::read_dir(format!("/proc/{pid}/fdinfo"));
     let infos = folder.into_iter().flatten().flatten();
     let mut texts = infos.map(|info| fs::read_to_string(info.path()).unwrap_or_default());

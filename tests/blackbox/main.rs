@@ -7,6 +7,7 @@ use kickstage_tests::{Group, Test, requirement::Requirement, runner};
 
 mod ace;
 mod added;
+mod added_logs;
 mod attach;
 mod attach_pods;
 mod bad_roots;
@@ -180,6 +181,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("control", 60, &[], control::TESTS),
         host("enter", 120, &[], enter::TESTS),
         host("added", 60, &[], added::TESTS),
+        host("added_logs", 60, &[], added_logs::TESTS),
         host("enter_terminal", 60, &[], enter_terminal::TESTS),
         host("parked", 60, &[], parked::TESTS),
         host("warm", 60, &[], warm::TESTS),

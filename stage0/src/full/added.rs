@@ -2,25 +2,26 @@
 //! they are kept in the pod's directory, so that these apps can be entered, too, and are seen
 //! by who reads logs.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, mem::MaybeUninit};
 
 use fly::{
     error::{Error, What},
     launch::path::Path,
-    plan::{MAX_APPS, Plan},
-    sys::{descriptor, memory::c_str},
-    text::copy,
+    plan::Plan,
+    sys::descriptor,
 };
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    fs::{self, Access, AtFlags, FlockOperation, Mode, OFlags},
+    fs::{
+        self, Access, AtFlags, FlockOperation, Mode, OFlags,
+        inotify::{self, ReadFlags, WatchFlags},
+    },
     io::Errno,
 };
 
+use super::ready;
 use crate::directory::ADDED;
 
-/// Room for the names of as many as there can be.
-pub const ROOM: usize = MAX_APPS * 256;
 /// What is not whole yet, beside them: an app may have any name.
 const NEW: &CStr = c".added";
 
@@ -136,26 +137,29 @@ pub fn each(directory: BorrowedFd<'_>, each: &mut dyn FnMut(&[u8])) {
     }
 }
 
-/// The same names, one behind the other, each with its zero byte.
-pub fn names<'b>(directory: BorrowedFd<'_>, room: &'b mut [u8]) -> &'b [u8] {
-    let mut used = 0;
-    each(directory, &mut |name| {
-        let place = room.get_mut(used..).unwrap_or_default();
-        if name.len() < place.len() {
-            copy(place, name);
-            used += name.len() + 1;
-            if let Some(end) = room.get_mut(used - 1) {
-                *end = 0;
-            }
-        }
-    });
-    room.get(..used).unwrap_or_default()
+/// Adds a watch for what is added to the pod in `directory` from now on; none where nothing was,
+/// or who asks may not know it: for the former the place is made first.
+///
+/// # Errors
+/// As inotify_add_watch(2).
+pub fn watch(directory: &OwnedFd, watches: &OwnedFd) -> Result<(), Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match fs::openat(directory, ADDED, flags, Mode::empty()) {
+        Ok(folder) => ready::watch(watches, &folder, WatchFlags::MOVED_TO),
+        Err(_) => Ok(()),
+    }
 }
 
-/// Calls `each` for the words in `names`.
-pub fn each_of<'b>(mut names: &'b [u8], each: &mut dyn FnMut(&'b [u8])) {
-    while let Some(name) = c_str(names).filter(|name| !name.is_empty()) {
-        each(name.to_bytes());
-        names = names.get(name.count_bytes() + 1..).unwrap_or_default();
+/// Calls `each` for the names of those that were added since.
+pub fn each_new(watches: &OwnedFd, each: &mut dyn FnMut(&[u8])) {
+    let mut room = [const { MaybeUninit::uninit() }; 2048];
+    let mut events = inotify::Reader::new(watches, &mut room);
+    while let Ok(event) = events.next() {
+        if let (true, Some(name)) = (
+            event.events().contains(ReadFlags::MOVED_TO),
+            event.file_name(),
+        ) {
+            each(name.to_bytes());
+        }
     }
 }

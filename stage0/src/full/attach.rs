@@ -16,14 +16,13 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::{
     event::PollFlags,
-    fd::{AsFd, AsRawFd, OwnedFd},
+    fd::{AsRawFd, OwnedFd},
     fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 
 use super::{
-    added,
-    logs::{CHUNK, Reader},
+    logs::{CHUNK, ROOM, Reader},
     pods::{Pod, Pods, State},
     stop::is_not,
     words::{self, Words},
@@ -43,10 +42,7 @@ pub fn attach(start: Start) -> Result<i32, Error<'static>> {
         words::STATE_DIRECTORY | words::UUID_FILE | words::APP | words::CLOSE;
     let words = super::words_behind(&start, ALLOWED)?;
     let pods = Pods::new(&words, &start.environment)?;
-    let (names, plan) = start
-        .bytes
-        .split_at_mut_checked(added::ROOM)
-        .unwrap_or_default();
+    let (names, plan) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let buffer: &mut [u8] = &mut [0; CHUNK];
     let (mut told, mut ended) = (true, 0);
     let code = pods.each_meant(&words, &mut |name, pod| {
@@ -55,7 +51,6 @@ pub fn attach(start: Start) -> Result<i32, Error<'static>> {
         }
         let failed = |why| Error::new(What::AttachTo, name, why);
         let plan = pod.beginning(c"plan", plan);
-        let names = added::names(pod.directory.as_fd(), names);
         let mut reader = Reader::new(&pod, (plan, names), words.app, Some(0))?;
         let mut input = Input::of(&pod, plan, &words).map_err(failed)?;
         let has_ended = reader

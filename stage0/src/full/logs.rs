@@ -6,14 +6,18 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, What, Why},
+    launch::path::Path,
     plan::MAX_APPS,
     sys::{descriptor, entry::Start, memory::c_str},
-    text::{Line, copy},
+    text::{Line, copy, split},
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, AsRawFd, OwnedFd},
-    fs::{self, AtFlags, FileType, Mode, OFlags, inotify},
+    fs::{
+        self, AtFlags, FileType, Mode, OFlags,
+        inotify::{self, WatchFlags},
+    },
     io::Errno,
 };
 
@@ -27,10 +31,13 @@ use super::{
 
 /// The file in which stage0 and pid 1 of a detached pod say something.
 const MESSAGES: &[u8] = b"log";
-/// The files of one log, and of all: of the apps of the plan, of those that were added, and
-/// the messages.
+/// The files of one log, and the logs of all: of the apps of the plan, of those that were added,
+/// and the messages.
 const FILES: usize = 10;
 const SOURCES: usize = 2 * MAX_APPS + 1;
+/// Room for the name of each, with a zero byte.
+const NAME: usize = 256;
+pub const ROOM: usize = SOURCES * NAME;
 /// What is read at once; a line may be longer.
 pub const CHUNK: usize = 16 << 10;
 
@@ -44,15 +51,11 @@ pub fn logs(start: Start) -> Result<i32, Error<'static>> {
         words::STATE_DIRECTORY | words::UUID_FILE | words::APP | words::FOLLOW | words::TAIL;
     let words = super::words_behind(&start, ALLOWED)?;
     let pods = Pods::new(&words, &start.environment)?;
-    let (names, plan) = start
-        .bytes
-        .split_at_mut_checked(added::ROOM)
-        .unwrap_or_default();
+    let (names, plan) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let buffer: &mut [u8] = &mut [0; CHUNK];
     let mut told = true;
     let code = pods.each_meant(&words, &mut |name, pod| {
         let plan = pod.beginning(c"plan", plan);
-        let names = added::names(pod.directory.as_fd(), names);
         let mut reader = Reader::new(&pod, (plan, names), words.app, words.tail)?;
         let done = if words.has(words::FOLLOW) {
             reader.follow(&pod, None, buffer).map(drop)
@@ -67,21 +70,30 @@ pub fn logs(start: Start) -> Result<i32, Error<'static>> {
 }
 
 /// One log, and how far it was read.
-struct Source<'a> {
-    /// Of the app; of the messages it is empty, as no app's name can be.
-    app: &'a [u8],
+struct Source {
     file: Option<OwnedFd>,
     at: usize,
+    /// The last look at the apps that were added at which this one was there, 0 if it never was:
+    /// another one gets its place when it is needed. [`ALWAYS`] of the plan's.
+    seen: u64,
 }
+
+const ALWAYS: u64 = u64::MAX;
 
 /// Reads the logs of a pod.
 pub struct Reader<'a> {
-    sources: [Source<'a>; SOURCES],
+    sources: [Source; SOURCES],
+    /// The app of each; of the messages it is empty, as no app's name can be.
+    names: &'a mut [[u8; NAME]],
     count: usize,
     /// Where the apps' files are, and the messages.
     folder: Option<OwnedFd>,
     directory: &'a OwnedFd,
+    /// The only app that is shown.
+    wanted: Option<&'static CStr>,
     tail: Option<u64>,
+    /// How often it was looked which apps were added.
+    looks: u64,
     with_names: bool,
     /// Whose line has no end yet.
     begun: Option<usize>,
@@ -91,52 +103,51 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Of the apps of its plan and those that were added, or of the one that is `wanted`: the
-    /// last `tail` lines of each, or all.
+    /// last `tail` lines of each, or all. The names have [`ROOM`].
     ///
     /// # Errors
     /// It has no such app.
     pub fn new(
         pod: &'a Pod,
-        (plan, names): (&'a [u8], &'a [u8]),
+        (plan, names): (&[u8], &'a mut [u8]),
         wanted: Option<&'static CStr>,
         tail: Option<u64>,
     ) -> Result<Self, Error<'static>> {
-        let mut reader = Self::of(pod, tail);
-        let mut add = |app| {
-            if wanted.is_none_or(|wanted| wanted.to_bytes() == app) {
-                reader.add(app);
-            }
-        };
-        each_app(plan, &mut add);
-        added::each_of(names, &mut add);
+        let mut reader = Self::of(pod, names, wanted, tail);
+        each_app(plan, &mut |app| reader.add(app, ALWAYS));
+        reader.look();
         match wanted {
             Some(wanted) if reader.count == 0 => {
                 let error = Error::new(What::Find, wanted, Why::NoAppInPod);
                 return Err(error.advice(Advice::SeeList));
             }
             Some(_) => {}
-            None => {
-                reader.with_names = reader.count > 1;
-                // The messages come last, and are of the pod alone.
-                reader.add(b"");
-            }
+            // The messages come last, and are of the pod alone.
+            None => reader.add(b"", ALWAYS),
         }
         Ok(reader)
     }
 
-    fn of(pod: &'a Pod, tail: Option<u64>) -> Self {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        const NONE: Source<'_> = Source {
-            app: b"",
+    fn of(
+        pod: &'a Pod,
+        names: &'a mut [u8],
+        wanted: Option<&'static CStr>,
+        tail: Option<u64>,
+    ) -> Self {
+        const NONE: Source = Source {
             file: None,
             at: 0,
+            seen: 0,
         };
         Self {
             sources: [NONE; SOURCES],
+            names: names.as_chunks_mut().0,
             count: 0,
-            folder: fs::openat(&pod.directory, c"logs", flags, Mode::empty()).ok(),
+            folder: None,
             directory: &pod.directory,
+            wanted,
             tail,
+            looks: 0,
             with_names: false,
             begun: None,
             line: Line::new(1),
@@ -144,22 +155,106 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn add(&mut self, app: &'a [u8]) {
-        // One that was added may have the name of one that was removed.
-        let mut known = self.sources.iter().take(self.count);
-        if known.any(|source| source.app == app) {
+    /// Looks which apps were added, and where the files are.
+    fn look(&mut self) {
+        self.looks += 1;
+        let directory = self.directory.as_fd();
+        // First those that are known: none of them loses its place.
+        added::each(directory, &mut |app| {
+            if self.place_of(app).is_some() {
+                self.add(app, self.looks);
+            }
+        });
+        added::each(directory, &mut |app| self.add(app, self.looks));
+        let apps = (0..self.count)
+            .filter(|index| self.is_shown(*index) && !name(self.names, *index).is_empty());
+        self.with_names = apps.count() > 1;
+        if self.folder.is_none() {
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            self.folder = fs::openat(directory, c"logs", flags, Mode::empty()).ok();
+        }
+    }
+
+    /// It is there, also if one of its name was removed.
+    fn add(&mut self, app: &[u8], seen: u64) {
+        if self.wanted.is_some_and(|wanted| wanted.to_bytes() != app) || app.len() >= NAME {
             return;
         }
-        if let Some(source) = self.sources.get_mut(self.count) {
-            source.app = app;
-            self.count += 1;
+        let known = self.place_of(app);
+        let Some(place) = known.or_else(|| self.free_place()) else {
+            return;
+        };
+        let (Some(source), Some(name)) = (self.sources.get_mut(place), self.names.get_mut(place))
+        else {
+            return;
+        };
+        if known.is_none() {
+            (source.file, source.at, source.seen) = (None, 0, 0);
+            *name = [0; NAME];
+            copy(name, app);
         }
+        source.seen = source.seen.max(seen);
+    }
+
+    /// Notes how far the logs of apps are that were removed: who wants the last lines only does
+    /// not get theirs when they are added again.
+    fn pass_over(&mut self, buffer: &mut [u8]) -> Result<(), Errno> {
+        let (Some(folder), Some(tail)) = (&self.folder, self.tail) else {
+            return Ok(());
+        };
+        let path = Path::of_descriptor(b"/proc/self/fd/", folder.as_fd())?;
+        self.tail = Some(0);
+        let mut done = Ok(());
+        descriptor::each_name(path.as_c_str(), &mut |app| {
+            if !matches!(app, b"." | b"..") {
+                self.add(app, 0);
+            }
+            if let Some(place) = self.place_of(app)
+                && !self.is_shown(place)
+                && done.is_ok()
+            {
+                done = self.one(place, false, buffer);
+            }
+        });
+        self.tail = Some(tail);
+        done
+    }
+
+    /// A new place, or that of the app that was removed first: of the others it is known how far
+    /// they were read, should they be added again.
+    fn free_place(&mut self) -> Option<usize> {
+        if self.count < SOURCES {
+            self.count += 1;
+            return Some(self.count - 1);
+        }
+        let (place, source) = (0..)
+            .zip(&self.sources)
+            .min_by_key(|(_, source)| source.seen)?;
+        if source.seen >= self.looks {
+            return None;
+        }
+        if self.begun == Some(place) {
+            self.end_line();
+        }
+        Some(place)
+    }
+
+    /// Whether it is, or was, an app since this one reads.
+    fn is_shown(&self, index: usize) -> bool {
+        self.sources.get(index).is_some_and(|one| one.seen > 0)
+    }
+
+    /// Where the app is among those that are known.
+    fn place_of(&self, app: &[u8]) -> Option<usize> {
+        (0..self.count).find(|index| name(self.names, *index) == app)
     }
 
     /// Shows what is there now. What is `last` ends its lines.
     fn all(&mut self, last: bool, buffer: &mut [u8]) -> Result<(), Errno> {
         for index in 0..self.count {
-            self.one(index, last, buffer)?;
+            if self.is_shown(index) {
+                self.one(index, last, buffer)?;
+            }
         }
         // What is not there yet is shown as a whole.
         self.tail = None;
@@ -178,17 +273,17 @@ impl<'a> Reader<'a> {
         mut input: Option<&mut Input>,
         buffer: &mut [u8],
     ) -> Result<bool, Errno> {
-        use inotify::{CreateFlags, WatchFlags};
-        let files = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let files = inotify::init(flags)?;
+        let apps = inotify::init(flags)?;
         // Before the first look, so that nothing is missed.
         watch(&files, &pod.directory, WatchFlags::MODIFY)?;
-        if let Some(folder) = &self.folder {
-            let events = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
-            watch(&files, folder, events)?;
-        }
+        watch(&apps, &pod.directory, WatchFlags::CREATE)?;
         if let Some(input) = &input {
             watch(&files, &input.folder, WatchFlags::OPEN)?;
         }
+        self.look_again(&files, &apps)?;
+        self.pass_over(buffer)?;
         let ending = Ending::of(pod)?;
         let output = descriptor::borrow(1).ok_or(Errno::BADF)?;
         loop {
@@ -203,6 +298,7 @@ impl<'a> Reader<'a> {
             let mut watched = [
                 PollFd::new(&ending.pipe, PollFlags::IN),
                 PollFd::new(&files, PollFlags::IN),
+                PollFd::new(&apps, PollFlags::IN),
                 PollFd::from_borrowed_fd(output, PollFlags::empty()),
                 PollFd::from_borrowed_fd(passed, flags),
             ];
@@ -210,9 +306,12 @@ impl<'a> Reader<'a> {
                 Err(Errno::INTR) => continue,
                 done => done?,
             };
-            let [ended, _, gone, passes] = watched.map(|one| !one.revents().is_empty());
+            let [ended, _, more, gone, passes] = watched.map(|one| !one.revents().is_empty());
             if gone {
                 return Ok(false);
+            }
+            if more || ended {
+                self.look_again(&files, &apps)?;
             }
             if ended {
                 return self.all(true, buffer).map(|()| true);
@@ -224,13 +323,33 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Looks which apps there are now, and watches the places that are new. A watch that is
+    /// there stays as it is.
+    fn look_again(&mut self, files: &OwnedFd, apps: &OwnedFd) -> Result<(), Errno> {
+        // It may have been removed since.
+        added::each_new(apps, &mut |app| self.add(app, self.looks));
+        added::watch(self.directory, apps)?;
+        self.look();
+        if let Some(folder) = &self.folder {
+            let events = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
+            watch(files, folder, events)?;
+        }
+        Ok(())
+    }
+
     /// Ends the last line; false if something could not be written.
     pub fn end(&mut self) -> bool {
-        if self.begun.take().is_some() {
-            self.line.byte(b'\n');
+        if self.with_names {
+            self.end_line();
         }
         self.good &= self.line.flush();
         self.good
+    }
+
+    fn end_line(&mut self) {
+        if self.begun.take().is_some() {
+            self.line.byte(b'\n');
+        }
     }
 
     /// Shows what a log has more than at the last time.
@@ -270,7 +389,7 @@ impl<'a> Reader<'a> {
             return true;
         };
         let mut place = [0; 260];
-        match (&source.file, self.at(source, 0, &mut place)) {
+        match (&source.file, self.at(index, 0, &mut place)) {
             (Some(file), Some((folder, name))) => {
                 let there = fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
                 identity(&there) == identity(&fs::fstat(file))
@@ -288,7 +407,7 @@ impl<'a> Reader<'a> {
         let mut count = 0;
         for number in 0..=9 {
             let mut place = [0; 260];
-            let Some((folder, name)) = self.at(source, number, &mut place) else {
+            let Some((folder, name)) = self.at(index, number, &mut place) else {
                 break;
             };
             let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -324,11 +443,11 @@ impl<'a> Reader<'a> {
     /// The folder and the name of the old file of this number; 0 is the one that is written.
     fn at<'p>(
         &self,
-        source: &Source<'_>,
+        index: usize,
         number: u8,
         place: &'p mut [u8; 260],
-    ) -> Option<(&OwnedFd, &'p core::ffi::CStr)> {
-        let (folder, name) = match source.app {
+    ) -> Option<(&OwnedFd, &'p CStr)> {
+        let (folder, name) = match name(self.names, index) {
             b"" if number > 0 => return None,
             b"" => (self.directory, MESSAGES),
             app => (self.folder.as_ref()?, app),
@@ -338,8 +457,7 @@ impl<'a> Reader<'a> {
             (*dot, *digit) = (b'.', b'0' + number);
             // Another app may be called so.
             let own = place.get(..name.len() + 2).unwrap_or_default();
-            let mut apps = self.sources.iter().take(self.count);
-            if apps.any(|other| other.app == own) {
+            if self.place_of(own).is_some_and(|place| self.is_shown(place)) {
                 return None;
             }
         }
@@ -358,7 +476,7 @@ impl<'a> Reader<'a> {
             };
             let count = descriptor::read_at(file.as_raw_fd(), source.at, buffer)?;
             let read = buffer.get(..count).unwrap_or_default();
-            let messages = source.app.is_empty();
+            let messages = name(self.names, index).is_empty();
             let shown = if is_whole || messages || !self.with_names || count == buffer.len() {
                 count
             } else {
@@ -375,6 +493,8 @@ impl<'a> Reader<'a> {
             } else if self.with_names {
                 self.lines(index, read);
             } else {
+                // Another app may come.
+                self.begun = (!read.ends_with(b"\n")).then_some(index);
                 self.good &= descriptor::write_all(1, read);
             }
         }
@@ -382,11 +502,10 @@ impl<'a> Reader<'a> {
 
     /// Writes lines, each behind the app's name.
     fn lines(&mut self, index: usize, text: &[u8]) {
-        let app = self.sources.get(index).map_or(&b""[..], |one| one.app);
         if self.begun.is_some_and(|other| other != index) {
-            self.line.byte(b'\n');
-            self.begun = None;
+            self.end_line();
         }
+        let app = name(self.names, index);
         for part in text.split_inclusive(|byte| *byte == b'\n') {
             if self.begun.is_none() {
                 self.line.quoted(app).text(" | ");
@@ -396,6 +515,12 @@ impl<'a> Reader<'a> {
         }
         self.good &= self.line.flush();
     }
+}
+
+/// The app of this number.
+fn name(names: &[[u8; NAME]], index: usize) -> &[u8] {
+    let name = names.get(index).map_or(&[][..], |name| name);
+    split(name, 0).next().unwrap_or_default()
 }
 
 /// Which file it is; nothing if there is none.
