@@ -323,6 +323,10 @@ const SUITE: runner::Suite = runner::Suite {
         ("enter::cgroup", Requirement::Controllers),
         ("enter::cve_2016_9962", Requirement::Busybox),
         ("limits_errors::*", Requirement::Controllers),
+        (
+            "limits_errors::a_real_time_caller",
+            Requirement::RealTimeGroups,
+        ),
         ("limit_devices::*", Requirement::Devices),
         ("limit_disks::*", Requirement::Disk),
         ("limit_disks::swap", Requirement::Controllers),

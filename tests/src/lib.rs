@@ -20,6 +20,7 @@ pub mod lock;
 pub mod message;
 pub mod networks;
 pub mod pod;
+pub mod policy;
 pub mod profile;
 pub mod random;
 pub mod registered;

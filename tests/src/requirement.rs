@@ -15,6 +15,9 @@ pub enum Requirement {
     CgroupV2,
     /// The controllers memory, cpu and pids, of either version.
     Controllers,
+    /// The controller cpu of cgroup v1 that has real-time processes of its own
+    /// (CONFIG_RT_GROUP_SCHED), and a caller who may become one.
+    RealTimeGroups,
     /// The freezer of cgroup v1.
     Freezer,
     /// A filter of devices for cgroups, and a device that no pod has by default.
@@ -68,6 +71,14 @@ impl Requirement {
             Self::Controllers => ["memory", "cpu", "pids"]
                 .iter()
                 .all(|name| controller(name).is_some()),
+            Self::RealTimeGroups => {
+                matches!(controller("cpu"), Some((mount, false))
+                    if mount.join("cpu.rt_runtime_us").exists())
+                    // Of the thread alone.
+                    && std::thread::spawn(|| crate::policy::real_time().is_ok())
+                        .join()
+                        .unwrap_or(false)
+            }
             Self::Freezer => matches!(controller("freezer"), Some((_, false))),
             Self::Devices => controller("devices").is_some() && device().is_some(),
             Self::Disk => controller("io").is_some() && disk().is_some(),
@@ -164,6 +175,9 @@ impl fmt::Display for Requirement {
             Self::CgroupV1 => "cgroup v1 hierarchies of memory and pids",
             Self::CgroupV2 => "a cgroup v2 hierarchy",
             Self::Controllers => "the cgroup controllers memory, cpu and pids",
+            Self::RealTimeGroups => {
+                "cgroup v1 with CONFIG_RT_GROUP_SCHED, and real-time policies (ulimit -r)"
+            }
             Self::Freezer => "a cgroup v1 hierarchy of freezer",
             Self::Devices => "a cgroup filter of devices, and one of some devices (modprobe fuse)",
             Self::Disk => "the cgroup controller io, and a block device (modprobe loop)",

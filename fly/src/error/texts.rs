@@ -494,6 +494,7 @@ texts! {
             AllowUsers = "user namespaces are switched off here; a container needs --privileged, or --security-opt seccomp=unconfined",
             NoMappedMount = "its file system, or one mounted below, can't map ids: --private-users=false, or another place",
             FillPool = "see stage0 pool",
+            NotRealTime = "this kernel lets no real-time process in: start with chrt --other 0, or leave --cpus and --cpu-weight out",
         }
         PODS from 216 {
             SeeList = "see stage0 list",

@@ -202,7 +202,14 @@ fn folder(path: &CStr) -> &[u8] {
 pub(super) fn join(path: &CStr) -> Result<(), Error<'_>> {
     Path::of(&[path.to_bytes(), b"/tasks"])
         .and_then(|file| write(file.as_c_str(), b"0"))
-        .map_err(|errno| Error::new(What::Join, path, errno).advice(Advice::NoCgroup))
+        .map_err(|errno| {
+            let advice = match errno {
+                // With CONFIG_RT_GROUP_SCHED, as the new one has no cpu.rt_runtime_us.
+                Errno::INVAL => Advice::NotRealTime,
+                _ => Advice::NoCgroup,
+            };
+            Error::new(What::Join, path, errno).advice(advice)
+        })
 }
 
 /// Moves this process, which has one thread, into the cgroup of version 2 at `path`.
