@@ -11,6 +11,7 @@ use fly::{
     text::{decimal, split},
 };
 use rustix::{
+    fd::OwnedFd,
     fs::{self, Access, AtFlags},
     io::Errno,
     process::{Pid, test_kill_process},
@@ -176,6 +177,33 @@ pub fn remove_all(plan: &Plan<'_>) {
                 let _ = fs::rmdir(above);
             }
         });
+    }
+}
+
+/// Removes the cgroups of the pod `uuid` in the working directory, whose plan nobody can read:
+/// those of its pid 1 that are called so. It is there until `end` is closed.
+#[cold]
+#[inline(never)]
+pub fn remove_unplanned(end: OwnedFd, uuid: &[u8]) {
+    let (mut number, mut lines) = ([0; 16], [0; 4096]);
+    let number = descriptor::read_file(c"pid", &mut number);
+    let number = split(number, b'\n').next().unwrap_or_default();
+    let Ok(path) = Path::of(&[b"/proc/", number, b"/cgroup"]) else {
+        return;
+    };
+    let lines = descriptor::read_file(path.as_c_str(), &mut lines);
+    drop(end);
+    for line in split(lines, b'\n').filter(|line| line.ends_with(uuid)) {
+        let mut parts = split(line, b':');
+        let (_, controllers, path) = (parts.next(), parts.next(), parts.rest());
+        // Of version 2 none is named.
+        for controller in split(controllers.unwrap_or_default(), b',') {
+            for mount in [&b"/sys/fs/cgroup/"[..], b"/sys/fs/cgroup/unified/"] {
+                if let Ok(path) = Path::of(&[mount, controller, path]) {
+                    remove(path.as_c_str());
+                }
+            }
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use rustix::{
 use stage1_init::control::{SOCKET, protocol};
 
 use crate::{
-    cgroups::Cgroups,
+    cgroups::{self, Cgroups},
     client::{self, Pod, seal},
     directory::{self, Directory},
     lower::Features,
@@ -307,11 +307,13 @@ fn released<F: Features>(
         protocol::REMOVES
     };
     let mut known = Some(known);
-    let mut cgroups = None;
+    let (mut cgroups, mut is_damaged) = (None, false);
     let mut meanwhile = || {
         if let Some(plan) = known.take().and_then(Known::read) {
             look(&plan, &mut how);
             cgroups = how.limited.then(|| Cgroups::look(plan));
+        } else {
+            is_damaged = true;
         }
     };
     let asked = (changed.as_ref(), flags);
@@ -319,7 +321,9 @@ fn released<F: Features>(
     let done = done.map(|(code, end)| {
         // With cgroups, which can't be removed before it, the end of pid 1 comes now,
         // otherwise with that of this process.
-        if !how.limited {
+        if is_damaged {
+            cgroups::remove_unplanned(end, Place::of(path).uuid);
+        } else if !how.limited {
             core::mem::forget(end);
         }
         code

@@ -10,7 +10,7 @@ use std::{
 
 use kickstage_tests::{
     TestResult, compare, isolate, lock, message,
-    registered::{Registry, one_line, wait_until},
+    registered::{Parent, Registry, one_line, wait_until},
     requirement::{Requirement, controller},
     sys, tests,
 };
@@ -23,6 +23,7 @@ tests![
     released,
     last_moment,
     with_limits,
+    with_limits_and_a_damaged_plan,
     time_limit,
     at_the_same_moment,
     killed_ones,
@@ -106,6 +107,39 @@ fn with_limits() -> TestResult {
     pods.ask("rm", &[&uuid]).code(0).quiet();
     assert!(!own.exists());
     assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// The cgroups are found without it, below another parent, too.
+fn with_limits_and_a_damaged_plan() -> TestResult {
+    Requirement::Controllers.require()?;
+    let (pods, parent) = (Registry::new(), Parent::new());
+    let limits = ["--memory=64M", "--pids=20", "--cpus=1"];
+    let elsewhere = [&limits[..], &["--cgroup-parent", &parent.path]].concat();
+    for (options, keeps) in [
+        (&limits[..], false),
+        (&elsewhere, false),
+        (&elsewhere, true),
+    ] {
+        // The plan of a parked pod is read when its programs run already.
+        for damage in [&b""[..], b"no plan", &[0; 4096]] {
+            let uuid = park(&pods, options, &["exit", "9"]);
+            let place = |name| {
+                let (mount, _) = controller(name).expect("the requirement");
+                let folder = options.last().filter(|word| word.starts_with('/'));
+                let folder = folder.map_or("kickstage", |path| path.trim_start_matches('/'));
+                mount.join(folder).join(format!("uuid-{uuid}"))
+            };
+            let own = ["memory", "pids", "cpu"].map(place);
+            assert!(own.iter().all(|path| path.is_dir()), "{own:?}");
+            let plan = pods.place("prepared", &uuid).join("plan");
+            fs::write(plan, damage).expect("a plan");
+            let words: &[&str] = if keeps { &["--keep", &uuid] } else { &[&uuid] };
+            pods.ask("run-prepared", words).code(9).quiet();
+            assert!(!own.iter().any(|path| path.exists()), "{own:?}");
+        }
+    }
+    pods.collected();
     Ok(())
 }
 
