@@ -20,9 +20,11 @@ use rustix::{
 use stage1_init::LOCK;
 
 use crate::{
+    lower::Features,
     options::Lives,
     remove,
     state::{Folder, Place},
+    streams,
 };
 
 /// What is there only as long as the pod runs.
@@ -54,7 +56,7 @@ impl<'a> Directory<'a> {
     ///
     /// # Errors
     /// What keeps it from being made or opened.
-    pub fn prepare(
+    pub fn prepare<F: Features>(
         path: Option<&'a CStr>,
         life: Lives<'a>,
         plan: &Plan<'_>,
@@ -67,7 +69,7 @@ impl<'a> Directory<'a> {
             });
         };
         if life.registers().is_some() {
-            return Self::register(path, life, plan);
+            return Self::register::<F>(path, life, plan);
         }
         Self::make(path, plan)
     }
@@ -119,9 +121,13 @@ impl<'a> Directory<'a> {
     /// Nobody sees it before it is whole, and locked.
     #[cold]
     #[inline(never)]
-    fn register(path: &'a CStr, life: Lives<'a>, plan: &Plan<'_>) -> Result<Self, Error<'a>> {
+    fn register<F: Features>(
+        path: &'a CStr,
+        life: Lives<'a>,
+        plan: &Plan<'_>,
+    ) -> Result<Self, Error<'a>> {
         let failed = |errno| Error::new(What::Register, path, errno);
-        make(&Place::of(path), Folder::Embryo, Folder::Run, plan).map_err(failed)?;
+        make::<F>(&Place::of(path), Folder::Embryo, Folder::Run, plan).map_err(failed)?;
         Self::registered(path, life, false)
     }
 
@@ -229,17 +235,23 @@ impl<'a> Directory<'a> {
 }
 
 /// Makes the directory of a pod in the folder `first`, with its lock, which is held, its
-/// plan, and room for what pid 1 writes; then moves it to `then`.
+/// plan, room for what pid 1 writes, and the inputs that can be attached; then moves it to
+/// `then`.
 ///
 /// # Errors
 /// As mkdir(2), open(2), write(2) and rename(2).
 #[cold]
 #[inline(never)]
-pub fn make(place: &Place<'_>, first: Folder, then: Folder, plan: &Plan<'_>) -> Result<(), Errno> {
+pub fn make<F: Features>(
+    place: &Place<'_>,
+    first: Folder,
+    then: Folder,
+    plan: &Plan<'_>,
+) -> Result<(), Errno> {
     let mut tries = 0;
     loop {
         place.make(first)?;
-        let done = fill(place, first, then, plan).and_then(|()| place.shift(first, then));
+        let done = fill::<F>(place, first, then, plan).and_then(|()| place.shift(first, then));
         let Err(errno) = done else { return Ok(()) };
         let _ = remove::pod(place, first);
         // A collector of garbage has seen it before its lock was held.
@@ -253,7 +265,12 @@ pub fn make(place: &Place<'_>, first: Folder, then: Folder, plan: &Plan<'_>) -> 
 /// How often a directory is made again that was taken away.
 const RETRIES: u8 = 8;
 
-fn fill(place: &Place<'_>, folder: Folder, then: Folder, plan: &Plan<'_>) -> Result<(), Errno> {
+fn fill<F: Features>(
+    place: &Place<'_>,
+    folder: Folder,
+    then: Folder,
+    plan: &Plan<'_>,
+) -> Result<(), Errno> {
     let path = place.path(folder)?;
     let folder = open(fs::CWD, path.as_c_str(), OFlags::empty())?;
     let lock = lock_in(&folder, 1)?;
@@ -264,6 +281,9 @@ fn fill(place: &Place<'_>, folder: Folder, then: Folder, plan: &Plan<'_>) -> Res
     fs::mkdirat(&folder, c"status", Mode::from_raw_mode(0o755))?;
     if plan.steps().records().any(|step| step.is(Kind::LogFile)) {
         fs::mkdirat(&folder, c"logs", crate::state::PRIVATE)?;
+    }
+    if F::ALL {
+        streams::make(plan, &folder)?;
     }
     write_plan(&folder, plan)
 }

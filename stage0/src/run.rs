@@ -154,7 +154,7 @@ fn run<'e, F: Features>(
     if times.is_some() || debug {
         launcher.before_exec(&report);
     }
-    let directory = prepare(rest.directory, how, &plan, background, &mut launcher)?;
+    let directory = prepare::<F>(rest.directory, how, &plan, background, &mut launcher)?;
     let streams = if F::ALL {
         hold(&plan, &directory, &mut launcher)?
     } else {
@@ -216,7 +216,7 @@ fn only_own(hold: bool, detached: bool) {
     }
 }
 
-/// Makes and holds the standard inputs that can be attached.
+/// Holds the standard inputs that can be attached.
 #[cold]
 #[inline(never)]
 fn hold<'e>(
@@ -281,7 +281,7 @@ fn for_pods<F: Features>(launcher: &mut Launcher<'_, '_>) {
 
 /// The pod's directory, before the launch.
 #[inline]
-fn prepare<'e>(
+fn prepare<'e, F: Features>(
     path: Option<&'e CStr>,
     how: &How<'e>,
     plan: &Plan<'e>,
@@ -290,7 +290,7 @@ fn prepare<'e>(
 ) -> Result<Directory<'e>, Error<'e>> {
     let directory = match path {
         Some(path) if how.is_prepared => Directory::registered(path, how.life, true)?,
-        path => Directory::prepare(path, how.life, plan)?,
+        path => Directory::prepare::<F>(path, how.life, plan)?,
     };
     if let Some(path) = path {
         launcher.keep(KEPT_COUNT);

@@ -61,22 +61,38 @@ fn names<'p>(plan: &Plan<'p>) -> impl Iterator<Item = &'p CStr> + use<'p> {
         })
 }
 
-/// Makes them in the pod's directory `path` where they are missing, and holds them by the
-/// numbers that are kept; returns how many there are.
+/// Makes them in the directory of a pod that nobody sees yet: who attaches to one that runs
+/// finds them.
 ///
 /// # Errors
-/// As mkdir(2), mknod(2) and open(2).
+/// As mkdir(2) and mknod(2).
+#[cold]
+#[inline(never)]
+pub fn make(plan: &Plan<'_>, directory: &OwnedFd) -> Result<(), Errno> {
+    let mut made = None;
+    for name in names(plan) {
+        if made.is_none() {
+            fs::mkdirat(directory, FOLDER, Mode::from_raw_mode(0o700))?;
+            made = Some(folder(directory)?);
+        }
+        if let Some(folder) = &made {
+            fs::mknodat(folder, name, FileType::Fifo, OPEN, 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Holds those in the pod's directory `path` by the numbers that are kept; returns how many
+/// there are.
+///
+/// # Errors
+/// As open(2).
 #[cold]
 #[inline(never)]
 pub fn hold(plan: &Plan<'_>, path: &CStr) -> Result<i32, Errno> {
     let mut count = 0;
     for name in names(plan) {
-        let folder = folder(path, count == 0)?;
-        match fs::mknodat(&folder, name, FileType::Fifo, OPEN, 0) {
-            // By a start that has failed, or by who has parked the pod.
-            Err(Errno::EXIST) => {}
-            done => done?,
-        }
+        let folder = folder_in(path)?;
         let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // Without a reader there is no writer (fifo(7)).
         let reader = fs::openat(&folder, name, flags | OFlags::RDWR, Mode::empty())?;
@@ -89,17 +105,19 @@ pub fn hold(plan: &Plan<'_>, path: &CStr) -> Result<i32, Errno> {
     Ok(count)
 }
 
-/// Their directory, which is made if it may be `missing`.
-fn folder(path: &CStr, missing: bool) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = fs::open(path, flags, Mode::empty())?;
-    if missing {
-        match fs::mkdirat(&directory, FOLDER, Mode::from_raw_mode(0o700)) {
-            Err(Errno::EXIST) => {}
-            done => done?,
-        }
-    }
-    fs::openat(&directory, FOLDER, flags, Mode::empty())
+/// What a directory is opened with.
+const DIRECTORY: OFlags = OFlags::DIRECTORY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Their directory in that of the pod.
+fn folder(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    fs::openat(directory, FOLDER, DIRECTORY, Mode::empty())
+}
+
+/// The same, of the pod in `path`.
+fn folder_in(path: &CStr) -> Result<OwnedFd, Errno> {
+    folder(&fs::open(path, DIRECTORY, Mode::empty())?)
 }
 
 impl Streams {
@@ -111,7 +129,7 @@ impl Streams {
         use inotify::{CreateFlags, WatchFlags};
         let watch = || {
             let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-            let folder = folder(path, false)?;
+            let folder = folder_in(path)?;
             let path = Path::of_descriptor(b"/proc/self/fd/", folder.as_fd())?;
             inotify::add_watch(&events, path.as_c_str(), WatchFlags::ATTRIB)?;
             Ok::<_, Errno>(events)

@@ -28,7 +28,6 @@ use crate::{
     run::{self, How},
     start::{self, Aim, Rest},
     state::{Folder, Place},
-    streams,
 };
 
 /// Carries out `stage0 prepare`; returns the exit code.
@@ -94,23 +93,13 @@ impl Aim for Prepare {
         if options.life.warm {
             return park(plan, options, rest);
         }
-        directory::make(&place, Folder::Prepare, Folder::Prepared, &plan)
+        directory::make::<All>(&place, Folder::Prepare, Folder::Prepared, &plan)
             .map_err(|errno| Error::new(What::Register, path, errno))?;
-        let unmake = || {
-            let _ = place.shift(Folder::Prepared, Folder::Garbage);
-            let _ = remove::pod(&place, Folder::Garbage);
-        };
-        let made = place
-            .path(Folder::Prepared)
-            .and_then(|path| streams::hold(&plan, path.as_c_str()));
-        if let Err(errno) = made {
-            unmake();
-            return Err(Error::new(What::Register, path, errno));
-        }
         if let Some(file) = options.life.uuid_file
             && let Err(errno) = directory::save(file, place.uuid)
         {
-            unmake();
+            let _ = place.shift(Folder::Prepared, Folder::Garbage);
+            let _ = remove::pod(&place, Folder::Garbage);
             return Err(Error::new(What::WriteFile, file, errno));
         }
         // From here on it can be started.
@@ -173,7 +162,7 @@ fn park<'e, 'a: 'e, I>(
     let path = rest.directory.unwrap_or_default();
     let place = Place::of(path);
     let failed = |errno| Error::new(What::Register, path, errno);
-    directory::make(&place, Folder::Embryo, Folder::Prepare, &plan).map_err(failed)?;
+    directory::make::<All>(&place, Folder::Embryo, Folder::Prepare, &plan).map_err(failed)?;
     // A parked pod holds nothing of the caller's, and this process has it from the pod.
     let output = descriptor::borrow(1).unwrap_or(descriptor::NONE);
     if descriptor::duplicate_onto(output, OUTPUT).is_ok() {

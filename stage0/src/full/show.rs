@@ -69,8 +69,9 @@ pub fn list(start: Start) -> Result<i32, Error<'static>> {
         let uuid = entry.get(8..8 + uuid::LENGTH).unwrap_or_default();
         let number = entry.get(8 + uuid::LENGTH).copied().unwrap_or(0);
         let folder = Folder::ALL.get(usize::from(number));
-        // It may have gone meanwhile, or moved: then it is not seen twice.
-        if let Some(pod) = folder.and_then(|folder| pods.open(*folder, uuid).ok())
+        // It may have gone meanwhile, or moved: then it is not seen twice, nor missed.
+        let pod = folder.and_then(|folder| pods.open(*folder, uuid).ok());
+        if let Some(pod) = pod.or_else(|| moved(&pods, entries, uuid))
             && table.last != Some(pod.uuid)
         {
             table.last = Some(pod.uuid);
@@ -78,6 +79,15 @@ pub fn list(start: Start) -> Result<i32, Error<'static>> {
         }
     }
     Error::said(table.end(), 0)
+}
+
+/// The pod `uuid`, which is not where it was seen any more, unless it was seen elsewhere, too.
+#[cold]
+#[inline(never)]
+fn moved(pods: &Pods, entries: &[[u8; ENTRY]], uuid: &[u8]) -> Option<Pod> {
+    let same = |entry: &&[u8; ENTRY]| entry.get(8..8 + uuid::LENGTH) == Some(uuid);
+    let is_only = entries.iter().filter(same).count() == 1;
+    is_only.then(|| pods.find_whole(uuid)).flatten()
 }
 
 /// When it was made: its lock is the first thing that it has.
