@@ -312,12 +312,16 @@ fn wrong_rewriting() -> TestResult {
     Ok(())
 }
 
-/// Two children of a shell, and the shell.
-fn with_children(options: &[&str], process: As) -> (kickstage_tests::command::Running, i32) {
+/// Two children of a shell, and the shell, which does `last` at SIGTERM.
+fn with_children(
+    options: &[&str],
+    process: As,
+    last: &str,
+) -> (kickstage_tests::command::Running, i32) {
     let probe = program("probe");
     let probe = probe.display();
     let script = format!(
-        "trap 'sleep 0.1; exit 7' TERM; {probe} catch TERM USR2 & {probe} catch TERM USR2 & wait; wait; exit 9"
+        "trap '{last}' TERM; {probe} catch TERM USR2 & {probe} catch TERM USR2 & wait; wait; exit 9"
     );
     let (running, pid) = init::start(
         init::run(NAME, process, options).args(["--", "sh", "-c", &script]),
@@ -329,7 +333,7 @@ fn with_children(options: &[&str], process: As) -> (kickstage_tests::command::Ru
 
 fn to_the_session() -> TestResult {
     for process in BOTH {
-        let (running, pid) = with_children(&[], process);
+        let (running, pid) = with_children(&[], process, "wait; exit 7");
         sys::kill(pid, libc::SIGTERM).expect("it runs");
         let output = running.finish();
         output.code(7);
@@ -344,7 +348,7 @@ fn to_the_session() -> TestResult {
 }
 
 fn single_child() -> TestResult {
-    let (running, pid) = with_children(&["-c"], As::Ordinary);
+    let (running, pid) = with_children(&["-c"], As::Ordinary, "exit 7");
     let shell = init::child_of(pid);
     let text = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
     let children: Vec<i32> = text
@@ -357,7 +361,7 @@ fn single_child() -> TestResult {
     init::wait_for_state(shell, ' ');
     thread::sleep(Duration::from_millis(5));
     for child in children {
-        assert_eq!(init::state(child), 'S');
+        init::wait_for_state(child, 'S');
         sys::kill(child, libc::SIGUSR2).expect("it runs");
     }
     let output = running.finish();
@@ -369,24 +373,27 @@ fn single_child() -> TestResult {
 /// had come: rewritten.
 fn the_rest_is_terminated() -> TestResult {
     let probe = program("probe");
-    let wait = format!("{} catch TERM QUIT & sleep 0.1; exit 5", probe.display());
+    let wait = format!("{} catch TERM QUIT & read line; exit 5", probe.display());
     for (options, name) in [(&[][..], "SIGTERM"), (&["-r", "15:3"], "SIGQUIT")] {
-        let output = run(options).args(["--", "sh", "-c", &wait]).output();
-        output.code(5).has(&format!("catch: {name}\n"));
+        let run = run(options).args(["--", "sh", "-c", &wait]);
+        let mut running = run.open_input().start();
+        running.wait_for("catch: waiting");
+        running.send("\n");
+        running.finish().code(5).has(&format!("catch: {name}\n"));
     }
     Ok(())
 }
 
 fn the_rest_is_spared() -> TestResult {
     let probe = program("probe");
-    let script = format!(
-        "{} catch TERM USR1 & sleep 0.1; echo $!; exit 5",
-        probe.display()
-    );
-    let running = run(&["-c", "--", "sh", "-c", &script]).start();
-    running.wait_for("\n");
+    let script = format!("{} catch TERM USR1 & read line; exit 5", probe.display());
+    let run = run(&["-c", "--", "sh", "-c", &script]);
+    let (mut running, pid) = init::start(run.open_input(), As::Ordinary);
     running.wait_for("waiting\n");
-    thread::sleep(Duration::from_millis(150));
+    let shell = init::child_of(pid);
+    running.send("\n");
+    init::wait_for_state(shell, ' ');
+    thread::sleep(Duration::from_millis(20));
     let left = isolate::processes()
         .into_iter()
         .filter(|pid| init::status(*pid, "Name") == "probe");

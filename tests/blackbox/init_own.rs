@@ -5,7 +5,7 @@ use std::{fs, path::Path, thread, time::Duration};
 
 use kickstage_tests::{
     TestResult,
-    command::{Run, program},
+    command::{Output, Run, program},
     init::{self, As, BOTH},
     registered::wait_until,
     sys,
@@ -220,13 +220,16 @@ fn to_all() -> TestResult {
     let probe = program("probe");
     let probe = probe.display();
     let script = format!(
-        "trap '' USR1; ({probe} session , catch USR1 TERM &) ; {probe} session , catch USR1 TERM & wait; sleep 0.1; exit 6"
+        "trap '' USR1; ({probe} session , catch USR1 TERM &) ; {probe} session , catch USR1 TERM & wait; read line; exit 6"
     );
     for process in BOTH {
         let run = init::run(NAME, process, &["-f", "all", "--", "sh", "-c", &script]);
-        let (running, pid) = init::start(run, process);
-        running.wait_for("catch: waiting\nsession: ok\ncatch: waiting");
+        let (mut running, pid) = init::start(run.open_input(), process);
+        running.wait_for_times("catch: waiting", 2);
         sys::kill(pid, libc::SIGUSR1).expect("it runs");
+        // Those that it leaves may be killed at its end.
+        running.wait_for_times("catch: SIGUSR1", 2);
+        running.send("\n");
         let output = running.finish();
         output.code(6);
         assert_eq!(
@@ -296,11 +299,14 @@ fn parent_death() -> TestResult {
     let own = init::named(NAME);
     let probe = program("probe");
     let script = format!(
-        "{} --parent-death=USR1 -- {} catch USR1 & sleep 0.2; exit 0",
+        "{} --parent-death=USR1 -- {} catch USR1 & read line; exit 0",
         own.display(),
         probe.display()
     );
-    let running = Run::new("sh").args(["-c", &script]).start();
+    let run = Run::new("sh").args(["-c", &script]);
+    let mut running = run.open_input().start();
+    running.wait_for("catch: waiting");
+    running.send("\n");
     running.wait_for("catch: SIGUSR1");
     running.finish().code(0);
     Ok(())
@@ -319,13 +325,7 @@ fn always_a_reaper() -> TestResult {
                 .has("zombies=0");
         }
     }
-    let output = init::probe(
-        NAME,
-        As::First,
-        &["-w"],
-        &["zombie", "5", ",", "sleep", "50"],
-    )
-    .output();
+    let output = init::probe(NAME, As::First, &["-w"], &["zombie", "5", ",", "zombies"]).output();
     assert_eq!(
         output.stderr.matches("Reaped zombie process").count(),
         5,
@@ -363,17 +363,32 @@ fn verbosity() -> TestResult {
     Ok(())
 }
 
-/// A program that leaves two behind, one of them in a session of its own.
+/// A program that leaves two behind, one of them in a session of its own, when it has read
+/// a line.
 fn leaving(process: As, options: &[&str], left: &str) -> Run {
     let probe = program("probe");
     let probe = probe.display();
-    let script = format!("{probe} session , {left} & {probe} {left} & sleep 0.1; exit 5");
-    init::run(NAME, process, options).args(["--", "sh", "-c", &script])
+    let script = format!("{probe} session , {left} & {probe} {left} & read line; exit 5");
+    let run = init::run(NAME, process, options).args(["--", "sh", "-c", &script]);
+    run.open_input()
+}
+
+/// Runs it to its end, which comes when both have said `said`.
+fn left(run: Run, said: &str) -> Output {
+    let mut running = run.start();
+    running.wait_for_times(said, 2);
+    running.send("\n");
+    running.finish()
 }
 
 fn waits_for_all() -> TestResult {
     for process in BOTH {
-        let output = leaving(process, &["--wait-all"], "sleep 300 , echo done").output();
+        let run = leaving(
+            process,
+            &["--wait-all"],
+            "echo begun , sleep 300 , echo done",
+        );
+        let output = left(run, "begun");
         output.code(5);
         assert_eq!(
             output.stdout.matches("done").count(),
@@ -391,7 +406,8 @@ fn stops_the_rest() -> TestResult {
             &["--deadline", "10000"][..],
             &["--wait-all", "--deadline=10000"],
         ] {
-            let output = leaving(process, options, "catch TERM , echo done").output();
+            let run = leaving(process, options, "catch TERM , echo done");
+            let output = left(run, "catch: waiting");
             output.code(5);
             assert_eq!(
                 (
@@ -414,12 +430,9 @@ fn stops_the_rest() -> TestResult {
 
 /// 2,000 that ignore SIGTERM, started by a program that is gone.
 fn kills_the_rest() -> TestResult {
-    let output = leaving(
-        As::Ordinary,
-        &["--deadline", "200"],
-        "ignore all , sleep 60000",
-    )
-    .output();
+    let deadline = ["--deadline", "200"];
+    let run = leaving(As::Ordinary, &deadline, "ignore all , sleep 60000");
+    let output = left(run, "ignore all: ok");
     output.code(5);
     assert!(
         output.elapsed > Duration::from_millis(200),
@@ -451,9 +464,11 @@ fn kills_the_rest() -> TestResult {
 fn signals_to_the_rest() -> TestResult {
     for process in BOTH {
         let run = leaving(process, &["--wait-all"], "catch USR1");
-        let (running, pid) = init::start(run, process);
-        running.wait_for("catch: waiting\n");
-        thread::sleep(Duration::from_millis(300));
+        let (mut running, pid) = init::start(run, process);
+        running.wait_for_times("catch: waiting", 2);
+        let shell = init::child_of(pid);
+        running.send("\n");
+        init::wait_for_state(shell, ' ');
         sys::kill(pid, libc::SIGUSR1).expect("it runs");
         let output = running.finish();
         output.code(5);

@@ -340,7 +340,9 @@ fn subreaper() -> TestResult {
     ] {
         run.output().code(0).quiet().has("zombies=0");
     }
-    let output = init::probe(NAME, As::Ordinary, &["-sw"], &orphans).output();
+    // Those that are zombies already: all of them are reaped before the probe ends.
+    let zombies = ["zombie", "5", ",", "zombies"];
+    let output = init::probe(NAME, As::Ordinary, &["-sw"], &zombies).output();
     output.code(0);
     let told = output
         .stderr
@@ -392,11 +394,14 @@ fn parent_death() -> TestResult {
     let tini = init::named(NAME);
     let probe = program("probe");
     let script = format!(
-        "{} -s -p SIGUSR1 -- {} catch USR1 & sleep 0.2; exit 0",
+        "{} -s -p SIGUSR1 -- {} catch USR1 & read line; exit 0",
         tini.display(),
         probe.display()
     );
-    let running = Run::new("sh").args(["-c", &script]).start();
+    let run = Run::new("sh").args(["-c", &script]);
+    let mut running = run.open_input().start();
+    running.wait_for("catch: waiting");
+    running.send("\n");
     running.wait_for("catch: SIGUSR1");
     running.finish().code(0);
     Ok(())

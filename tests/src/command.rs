@@ -230,9 +230,14 @@ impl Collector {
 
     /// Waits until the text holds `part`; false if it ended without.
     fn wait_for(&self, part: &str, deadline: Instant) -> bool {
+        self.wait_for_times(part, 1, deadline)
+    }
+
+    /// The same, until it holds it so many times.
+    fn wait_for_times(&self, part: &str, times: usize, deadline: Instant) -> bool {
         let mut state = self.shared.0.lock().expect("no panic");
         loop {
-            if String::from_utf8_lossy(&state.0).contains(part) {
+            if String::from_utf8_lossy(&state.0).matches(part).count() >= times {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -357,6 +362,18 @@ impl Running {
             thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(2));
         }
+    }
+
+    /// Waits until its standard output holds `part` so many times.
+    #[track_caller]
+    pub fn wait_for_times(&self, part: &str, times: usize) {
+        assert!(
+            self.stdout.wait_for_times(part, times, self.deadline),
+            "{} did not print {part:?} {times} times, but\n{}{}",
+            self.text,
+            String::from_utf8_lossy(&self.stdout.bytes()),
+            String::from_utf8_lossy(&self.stderr.bytes())
+        );
     }
 }
 

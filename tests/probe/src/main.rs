@@ -117,7 +117,7 @@ const COMMANDS: &[&[Row]] = &[
         (
             "zombies",
             0,
-            "how many processes in /proc are zombies",
+            "how many processes in /proc are zombies, and stay that for 5 s",
             report::zombies,
         ),
         (

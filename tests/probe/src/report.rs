@@ -10,6 +10,7 @@ use rustix::{
     process::{Pid, getegid, geteuid, getgid, getpgrp, getpid, getppid, getsid, getuid, umask},
     system::uname,
     termios::{isatty, tcgetwinsize},
+    thread::{Timespec, nanosleep},
 };
 
 use crate::{Command, Probe, files, names, standard};
@@ -274,10 +275,22 @@ pub fn winsize(probe: &mut Probe, _: &Command) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `zombies`.
+/// `zombies`. One that has just ended is one until its parent has run: they get time to
+/// become none.
 pub fn zombies(probe: &mut Probe, _: &Command) -> Result<(), Errno> {
+    let pause = Timespec {
+        tv_sec: 0,
+        tv_nsec: 5_000_000,
+    };
     let mut count = 0;
-    each_process(|_, _, state, _| count += u64::from(state == b'Z'))?;
+    for _ in 0..1000 {
+        count = 0;
+        each_process(|_, _, state, _| count += u64::from(state == b'Z'))?;
+        if count == 0 {
+            break;
+        }
+        let _ = nanosleep(&pause);
+    }
     probe.out.text("zombies=").number(count).text("\n");
     Ok(())
 }
