@@ -11,6 +11,7 @@ use std::{
 use kickstage_tests::{
     TestResult,
     command::{Output, Run, Running},
+    compare, init,
     pod::Pod,
     roots, sys, tests,
 };
@@ -83,6 +84,18 @@ impl Controlled {
         self.running.wait_for("deaf\n");
     }
 
+    /// Somebody who stops it, and waits for its end: pid 1 has heard of that.
+    pub fn stop_deaf(&self) -> Running {
+        let files = || compare::names(format!("/proc/{}/fd", self.pid())).len();
+        // It has let go of all who have asked before.
+        init::wait_for_state(self.pid(), 'S');
+        let before = files();
+        let command = Run::ours("stage0").args(["app", "stop"]);
+        let running = command.arg(&self.directory).arg("deaf").start();
+        wait_until("pid 1 keeps its socket", || files() > before);
+        running
+    }
+
     /// The line of an app: its name, state, readiness, pid, code and restarts.
     pub fn line(&self, name: &str) -> Vec<String> {
         let output = self.app("status", &[name]);
@@ -148,8 +161,7 @@ fn the_directory() -> TestResult {
     assert_eq!(mode(&pod.path("control")) & 0o7777, 0o600);
     let link = fs::read_link(format!("/proc/{}/exe", pod.pid())).expect("a program");
     assert!(link.to_string_lossy().contains("stage1-init"), "{link:?}");
-    let sockets = fs::read_to_string("/proc/net/unix").expect("a list");
-    assert!(!sockets.contains('@'), "an abstract socket: {sockets}");
+    no_abstract_sockets(&pod);
     let directory = pod.directory.clone();
     let name = directory
         .file_name()
@@ -174,6 +186,25 @@ fn the_directory() -> TestResult {
         "3\n"
     );
     Ok(())
+}
+
+/// Neither stage0 nor pid 1 has one; others on the machine may.
+fn no_abstract_sockets(pod: &Controlled) {
+    let list = fs::read_to_string("/proc/net/unix").expect("a list");
+    let held = [pod.running.pid(), pod.pid()].map(|pid| {
+        let folder = format!("/proc/{pid}/fd");
+        let links = compare::names(&folder).into_iter();
+        let links = links.filter_map(move |name| fs::read_link(format!("{folder}/{name}")).ok());
+        links.map(|link| link.display().to_string())
+    });
+    let held: Vec<String> = held.into_iter().flatten().collect();
+    let is_own = |line: &&str| {
+        let number = line.split_whitespace().nth(6).unwrap_or_default();
+        held.contains(&format!("socket:[{number}]"))
+    };
+    let own: Vec<&str> = list.lines().filter(is_own).collect();
+    assert!(own.iter().any(|line| line.ends_with("control")), "{own:?}");
+    assert!(!own.iter().any(|line| line.contains('@')), "{own:?}");
 }
 
 fn list_and_status() -> TestResult {
@@ -341,7 +372,12 @@ fn stop() -> TestResult {
         "2",
     ];
     pod.app("add", &words).code(0);
-    pod.wait_for("failing", "pausing", "2");
+    // The first pauses may be over when they are seen.
+    wait_until("it pauses for long", || {
+        let line = pod.line("failing");
+        let starts = line.last().and_then(|last| last.parse::<u32>().ok());
+        line.get(1).is_some_and(|state| state == "pausing") && starts >= Some(4)
+    });
     pod.app("stop", &["failing"]).code(0).quiet();
     assert!(
         pod.is("failing", "exited", "2"),
@@ -426,12 +462,13 @@ fn remove() -> TestResult {
 fn a_pod_that_is_ending() -> TestResult {
     let pod = Controlled::with(
         &["--exit-policy=never"],
-        &["catch", "TERM", ",", "sleep", "1500", ",", "exit", "0"],
+        &["catch", "TERM", ",", "catch", "USR1", ",", "exit", "0"],
     );
     sys::kill(pod.pid(), libc::SIGTERM).expect("it runs");
     pod.running.wait_for("SIGTERM");
     pod.app("add", &["--name=late", "--", "/bin/probe", "exit", "0"])
         .refused(&["late", "the pod is ending"]);
+    pod.app("kill", &["main", "USR1"]).code(0);
     pod.running.finish().code(0);
     Ok(())
 }
@@ -440,12 +477,7 @@ fn a_pod_that_is_ending() -> TestResult {
 fn the_end_of_the_pod() -> TestResult {
     let pod = Controlled::new();
     pod.add_deaf("--stop-timeout=60");
-    let waiting = Run::ours("stage0")
-        .args(["app", "stop"])
-        .arg(&pod.directory)
-        .arg("deaf")
-        .start();
-    std::thread::sleep(Duration::from_millis(500));
+    let waiting = pod.stop_deaf();
     // A second one would have to wait for the first.
     pod.app("stop", &["deaf"])
         .refused(&["deaf", "somebody waits for its end already"]);
@@ -464,7 +496,9 @@ fn as_many_as_fit() -> TestResult {
     }
     pod.app("add", &["--name=more", "--", "/bin/probe", "exit", "0"])
         .refused(&["more", "too many apps"]);
-    pod.wait_for("app-63", "exited", "0");
+    for name in ["app-30", "app-63"] {
+        pod.wait_for(name, "exited", "0");
+    }
     pod.app("rm", &["app-30"]).code(0);
     pod.add("more", &["exit", "1"]);
     pod.wait_for("more", "exited", "1");

@@ -23,7 +23,7 @@ tests![
 fn clients_that_are_killed() -> TestResult {
     let pod = Controlled::new();
     pod.add_deaf("--stop-timeout=60");
-    let before = descriptors(pod.pid());
+    let before = open_files(pod.pid());
     for delay in 0..200 {
         let words: &[&str] = if delay % 2 == 0 {
             &["stop"]
@@ -41,21 +41,21 @@ fn clients_that_are_killed() -> TestResult {
         let _ = client.finish();
     }
     // The last one that waited may still be kept.
-    assert!(descriptors(pod.pid()) <= before + 1);
+    wait_until("the others are not", || open_files(pod.pid()) <= before + 1);
     pod.app("kill", &["deaf", "KILL"]).code(0);
     pod.wait_for("deaf", "exited", "137");
-    wait_until("all is closed", || descriptors(pod.pid()) == before);
+    wait_until("all is closed", || open_files(pod.pid()) == before);
     pod.end().code(0);
     Ok(())
 }
 
-fn descriptors(pid: i32) -> usize {
+pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd"))
         .expect("a process")
         .count()
 }
 
-fn resident(pid: i32) -> u64 {
+pub fn resident(pid: i32) -> u64 {
     let text = init::status(pid, "VmRSS");
     text.trim_end_matches(" kB").parse().expect("a size")
 }
@@ -186,7 +186,7 @@ fn garbage() -> TestResult {
     let path = pod.path("control");
     let null = fs::File::open("/dev/null").expect("a device");
     let file = message::memory_file(&[1; 5000], true).expect("a file");
-    let (before, memory) = (descriptors(pod.pid()), resident(pod.pid()));
+    let (before, memory) = (open_files(pod.pid()), resident(pod.pid()));
     let mut random = Random::new(0x2545_f491_4f6c_dd1d);
     let mut sent = 0;
     while sent < 1_000_000 {
@@ -203,7 +203,7 @@ fn garbage() -> TestResult {
         sent += 1;
     }
     assert!(pod.is("main", "running", "0"), "{:?}", pod.line("main"));
-    wait_until("all is closed", || descriptors(pod.pid()) == before);
+    wait_until("all is closed", || open_files(pod.pid()) == before);
     assert!(
         resident(pod.pid()) <= memory + 16,
         "{} KB, then {}",
@@ -269,8 +269,8 @@ fn ten_thousand_apps() -> TestResult {
         }
         // The socket of the last reply is closed behind it.
         let (numbers, memory) =
-            *first.get_or_insert_with(|| (descriptors(pod.pid()), resident(pod.pid())));
-        wait_until("all is closed", || descriptors(pod.pid()) <= numbers);
+            *first.get_or_insert_with(|| (open_files(pod.pid()), resident(pod.pid())));
+        wait_until("all is closed", || open_files(pod.pid()) <= numbers);
         let now = resident(pod.pid());
         assert!(now <= memory + 16, "{memory} KB, then {now}, batch {batch}");
     }

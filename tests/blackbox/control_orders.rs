@@ -1,8 +1,15 @@
 //! Orders that come at a bad moment, or about what an app shares with others.
 
-use std::{fs, os::unix::fs::symlink, process::Command, thread, time::Duration};
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::{OpenOptionsExt, symlink},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
-use kickstage_tests::{TestResult, command::Run, pod::Pod, roots, sys, tests};
+use kickstage_tests::{TestResult, pod::Pod, roots, sys, tests};
 
 use crate::control::{Controlled, app, wait_until};
 
@@ -108,12 +115,8 @@ fn a_stop_with_a_hook_is_no_failure() -> TestResult {
 /// Orders that are refused don't put it off.
 fn the_deadline_stays() -> TestResult {
     let pod = Controlled::new();
-    pod.add_deaf("--stop-timeout=1");
-    let mut first = Run::ours("stage0")
-        .args(["app", "stop"])
-        .arg(&pod.directory)
-        .arg("deaf")
-        .start();
+    pod.add_deaf("--stop-timeout=2");
+    let mut first = pod.stop_deaf();
     let mut others = 0;
     while first.runs() {
         pod.app("stop", &["deaf"]);
@@ -121,6 +124,7 @@ fn the_deadline_stays() -> TestResult {
         assert!(others < 100, "it is put off");
         thread::sleep(Duration::from_millis(100));
     }
+    assert!(others > 0);
     first.finish().code(0);
     assert!(pod.is("deaf", "exited", "137"), "{:?}", pod.line("deaf"));
     pod.end().code(0);
@@ -180,14 +184,18 @@ fn output_into_a_fifo() -> TestResult {
     let log = Pod::new(&root).flag("--log=file:/fifo");
     log.probe(["exit", "0"]).code(254);
     // With a reader there is nothing to wait for; it gets all, as from a pipe.
-    let reader = Run::new("cat").arg(&fifo).start();
-    thread::sleep(Duration::from_millis(100));
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let mut reader = options.open(&fifo).expect("a FIFO");
     Pod::new(&root)
         .flag("--stdout=file:/fifo")
         .probe(["echo", "through"])
         .code(0)
         .quiet();
-    reader.finish().code(0).printed("through\n");
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("all has come");
+    assert_eq!(text, "through\n");
+    drop(reader);
     // One that is read is opened at once, too, and is at its end without a writer.
     Pod::new(&root)
         .flag("--stdin=file:/fifo")
@@ -251,7 +259,8 @@ fn pipes_that_are_closed() -> TestResult {
             "--exit-policy=never",
         ])
         .command(crate::pods::programs(&[
-            "echo hello , error ready , catch TERM",
+            // It writes nothing: it would be killed by SIGPIPE.
+            "sleep 60000",
             "--name=reader | exit 4",
             "--name=main | catch TERM",
         ]))

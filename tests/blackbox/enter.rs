@@ -15,7 +15,10 @@ use kickstage_tests::{
     roots, sys, tests,
 };
 
-use crate::control::{Controlled, wait_until};
+use crate::{
+    control::{Controlled, wait_until},
+    control_attacks::{open_files, resident},
+};
 
 tests![
     exit_codes,
@@ -150,7 +153,12 @@ fn confinement() -> TestResult {
 
 /// It is in the cgroup of the pod, where its limits count.
 fn cgroup() -> TestResult {
-    let pod = Controlled::with(&["--exit-policy=never", "--pids=10"], &["catch", "TERM"]);
+    let parent = crate::limits::Parent::new();
+    let words = format!(
+        "--exit-policy=never --pids=10 --cgroup-parent={}",
+        parent.path()
+    );
+    let pod = Controlled::with(&words.split(' ').collect::<Vec<_>>(), &["catch", "TERM"]);
     let running = probe(&pod.directory, &["catch", "TERM", ",", "orphan", "30"]).start();
     running.wait_for("waiting");
     let first = pod.pid();
@@ -513,12 +521,6 @@ fn entered(pod: &Controlled) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn open_files(pid: i32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("a process")
-        .count()
-}
-
 /// Nothing of it is left: no name, no place, no file.
 fn forgotten() -> TestResult {
     let pod = Controlled::new();
@@ -545,15 +547,13 @@ fn forgotten() -> TestResult {
 /// pid 1 keeps nothing of them.
 fn a_thousand() -> TestResult {
     let pod = Controlled::new();
-    let resident = || {
-        let text = init::status(pod.pid(), "VmRSS");
-        text.trim_end_matches(" kB").parse::<u64>().expect("a size")
-    };
     let mut first = None;
     for number in 0..1000 {
         probe(&pod.directory, &["exit", "1"]).output().code(1);
         if number % 100 == 99 {
-            let now = (open_files(pod.pid()), resident());
+            // It lets go of the last one when that has been told.
+            init::wait_for_state(pod.pid(), 'S');
+            let now = (open_files(pod.pid()), resident(pod.pid()));
             let (files, memory) = *first.get_or_insert(now);
             assert_eq!(now.0, files);
             assert!(now.1 <= memory + 8, "{memory} KB, then {} KB", now.1);
