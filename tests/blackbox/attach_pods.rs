@@ -98,6 +98,7 @@ fn in_other_pods() -> TestResult {
         let list = pods.registry.list();
         list.iter().any(|(_, state)| state == "running")
     });
+    // At once: its input was there before it was seen.
     pods.fed(&["--close", "front"], "this\n").code(7);
     running.finish().code(7).printed("got this\nend\n");
     pods.registry.collected();

@@ -303,7 +303,8 @@ fn the_caller_is_killed() -> TestResult {
         running.signal(signal);
         running.finish().killed(signal);
         wait_until("it is stopped", || {
-            pods.list().iter().all(|(_, state)| state == "exited")
+            let list = pods.list();
+            !list.is_empty() && list.iter().all(|(_, state)| state == "exited")
         });
         pods.collected();
     }
