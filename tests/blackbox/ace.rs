@@ -53,7 +53,7 @@ fn pod(root: &std::path::Path, policy: &str, before: &str) -> Output {
             "x",
             ",",
             "sleep",
-            "100",
+            "1000",
         ])
         .args([",", "read", "/db/hello", ",", "lstat", "/sidekick"])
         .args([

@@ -504,7 +504,7 @@ fn remove(folder: &Path) -> io::Result<()> {
     let mut tries = 0;
     loop {
         match fs::remove_dir_all(folder) {
-            Err(_) if tries < 100 => {
+            Err(_) if tries < 500 => {
                 tries += 1;
                 thread::sleep(Duration::from_millis(10));
             }
