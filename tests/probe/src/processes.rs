@@ -11,7 +11,10 @@ use fly::sys::{
 use rustix::{
     io::Errno,
     net::{self, AddressFamily, SendFlags, SocketAddrUnix, SocketType},
-    process::{Pid, WaitOptions, WaitStatus, getpid, setsid, wait as wait_child, waitpid},
+    process::{
+        Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, setsid, wait as wait_child,
+        waitid, waitpid,
+    },
     thread::{NanosleepRelativeResult, Timespec, nanosleep},
 };
 
@@ -169,15 +172,25 @@ fn orphan(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
     probe.ok(command)
 }
 
-/// vfork makes the parent between wait for the grandchild's end, and it does not
-/// reap: that is left to pid 1.
+/// The parent between waits for the grandchild's end, and does not reap: that is left to
+/// pid 1.
 fn zombie(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
     probe.out.flush();
     for _ in 0..command.number(1)? {
-        let parent = clone::vfork(0, None, |_| i32::from(clone::vfork_by_pid(|_| 0).is_err()))?;
+        let parent = clone::vfork(0, None, |_| {
+            let grandchild = clone::vfork_by_pid(|_| 0);
+            i32::from(grandchild.and_then(becomes_zombie).is_err())
+        })?;
         reap(&parent)?;
     }
     probe.ok(command)
+}
+
+/// vfork(2) returns a moment before.
+fn becomes_zombie(pid: u32) -> Result<(), Errno> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid.ok_or(Errno::CHILD)?), options).map(drop)
 }
 
 fn background(probe: &mut Probe, command: &Command) -> Result<(), Errno> {
