@@ -1,6 +1,6 @@
 //! The page docs/ci.md does what it says: its blocks run in one shell, as they stand.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use kickstage_tests::{
     TestResult,
@@ -99,6 +99,7 @@ fn as_it_stands() -> TestResult {
         .directory(&folder)
         .env("PATH", path)
         .env("KICKSTAGE_STATE_DIR", &state)
+        .limit(Duration::from_secs(60))
         .output();
     output.code(0);
     let mut printed = output.stdout.split(end);
