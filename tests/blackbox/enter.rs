@@ -497,7 +497,7 @@ fn clients_that_are_killed() -> TestResult {
     let running = running.start();
     running.wait_for("waiting");
     running.signal(libc::SIGKILL);
-    let _ = running.finish();
+    init::wait_for_state(running.pid(), 'Z');
     let name = entered(&pod).expect("it goes on");
     pod.app("kill", &[&name, "USR1"]).code(0);
     wait_until("it is forgotten", || entered(&pod).is_none());

@@ -11,6 +11,7 @@ use kickstage_tests::{
     TestResult,
     command::{Output, Run, Running, program},
     pod::Pod,
+    registered::lives,
     report::Report,
     requirement::Requirement,
     roots, sys, tests,
@@ -411,13 +412,18 @@ fn dies_with_the_parent() -> TestResult {
 
 /// What the tests before would not see if it were so by itself.
 fn lives_on_without() -> TestResult {
-    let running = staying(&Pod::fly(roots::probe()).flag("--unshare-pid"));
-    let child = child_of(running.pid());
+    let mut running = Pod::fly(roots::probe())
+        .flag("--unshare-pid")
+        .probe_command(["echo", "ready", ",", "line"])
+        .open_input()
+        .start();
+    running.wait_for("ready");
     running.signal(libc::SIGKILL);
-    let output = running.finish();
-    output.killed(libc::SIGKILL);
-    assert!(!output.closed, "{}", output.everything());
-    sys::kill(child, libc::SIGKILL).expect("it lives");
+    // What dies with it has got its signal before its own end can be seen.
+    wait_until(|| !lives(running.pid().to_string()));
+    running.send("it lives\n");
+    running.wait_for("it lives");
+    running.finish().killed(libc::SIGKILL);
     Ok(())
 }
 

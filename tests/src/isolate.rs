@@ -33,7 +33,7 @@ pub const FAILED: i32 = 1;
 pub const SKIPPED: i32 = 77;
 
 /// How long processes that are already dying may take to be gone.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The directory of the running test; the runner removes it.
 #[must_use]
