@@ -11,6 +11,7 @@ use crate::{
     command::{Output, Run, Running},
     compare,
     json::Value,
+    lock,
     pod::PROBE,
     requirement::controller,
     roots, sys,
@@ -222,6 +223,15 @@ impl Registry {
     /// If something is.
     #[track_caller]
     pub fn collected(&self) {
+        // Who has told the end of a pod holds its lock until its own end; what is locked is
+        // not collected.
+        wait_until("nobody holds what has ended", || {
+            let ended = self.in_folder("exited-garbage");
+            ended.iter().all(|uuid| {
+                let lock = self.place("exited-garbage", uuid).join("lock");
+                fs::File::open(lock).map_or(true, |file| lock::for_reading(&file).is_ok())
+            })
+        });
         self.ask("gc", &["--grace-period=0"])
             .code(0)
             .quiet()
