@@ -165,13 +165,21 @@ fn values_that_are_none() -> TestResult {
 
 fn lines_behind_names() -> TestResult {
     let words = programs(&[
-        "echo one , sleep 100 , echo two",
-        "--name=other --log=prefix | sleep 50 , echo three",
+        "echo one , line",
+        "--name=other --log=prefix | echo three",
         "echo four",
     ]);
-    let output = Pod::new(roots::probe()).flag("--log=prefix").run(words);
+    let pod = Pod::new(roots::probe()).flag("--log=prefix");
+    let mut running = pod.command(words).open_input().start();
+    running.wait_for_error("one\n");
+    running.wait_for_error("three\n");
+    running.send("two\n");
+    let output = running.finish();
     output.code(0).printed("four\n");
-    assert_eq!(output.stderr, "app-0: one\nother: three\napp-0: two\n");
+    let mut lines: Vec<&str> = output.stderr.lines().collect();
+    assert_eq!(lines.pop(), Some("app-0: two"));
+    lines.sort_unstable();
+    assert_eq!(lines, ["app-0: one", "other: three"]);
     // One of the two streams elsewhere.
     let pod = Pod::new(roots::probe()).options(["--log=prefix", "--stdout=null"]);
     pod.probe(["echo", "x"]).code(0).printed("").quiet();
@@ -183,20 +191,25 @@ fn lines_behind_names() -> TestResult {
 
 fn a_line_that_does_not_end() -> TestResult {
     let root = roots::busybox()?;
-    let script = "printf a; sleep 0.3; printf b";
-    let output = Pod::new(root).flag("--log=prefix").run([
-        "/bin/sh",
-        "-c",
-        script,
-        "---",
-        "--log=prefix",
-        "/bin/probe",
-        "sleep",
-        "100",
-        ",",
-        "echo",
-        "x",
-    ]);
+    let script = "printf a; until test -e /tmp/go; do sleep 0.01; done; printf b";
+    let mut running = Pod::new(&root)
+        .flag("--log=prefix")
+        .command([
+            "/bin/sh",
+            "-c",
+            script,
+            "---",
+            "--log=prefix",
+            "/bin/probe",
+            "line",
+        ])
+        .open_input()
+        .start();
+    running.wait_for_error("app-0: a");
+    running.send("x\n");
+    running.wait_for_error("app-1: x");
+    fs::write(root.join("tmp/go"), "").expect("a file");
+    let output = running.finish();
     output.code(0);
     assert_eq!(output.stderr, "app-0: a\napp-1: x\napp-0: b");
     Ok(())

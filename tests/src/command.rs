@@ -308,7 +308,18 @@ impl Running {
     /// Waits until its standard output holds `part`.
     #[track_caller]
     pub fn wait_for(&self, part: &str) {
-        if !self.stdout.wait_for(part, self.deadline) {
+        self.wait_for_part(&self.stdout, part);
+    }
+
+    /// Waits until its standard error holds `part`.
+    #[track_caller]
+    pub fn wait_for_error(&self, part: &str) {
+        self.wait_for_part(&self.stderr, part);
+    }
+
+    #[track_caller]
+    fn wait_for_part(&self, stream: &Collector, part: &str) {
+        if !stream.wait_for(part, self.deadline) {
             panic!(
                 "{} did not print {part:?}, but\n{}{}",
                 self.text,
