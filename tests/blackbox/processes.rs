@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kickstage_tests::{TestResult, command::program, pod::Pod, roots, tests};
+use kickstage_tests::{
+    TestResult, command::program, isolate, pod::Pod, registered::wait_until, roots, tests,
+};
 
 tests![
     the_app_is_pid_2,
@@ -153,14 +155,9 @@ fn nested() -> TestResult {
     Ok(())
 }
 
-/// An idle pod uses no processor time: pid 1 and stage0 sleep in a call.
-fn nothing_waits() -> TestResult {
-    let root = roots::probe();
-    let pod = Pod::new(&root)
-        .probe_command(["echo", "ready", ",", "sleep", "60000"])
-        .start();
-    pod.wait_for("ready");
-    let switches = |pid: i32| -> u64 {
+/// The processes of a pod, and how often each of them has gone to sleep.
+fn sleeps() -> Vec<(i32, u64)> {
+    let of = |pid: i32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
         status
             .lines()
@@ -168,16 +165,31 @@ fn nothing_waits() -> TestResult {
             .and_then(|value| value.trim().parse().ok())
             .expect("a number")
     };
-    // It may still be on its way into the wait.
-    std::thread::sleep(Duration::from_millis(50));
-    let others: Vec<i32> = kickstage_tests::isolate::processes()
-        .into_iter()
-        .filter(|pid| *pid > 2)
-        .collect();
-    let before: Vec<u64> = others.iter().map(|pid| switches(*pid)).collect();
-    std::thread::sleep(Duration::from_millis(300));
-    let after: Vec<u64> = others.iter().map(|pid| switches(*pid)).collect();
-    assert_eq!(before, after, "wake-ups of {others:?}");
+    let pods = isolate::processes().into_iter().filter(|pid| *pid > 2);
+    pods.map(|pid| (pid, of(pid))).collect()
+}
+
+/// Waits until stage0, pid 1 and the programs of a pod stay asleep: they may still be on
+/// their way into the wait.
+#[track_caller]
+pub fn nobody_wakes_up() {
+    wait_until("nobody wakes up", || {
+        let before = sleeps();
+        assert!(before.len() > 2, "no pod runs: {before:?}");
+        // pid 1 looks at what is not ready once a second, if it has looked often.
+        std::thread::sleep(Duration::from_millis(1200));
+        sleeps() == before
+    });
+}
+
+/// An idle pod uses no processor time: pid 1 and stage0 sleep in a call.
+fn nothing_waits() -> TestResult {
+    let root = roots::probe();
+    let pod = Pod::new(&root)
+        .probe_command(["echo", "ready", ",", "sleep", "60000"])
+        .start();
+    pod.wait_for("ready");
+    nobody_wakes_up();
     pod.signal(libc::SIGKILL);
     pod.finish().killed(libc::SIGKILL);
     Ok(())
