@@ -106,13 +106,16 @@ fn policies_that_are_none() -> TestResult {
 /// not.
 fn a_stop_signal_of_its_own() -> TestResult {
     let words = programs(&[
-        "sleep 200 , exit 0",
+        "line , exit 0",
         "--stop-signal=SIGUSR1 | catch USR1 , exit 0",
         "--stop-signal=2 | catch INT , exit 0",
     ]);
-    Pod::new(roots::probe())
-        .flag("--exit-policy=app-0")
-        .run(words)
+    let pod = Pod::new(roots::probe()).flag("--exit-policy=app-0");
+    let mut running = pod.command(words).open_input().start();
+    running.wait_for(&"catch: waiting\n".repeat(2));
+    running.close_input();
+    running
+        .finish()
         .code(0)
         .has("catch: SIGUSR1")
         .has("catch: SIGINT");
@@ -121,14 +124,16 @@ fn a_stop_signal_of_its_own() -> TestResult {
 
 fn the_deadline_of_the_stop() -> TestResult {
     let words = programs(&[
-        "sleep 200 , exit 3",
-        "--stop-timeout=300ms | ignore TERM , background ignore TERM , sleep 60000",
-        "--stop-timeout=1 | ignore TERM , sleep 60000",
+        "exit 3",
+        "--ready=file:/tmp/a --stop-timeout=300ms | ignore TERM , background ignore TERM , write /tmp/a x , sleep 60000",
+        "--ready=file:/tmp/b --stop-timeout=1 | ignore TERM , write /tmp/b x , sleep 60000",
     ]);
-    let output = Pod::new(roots::probe()).run(words);
+    let output = Pod::new(roots::probe())
+        .flag("--after=app-1,app-2")
+        .run(words);
     output.code(3);
     assert!(
-        (1.1..3.0).contains(&output.elapsed.as_secs_f64()),
+        (1.0..10.0).contains(&output.elapsed.as_secs_f64()),
         "{:?}",
         output.elapsed
     );
@@ -141,10 +146,14 @@ fn stopped_in_reverse_order() -> TestResult {
         "--name=base | catch TERM , echo base-ends",
         "--name=middle --after=base | catch TERM , sleep 150 , echo middle-ends",
         "--name=top --after=middle | catch TERM , sleep 150 , echo top-ends",
-        "--after=top | sleep 300 , exit 4",
+        "--after=top | line , exit 4",
     ]);
     let words = words.get(1..).expect("words");
-    let output = Pod::new(roots::probe()).flag("--name=base").run(words);
+    let pod = Pod::new(roots::probe()).flag("--name=base");
+    let mut running = pod.command(words).open_input().start();
+    running.wait_for(&"catch: waiting\n".repeat(3));
+    running.close_input();
+    let output = running.finish();
     output.code(4);
     let at = |text: &str| output.stdout.find(text).expect(text);
     assert!(at("top-ends") < at("middle-ends"), "{}", output.stdout);

@@ -120,11 +120,16 @@ fn proc_is_covered() -> TestResult {
 }
 
 fn proc_of_the_pod_is_as_before() -> TestResult {
-    let words = programs(&["sleep 300", "sleep 100 , processes"]);
-    let output = pod().run(words);
+    let words = programs(&["write /tmp/a x , sleep 60000", "--after=app-0 | processes"]);
+    let output = pod()
+        .options(["--ready=file:/tmp/a", "--exit-policy=app-1"])
+        .flag("--stop-signal=KILL")
+        .run(words);
     output.code(0);
+    let lines = output.stdout.lines();
+    let processes = lines.filter(|line| line.starts_with("process"));
     // pid 1, the one in its namespace, and this one.
-    assert_eq!(output.stdout.lines().count(), 3, "{}", output.stdout);
+    assert_eq!(processes.count(), 3, "{}", output.stdout);
     Ok(())
 }
 
@@ -159,9 +164,9 @@ fn privileges_are_few() -> TestResult {
 fn what_it_has_started_ends_with_it() -> TestResult {
     let words = programs(&[
         "background sleep 60000 , background ignore TERM , sleep 100 , exit 0",
-        "sleep 400 , processes",
+        "--after=app-0 | processes",
     ]);
-    let output = pod().run(words);
+    let output = pod().flag("--ready=exit").run(words);
     output.code(0);
     quick(&output);
     assert_eq!(
@@ -184,8 +189,12 @@ fn exit_codes() -> TestResult {
 }
 
 fn stopped_if_it_listens() -> TestResult {
-    let words = programs(&["catch TERM , echo caught , exit 6", "sleep 300 , exit 5"]);
-    let output = pod().run(words);
+    // It listens before it is told to stop: it blocks the signal first.
+    let words = programs(&[
+        "ignore TERM , write /tmp/a x , catch TERM , echo caught , exit 6",
+        "--after=app-0 | exit 5",
+    ]);
+    let output = pod().flag("--ready=file:/tmp/a").run(words);
     output.code(5).has("catch: SIGTERM").has("caught\n");
     quick(&output);
     Ok(())
@@ -217,9 +226,12 @@ fn stopped_if_it_ignores() -> TestResult {
 }
 
 fn stopped_by_a_signal_of_its_own() -> TestResult {
-    let words = programs(&["catch USR1 , exit 0", "sleep 300 , exit 5"]);
+    let words = programs(&[
+        "ignore USR1 , write /tmp/a x , catch USR1 , exit 0",
+        "--after=app-0 | exit 5",
+    ]);
     pod()
-        .flag("--stop-signal=USR1")
+        .options(["--stop-signal=USR1", "--ready=file:/tmp/a"])
         .run(words)
         .code(5)
         .has("catch: SIGUSR1");

@@ -10,7 +10,9 @@ use kickstage_tests::{
     TestResult,
     command::{Run, program},
     compare,
+    isolate::processes,
     pod::Pod,
+    registered::wait_until,
     roots, tests,
 };
 
@@ -349,8 +351,7 @@ fn several_apps_stop_in_order() -> TestResult {
         "0",
         "---",
         "/bin/probe",
-        "sleep",
-        "80",
+        "line",
         ",",
         "exit",
         "5",
@@ -362,9 +363,14 @@ fn several_apps_stop_in_order() -> TestResult {
         "exit",
         "6",
     ];
-    let output = Pod::new(&root).run(words);
+    let mut running = Pod::new(&root).command(words).open_input().start();
+    running.wait_for("catch: waiting");
+    // This test and its pid 1, the pod's stage0 and pid 1, and the two other programs.
+    wait_until("the first one has ended", || processes().len() == 6);
+    running.close_input();
+    let output = running.finish();
     output.code(5).has("catch: SIGTERM");
-    assert!(output.elapsed.as_secs() < 5, "{:?}", output.elapsed);
+    assert!(output.elapsed.as_secs() < 10, "{:?}", output.elapsed);
     Ok(())
 }
 

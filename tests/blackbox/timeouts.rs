@@ -35,7 +35,8 @@ fn stopped() -> TestResult {
         .probe(["sleep", "60000"])
         .code(124)
         .quiet();
-    let output = pod(&["--timeout=50ms"]).probe(["catch", "TERM", ",", "exit", "3"]);
+    // Time enough to begin to listen.
+    let output = pod(&["--timeout=1"]).probe(["catch", "TERM", ",", "exit", "3"]);
     output.code(124).has("SIGTERM");
     let pods = Registry::new();
     let output = pods
@@ -60,10 +61,10 @@ fn with_a_terminal() -> TestResult {
 
 /// `--stop-timeout` is its grace.
 fn ignoring_the_signal() -> TestResult {
-    let output = pod(&["--timeout=50ms", "--stop-timeout=100ms"])
+    let output = pod(&["--timeout=1", "--stop-timeout=100ms"])
         .probe(["ignore", "TERM", ",", "sleep", "60000"]);
     output.code(124);
-    assert!(output.elapsed >= Duration::from_millis(150));
+    assert!(output.elapsed >= Duration::from_millis(1100));
     Ok(())
 }
 
@@ -91,7 +92,7 @@ fn told_to_stop_meanwhile() -> TestResult {
     running.signal(libc::SIGTERM);
     running.finish().code(0);
     // Told twice: the second time comes while the first one is obeyed.
-    let running = pod(&["--timeout=50ms", "--stop-timeout=200ms"])
+    let running = pod(&["--timeout=1", "--stop-timeout=1500ms"])
         .probe_command([
             "ignore", "TERM", ",", "echo", "waiting", ",", "sleep", "60000",
         ])
