@@ -47,7 +47,7 @@ fn the_first_failure_decides() -> TestResult {
     let output = Pod::new(roots::probe()).run(words);
     output.code(5).quiet();
     assert!(
-        output.elapsed < Duration::from_secs(3),
+        output.elapsed < Duration::from_secs(10),
         "{:?}",
         output.elapsed
     );
@@ -68,7 +68,7 @@ fn one_program_decides() -> TestResult {
     let output = Pod::new(&root).flag("--exit-policy=main").run(words);
     output.code(7);
     assert!(
-        output.elapsed < Duration::from_secs(3),
+        output.elapsed < Duration::from_secs(10),
         "{:?}",
         output.elapsed
     );

@@ -33,7 +33,7 @@ fn pod() -> Pod {
 #[track_caller]
 fn quick(output: &Output) {
     assert!(
-        output.elapsed < Duration::from_secs(5),
+        output.elapsed < Duration::from_secs(10),
         "{:?}",
         output.elapsed
     );

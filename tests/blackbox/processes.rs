@@ -39,7 +39,7 @@ fn orphans_are_reaped() -> TestResult {
         "20",
         ",",
         "sleep",
-        "150",
+        "1000",
         ",",
         "zombies",
         ",",
@@ -79,7 +79,7 @@ fn the_pod_ends_with_the_app() -> TestResult {
     let output = Pod::new(roots::probe()).probe(script);
     output.code(4);
     assert!(
-        output.elapsed < Duration::from_secs(5),
+        output.elapsed < Duration::from_secs(10),
         "{:?}",
         output.elapsed
     );
@@ -114,7 +114,7 @@ fn parallel_pods_do_not_wait_for_each_other() -> TestResult {
         let output = Pod::new(&root).probe(["exit", &code.to_string()]);
         output.code(code);
         assert!(
-            output.elapsed < Duration::from_secs(2),
+            output.elapsed < Duration::from_secs(10),
             "{:?}",
             output.elapsed
         );

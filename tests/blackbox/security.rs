@@ -84,7 +84,6 @@ fn cve_2019_5736_proc_self_exe_as_program() -> TestResult {
         ] {
             let output = pod
                 .command([program, "write", "/proc/self/exe", "owned"])
-                .limit(std::time::Duration::from_secs(5))
                 .output();
             assert!(!output.late, "{}", output.everything());
             assert_ne!(output.code, Some(0), "{}", output.everything());

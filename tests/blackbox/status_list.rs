@@ -192,7 +192,7 @@ fn wait_that_is_over() -> TestResult {
 /// Who was stopped until its time was over says even so what has happened.
 fn wait_that_was_stopped() -> TestResult {
     let pods = Registry::new();
-    for option in ["--wait=2", "--wait-ready=2"] {
+    for option in ["--wait=5", "--wait-ready=5"] {
         let gate = roots::directory("gate");
         let volume = format!("{}:/gate", gate.display());
         let pod = pods.start(&["--ready=file:/gate/open", "--volume", &volume]);
