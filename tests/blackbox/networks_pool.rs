@@ -223,6 +223,15 @@ fn a_holder_is_small() -> TestResult {
     let pool = Pool::new(1);
     let pid = pool.entries().remove(0).pid;
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).expect("a process");
+    // Its state and its session.
+    let field = |number| {
+        let status = read("stat");
+        let rest = status.rsplit(") ").next().expect("fields").to_owned();
+        rest.split(' ').nth(number).expect("a field").to_owned()
+    };
+    // Before that it opens and closes files.
+    wait_until("it sleeps", || field(0) == "S");
+    assert_eq!(field(3), pid);
     let folder = pool.folder().display().to_string();
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors");
     for entry in entries.flatten() {
@@ -234,14 +243,6 @@ fn a_holder_is_small() -> TestResult {
     }
     let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).expect("a link");
     assert_eq!(link("cwd"), PathBuf::from("/"));
-    // Its state and its session.
-    let field = |number| {
-        let status = read("stat");
-        let rest = status.rsplit(") ").next().expect("fields").to_owned();
-        rest.split(' ').nth(number).expect("a field").to_owned()
-    };
-    wait_until("it sleeps", || field(0) == "S");
-    assert_eq!(field(3), pid);
     let rollup = read("smaps_rollup");
     let of = |name: &str| {
         let line = rollup

@@ -13,7 +13,7 @@ use kickstage_tests::{
     compare,
     networks::{Pool, holders, own},
     random::Random,
-    registered::wait_until,
+    registered::{lives, wait_until},
     roots, sys, tests,
     trace::{self, Plan, Victim},
 };
@@ -47,6 +47,8 @@ fn whoever_was_killed() -> TestResult {
     let (mut running, namespace) = pool.start();
     let entry = pool.holder_of(&namespace);
     sys::kill(entry.parse().expect("a pid"), libc::SIGKILL).expect("it is there");
+    // Until then it has its place of the pool.
+    wait_until("it has gone", || !lives(&entry));
     running.send("\n");
     running.finish().code(0);
     pool.pods.ask("pool", &["--networks"]).code(0).quiet();
@@ -80,6 +82,8 @@ fn forged_names() -> TestResult {
     }
     let long = format!("{}-1-0-1", "1".repeat(200));
     make(&long);
+    let is_link =
+        |path: &Path, name: &str| fs::read_link(path).is_ok_and(|target| target == Path::new(name));
     let links = [dead.clone(), other.clone(), folder.join(long)];
     for link in links
         .iter()
@@ -92,8 +96,9 @@ fn forged_names() -> TestResult {
         let kept = || pool.entries().into_iter().find(|one| one.pid == holder);
         let before = kept().expect("it is there");
         assert_eq!(pool.namespace(), before.namespace, "{}", link.display());
+        // It is shown before it is the next one.
         wait_until("it is full again", || {
-            kept().is_some_and(|now| now.name != before.name)
+            kept().is_some_and(|now| now.name != before.name && is_link(&next, &now.name))
         });
     }
     assert!(dead.exists() && other.exists());

@@ -1,8 +1,8 @@
 //! What pid 1 tells of a pod: `ready`, and `status/NAME`.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
-use kickstage_tests::{TestResult, pod::Pod, roots, tests};
+use kickstage_tests::{TestResult, pod::Pod, registered::wait_until, roots, tests};
 
 use crate::pods::programs;
 
@@ -63,13 +63,7 @@ fn ready_when_all_are() -> TestResult {
     assert!(!told.join("ready").exists());
     run.signal(libc::SIGUSR1);
     run.wait_for("second");
-    for _ in 0..50 {
-        if told.join("ready").exists() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert!(told.join("ready").exists());
+    wait_until("it is ready", || told.join("ready").exists());
     run.signal(libc::SIGTERM);
     run.finish().code(0);
     Ok(())

@@ -7,6 +7,7 @@ use kickstage_tests::{
     command::{Output, Run, Running},
     ids::Ids,
     pod::Pod,
+    registered::wait_until,
     roots, sys, tests,
 };
 
@@ -74,6 +75,8 @@ fn a_killed_launcher_frees_them() -> TestResult {
         .printed(&twice(200_000, 65_536));
     // So does pid 1.
     let running = self::running(&ids, &pod);
+    // Its helper, which was there before it, is collected when pid 1 has begun.
+    wait_until("no helper is left", || children(running.pid()).len() == 1);
     let first = children(running.pid());
     sys::kill(first[0], libc::SIGKILL).expect("pid 1");
     let output = running.finish();

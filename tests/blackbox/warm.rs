@@ -387,10 +387,7 @@ fn released_before_it_is_told() -> TestResult {
         .pod("prepare", &["--warm", "--pool=jobs"], &["exit", "4"])
         .hook(move || sys::duplicate_onto(&writer, 1))
         .start();
-    let pool = pods.path().join("pods/pools/jobs");
-    let is_pod = |name: &String| name.len() == UUID;
-    let in_pool = || compare::names(&pool).into_iter().filter(is_pod).count();
-    wait_until("it is in the pool", || in_pool() == 2);
+    wait_until("it is in the pool", || in_pool(&pods) == 2);
     for _ in 0..2 {
         pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
     }
@@ -401,6 +398,13 @@ fn released_before_it_is_told() -> TestResult {
     pods.ask("pool", &["jobs", "0"]).code(0).quiet();
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
+}
+
+/// How many pods can be taken from the pool.
+fn in_pool(pods: &Registry) -> usize {
+    let pool = pods.path().join("pods/pools/jobs");
+    let is_pod = |name: &String| name.len() == UUID;
+    compare::names(&pool).into_iter().filter(is_pod).count()
 }
 
 /// Nobody could ever name it.
@@ -438,7 +442,8 @@ fn a_pool() -> TestResult {
     assert_eq!(parked(), 3);
     for _ in 0..5 {
         pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
-        wait_until("it is full again", || parked() == 3);
+        // It is parked before it is in the pool.
+        wait_until("it is full again", || parked() == 3 && in_pool(&pods) == 3);
     }
     // One whose pid 1 was killed is nobody's.
     let uuid = pods.in_folder("prepared").remove(0);
