@@ -4,7 +4,6 @@ use std::{
     fs::{self, File},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
-    process,
     time::{Duration, Instant},
 };
 
@@ -455,7 +454,9 @@ struct Frozen {
 
 impl Frozen {
     fn new(mount: &Path, [name, frozen, thawed]: [&'static str; 3], pid: i32) -> Self {
-        let path = mount.join(format!("kickstage-stop-{}", process::id()));
+        // The test's own: its pid is that of each test.
+        let own = roots::fresh("stop").display().to_string().replace('/', "-");
+        let path = mount.join(own.trim_matches('-'));
         fs::create_dir(&path).expect("a cgroup");
         let cgroup = Self { path, name, thawed };
         cgroup.write("cgroup.procs", &pid.to_string());
