@@ -23,6 +23,7 @@ mod role;
 mod stamps;
 mod stdio;
 pub mod supervise;
+mod understudy;
 
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, MACHINE_TEXTS, What, Why},

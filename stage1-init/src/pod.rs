@@ -4,14 +4,18 @@ use fly::{
     error::{Error, FAILURE, INIT_TEXTS, What, Why},
     launch::app,
     plan::{Kind, MAX_APPS, Plan, Problem, Record, Steps},
-    sys::{clone, descriptor, map::Sealed, reserved::Reserved},
+    sys::{
+        clone, descriptor,
+        map::{Forever, Sealed},
+        reserved::Reserved,
+    },
 };
 use rustix::{
     io::Errno,
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 
-use crate::{NAME, apps::App, report::Report, stamps::Stamps, stdio, supervise::Pod};
+use crate::{NAME, apps::App, report::Report, stamps::Stamps, stdio, supervise::Pod, understudy};
 
 /// As many bytes as most plans have.
 const FEW_BYTES: usize = 1024;
@@ -44,7 +48,7 @@ impl Source {
 /// Runs the pod of this plan; returns its exit code.
 /// `bytes` is room for the plan, `words` for exec's pointers.
 #[inline]
-pub fn run(source: Source, stamps: Stamps, bytes: &mut [u8], words: &mut [usize]) -> i32 {
+pub fn run(source: Source, stamps: Stamps, bytes: &'static mut [u8], words: &mut [usize]) -> i32 {
     // Nobody in the pod may read pid 1's memory or open its descriptors.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     run_from(source, stamps, bytes, words).unwrap_or_else(|error| {
@@ -57,14 +61,16 @@ pub fn run(source: Source, stamps: Stamps, bytes: &mut [u8], words: &mut [usize]
 fn run_from(
     source: Source,
     stamps: Stamps,
-    bytes: &mut [u8],
+    bytes: &'static mut [u8],
     words: &mut [usize],
 ) -> Result<i32, Error<'static>> {
-    if let Some(code) = run_small(source, stamps, words)? {
+    if !source.held
+        && let Some(code) = run_small(source, stamps, words)?
+    {
         return Ok(code);
     }
     let number = source.plan;
-    let map = Sealed::map(number, source.offset).ok();
+    let map = Sealed::map(number, source.offset).map(Sealed::forever).ok();
     let read = match &map {
         Some(map) => map.bytes(),
         None => {
@@ -76,7 +82,10 @@ fn run_from(
     // No app may inherit it.
     descriptor::close(number).map_err(unread)?;
     let plan = checked(Plan::check_apps(read))?;
-    Ok(start(&plan, source, map.as_ref(), stamps, words))
+    if source.held {
+        understudy::start(&plan);
+    }
+    Ok(start(&plan, source, map, stamps, words))
 }
 
 /// Most plans are small: they are on the stack, which is there already, and cost no
@@ -143,7 +152,7 @@ const FEW_APPS: usize = 4;
 pub(crate) fn start(
     plan: &Plan<'_>,
     source: Source,
-    map: Option<&Sealed>,
+    map: Option<Forever>,
     stamps: Stamps,
     words: &mut [usize],
 ) -> i32 {
@@ -180,6 +189,8 @@ pub(crate) struct Spawn<'s, 'p> {
     pub(crate) program: Kind,
     pub(crate) apps: &'s [App],
     pub(crate) app: &'s App,
+    /// It is an understudy, which has no streams of its own, and waits.
+    pub(crate) waits: bool,
     /// What becomes its standard streams, or -1.
     pub(crate) passed: &'s [i32; 3],
     /// The number of the first step, to which times are told.
@@ -191,10 +202,15 @@ pub(crate) struct Spawn<'s, 'p> {
 }
 
 impl<'p> Spawn<'_, 'p> {
-    /// Starts it; returns its pid, or 0 if it could not be started, which is told. The child
-    /// runs in our memory until its exec: an error comes back without a pipe.
+    /// Starts it, or lets its understudy go on; returns its pid, or 0 if it could not be
+    /// started, which is told. The child runs in our memory until its exec: an error comes
+    /// back without a pipe.
     #[inline]
     pub(crate) fn start(mut self) -> u32 {
+        let understudy = understudy::go();
+        if understudy != 0 {
+            return understudy;
+        }
         let namespaces = self.app.namespaces;
         self.failure = Some(Error::new(What::Start, c"an app", Why::Killed));
         let this = &mut self;
@@ -214,8 +230,8 @@ impl<'p> Spawn<'_, 'p> {
     }
 
     /// The child's part: returns only if it has failed.
-    #[inline]
-    fn become_program(&mut self) -> Result<(), Error<'p>> {
+    #[inline(never)]
+    pub(crate) fn become_program(&mut self) -> Result<(), Error<'p>> {
         if self.passed[2] >= 0 {
             stdio::take(self.passed).map_err(|errno| Error::new(What::Start, c"an app", errno))?;
         }
@@ -230,6 +246,9 @@ impl<'p> Spawn<'_, 'p> {
                 record.kind = Kind::App as u16;
             }
             if stdio::is_policy(&record) {
+                if self.waits {
+                    break;
+                }
                 stdio::policy(&record, self.apps, self.app)?;
                 tag = tag.wrapping_add(1);
                 continue;
@@ -244,6 +263,10 @@ impl<'p> Spawn<'_, 'p> {
                 self.failure = None;
                 if record.list.len() + 3 <= FEW {
                     words = &mut *few;
+                }
+                // Too many for it, or it can't wait: it ends before it is needed.
+                if self.waits && (words.is_empty() || !understudy::waits()) {
+                    break;
                 }
                 if listens != 0 {
                     return Err(stdio::execute(&record, listens, words));

@@ -13,6 +13,9 @@ pub struct Stamps {
 }
 
 impl Stamps {
+    /// Of what nobody wants any of.
+    pub const NONE: Self = Self { pipe: -1 };
+
     /// Takes the pipe over, and reports pid 1's first instruction.
     pub fn new(environment: &Strings, cycles: u64) -> Self {
         let stamps = Self {

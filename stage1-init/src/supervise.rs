@@ -11,7 +11,7 @@ use fly::{
     plan::{Kind, Plan, Step, Steps},
     sys::{
         descriptor,
-        map::Sealed,
+        map::Forever,
         signal, time,
         wait::{self, Change, End},
     },
@@ -29,7 +29,7 @@ use crate::{
     ready,
     report::Report,
     stamps::Stamps,
-    stdio,
+    stdio, understudy,
 };
 
 /// Nanoseconds that pid 1 waits at most for who was told of the end.
@@ -40,7 +40,7 @@ const PATIENCE: u64 = 100_000_000;
 pub struct Pod<'p, 's> {
     plan: Plan<'p>,
     /// The plan's memory, if it can be given back for the time being.
-    map: Option<&'s Sealed>,
+    map: Option<Forever>,
     stamps: Stamps,
     words: &'s mut [usize],
     /// Places, of which the first `count` may have an app.
@@ -75,7 +75,7 @@ impl<'p, 's> Pod<'p, 's> {
     pub(crate) fn new(
         plan: &Plan<'p>,
         report: Report,
-        map: Option<&'s Sealed>,
+        map: Option<Forever>,
         stamps: Stamps,
         words: &'s mut [usize],
         held: bool,
@@ -227,7 +227,7 @@ impl<'p, 's> Pod<'p, 's> {
                 return code;
             }
             // What many apps need to start, they don't while they run.
-            if let Some(map) = self.map {
+            if let Some(map) = &self.map {
                 map.rest();
             }
             let left = match look.due {
@@ -385,6 +385,7 @@ impl<'p, 's> Pod<'p, 's> {
             program,
             apps,
             app,
+            waits: false,
             passed: &self.passed,
             stamps: self.stamps,
             first,
@@ -419,7 +420,7 @@ impl<'p, 's> Pod<'p, 's> {
         let ending = self.ending;
         let mut apps = self.places.iter_mut().enumerate();
         let Some((index, app)) = apps.find(|(_, app)| app.lives() && app.pid == pid) else {
-            return;
+            return understudy::ended(pid);
         };
         self.stamps.tell(APP_ENDED);
         let before = app.state;

@@ -61,7 +61,7 @@ fn texts() -> TestResult {
         .output()
         .code(0)
         .quiet()
-        .has("GNU General Public License");
+        .printed("Apache-2.0 OR MIT\n");
     Ok(())
 }
 
@@ -324,7 +324,6 @@ fn as_the_real_one() -> TestResult {
         &["-V"],
         &["--version"],
         &["--v"],
-        &["-L"],
         &["-x"],
         &["--help"],
         &["--bogus"],

@@ -116,6 +116,7 @@ mod stop;
 mod targets;
 mod terminal;
 mod timeouts;
+mod understudy;
 mod user;
 mod volumes;
 mod warm;
@@ -185,6 +186,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("enter_terminal", 60, &[], enter_terminal::TESTS),
         host("parked", 60, &[], parked::TESTS),
         host("warm", 60, &[], warm::TESTS),
+        host("understudy", 60, &[], understudy::TESTS),
         host("control_orders", 60, &[], control_orders::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),
         host("plan", 60, &[], plan::TESTS),

@@ -71,7 +71,7 @@ fn is_gone(pid: i32) -> bool {
     !Path::new(&format!("/proc/{pid}")).exists() || init::state(pid) == 'Z'
 }
 
-/// Until it is released it has a pid 1, and nobody else.
+/// Until it is released nothing of its program runs.
 fn nothing_before() -> TestResult {
     let directory = park(
         &[],
@@ -89,9 +89,13 @@ fn nothing_before() -> TestResult {
     app("status", &directory, &["main"]).code(0).has("waiting");
     assert!(!directory.join("ready").exists() && directory.join("plan").exists());
     let number = pid(&directory);
-    let children = fs::read_to_string(format!("/proc/{number}/task/{number}/children"))
-        .expect("it can be done");
-    assert_eq!(children, "");
+    // It has a process that is to become the program, and has not done so.
+    let understudy = init::child_of(number);
+    init::wait_for_state(understudy, 'S');
+    assert_eq!(
+        init::status(understudy, "Name"),
+        init::status(number, "Name")
+    );
     // The first one is its lock, until it is released.
     let lock = fs::canonicalize(directory.join("lock")).expect("a lock");
     for (stream, wanted) in [

@@ -182,7 +182,7 @@ fn preparation() -> TestResult {
 }
 
 /// A pid 1 that nobody waits for is in no pod that is gone, nor has one lost it.
-fn of_a_warm_pod(victim: Victim, step: usize, then: &mut dyn FnMut(&Case)) {
+fn of_a_warm_pod(victim: Victim, step: usize, then: &mut (dyn FnMut(&Case) + Send)) {
     let case = Case::new();
     let words = || case.words("prepare", &["--warm"]);
     let stops = case.at_every_stop_of(step, words, &mut |words, output, stop| {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    init, isolate,
     registered::lives,
     sys::{self, Registers},
 };
@@ -61,7 +62,7 @@ struct Tracer<'t> {
     /// Whether others outlive the first one.
     leaves: bool,
     /// What happens when somebody was killed, before the others go on.
-    then: &'t mut dyn FnMut(),
+    then: &'t mut (dyn FnMut() + Send),
     first: i32,
     stops: usize,
     acted: bool,
@@ -94,7 +95,7 @@ pub fn run_leaving(
     arguments: &[&str],
     output: &Path,
     plan: Plan,
-    then: &mut dyn FnMut(),
+    then: &mut (dyn FnMut() + Send),
 ) -> Traced {
     begin(program, arguments, output, (plan, true), then)
 }
@@ -104,7 +105,7 @@ fn begin(
     arguments: &[&str],
     output: &Path,
     (plan, leaves): (Plan, bool),
-    then: &mut dyn FnMut(),
+    then: &mut (dyn FnMut() + Send),
 ) -> Traced {
     let file = File::create(output).expect("an output file");
     let mut command = Command::new(program);
@@ -227,8 +228,7 @@ impl Tracer<'_> {
                 };
                 self.acted = sys::kill(target, libc::SIGKILL).is_ok();
                 if self.acted && self.leaves {
-                    until_dead(target);
-                    (self.then)();
+                    self.dies(target);
                 }
             }
             Plan::Fail { when, errno } => {
@@ -246,6 +246,24 @@ impl Tracer<'_> {
         }
     }
 
+    /// Calls `then` when it is dead. Meanwhile nobody goes on, but what dies is collected: a
+    /// pid 1 is only dead when all are that die with it, and they are only when who traces
+    /// them has seen that.
+    fn dies(&mut self, target: i32) {
+        let kept = [target, self.first];
+        let deadline = Instant::now() + LIMIT;
+        while lives(target.to_string()) && Instant::now() < deadline {
+            collect(&mut self.tasks, kept);
+        }
+        let then = &mut self.then;
+        std::thread::scope(|scope| {
+            let done = scope.spawn(then);
+            while !done.is_finished() {
+                collect(&mut self.tasks, kept);
+            }
+        });
+    }
+
     fn mark(&mut self, pid: i32, failing: bool) {
         if let Some(task) = self.tasks.get_mut(&pid) {
             task.failing = failing;
@@ -253,10 +271,17 @@ impl Tracer<'_> {
     }
 }
 
-/// Nobody has collected it yet.
-fn until_dead(pid: i32) {
-    let deadline = Instant::now() + LIMIT;
-    while lives(pid.to_string()) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_micros(20));
+/// Collects those that are dead, but for `kept`; also who was just born, and was not seen
+/// yet.
+fn collect(tasks: &mut BTreeMap<i32, Task>, kept: [i32; 2]) {
+    let dead = isolate::processes().into_iter().filter(|pid| {
+        let is_traced = init::status(*pid, "TracerPid") != "0";
+        !kept.contains(pid) && is_traced && !lives(pid.to_string())
+    });
+    for pid in dead {
+        if sys::wait_any(pid, libc::WNOHANG).is_some() {
+            tasks.remove(&pid);
+        }
     }
+    std::thread::sleep(Duration::from_micros(200));
 }

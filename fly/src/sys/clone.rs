@@ -176,6 +176,63 @@ pub fn vfork_by_pid_in<F: FnMut(&Birth) -> i32>(namespaces: u32, body: F) -> Res
     u32::try_from(pid & 0x7fff_ffff).map_err(|_| Errno::OVERFLOW)
 }
 
+/// What a child does that runs beside its parent, in the parent's memory ([`beside`]).
+pub trait Part: Send + 'static {
+    /// Does it; returns the exit code.
+    fn perform(&'static mut self) -> i32;
+}
+
+/// A part, and the stack for it: it has to hold all frames, as there is no guard page.
+#[repr(C, align(16))]
+pub struct Stage<T> {
+    stack: [u8; 64 << 10],
+    part: T,
+}
+
+impl<T> Stage<T> {
+    /// The part, which is still to begin.
+    pub fn part(&mut self) -> &mut T {
+        &mut self.part
+    }
+
+    /// Room for a part, with this one in it.
+    pub const fn new(part: T) -> Self {
+        Self {
+            stack: [0; 64 << 10],
+            part,
+        }
+    }
+}
+
+/// Makes a child that shares the caller's memory and descriptors, as a thread does, but is
+/// a process of its own: it performs `part`, beside the caller, and exits with its value,
+/// or calls exec, and has descriptors of its own from then on. Returns its pid, or 0 if it
+/// could not be made; the caller collects it.
+#[cold]
+#[inline(never)]
+pub fn beside<T: Part>(stage: &'static mut Stage<T>) -> u32 {
+    extern "C" fn run<T: Part>(data: *mut c_void) -> i32 {
+        // SAFETY: it is the part of a stage that was given away for good, for this one call.
+        unsafe { &mut *data.cast::<T>() }.perform()
+    }
+    let part = &raw mut stage.part;
+    let flags = raw::CLONE_VM | raw::CLONE_FILES | raw::SIGCHLD;
+    // SAFETY: the stage is the child's for good, and its stack ends where the part begins,
+    // at an address that is aligned; what it shares otherwise it can only reach as a thread
+    // could, by what is `Send` or static. In the child the second argument is the stack
+    // pointer; the third one is not looked at.
+    let pid = result(unsafe {
+        arch::clone_and_call(
+            raw::__NR_clone,
+            [flags as usize, part.expose_provenance(), 0],
+            run::<T>,
+            part.cast(),
+        )
+    });
+    // Masked: no pid is larger, and nothing is left to be checked.
+    pid.map_or(0, |pid| u32::try_from(pid & 0x7fff_ffff).unwrap_or(0))
+}
+
 /// Makes a child with a copy of the caller's memory and the namespaces
 /// `namespaces` that runs `body` beside the caller and exits with its value;
 /// returns its pid. For short work: the caller collects it.

@@ -1,7 +1,7 @@
 //! Sealed memory files in memory: nothing is copied, and what was not looked at for
 //! long takes none.
 
-use core::{num::NonZero, slice};
+use core::{mem::ManuallyDrop, num::NonZero, slice};
 
 use super::{arch, descriptor, result};
 use linux_raw_sys::general as raw;
@@ -98,20 +98,9 @@ impl Sealed {
     }
 
     /// The same, mapped for as long as the program runs.
-    #[cold]
     #[must_use]
-    pub fn forever(self) -> &'static [u8] {
-        let start = core::ptr::with_exposed_provenance::<u8>(self.start.get());
-        // SAFETY: as in `bytes`; nobody is left who could unmap them.
-        let whole: &'static [u8] = unsafe { slice::from_raw_parts(start, self.length as usize) };
-        let before = self.before as usize;
-        core::mem::forget(self);
-        whole.get(before..).unwrap_or_default()
-    }
-
-    /// Takes the pages out of memory until they are looked at again (madvise(2)).
-    pub fn rest(&self) {
-        self.advise(raw::__NR_madvise, raw::MADV_DONTNEED as usize);
+    pub fn forever(self) -> Forever {
+        Forever(ManuallyDrop::new(self))
     }
 
     fn advise(&self, call: u32, advice: usize) {
@@ -119,6 +108,27 @@ impl Sealed {
         // SAFETY: the pages are of a file that can't change, so that they come back as
         // they were; those that are unmapped, by `drop`, nobody looks at any more.
         let _ = unsafe { arch::syscall(call, place) };
+    }
+}
+
+/// One that is never unmapped.
+#[derive(Debug)]
+pub struct Forever(ManuallyDrop<Sealed>);
+
+impl Forever {
+    /// The bytes of the file.
+    #[must_use]
+    pub fn bytes(&self) -> &'static [u8] {
+        let start = core::ptr::with_exposed_provenance::<u8>(self.0.start.get());
+        // SAFETY: as in `Sealed::bytes`; nobody can unmap them.
+        let whole: &'static [u8] = unsafe { slice::from_raw_parts(start, self.0.length as usize) };
+        whole.get(self.0.before as usize..).unwrap_or_default()
+    }
+
+    /// Takes the pages out of memory until they are looked at again (madvise(2)).
+    pub fn rest(&self) {
+        self.0
+            .advise(raw::__NR_madvise, raw::MADV_DONTNEED as usize);
     }
 }
 
@@ -151,6 +161,7 @@ mod tests {
         let map = Sealed::map(number, 0).unwrap();
         drop(file);
         assert_eq!(map.bytes(), [7; 5000]);
+        let map = map.forever();
         map.rest();
         assert_eq!(map.bytes(), [7; 5000]);
     }

@@ -28,13 +28,13 @@ pub unsafe fn syscall(number: u32, arguments: [usize; 6]) -> isize {
     value
 }
 
-/// A clone-like system call with CLONE_VM and CLONE_VFORK, whose child runs
-/// `child(data)` on the caller's stack, below its frames, and exits with the
-/// value; it never returns through the caller's frames.
+/// A clone-like system call whose child runs `child(data)` and exits with the value: with
+/// CLONE_VM and CLONE_VFORK, or with neither, on the caller's stack, below its frames,
+/// through which it never returns.
 ///
 /// # Safety
-/// As for [`syscall`]; the flags must hold CLONE_VM and CLONE_VFORK together, or
-/// neither; the new stack must be 0, and `data` must be valid for `child`.
+/// As for [`syscall`]; with CLONE_VM alone the new stack must be one that nobody else uses,
+/// else it must be 0; and `data` must be valid for `child` as long as that runs.
 #[inline(never)]
 pub unsafe fn clone_and_call(
     number: u32,

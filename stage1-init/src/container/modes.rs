@@ -15,7 +15,7 @@ use super::{
     Role,
     config::{Config, Flags, Place, Whom},
     options::{Parser, Wrong, number},
-    text::{Gaps, NO_PROGRAM, REWRITE, USAGE, VERSION, write_long},
+    text::{Gaps, LICENSE, NO_PROGRAM, REWRITE, USAGE, VERSION, write_long},
 };
 
 /// Rows as [`Parser::new`] has them.
@@ -115,16 +115,15 @@ impl Reader<'_> {
         1
     }
 
-    /// Help, version, licence: to where each program writes it.
+    /// Help, version, license: to where each program writes it.
     #[cold]
     #[inline(never)]
     fn tell(&mut self, letter: u8) {
-        let number = match letter {
-            b'h' => 1,
-            b'l' | b'L' => 2,
-            _ => 0,
-        };
-        let mut parts = 1 << (VERSION + 3 * self.role as u32 + number);
+        let number = u32::from(letter == b'h');
+        let mut parts = 1 << (VERSION + 2 * self.role as u32 + number);
+        if letter | 32 == b'l' {
+            parts = LICENSE;
+        }
         let mut to = 1;
         if self.role == Role::DumbInit {
             to = 2;

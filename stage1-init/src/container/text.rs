@@ -72,18 +72,14 @@ const LONG: Squeezed = squeezed!(concat!(
     "\0",
     include_str!("catatonit.usage"),
     "\0",
-    // Three for each role: version, help, license.
+    // Two for each role: version, help.
     "tini version 0.19.0$\n\0",
     include_str!("tini.help"),
-    "\0",
-    include_str!("tini.license"),
     "\0dumb-init v1.2.5\n\0",
     include_str!("dumb-init.help"),
     // It calls itself tini, for Docker.
-    "\0\0tini version 0.1.7_catatonit\n\0",
+    "\0tini version 0.1.7_catatonit\n\0",
     include_str!("catatonit.help"),
-    "\0",
-    include_str!("catatonit.license"),
     concat!("\0stage1-init ", env!("CARGO_PKG_VERSION"), "\n\0"),
     include_str!("own.help"),
     concat!("\0", env!("CARGO_PKG_LICENSE"), "\n\0"),
@@ -97,8 +93,10 @@ pub const NO_PROGRAM: u32 = 1 << 6;
 pub const REWRITE: u32 = 1 << 7;
 /// How catatonit is called.
 pub const USAGE: u32 = 1 << 8;
-/// The first part of the three of [`super::Role::Tini`].
+/// The first part of the two of [`super::Role::Tini`].
 pub const VERSION: u32 = 9;
+/// The license of this program, by whatever name it is called.
+pub const LICENSE: u32 = 1 << (VERSION + 8);
 
 #[inline(never)]
 fn put(line: &mut Line, byte: u8, gaps: &Gaps<'_>) {

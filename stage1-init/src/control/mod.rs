@@ -188,7 +188,7 @@ impl Pod<'_, '_> {
         }
         let mut plan = None;
         if *file >= 0 {
-            let bytes = Sealed::map(*file, 0)?.forever();
+            let bytes = Sealed::map(*file, 0)?.forever().bytes();
             plan = Some(Plan::check_apps(bytes).map_err(|_| Errno::INVAL)?);
         }
         network::announce(*socket)?;

@@ -10,7 +10,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 
 use super::Pod;
-use crate::control::protocol;
+use crate::{control::protocol, understudy};
 
 impl<'p> Pod<'p, '_> {
     pub(crate) fn is_held(&self) -> bool {
@@ -23,12 +23,15 @@ impl<'p> Pod<'p, '_> {
         (self.held, self.releaser) = (false, releaser);
         self.unseen = flags & protocol::REMOVES != 0;
         if let Some(plan) = plan {
+            understudy::dismiss();
             for index in 0..self.count {
                 self.remove(index);
             }
             self.plan = plan;
             self.fill();
         }
+        // At once: the other requests that may have come can wait.
+        while self.advance() {}
     }
 
     /// Ends what is left, for who has released the pod: nothing of it runs when that one
