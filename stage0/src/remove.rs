@@ -44,12 +44,16 @@ fn expected(directory: &OwnedFd) -> bool {
     for name in [c"ready", c"control", c"pid", c"plan"] {
         let _ = fs::unlinkat(directory, name, AtFlags::empty());
     }
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    if let Ok(status) = fs::openat(directory, c"status", flags, Mode::empty()) {
-        let _ = empty(&status, 0);
-    }
     for name in [c"status", c"logs"] {
-        match fs::unlinkat(directory, name, AtFlags::REMOVEDIR) {
+        let mut done = fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
+        if done == Err(Errno::NOTEMPTY) && name == c"status" {
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            if let Ok(status) = fs::openat(directory, name, flags, Mode::empty()) {
+                let _ = empty(&status, 0);
+            }
+            done = fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
+        }
+        match done {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(_) => return false,
         }

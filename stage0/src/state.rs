@@ -172,11 +172,18 @@ impl<'a> Place<'a> {
     #[cold]
     #[inline(never)]
     pub fn shift(&self, from: Folder, to: Folder) -> Result<(), Errno> {
-        let (from, to) = (self.path(from)?, self.path(to)?);
-        match fs::rename(from.as_c_str(), to.as_c_str()) {
+        // Both in one buffer: another one would be a page of the stack more.
+        let mut paths = Path::new();
+        let [from, to] = [from, to].map(|folder| folder.name().as_bytes());
+        paths.append(&[self.root, b"/", from, b"/", self.uuid, b"\0"])?;
+        let second = paths.as_bytes().len();
+        paths.append(&[self.root, b"/", to, b"/", self.uuid])?;
+        let from = paths.as_c_str();
+        let to = paths.c_str_from(second);
+        match fs::rename(from, to) {
             Err(Errno::NOENT) => {
-                make_above(to.as_bytes(), self.root.len())?;
-                fs::rename(from.as_c_str(), to.as_c_str())
+                make_above(to.to_bytes(), self.root.len())?;
+                fs::rename(from, to)
             }
             done => done,
         }

@@ -65,6 +65,13 @@ impl Path {
         crate::sys::memory::c_str(&self.bytes).unwrap_or_default()
     }
 
+    /// What begins at this byte, up to its end, or to a zero byte in it.
+    #[must_use]
+    pub fn c_str_from(&self, start: usize) -> &CStr {
+        let bytes = self.bytes.get(start..).unwrap_or_default();
+        crate::sys::memory::c_str(bytes).unwrap_or_default()
+    }
+
     /// The whole buffer, for a call that fills it; see [`Path::cut`].
     pub fn buffer(&mut self) -> &mut [u8] {
         &mut self.bytes
