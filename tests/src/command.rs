@@ -19,7 +19,7 @@ use std::{
 use crate::{report::Report, runner::PROGRAMS, sys};
 
 /// What one program may take, unless a test says otherwise.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// How long its output may stay open behind its end: a loaded machine may be late in ending
 /// what ends with it.

@@ -200,12 +200,12 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
         .unwrap_or_default();
     let mut collector = Collector {
         pods: &pods,
-        oldest: now().saturating_sub(nanoseconds(words.grace.unwrap_or(GRACE))),
+        oldest: 0,
         names,
         bytes,
         code: 0,
     };
-    // First those whose stage0 was killed: from then on they are old.
+    // First those whose stage0 was killed: their grace period begins now.
     collector.each(Folder::Run, &mut |_, place, pod| {
         let _claimed = claim(pod)?;
         place.shift(Folder::Run, Folder::ExitedGarbage)
@@ -213,6 +213,8 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
     if words.has(words::MARK_ONLY) {
         return Ok(collector.code);
     }
+    // Without a grace period they are taken with the others.
+    collector.oldest = now().saturating_sub(nanoseconds(words.grace.unwrap_or(GRACE)));
     for folder in [
         Folder::ExitedGarbage,
         Folder::Embryo,
