@@ -33,15 +33,16 @@ pub const REGISTERED: &[u8] = b"uuid-";
 /// How many hierarchies a pod may have a cgroup in.
 const MOST: usize = 5;
 
-/// The pauses before a cgroup is removed that is in use: its last process has ended
-/// but is not gone for a moment.
+/// The pauses before a cgroup is removed that is in use, of all of a pod together: its last
+/// process has ended but is not gone for a moment.
 const FIRST_PAUSE: i64 = 50_000;
 /// What has much to unmount takes long to go: all pauses together are twice as long.
 const LAST_PAUSE: i64 = 800_000_000;
 
-/// Seconds from which on a cgroup without a process is one that was left. One that was made
-/// just now is about to get its first, maybe by a stage0 in another pid namespace, whose pid
-/// is not one of ours.
+/// Seconds from which on a cgroup without a process is one that was left: since it was made,
+/// or since the kernel has read it in again, which may be later. One that was made just now
+/// is about to get its first, maybe by a stage0 in another pid namespace, whose pid is not
+/// one of ours.
 const OLD: u64 = 10;
 
 /// The cgroups of a plan, removed with this.
@@ -96,8 +97,9 @@ impl Drop for Cgroups<'_> {
     #[cold]
     #[inline(never)]
     fn drop(&mut self) {
+        let mut pause = FIRST_PAUSE;
         for (before, record) in self.before.into_iter().zip(made(&self.plan)) {
-            remove(record.list.first());
+            remove(record.list.first(), &mut pause);
             let mut is_first = true;
             each_above(&record, &mut |above| {
                 if above.count_bytes() > before {
@@ -142,26 +144,27 @@ fn exists(path: &CStr) -> bool {
 fn each_above(record: &Record<'_>, each: &mut dyn FnMut(&CStr)) {
     let bytes = record.list.first().to_bytes();
     let slashes = bytes.iter().enumerate().skip(mount(record)).rev();
+    let Ok(mut path) = Path::of(&[bytes]) else {
+        return;
+    };
     for (index, _) in slashes.filter(|(_, byte)| **byte == b'/') {
-        if let Ok(path) = Path::of(&[bytes.get(..index).unwrap_or_default()]) {
-            each(path.as_c_str());
-        }
+        path.cut(index);
+        each(path.as_c_str());
     }
 }
 
 #[cold]
 #[inline(never)]
-fn remove(path: &CStr) {
-    let mut pause = FIRST_PAUSE;
-    while fs::rmdir(path) == Err(Errno::BUSY) && pause <= LAST_PAUSE {
+fn remove(path: &CStr, pause: &mut i64) {
+    while fs::rmdir(path) == Err(Errno::BUSY) && *pause <= LAST_PAUSE {
         let time = Timespec {
             tv_sec: 0,
-            tv_nsec: pause,
+            tv_nsec: *pause,
         };
         let NanosleepRelativeResult::Ok = nanosleep(&time) else {
             break;
         };
-        pause *= 2;
+        *pause *= 2;
     }
 }
 
@@ -170,8 +173,9 @@ fn remove(path: &CStr) {
 #[cold]
 #[inline(never)]
 pub fn remove_all(plan: &Plan<'_>) {
+    let mut pause = FIRST_PAUSE;
     for record in made(plan) {
-        remove(record.list.first());
+        remove(record.list.first(), &mut pause);
         each_above(&record, &mut |above| {
             if above.to_bytes().ends_with(b"/kickstage") {
                 let _ = fs::rmdir(above);
@@ -192,6 +196,7 @@ pub fn remove_unplanned(end: OwnedFd, uuid: &[u8]) {
         return;
     };
     let lines = descriptor::read_file(path.as_c_str(), &mut lines);
+    let mut pause = FIRST_PAUSE;
     drop(end);
     for line in split(lines, b'\n').filter(|line| line.ends_with(uuid)) {
         let mut parts = split(line, b':');
@@ -200,7 +205,7 @@ pub fn remove_unplanned(end: OwnedFd, uuid: &[u8]) {
         for controller in split(controllers.unwrap_or_default(), b',') {
             for mount in [&b"/sys/fs/cgroup/"[..], b"/sys/fs/cgroup/unified/"] {
                 if let Ok(path) = Path::of(&[mount, controller, path]) {
-                    remove(path.as_c_str());
+                    remove(path.as_c_str(), &mut pause);
                 }
             }
         }

@@ -70,6 +70,9 @@ const BELOW: &[u8] = b"/kickstage/pods";
 /// Others than the owner may look if the owner's group is theirs.
 pub const PRIVATE: Mode = Mode::from_raw_mode(0o750);
 
+/// As long as that may be: two paths of a pod have to fit into a buffer.
+const MAX_ROOT: usize = MAX_PATH / 2 - 64;
+
 /// Writes the path of the folder of all states to `place`: as `--state-dir` says, else as
 /// KICKSTAGE_STATE_DIR, else the usual one.
 ///
@@ -83,7 +86,14 @@ pub fn root<'e>(
     place: &mut Path,
 ) -> Result<(), Error<'e>> {
     let [base, below] = parts(given, environment)?;
-    place.append(&[base, below]).map_err(|errno| {
+    let done = place.append(&[base, below]);
+    let is_long = place.as_bytes().len() > MAX_ROOT;
+    done.and(if is_long {
+        Err(Errno::NAMETOOLONG)
+    } else {
+        Ok(())
+    })
+    .map_err(|errno| {
         let object = given.unwrap_or(c"KICKSTAGE_STATE_DIR");
         Error::new(What::ReadOption, object, errno)
     })

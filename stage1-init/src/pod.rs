@@ -50,11 +50,16 @@ impl Source {
 #[inline]
 pub fn run(source: Source, stamps: Stamps, bytes: &'static mut [u8], words: &mut [usize]) -> i32 {
     // Nobody in the pod may read pid 1's memory or open its descriptors.
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = not_dumpable();
     run_from(source, stamps, bytes, words).unwrap_or_else(|error| {
         error.print(NAME, INIT_TEXTS);
         FAILURE
     })
+}
+
+#[inline(never)]
+fn not_dumpable() -> Result<(), Errno> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 #[inline]
@@ -245,10 +250,11 @@ impl<'p> Spawn<'_, 'p> {
                 // Nothing is to be done.
                 record.kind = Kind::App as u16;
             }
+            if self.waits && (stdio::is_policy(&record) || record.is(Kind::WorkingDirectory)) {
+                // Its streams are its own, or the directory may be another one by then.
+                break;
+            }
             if stdio::is_policy(&record) {
-                if self.waits {
-                    break;
-                }
                 stdio::policy(&record, self.apps, self.app)?;
                 tag = tag.wrapping_add(1);
                 continue;
@@ -273,6 +279,11 @@ impl<'p> Spawn<'_, 'p> {
                 }
             }
             app::step(&record, words)?;
+            // Other ids make the memory readable to who has them, by some settings of the
+            // machine, and it is pid 1's, too.
+            if self.waits && not_dumpable().is_err() {
+                break;
+            }
             self.stamps.tell(tag);
             tag = tag.wrapping_add(1);
         }

@@ -72,7 +72,6 @@ impl Part for Understudy {
 /// Waits until it is to go on; false if its filter does not let it.
 #[inline]
 pub(crate) fn waits() -> bool {
-    GATE_NUMBER.store(WAITS, Relaxed);
     futex::wait(&GATE_NUMBER, WAITS)
 }
 
@@ -84,7 +83,9 @@ pub(crate) fn go() -> u32 {
     if pid == 0 {
         return 0;
     }
-    if GATE_NUMBER.load(Relaxed) != WAITS {
+    // Its end may not be told yet.
+    let is_there = matches!(wait::changed(false), Ok(None));
+    if !is_there || GATE_NUMBER.load(Relaxed) != WAITS {
         dismiss();
         return 0;
     }
@@ -102,7 +103,7 @@ pub(crate) fn dismiss() {
     let pid = NUMBER.swap(0, Relaxed);
     if pid != 0 {
         let _ = signal::send(pid.cast_signed(), raw::SIGKILL);
-        // Nobody else is there.
+        // Hardly anybody else is there: only who has come to the pod from outside.
         while let Ok(None) = wait::changed(false) {
             let _ = signal::wait(Set::only(raw::SIGCHLD), None);
         }

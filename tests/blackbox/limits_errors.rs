@@ -6,7 +6,6 @@ use kickstage_tests::{
     TestResult,
     fault::failing,
     pod::Pod,
-    policy::real_time,
     requirement::{Requirement, controller},
     roots, sys, tests,
 };
@@ -19,7 +18,6 @@ tests![
     missing_controller,
     a_parent_that_takes_none,
     a_parent_that_holds_processes,
-    a_real_time_caller,
     calls_that_fail,
 ];
 
@@ -188,29 +186,6 @@ fn a_parent_that_holds_processes() -> TestResult {
         ended(&output, 3);
     }
     assert_eq!(parent.pods(), Vec::<PathBuf>::new());
-    Ok(())
-}
-
-/// Nobody has given the new cgroup any real time.
-fn a_real_time_caller() -> TestResult {
-    Requirement::RealTimeGroups.require()?;
-    let parent = Parent::new();
-    let run = |options: &[&str]| {
-        let pod = parent.pod(options);
-        pod.probe_command(["exit", "3"]).hook(real_time).output()
-    };
-    for option in ["--cpus=1", "--cpu-weight=50"] {
-        run(&[option]).refused(&[
-            "join /sys/fs/cgroup/cpu",
-            "Invalid argument",
-            "no real-time process",
-            "chrt --other 0",
-        ]);
-        parent.is_gone();
-    }
-    // Other limits concern it as anybody.
-    ended(&run(&["--memory=50M", "--pids=50"]), 3);
-    parent.is_gone();
     Ok(())
 }
 

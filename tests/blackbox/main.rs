@@ -65,6 +65,7 @@ mod limit_devices;
 mod limit_disks;
 mod limits;
 mod limits_errors;
+mod limits_real_time;
 mod logs;
 mod machine;
 mod machine_devices;
@@ -205,6 +206,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("many_pods", 120, &[], many_pods::TESTS),
         start("limits", limits::TESTS),
         start("limits_errors", limits_errors::TESTS),
+        host("limits_real_time", 60, &[], limits_real_time::TESTS),
         start("limit_devices", limit_devices::TESTS),
         start("limit_disks", limit_disks::TESTS),
         start("limit_delegation", limit_delegation::TESTS),
@@ -326,7 +328,7 @@ const SUITE: runner::Suite = runner::Suite {
         ("enter::cve_2016_9962", Requirement::Busybox),
         ("limits_errors::*", Requirement::Controllers),
         (
-            "limits_errors::a_real_time_caller",
+            "limits_real_time::a_real_time_caller",
             Requirement::RealTimeGroups,
         ),
         ("limit_devices::*", Requirement::Devices),

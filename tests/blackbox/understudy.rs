@@ -74,7 +74,7 @@ fn as_of_a_run() -> TestResult {
     for options in [
         &[][..],
         &["--user=1000", "--group=1001", "--groups=5,6", "--umask=077"],
-        &["--cap-drop=CHOWN,KILL", "--working-dir=/tmp"],
+        &["--cap-drop=CHOWN,KILL"],
         &["--rlimit=nofile=64:128", "--nice=5", "--cpu-affinity=0"],
         &["--user=7", "--cap-add=NET_BIND_SERVICE", "--set-env=A=b"],
         &["--insecure-options=all"],
@@ -114,8 +114,13 @@ fn as_of_a_run() -> TestResult {
 /// All of its steps are done by another one.
 fn killed_before() -> TestResult {
     let pods = Registry::new();
-    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGSEGV] {
-        let (uuid, pid) = park(&pods, &[], &["report", "ppid", ",", "exit", "6"]);
+    for (signal, options) in [
+        (libc::SIGKILL, &[][..]),
+        (libc::SIGTERM, &[]),
+        (libc::SIGSEGV, &[]),
+        (libc::SIGQUIT, &["--user=1000", "--group=1000"]),
+    ] {
+        let (uuid, pid) = park(&pods, options, &["report", "ppid", ",", "exit", "6"]);
         let understudy = of(pid);
         sys::kill(understudy, signal).expect("it is there");
         wait_until("it is gone", || !isolate::processes().contains(&understudy));
@@ -143,6 +148,11 @@ fn a_filter_that_keeps_it_from_waiting() -> TestResult {
             children.expect("it can be done").is_empty()
         });
         run(&pods, &uuid, &[]).code(code).quiet().printed("runs\n");
+        // Also while it finds that out.
+        for _ in 0..20 {
+            let (uuid, _) = park(&pods, &[&option], &["echo", "runs"]);
+            run(&pods, &uuid, &[]).code(code).quiet().printed("runs\n");
+        }
     }
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
@@ -271,6 +281,7 @@ fn pods_without_one() -> TestResult {
         ),
         (&["--log=prefix"], &[]),
         (&["--restart=on-failure"], &[]),
+        (&["--working-dir=/tmp"], &[]),
     ] {
         let probe = [&["echo", "runs"], more].concat();
         let (uuid, pid) = park(&pods, options, &probe);

@@ -192,6 +192,9 @@ impl Tracer<'_> {
             return;
         }
         let event = status >> 16;
+        if matches!(event, libc::PTRACE_EVENT_FORK..=libc::PTRACE_EVENT_CLONE) {
+            self.born(pid);
+        }
         // A stop by ptrace itself is no signal to deliver; a new child starts
         // with SIGSTOP.
         let deliver = if signal == libc::SIGTRAP | 0x80 {
@@ -205,6 +208,20 @@ impl Tracer<'_> {
         // After a kill the rest runs on freely.
         let free = self.acted && matches!(self.plan, Plan::Kill { .. });
         let _ = sys::trace_on(pid, deliver, free);
+    }
+
+    /// The child of `pid` is traced before anything is heard of it, unless it has been heard
+    /// of, and is gone.
+    fn born(&mut self, pid: i32) {
+        let mut child: libc::c_ulong = 0;
+        let request = libc::PTRACE_GETEVENTMSG;
+        // SAFETY: the kernel writes one number.
+        let done = unsafe { libc::ptrace(request, pid, 0, &raw mut child) };
+        if let (0, Ok(child)) = (done, i32::try_from(child))
+            && !matches!(&*init::status(child, "TracerPid"), "" | "0")
+        {
+            self.tasks.entry(child).or_default();
+        }
     }
 
     fn call(&mut self, pid: i32) {

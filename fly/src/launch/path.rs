@@ -36,9 +36,12 @@ impl Path {
     /// # Errors
     /// ENAMETOOLONG.
     pub fn of(parts: &[&[u8]]) -> Result<Self, Errno> {
-        let mut path = Self::new();
-        path.append(parts)?;
-        Ok(path)
+        // In its place at once: it is a page that would be copied.
+        let mut path = Ok(Self::new());
+        if let Ok(Err(errno)) = path.as_mut().map(|path| path.append(parts)) {
+            path = Err(errno);
+        }
+        path
     }
 
     /// `prefix` and the number of `descriptor`: its link in a folder of

@@ -1,4 +1,4 @@
-//! Processes that start like vfork: the child shares the caller's memory and
+//! Processes that start like vfork, but for those of [`beside`]: the child shares the caller's memory and
 //! runs on the unused part of its stack, below its last frame, until it calls
 //! exec or exits; the caller waits.
 //!

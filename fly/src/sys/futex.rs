@@ -2,26 +2,27 @@
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use linux_raw_sys::general as raw;
+use linux_raw_sys::{errno, general as raw};
 
 use super::arch;
 
-/// Waits until `number` is not `value` any more; false if that can't be waited for, or has
-/// come to nothing too often.
+/// Makes `number`, which is another one, `value`, and waits until it is not that any more;
+/// false, and does nothing, if that can't be waited for here.
 #[cold]
 #[inline(never)]
 pub fn wait(number: &AtomicU32, value: u32) -> bool {
-    for _ in 0..OFTEN {
-        if number.load(Relaxed) != value {
-            return true;
-        }
+    if call(number, raw::FUTEX_WAIT, value) != AGAIN {
+        return false;
+    }
+    number.store(value, Relaxed);
+    while number.load(Relaxed) == value {
         call(number, raw::FUTEX_WAIT, value);
     }
-    false
+    true
 }
 
-/// A signal that is handled, and a change, end a call without more.
-const OFTEN: u32 = 100;
+/// The answer where the number is another one.
+const AGAIN: isize = -(errno::EAGAIN.cast_signed() as isize);
 
 /// Wakes who waits for it.
 #[cold]
@@ -30,11 +31,11 @@ pub fn wake(number: &AtomicU32) {
     call(number, raw::FUTEX_WAKE, 1);
 }
 
-fn call(number: &AtomicU32, operation: u32, value: u32) {
+fn call(number: &AtomicU32, operation: u32, value: u32) -> isize {
     let operation = (operation | raw::FUTEX_PRIVATE_FLAG) as usize;
     // SAFETY: the kernel reads the number, which outlives the call; there is no limit of
     // time.
-    let _ = unsafe {
+    unsafe {
         arch::syscall(
             raw::__NR_futex,
             [
@@ -46,5 +47,5 @@ fn call(number: &AtomicU32, operation: u32, value: u32) {
                 0,
             ],
         )
-    };
+    }
 }

@@ -198,6 +198,7 @@ fn park<'e, 'a: 'e, I>(
     };
     if marked.is_err() {
         pool::end(place.uuid, options.life.state_directory, &environment);
+        let _ = options.life.uuid_file.map(fs::unlink);
     }
     marked.and_then(|()| tell(OUTPUT, &place, options, &environment))
 }
