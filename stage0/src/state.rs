@@ -86,14 +86,11 @@ pub fn root<'e>(
     place: &mut Path,
 ) -> Result<(), Error<'e>> {
     let [base, below] = parts(given, environment)?;
-    let done = place.append(&[base, below]);
-    let is_long = place.as_bytes().len() > MAX_ROOT;
-    done.and(if is_long {
-        Err(Errno::NAMETOOLONG)
-    } else {
-        Ok(())
-    })
-    .map_err(|errno| {
+    let done = match place.append(&[base, below]) {
+        Ok(()) if place.as_bytes().len() > MAX_ROOT => Err(Errno::NAMETOOLONG),
+        done => done,
+    };
+    done.map_err(|errno| {
         let object = given.unwrap_or(c"KICKSTAGE_STATE_DIR");
         Error::new(What::ReadOption, object, errno)
     })

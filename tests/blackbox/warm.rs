@@ -46,6 +46,22 @@ fn park(pods: &Registry, options: &[&str], probe: &[&str]) -> String {
     uuid
 }
 
+/// Has the pool `jobs` so many pods of a program that ends with this code.
+fn pool_of(pods: &Registry, size: &str, code: &str) {
+    let root = pods.root.display().to_string();
+    let words = [
+        "jobs",
+        size,
+        "--rootfs",
+        &root,
+        "--",
+        "/bin/probe",
+        "exit",
+        code,
+    ];
+    pods.ask("pool", &words).code(0).quiet();
+}
+
 /// The program has the streams of who runs it, and nothing has run before.
 fn released() -> TestResult {
     let pods = Registry::new();
@@ -369,18 +385,7 @@ fn codes_of_programs_that_ended() -> TestResult {
 /// Who parks one does not get in the way of who takes it, however long it lives.
 fn released_before_it_is_told() -> TestResult {
     let pods = Registry::new();
-    let root = pods.root.display().to_string();
-    let words = [
-        "jobs",
-        "1",
-        "--rootfs",
-        &root,
-        "--",
-        "/bin/probe",
-        "exit",
-        "4",
-    ];
-    pods.ask("pool", &words).code(0).quiet();
+    pool_of(&pods, "1", "4");
     let (reader, mut writer) = io::pipe().expect("a pipe");
     writer.write_all(&[b'-'; 65536]).expect("room for it");
     let mut preparation = pods
@@ -427,18 +432,7 @@ fn untold() -> TestResult {
 fn a_pool() -> TestResult {
     let pods = Registry::new();
     let parked = || pods.in_folder("prepared").len();
-    let root = pods.root.display().to_string();
-    let words = [
-        "jobs",
-        "3",
-        "--rootfs",
-        &root,
-        "--",
-        "/bin/probe",
-        "exit",
-        "4",
-    ];
-    pods.ask("pool", &words).code(0).quiet();
+    pool_of(&pods, "3", "4");
     assert_eq!(parked(), 3);
     for _ in 0..5 {
         pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
@@ -467,19 +461,8 @@ fn a_pool() -> TestResult {
 /// Another kind takes the place of the one before.
 fn a_pool_of_others() -> TestResult {
     let pods = Registry::new();
-    let root = pods.root.display().to_string();
     for code in ["4", "5"] {
-        let words = [
-            "jobs",
-            "1",
-            "--rootfs",
-            &root,
-            "--",
-            "/bin/probe",
-            "exit",
-            code,
-        ];
-        pods.ask("pool", &words).code(0).quiet();
+        pool_of(&pods, "1", code);
         assert_eq!(pods.in_folder("prepared").len(), 1);
     }
     let uuid = one_line(&pods.ask("list", &["--no-legend", "--full"]));
@@ -494,18 +477,7 @@ fn a_pool_of_others() -> TestResult {
 /// Who was to fill it sees first that it is to have none, and has removed it already.
 fn a_pool_that_others_remove() -> TestResult {
     let pods = Registry::new();
-    let root = pods.root.display().to_string();
-    let words = [
-        "jobs",
-        "1",
-        "--rootfs",
-        &root,
-        "--",
-        "/bin/probe",
-        "exit",
-        "4",
-    ];
-    pods.ask("pool", &words).code(0).quiet();
+    pool_of(&pods, "1", "4");
     pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
     wait_until("it is full again", || pods.in_folder("prepared").len() == 1);
     let folder = pods.path().join("pods/pools/jobs");

@@ -1,6 +1,6 @@
-//! Processes that start like vfork, but for those of [`beside`]: the child shares the caller's memory and
-//! runs on the unused part of its stack, below its last frame, until it calls
-//! exec or exits; the caller waits.
+//! Processes that start like vfork, but for those of [`beside`] and [`fork`]: the
+//! child shares the caller's memory and runs on the unused part of its stack, below
+//! its last frame, until it calls exec or exits; the caller waits.
 //!
 //! That saves a copy of the page tables (15 µs on a 2-core VM), and lets the
 //! child report an error by writing to the caller's memory: no pipe. A stack of
