@@ -10,6 +10,7 @@ mod background;
 mod cgroups;
 mod client;
 mod directory;
+mod empty;
 mod files;
 pub mod full;
 pub mod lower;

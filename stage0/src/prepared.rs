@@ -159,7 +159,8 @@ pub fn run<F: Features>(
     let name = asked.pod.unwrap_or_default();
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let given = asked.state_directory();
-    let (path, bytes) = state::name(given, &start.environment, uuid, Folder::Run, bytes)?;
+    let parts = [b"/", Folder::Run.name().as_bytes(), b"/", uuid];
+    let (path, bytes) = state::name(given, &start.environment, &parts, bytes)?;
     let (bytes, changed) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
     let failed = |errno| failed(name, errno);
     let is_told = asked.how.timings.is_some() || asked.how.debug;

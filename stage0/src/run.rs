@@ -16,6 +16,7 @@ use crate::{
     background::{self, Background},
     cgroups::Cgroups,
     directory::Directory,
+    empty,
     lower::Features,
     options::{Lives, Options},
     parked,
@@ -146,8 +147,12 @@ fn run<'e, F: Features>(
             times.report(&plan, stamps, &|_, _| {});
         }
     };
+    // What does not fit does without.
+    let mut place = [0; 1024];
+    let link = empty::link(how.life.state_directory, &rest.environment, &mut place);
     let mut launcher = Launcher::new(plan, words, rest.room);
     for_pods::<F>(&mut launcher);
+    launcher.copy_empty(link);
     if times.is_some() {
         launcher.stamp_into(stamps);
     }
@@ -182,6 +187,7 @@ fn run<'e, F: Features>(
     if let Some(background) = background {
         background.began(&running, directory.path());
     }
+    let holds = background.is_some() && empty::hold(link, launcher.fallbacks());
     let end = end::<F>(&running, &mut limit, streams, directory.path());
     let reaped = fly::sys::arch::cycles();
     if let (true, Some(times)) = (F::ALL, &times) {
@@ -192,6 +198,9 @@ fn run<'e, F: Features>(
         cgroups.tell(how.memory);
     }
     let (code, is_killed) = code_of(end, limit.is_over);
+    if holds {
+        empty::remove(link);
+    }
     directory.ended(code);
     if let Some(background) = background {
         background.ended(code);

@@ -207,7 +207,9 @@ fn registered<'e, 'a: 'e, I>(
         Folder::Run
     };
     let given = options.life.state_directory;
-    let (path, bytes) = state::name(given, environment, &uuid::text(random), folder, bytes)?;
+    let uuid = uuid::text(random);
+    let parts: [&[u8]; 4] = [b"/", folder.name().as_bytes(), b"/", &uuid];
+    let (path, bytes) = state::name(given, environment, &parts, bytes)?;
     Ok((Some(path), bytes))
 }
 

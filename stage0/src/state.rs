@@ -78,7 +78,6 @@ const MAX_ROOT: usize = MAX_PATH / 2 - 64;
 ///
 /// # Errors
 /// Where there is none, or its path is no absolute one, or too long.
-#[cold]
 #[inline(never)]
 pub fn root<'e>(
     given: Option<&'e CStr>,
@@ -214,23 +213,21 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Writes the path of the pod `uuid` in `folder` to the beginning of `bytes`, of which it
-/// returns the rest: what comes behind it shares its page.
+/// Writes the path of what `parts` say behind the folder of all states to the beginning of
+/// `bytes`, of which it returns the rest: what comes behind it shares its page.
 ///
 /// # Errors
 /// As [`root`].
-#[cold]
 #[inline(never)]
 pub fn name<'p, 'e>(
     given: Option<&'e CStr>,
     environment: &Strings,
-    uuid: &[u8],
-    folder: Folder,
+    parts: &[&[u8]],
     bytes: &'p mut [u8],
 ) -> Result<(&'p CStr, &'p mut [u8]), Error<'e>> {
     let mut path = Path::new();
     root(given, environment, &mut path)?;
-    path.append(&[b"/", folder.name().as_bytes(), b"/", uuid])
+    path.append(parts)
         .map_err(|errno| Error::new(What::ReadOption, c"--state-dir", errno))?;
     let path = path.as_c_str().to_bytes_with_nul();
     let (place, rest) = bytes.split_at_mut_checked(path.len()).unwrap_or_default();
@@ -240,6 +237,10 @@ pub fn name<'p, 'e>(
 
 /// Behind the folder of all states: the pool of network namespaces.
 pub const NETWORKS: &[u8] = b"/networks";
+
+/// Behind the folder of all states: a link to an empty mount namespace, of which pods get
+/// copies, in a process that has it open (`crate::empty`).
+pub const EMPTY: &[u8] = b"/mount-namespace";
 
 /// Bytes that [`name`] needs at most.
 pub const NAME: usize = MAX_PATH;

@@ -73,6 +73,7 @@ mod machine_pods;
 mod machine_root;
 mod many_pods;
 mod mount_links;
+mod mount_namespace;
 mod namespaces;
 mod nested;
 mod networks;
@@ -221,6 +222,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("targets", targets::TESTS),
         start("namespaces", namespaces::TESTS),
         host("networks", 60, &[], networks::TESTS),
+        host("mount_namespace", 60, &[], mount_namespace::TESTS),
         host("networks_pool", 60, &[], networks_pool::TESTS),
         host("networks_pool_kills", 120, &[], networks_pool_kills::TESTS),
         host("dns_hosts", 60, &[], dns_hosts::TESTS),

@@ -237,6 +237,14 @@ impl Registry {
             .quiet()
             .printed("");
         assert_eq!(self.left(), Vec::<String>::new());
+        let link = self.mount_namespace();
+        assert!(fs::symlink_metadata(link).is_err(), "a link is left");
+    }
+
+    /// The link to an empty mount namespace that the launcher of a detached pod has.
+    #[must_use]
+    pub fn mount_namespace(&self) -> PathBuf {
+        self.path.join("pods/mount-namespace")
     }
 }
 

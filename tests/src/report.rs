@@ -7,7 +7,7 @@ pub struct Report {
 }
 
 /// A mount as the pod sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// Where.
     pub target: String,

@@ -15,6 +15,8 @@ pub enum Requirement {
     CgroupV2,
     /// The controllers memory, cpu and pids, of either version.
     Controllers,
+    /// Mounts that are attached to mounts which are attached nowhere (Linux 6.15).
+    DetachedMounts,
     /// The controller cpu of cgroup v1 that has real-time processes of its own
     /// (CONFIG_RT_GROUP_SCHED), and a caller who may become one.
     RealTimeGroups,
@@ -71,6 +73,7 @@ impl Requirement {
             Self::Controllers => ["memory", "cpu", "pids"]
                 .iter()
                 .all(|name| controller(name).is_some()),
+            Self::DetachedMounts => linux() >= (6, 15),
             Self::RealTimeGroups => {
                 matches!(controller("cpu"), Some((mount, false))
                     if mount.join("cpu.rt_runtime_us").exists())
@@ -145,6 +148,19 @@ pub fn controller(name: &str) -> Option<(std::path::PathBuf, bool)> {
         .then_some((unified, true))
 }
 
+/// The version of the kernel.
+fn linux() -> (u32, u32) {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = text.split(|byte: char| !byte.is_ascii_digit());
+    let mut next = || {
+        numbers
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    };
+    (next(), next())
+}
+
 /// A device that no pod has by default, and that root may open.
 #[must_use]
 pub fn device() -> Option<&'static str> {
@@ -175,6 +191,7 @@ impl fmt::Display for Requirement {
             Self::CgroupV1 => "cgroup v1 hierarchies of memory and pids",
             Self::CgroupV2 => "a cgroup v2 hierarchy",
             Self::Controllers => "the cgroup controllers memory, cpu and pids",
+            Self::DetachedMounts => "Linux 6.15, for mounts on mounts that are detached",
             Self::RealTimeGroups => {
                 "cgroup v1 with CONFIG_RT_GROUP_SCHED, and real-time policies (ulimit -r)"
             }

@@ -79,6 +79,7 @@ where
         }
     };
     let mut launcher = Launcher::new(plan, words, room);
+    launcher.for_options();
     launcher.for_checks();
     launcher.stamp_into(stamps);
     launcher.before_exec(&tell);

@@ -72,6 +72,7 @@ where
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let plan = command::plan(options, bytes, start.environment.iter())?;
     let mut launcher = Launcher::new(plan, start.words, room);
+    launcher.for_options();
     let done = launcher.launch();
     command::wait(done, &launcher.status(), options.needs_root())
 }

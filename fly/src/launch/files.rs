@@ -81,9 +81,11 @@ impl<'p> Launcher<'p, '_> {
         attributes: u64,
     ) -> Result<(OwnedFd, Pending), Errno> {
         let wanted = u32::try_from(attributes).map_err(|_| Errno::INVAL)?;
-        if wanted != 0 && !self.fallbacks.open_tree_attr {
-            match sys::mount::open_tree_attr(directory, path, recursive, wanted) {
-                Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+        // Of a namespace that is still the host's a clone would hand on what is mounted.
+        let apart = self.copied >= 0;
+        if apart || (wanted != 0 && !self.fallbacks.open_tree_attr) {
+            match sys::mount::open_tree_attr(directory, path, recursive, wanted, apart) {
+                Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) if !apart => {
                     self.fallbacks.open_tree_attr = true;
                 }
                 done => return Ok((done?, Pending::default())),
@@ -422,7 +424,7 @@ const COVER: u64 = (linux_raw_sys::general::MOUNT_ATTR_RDONLY
     | linux_raw_sys::general::MOUNT_ATTR_NOEXEC) as u64;
 const READ_ONLY: u64 = linux_raw_sys::general::MOUNT_ATTR_RDONLY as u64;
 
-fn attach_over_root(tree: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn attach_over_root(tree: BorrowedFd<'_>) -> Result<(), Errno> {
     mount::move_mount(
         tree,
         c"",

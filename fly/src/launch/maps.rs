@@ -168,7 +168,8 @@ fn serve(socket: BorrowedFd<'_>, plan: &Plan<'_>) {
     let _ = io::write(socket, &answer.to_ne_bytes());
 }
 
-fn collect(pid: i32) {
+/// Waits for the end of the child `pid`.
+pub(super) fn collect(pid: i32) {
     // None at all would be any child.
     if let Some(pid) = Pid::from_raw(pid) {
         while matches!(

@@ -11,7 +11,9 @@ mod cgroups;
 mod created;
 mod devices;
 mod elf;
+pub mod empty;
 mod explain;
+mod fallbacks;
 mod files;
 mod guard;
 mod library;
@@ -31,6 +33,7 @@ mod users;
 mod walk;
 
 pub use explain::exec as explain_exec;
+pub use fallbacks::Fallbacks;
 pub use library::look;
 pub use pods::is_rare;
 pub use process::{
@@ -40,6 +43,8 @@ pub use process::{
 pub use running::Running;
 pub use status::Status;
 
+use core::ffi::CStr;
+
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd},
@@ -48,11 +53,8 @@ use rustix::{
 
 use crate::{
     error::{Error, What},
-    packed,
-    packed::Packed,
     plan::{Kind, List, MAX_SLOTS, Plan, Record, Slot, Step, match_step},
     sys::{arch, clone, descriptor},
-    text::{Line, split},
 };
 
 use created::Created;
@@ -67,64 +69,6 @@ pub const KEPT_COUNT: RawFd = 4;
 /// mount points.
 pub const ROOM: usize = 16 << 10;
 
-/// Calls that this kernel lacks or refuses, and what was done instead.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fallbacks {
-    /// open_tree_attr (6.15): open_tree, then mount_setattr.
-    pub open_tree_attr: bool,
-    /// mount_setattr (5.12): a remount of each mount.
-    pub mount_setattr: bool,
-    /// close_range (5.9): one close a descriptor.
-    pub close_range: bool,
-    /// openat2 (5.6): component by component.
-    pub openat2: bool,
-    /// clone3 (5.3): clone.
-    pub clone3: bool,
-    /// CLONE_INTO_CGROUP (5.7), or a cgroup v1: the pod's first process joins.
-    pub into_cgroup: bool,
-    /// A memory file that may be executed (refused by vm.memfd_noexec=2): a
-    /// file on a tmpfs of its own.
-    pub memfd: bool,
-    /// pivot_root on an initramfs root: chroot into the tree over /.
-    pub pivot_root: bool,
-}
-
-impl Fallbacks {
-    /// What each fallback means, in the order of [`Fallbacks::tell`].
-    pub(crate) const TEXTS: &'static str = "\
-        open_tree_attr: not available, used open_tree and mount_setattr\n\
-        mount_setattr: not available, used mount to change each mount\n\
-        close_range: not available, closed descriptors one by one\n\
-        openat2: not available, walked paths component by component\n\
-        clone3: not available, used clone\n\
-        clone3: can't start in this cgroup, joined it afterwards\n\
-        memfd_create: executable memory files are refused, used a file on a tmpfs\n\
-        pivot_root: not possible from an initramfs, used chroot";
-
-    /// Tells on standard error, as `program`, what was done instead.
-    #[cold]
-    #[inline(never)]
-    pub fn tell(self, program: &str) {
-        let taken = [
-            self.open_tree_attr,
-            self.mount_setattr,
-            self.close_range,
-            self.openat2,
-            self.clone3,
-            self.into_cgroup,
-            self.memfd,
-            self.pivot_root,
-        ];
-        let Packed(texts) = packed!(Fallbacks::TEXTS);
-        for (taken, text) in taken.iter().zip(split(texts, b'\n')) {
-            if *taken {
-                let mut line = Line::new(2);
-                line.text(program).text(": ").packed(Packed(text)).end();
-            }
-        }
-    }
-}
-
 /// What is called with the stamps and the fallbacks before an exec.
 type Report<'s> = &'s dyn Fn(&[usize], Fallbacks);
 
@@ -137,6 +81,10 @@ struct Pods<'p, 's> {
     step: PodStep<'p, 's>,
     /// Writes what pid 1 reads.
     write_plan: fn(&Plan<'p>, &OwnedFd) -> Result<(), Errno>,
+    /// Opens the empty mount namespace to be copied, if there is one.
+    find: fn(&mut Launcher<'p, 's>),
+    /// Carries out a step where one is copied.
+    apart: PodStep<'p, 's>,
 }
 
 /// Looks at a program.
@@ -159,6 +107,8 @@ pub struct Launcher<'p, 's> {
     before_exec: Option<Report<'s>>,
     /// What [`Launcher::for_pods`] adds: a program without pods is not to hold it.
     pods: Option<Pods<'p, 's>>,
+    /// What [`Launcher::for_options`] adds, likewise.
+    options: Option<PodStep<'p, 's>>,
     /// What [`Launcher::for_checks`] adds, likewise.
     checks: Option<CheckStep<'p>>,
     created: Created<'s>,
@@ -180,6 +130,10 @@ pub struct Launcher<'p, 's> {
     mapper: i32,
     /// [`Launcher::keep`]
     kept: RawFd,
+    /// [`Launcher::copy_empty`]
+    empty: &'s CStr,
+    /// The empty mount namespace that is copied, or -1.
+    copied: RawFd,
 }
 
 impl<'p, 's> Launcher<'p, 's> {
@@ -190,11 +144,12 @@ impl<'p, 's> Launcher<'p, 's> {
         Self {
             plan,
             slots: [-1; MAX_SLOTS as usize],
-            pending: [Pending::default(); MAX_SLOTS as usize],
+            pending: [Pending::NONE; MAX_SLOTS as usize],
             words,
             stamps: None,
             before_exec: None,
             pods: None,
+            options: None,
             checks: None,
             created: Created::new(room),
             fallbacks: Fallbacks::default(),
@@ -207,6 +162,8 @@ impl<'p, 's> Launcher<'p, 's> {
             status: Status::NONE,
             mapper: 0,
             kept: 0,
+            empty: c"",
+            copied: -1,
         }
     }
 
@@ -232,6 +189,8 @@ impl<'p, 's> Launcher<'p, 's> {
         self.pods = Some(Pods {
             step: Self::pod_step,
             write_plan: |plan, file| process::write_apps(plan, file),
+            find: Self::find_empty,
+            apart: Self::step_apart,
         });
     }
 
@@ -240,7 +199,14 @@ impl<'p, 's> Launcher<'p, 's> {
         self.pods = Some(Pods {
             step: Self::any_pod_step,
             write_plan: |plan, file| process::write_apps(plan, file),
+            find: Self::find_empty,
+            apart: Self::step_apart,
         });
+    }
+
+    /// Makes this launcher one for the options of `fly`, too.
+    pub fn for_options(&mut self) {
+        self.options = Some(Self::option_step);
     }
 
     /// Makes this launcher one that looks at a program in place of its start, too.
@@ -309,9 +275,16 @@ impl<'p, 's> Launcher<'p, 's> {
     ) -> Result<Running, Error<'p>> {
         let mut failure = None;
         self.stamp(number);
+        if let Some(pods) = &self.pods {
+            (pods.find)(self);
+        }
+        let mut made = namespaces;
+        if self.copied >= 0 {
+            made &= !u64::from(raw::CLONE_NEWNS);
+        }
         let (slots, mapper) = (self.slots, self.mapper);
         let wanted = self.filled(cgroup);
-        let child = clone::vfork(namespaces, wanted, |birth| {
+        let child = clone::vfork(made, wanted, |birth| {
             let joined = match wanted {
                 Some(cgroup) if !birth.in_cgroup => process::join(cgroup),
                 _ => Ok(()),
@@ -335,6 +308,12 @@ impl<'p, 's> Launcher<'p, 's> {
         self.fallbacks.into_cgroup = wanted.is_some() && !child.in_cgroup;
         if let Some(error) = failure {
             process::reap(&child);
+            // Whatever it was, without a copy it is told as ever, if it is again.
+            if self.copied >= 0 {
+                self.empty = c"";
+                self.end_copy();
+                return self.clone_pod(number, cgroup, namespaces);
+            }
             return Err(error);
         }
         let running = Running {
@@ -344,6 +323,9 @@ impl<'p, 's> Launcher<'p, 's> {
         };
         // The pod has its own of what is left; a pipe ends when both are closed.
         self.close_all();
+        if self.copied >= 0 {
+            self.end_copy();
+        }
         Ok(running)
     }
 
@@ -353,6 +335,8 @@ impl<'p, 's> Launcher<'p, 's> {
         for (number, record) in records.enumerate().skip(cloned + 1) {
             let done = if record.is(Kind::DieWithParent) || record.is(Kind::AppDieWithParent) {
                 process::die_with_parent(birth)
+            } else if let (true, Some(pods)) = (self.copied >= 0, &self.pods) {
+                (pods.apart)(self, &record)
             } else {
                 self.step(&record)
             };
@@ -493,10 +477,10 @@ impl<'p, 's> Launcher<'p, 's> {
                 attributes,
                 name,
             } => self.bind((into, under), flags, attributes, name),
-            _ => match (record.kind, &self.pods) {
-                (100..=105, _) => self.option_step(record),
-                (_, Some(pods)) => (pods.step)(self, record),
-                (_, None) => app::step(record, self.words),
+            _ => match (record.kind, &self.pods, self.options) {
+                (100..=105, None, Some(step)) => step(self, record),
+                (_, Some(pods), _) => (pods.step)(self, record),
+                _ => app::step(record, self.words),
             },
         })
     }
@@ -557,6 +541,12 @@ impl<'p, 's> Launcher<'p, 's> {
     fn filled(&self, slot: Slot) -> Option<BorrowedFd<'static>> {
         let number = self.slots.get(usize::from(slot.0))?;
         descriptor::borrow(*number)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_copy(&mut self) {
+        let _ = descriptor::close(core::mem::replace(&mut self.copied, -1));
     }
 
     fn close_all(&mut self) {

@@ -47,6 +47,7 @@ impl<'p> Launcher<'p, '_> {
             Write { under, mode, lines } => self.write(under, mode, lines),
             JoinNetwork { path } => networks::join_network(path),
             OutsideMapper { into, path } => self.outside_mapper(into, path),
+            Remount { under, path } => self.remount(under, path),
             TerminalPair { sender, receiver } => self.terminal_pair(sender, receiver),
             OwnTerminal { devpts, peer, sender } => self.own_terminal(devpts, peer, sender),
             OwnOverlay { into, layer, flags, attributes, path } => {
@@ -58,12 +59,13 @@ impl<'p> Launcher<'p, '_> {
 }
 
 /// The steps that only a launcher with [`Launcher::for_all_pods`] can do.
-const RARE: [Kind; 6] = [
+const RARE: [Kind; 7] = [
     Kind::Stamps,
     Kind::HandOver,
     Kind::FilterDevices,
     Kind::Write,
     Kind::JoinNetwork,
+    Kind::Remount,
     // With every user namespace.
     Kind::Maps,
 ];

@@ -22,6 +22,12 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        attributes: 0,
+        recursive: false,
+    };
+
     /// Changes `mount`, which is attached now, and the mounts below it.
     pub fn settle(self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
         if self == Self::default() {

@@ -262,7 +262,7 @@ fn make_and_open(path: &CStr) -> Result<(OwnedFd, bool), Error<'_>> {
 }
 
 /// The merged root has the upper directory's owner and mode.
-fn like(layer: BorrowedFd<'_>, name: &CStr, lower: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn like(layer: BorrowedFd<'_>, name: &CStr, lower: BorrowedFd<'_>) -> Result<(), Errno> {
     let status = fs::fstat(lower)?;
     let mode = Mode::from_raw_mode(status.st_mode & 0o7777);
     fs::chmodat(layer, name, mode, fs::AtFlags::empty())?;

@@ -17,7 +17,8 @@ pub const CWD: RawFd = raw::AT_FDCWD;
 /// `open_tree_attr(2)` (Linux 6.15): clones a mount, detached, and sets
 /// `attributes` on it and, with `recursive`, on all below it, in one call.
 /// `directory` `None` is the working directory; an empty `path` with a
-/// directory is the directory itself.
+/// directory is the directory itself. With `private` they are private, too: nothing that
+/// is mounted on them is handed on.
 ///
 /// # Errors
 /// ENOSYS before 6.15; as open_tree(2) and mount_setattr(2).
@@ -26,8 +27,12 @@ pub fn open_tree_attr(
     path: &CStr,
     recursive: bool,
     attributes: Attributes,
+    private: bool,
 ) -> Result<OwnedFd, Errno> {
-    let set = mount_attr(attributes);
+    let mut set = mount_attr(attributes);
+    if private {
+        set.propagation = u64::from(raw::MS_PRIVATE);
+    }
     let mut flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_EMPTY_PATH;
     if recursive {
         flags |= raw::AT_RECURSIVE;
@@ -142,4 +147,21 @@ pub fn move_clone(from: RawFd, to: RawFd, name: &CStr) -> Result<(), Errno> {
         )
     })?;
     descriptor::close(RawFd::try_from(tree).unwrap_or(-1))
+}
+
+/// Checks that `namespace` is a mount namespace of a root, and perhaps an initramfs below it
+/// (NS_MNT_GET_INFO, ioctl_nsfs(2), Linux 6.12).
+///
+/// # Errors
+/// EBUSY if it has more mounts than that; as ioctl(2).
+pub fn is_bare(namespace: BorrowedFd<'_>) -> Result<(), Errno> {
+    // _IOR(0xb7, 10, struct mnt_ns_info): its size, how many mounts, its number.
+    const NS_MNT_GET_INFO: usize = 0x8010_b70a;
+    let mut info: [u32; 4] = [16, u32::MAX, 0, 0];
+    let number = namespace.as_raw_fd().cast_unsigned() as usize;
+    let place = info.as_mut_ptr().expose_provenance();
+    // SAFETY: the kernel writes 16 bytes at most, of which there are as many.
+    result(unsafe { arch::syscall(raw::__NR_ioctl, [number, NS_MNT_GET_INFO, place, 0, 0, 0]) })?;
+    let [_, mounts, ..] = info;
+    if mounts > 2 { Err(Errno::BUSY) } else { Ok(()) }
 }

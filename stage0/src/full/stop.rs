@@ -23,7 +23,7 @@ use super::{
 use crate::{
     cgroups,
     directory::BYTES,
-    remove,
+    empty, remove,
     state::{Folder, Place},
     uuid,
 };
@@ -236,6 +236,7 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
             dispose(place, pod, collector.bytes)
         })?;
     }
+    empty::collect(pods.root());
     if let Err(errno) = networks::collect(pods.root()) {
         collector.code = super::fail(Error::new(What::FillThePool, c"--networks", errno));
     }
