@@ -19,9 +19,12 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, chdir, pidfd_open},
 };
-use stage1_init::control::{
-    SOCKET,
-    protocol::{Reply, Request},
+use stage1_init::{
+    GATE,
+    control::{
+        SOCKET,
+        protocol::{self, Reply, Request},
+    },
 };
 
 /// A pod that runs, by its directory.
@@ -78,7 +81,16 @@ impl<'a> Pod<'a> {
             *place = *descriptor;
             count += 1;
         }
-        self.say(request, sent.get(..count).unwrap_or_default())?;
+        let sent = sent.get(..count).unwrap_or_default();
+        let is_release = request.operation == protocol::RELEASE;
+        // Who is to become the program waits there, if it does, and pid 1 hears of it, too.
+        if !is_release || with.len() != 3 || self.send_to(GATE, request, sent).is_err() {
+            self.say(request, sent)?;
+        }
+        if is_release {
+            // It lets nobody in a second time.
+            let _ = fs::unlink(GATE);
+        }
         // With this end closed, the end of pid 1 is the end of waiting.
         drop(other);
         Ok(own)
@@ -90,8 +102,18 @@ impl<'a> Pod<'a> {
     /// No pod is there.
     #[inline(never)]
     pub fn say(&self, request: &Request<'_>, with: &[BorrowedFd<'_>]) -> Result<(), Error<'a>> {
-        message::send(self.socket.as_raw_fd(), SOCKET, &request.to_bytes(), with)
+        self.send_to(SOCKET, request, with)
             .map_err(|errno| self.failed(errno))
+    }
+
+    #[inline(never)]
+    fn send_to(
+        &self,
+        socket: &CStr,
+        request: &Request<'_>,
+        with: &[BorrowedFd<'_>],
+    ) -> Result<(), Errno> {
+        message::send(self.socket.as_raw_fd(), socket, &request.to_bytes(), with)
     }
 
     /// Waits for the reply.

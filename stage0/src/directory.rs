@@ -17,7 +17,7 @@ use rustix::{
     fs::{self, AtFlags, Mode, OFlags},
     io::Errno,
 };
-use stage1_init::LOCK;
+use stage1_init::{GATE, LOCK};
 
 use crate::{
     lower::Features,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// What is there only as long as the pod runs.
-const TRANSIENT: [&CStr; 6] = [c"plan", c"pid", c"ready", c"control", NEW, c".new"];
+const TRANSIENT: [&CStr; 7] = [c"plan", c"pid", c"ready", GATE, c"control", NEW, c".new"];
 /// Where the plans of apps are that were added.
 pub const ADDED: &CStr = c"added";
 /// The name under which a file is written; pid 1 has another one, at the same time.

@@ -24,6 +24,7 @@ mod stamps;
 mod stdio;
 pub mod supervise;
 mod understudy;
+pub use understudy::GATE;
 
 use fly::{
     error::{Error, FAILURE, INIT_TEXTS, MACHINE_TEXTS, What, Why},

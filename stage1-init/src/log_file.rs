@@ -73,7 +73,7 @@ impl File {
         let pods = Some(DIRECTORY_DESCRIPTOR);
         self.folder = path::open_safely(pods, names.second(), FOLDER, 0)?;
         self.begin(names.first(), 0)?;
-        self.used = fs::seek(borrow(self.file)?, SeekFrom::End(0))?;
+        self.used = fs::seek(borrow(self.file), SeekFrom::End(0))?;
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl File {
     /// The file becomes the first old one, and that the second; the last one is gone.
     #[inline(never)]
     fn rotate(&mut self, name: &CStr) -> Result<(), Errno> {
-        let folder = borrow(self.folder)?;
+        let folder = borrow(self.folder);
         let old = self.file;
         let mut names = [[0; 260]; 2];
         let [from, to] = &mut names;
@@ -170,6 +170,6 @@ fn numbered<'b>(place: &'b mut [u8; 260], name: &CStr, number: u8) -> &'b CStr {
     memory::c_str(place).unwrap_or_default()
 }
 
-fn borrow(number: i32) -> Result<BorrowedFd<'static>, Errno> {
-    descriptor::borrow(number).ok_or(Errno::BADF)
+fn borrow(number: i32) -> BorrowedFd<'static> {
+    descriptor::borrow(number).unwrap_or(descriptor::NONE)
 }

@@ -88,7 +88,7 @@ fn run_from(
     descriptor::close(number).map_err(unread)?;
     let plan = checked(Plan::check_apps(read))?;
     if source.held {
-        understudy::start(&plan);
+        understudy::start(&plan, source.directory);
     }
     Ok(start(&plan, source, map, stamps, words))
 }

@@ -22,7 +22,7 @@ pub fn exists(path: &CStr) -> bool {
 #[cold]
 pub fn socket(path: &CStr) -> i32 {
     let _ = fs::unlink(path);
-    match network::receiver(path) {
+    match network::receiver(path, false) {
         Ok(number) => number,
         Err(errno) => {
             Error::new(What::Start, path, errno).print(NAME, INIT_TEXTS);
@@ -33,6 +33,7 @@ pub fn socket(path: &CStr) -> i32 {
 
 /// Reads all that has come; whether a line of it is READY=1 (sd_notify(3)).
 #[cold]
+#[inline(never)]
 pub fn says_ready(socket: i32) -> bool {
     let mut ready = false;
     let mut bytes = [0; 512];

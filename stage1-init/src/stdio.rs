@@ -7,7 +7,7 @@ use fly::{
     error::{Error, INIT_TEXTS, What},
     launch::{app::execute_with, path::Path},
     plan::{Kind, Record, Step},
-    sys::{descriptor, network, path},
+    sys::{descriptor, message::MOST, network, path},
     text::Digits,
 };
 use linux_raw_sys::general as raw;
@@ -102,7 +102,8 @@ pub(crate) fn told<'p>(error: Error<'p>, passed: &[i32; 3]) -> Error<'p> {
 
 #[inline(never)]
 fn put(from: i32, to: i32) -> Result<(), Errno> {
-    descriptor::duplicate_onto(descriptor::borrow(from).ok_or(Errno::BADF)?, to)
+    let from = descriptor::borrow(from).unwrap_or(descriptor::NONE);
+    descriptor::duplicate_onto(from, to)
 }
 
 /// The end of the reader's pipe that the step names.
@@ -163,5 +164,13 @@ pub(crate) fn close_pipes(apps: &mut [App]) {
 pub(crate) fn close(end: &mut i32) {
     if *end >= 0 {
         let _ = descriptor::close(core::mem::replace(end, -1));
+    }
+}
+
+/// Closes all of them.
+#[inline(never)]
+pub(crate) fn close_all(descriptors: &mut [i32; MOST]) {
+    for number in descriptors {
+        close(number);
     }
 }

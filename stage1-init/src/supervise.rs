@@ -2,6 +2,7 @@
 //! next signal or deadline. All that happens comes as a signal, also on a socket,
 //! and nothing wakes it up in between.
 
+mod look;
 mod parked;
 
 use core::ffi::CStr;
@@ -12,7 +13,7 @@ use fly::{
     sys::{
         descriptor,
         map::Forever,
-        signal, time,
+        message, signal, time,
         wait::{self, Change, End},
     },
     timings::APP_ENDED,
@@ -31,8 +32,11 @@ use crate::{
     stamps::Stamps,
     stdio, understudy,
 };
+pub(crate) use look::bit;
+use look::{Look, is_over};
 
-/// Nanoseconds that pid 1 waits at most for who was told of the end.
+/// Nanoseconds that pid 1 waits at most for who was told of the end, or is to look at what
+/// has come by the gate.
 const PATIENCE: u64 = 100_000_000;
 
 /// The apps of a pod and how the pod is going to end.
@@ -169,35 +173,6 @@ impl<'p, 's> Pod<'p, 's> {
         self.end(index);
     }
 
-    /// How the apps are.
-    #[inline(never)]
-    fn look(&self) -> Look {
-        let mut look = Look {
-            left: 0,
-            ready: 0,
-            awaited: 0,
-            due: u64::MAX,
-        };
-        for (index, app) in self.places.iter().take(self.count).enumerate() {
-            let bit = bit(index);
-            if app.state != State::Done && !app.entered {
-                look.left |= bit;
-            }
-            if app.ready {
-                look.ready |= bit;
-            }
-            if app.lives() {
-                look.awaited |= app.after;
-            }
-            for due in [app.due, app.kill_at] {
-                if due != 0 {
-                    look.due = look.due.min(due);
-                }
-            }
-        }
-        look
-    }
-
     /// Runs until no app is left; returns the pod's exit code: of the first app
     /// that failed or of the one that decides, otherwise 0. What the apps have left
     /// behind ends with this process, the pid 1 of their namespace. `places` has room
@@ -231,10 +206,16 @@ impl<'p, 's> Pod<'p, 's> {
                 map.rest();
             }
             let left = match look.due {
-                u64::MAX => None,
+                u64::MAX if self.held || understudy::close_gate() => None,
+                u64::MAX => Some(PATIENCE),
                 due => Some(due.saturating_sub(time::monotonic())),
             };
-            match signal::wait(signal::SUPERVISED, left) {
+            let signal = signal::wait(signal::SUPERVISED, left);
+            // A program that was let go may have ended, and its end is told before that.
+            if self.held {
+                self.hears();
+            }
+            match signal {
                 None => {}
                 Some(raw::SIGCHLD) => self.collect(),
                 Some(raw::SIGIO) if self.hears() => {}
@@ -418,10 +399,15 @@ impl<'p, 's> Pod<'p, 's> {
 
     fn ended(&mut self, pid: u32, end: End) {
         let ending = self.ending;
+        let was_none = understudy::ended(pid);
         let mut apps = self.places.iter_mut().enumerate();
         let Some((index, app)) = apps.find(|(_, app)| app.lives() && app.pid == pid) else {
-            return understudy::ended(pid);
+            return;
         };
+        if was_none && !ending && !app.stopped {
+            // It was killed before it could go: another one takes its place.
+            return self.spawn(index, State::Runs, Kind::Exec);
+        }
         self.stamps.tell(APP_ENDED);
         let before = app.state;
         app.kill_at = 0;
@@ -550,7 +536,10 @@ impl<'p, 's> Pod<'p, 's> {
         let control = control::socket();
         if control >= 0 {
             heard = true;
-            self.serve(control);
+            if self.held {
+                self.serve(understudy::gate(), message::PEEK);
+            }
+            self.serve(control, 0);
             self.watch_releaser();
         }
         heard
@@ -574,25 +563,4 @@ impl<'p, 's> Pod<'p, 's> {
             app.send(signal);
         }
     }
-}
-
-/// How the apps of a pod are, a bit each.
-struct Look {
-    /// Those that have not ended for good.
-    left: u64,
-    ready: u64,
-    /// Those for which an app that lives has waited.
-    awaited: u64,
-    /// The next moment at which one has to be looked at.
-    due: u64,
-}
-
-/// The bit of an app.
-pub(crate) fn bit(index: usize) -> u64 {
-    1 << (index & 63)
-}
-
-/// Whether this moment, unless it is none, has come.
-fn is_over(moment: u64) -> bool {
-    moment != 0 && moment <= time::monotonic()
 }

@@ -1,12 +1,19 @@
 //! The process that is ready to become the program of a parked pod.
 
-use std::fs;
+use std::{
+    fs,
+    os::{
+        fd::AsRawFd,
+        unix::{fs::PermissionsExt, net::UnixDatagram},
+    },
+    path::Path,
+};
 
 use kickstage_tests::{
     TestResult,
-    command::Output,
+    command::{Output, Running},
     init::{self, wait_for_state},
-    isolate,
+    isolate, message,
     registered::{Registry, wait_until},
     requirement::Requirement,
     roots, sys, tests,
@@ -25,6 +32,14 @@ tests![
     what_comes_later,
     errors,
     pods_without_one,
+    without_its_gate,
+    something_else_at_its_gate,
+    too_few_descriptors,
+    killed_when_it_is_released,
+    stopped_with_its_pod,
+    a_program_that_ends_before_pid_1_looks,
+    a_caller_that_is_killed_before_pid_1_looks,
+    nothing_is_left_open,
 ];
 
 /// A parked pod of the probe: its uuid, and the pid of its pid 1.
@@ -134,10 +149,10 @@ fn killed_before() -> TestResult {
 /// It ends, and the release does without it.
 fn a_filter_that_keeps_it_from_waiting() -> TestResult {
     let pods = Registry::new();
-    for (action, code) in [("SCMP_ACT_ERRNO", 0), ("SCMP_ACT_KILL_PROCESS", 0)] {
+    for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"] {
         let text = ALLOW_ALL.replace(
             '}',
-            &format!(r#","syscalls":[{{"names":["futex"],"action":"{action}"}}]}}"#),
+            &format!(r#","syscalls":[{{"names":["recvmsg"],"action":"{action}"}}]}}"#),
         );
         let file = roots::fresh("profile");
         fs::write(&file, text).expect("a file");
@@ -147,11 +162,22 @@ fn a_filter_that_keeps_it_from_waiting() -> TestResult {
             let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
             children.expect("it can be done").is_empty()
         });
-        run(&pods, &uuid, &[]).code(code).quiet().printed("runs\n");
+        run(&pods, &uuid, &[]).code(0).quiet().printed("runs\n");
         // Also while it finds that out.
         for _ in 0..20 {
             let (uuid, _) = park(&pods, &[&option], &["echo", "runs"]);
-            run(&pods, &uuid, &[]).code(code).quiet().printed("runs\n");
+            run(&pods, &uuid, &[]).code(0).quiet().printed("runs\n");
+        }
+        // Or from taking what has come.
+        for name in ["dup3", "close"] {
+            let text = ALLOW_ALL.replace(
+                '}',
+                &format!(r#","syscalls":[{{"names":["{name}"],"action":"{action}"}}]}}"#),
+            );
+            fs::write(&file, text).expect("a file");
+            let (uuid, pid) = park(&pods, &[&option], &["echo", "runs"]);
+            of(pid);
+            run(&pods, &uuid, &[]).code(0).quiet().printed("runs\n");
         }
     }
     assert_eq!(pods.left(), Vec::<String>::new());
@@ -291,6 +317,201 @@ fn pods_without_one() -> TestResult {
         });
         let output = run(&pods, &uuid, &[]);
         assert!(output.code(0).everything().contains("runs\n"));
+    }
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// As from a `stage0` that does not know of it: it is done without.
+fn without_its_gate() -> TestResult {
+    let pods = Registry::new();
+    let (uuid, pid) = park(&pods, &[], &["report", "pid"]);
+    of(pid);
+    let gate = pods.place("prepared", &uuid).join("gate");
+    let mode = fs::metadata(&gate).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    fs::remove_file(gate).expect("a socket");
+    run(&pods, &uuid, &[]).code(0).quiet().printed("pid=3\n");
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// What is no release starts nothing, and keeps none from coming.
+fn something_else_at_its_gate() -> TestResult {
+    let pods = Registry::new();
+    let file = fs::File::open("/dev/null").expect("a device");
+    // A release without all of what belongs to it, and the same with something that can't
+    // be told of the end, which is nothing to the program.
+    let mut release = [0; 272];
+    release[..8].copy_from_slice(b"kst1\x07\0\0\0");
+    for (bytes, count) in [
+        (&b"kst1"[..], 4),
+        (b"", 0),
+        (&[b'x'; 1000], 3),
+        (&release[..8], 4),
+        (&release, 0),
+        (&release, 3),
+    ] {
+        let (uuid, pid) = park(&pods, &[], &["echo", "runs"]);
+        let understudy = of(pid);
+        let socket = UnixDatagram::unbound().expect("a socket");
+        let gate = pods.place("prepared", &uuid).join("gate");
+        let descriptors = vec![file.as_raw_fd(); count];
+        message::send(&socket, &gate, bytes, &descriptors).expect("pid 1 reads");
+        wait_until("it is gone", || !isolate::processes().contains(&understudy));
+        assert_eq!(pods.state(&uuid), "parked");
+        run(&pods, &uuid, &[]).code(0).quiet().printed("runs\n");
+    }
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// It can't take what comes, which pid 1 can.
+fn too_few_descriptors() -> TestResult {
+    let pods = Registry::new();
+    let (uuid, pid) = park(&pods, &["--rlimit=nofile=6"], &["report", "pid"]);
+    of(pid);
+    run(&pods, &uuid, &[]).code(0).quiet().printed("pid=3\n");
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Stops a process; it surely does nothing more.
+fn stop(pid: i32) {
+    sys::kill(pid, libc::SIGSTOP).expect("it is there");
+    wait_for_state(pid, 'T');
+}
+
+/// Whether the pod of this pid 1 was released: it has the caller's standard output.
+fn is_released(pid: i32, output: &Path) -> bool {
+    fs::read_link(format!("/proc/{pid}/fd/1")).is_ok_and(|path| path == output)
+}
+
+/// A run whose output is a file.
+fn run_into(pods: &Registry, uuid: &str, output: &Path) -> Running {
+    let file = fs::File::create(output).expect("a file");
+    let run = pods.command("run-prepared").arg(uuid);
+    run.hook(move || sys::duplicate_onto(&file, 1)).spawn()
+}
+
+/// Pid 1 has taken it for the program by then; another process becomes that.
+fn killed_when_it_is_released() -> TestResult {
+    let pods = Registry::new();
+    let output = roots::fresh("output");
+    for (signal, wanted) in [(libc::SIGKILL, "pid=3\n"), (libc::SIGCONT, "pid=2\n")] {
+        let (uuid, pid) = park(&pods, &[], &["report", "pid"]);
+        let understudy = of(pid);
+        stop(understudy);
+        let running = run_into(&pods, &uuid, &output);
+        wait_until("it is released", || is_released(pid, &output));
+        sys::kill(understudy, signal).expect("it is there");
+        running.finish().code(0).quiet();
+        assert_eq!(fs::read_to_string(&output).expect("a file"), wanted);
+    }
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Nothing takes its place then.
+fn stopped_with_its_pod() -> TestResult {
+    let pods = Registry::new();
+    let output = roots::fresh("output");
+    let (uuid, pid) = park(&pods, &[], &["report", "pid"]);
+    let understudy = of(pid);
+    stop(understudy);
+    let running = run_into(&pods, &uuid, &output);
+    wait_until("it is released", || is_released(pid, &output));
+    running.signal(libc::SIGTERM);
+    wait_until("it is told", || {
+        let pending = init::status(understudy, "ShdPnd");
+        u64::from_str_radix(&pending, 16).is_ok_and(|bits| bits >> (libc::SIGTERM - 1) & 1 != 0)
+    });
+    sys::kill(understudy, libc::SIGCONT).expect("it is there");
+    running.finish().code(128 + libc::SIGTERM).quiet();
+    assert_eq!(fs::read_to_string(&output).expect("a file"), "");
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// It runs once, and its end is not lost.
+fn a_program_that_ends_before_pid_1_looks() -> TestResult {
+    let pods = Registry::new();
+    let volume = roots::directory("volume");
+    let option = format!("--volume={}:/data", volume.display());
+    for then in [None, Some(libc::SIGTERM)] {
+        let probe = ["append", "/data/file", "x", ",", "exit", "9"];
+        let (uuid, pid) = park(&pods, &[&option], &probe);
+        let understudy = of(pid);
+        stop(pid);
+        let running = pods.command("run-prepared").arg(&uuid).start();
+        wait_for_state(understudy, 'Z');
+        // Neither is what comes meanwhile.
+        if let Some(signal) = then {
+            sys::kill(pid, signal).expect("it is there");
+        }
+        sys::kill(pid, libc::SIGCONT).expect("it is there");
+        running.finish().code(9).quiet();
+        let file = volume.join("file");
+        assert_eq!(fs::read_to_string(&file).expect("a file"), "x");
+        fs::remove_file(file).expect("a file");
+    }
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// The program has begun without pid 1, and does not go on without it.
+fn a_caller_that_is_killed_before_pid_1_looks() -> TestResult {
+    let pods = Registry::new();
+    let (uuid, pid) = park(&pods, &[], &["catch", "USR1"]);
+    let understudy = of(pid);
+    stop(pid);
+    let running = pods.command("run-prepared").arg(&uuid).start();
+    wait_until("it runs", || init::status(understudy, "Name") == "probe");
+    running.signal(libc::SIGKILL);
+    wait_for_state(running.pid(), 'Z');
+    sys::kill(pid, libc::SIGCONT).expect("it is there");
+    wait_until("nobody is left", || {
+        let processes = isolate::processes();
+        !processes.contains(&pid) && !processes.contains(&understudy)
+    });
+    running.finish().killed(libc::SIGKILL);
+    pods.ask("gc", &["--grace-period=0"]).code(0);
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Whoever looks first: not the gate, nor what has come by it.
+fn nothing_is_left_open() -> TestResult {
+    let pods = Registry::new();
+    for is_stopped in [false, true] {
+        let (uuid, pid) = park(&pods, &[], &["catch", "TERM"]);
+        let open = || {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(format!("/proc/{pid}/fd")).expect("it is there") {
+                let path = entry.expect("a name").path();
+                names.push(fs::read_link(path).unwrap_or_default());
+            }
+            names.sort();
+            names
+        };
+        let understudy = of(pid);
+        let before = open();
+        if is_stopped {
+            stop(understudy);
+        }
+        let file = fs::File::options().write(true).open("/dev/null");
+        let file = file.expect("a device");
+        let run = pods.command("run-prepared").arg(&uuid);
+        let running = run.hook(move || sys::duplicate_onto(&file, 2)).start();
+        if is_stopped {
+            wait_until("it is released", || open().len() > before.len());
+            sys::kill(understudy, libc::SIGCONT).expect("it is there");
+        }
+        running.wait_for("waiting");
+        // The releaser's socket has come for it.
+        wait_until("it is closed", || open().len() == before.len());
+        running.signal(libc::SIGTERM);
+        running.finish().code(0);
     }
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())

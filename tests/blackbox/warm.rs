@@ -220,6 +220,7 @@ impl FakeInit {
         let folder = fs::File::open(directory).expect("the pod");
         let path = Self::path(&folder, "control");
         fs::rename(&path, Self::path(&folder, "real")).expect("moved");
+        fs::rename(Self::path(&folder, "gate"), Self::path(&folder, "shut")).expect("moved");
         let socket = UnixDatagram::bind(&path).expect("a socket");
         let limit = Some(Duration::from_secs(10));
         socket.set_read_timeout(limit).expect("a timeout");
@@ -240,6 +241,8 @@ impl FakeInit {
     fn leave(self) {
         let real = Self::path(&self.folder, "real");
         fs::rename(real, Self::path(&self.folder, "control")).expect("moved back");
+        let shut = Self::path(&self.folder, "shut");
+        fs::rename(shut, Self::path(&self.folder, "gate")).expect("moved back");
     }
 }
 

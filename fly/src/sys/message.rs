@@ -50,9 +50,42 @@ pub struct Received {
 ///
 /// # Errors
 /// EAGAIN if there is none.
+#[inline]
+pub fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<Received, Errno> {
+    let mut descriptors = [-1; MOST];
+    let length = receive_by(socket, bytes, &mut descriptors, NO_WAIT)?;
+    Ok(Received {
+        length,
+        descriptors,
+    })
+}
+
+/// Whether there is nothing to be taken from `socket`, and its other end is open.
 #[cold]
 #[inline(never)]
-pub fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<Received, Errno> {
+#[must_use]
+pub fn is_quiet(socket: RawFd) -> bool {
+    receive_by(socket, &mut [], &mut [-1; MOST], NO_WAIT) == Err(Errno::AGAIN)
+}
+
+/// A flag of [`receive_by`]: the message stays there, for others or another time.
+pub const PEEK: u32 = net::MSG_PEEK;
+/// A flag of [`receive_by`]: no message is waited for.
+pub const NO_WAIT: u32 = net::MSG_DONTWAIT;
+
+/// The same by these flags; returns the length. `descriptors` become those of
+/// [`Received`].
+///
+/// # Errors
+/// EAGAIN if there is none, and none is waited for.
+#[cold]
+#[inline(never)]
+pub fn receive_by(
+    socket: RawFd,
+    bytes: &mut [u8],
+    descriptors: &mut [RawFd; MOST],
+    flags: u32,
+) -> Result<usize, Errno> {
     let part = [bytes.as_mut_ptr().expose_provenance(), bytes.len()];
     let mut control = Control {
         length: 0,
@@ -70,7 +103,7 @@ pub fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<Received, Errno> {
         control_length: FIXED + size_of_val(&control.numbers),
         flags: 0,
     };
-    let flags = net::MSG_DONTWAIT | net::MSG_CMSG_CLOEXEC;
+    let flags = flags | net::MSG_CMSG_CLOEXEC;
     // SAFETY: the kernel writes at most the lengths that the header gives of the
     // header, the bytes and the control message, which all live across the call.
     let length = result(unsafe {
@@ -88,10 +121,8 @@ pub fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<Received, Errno> {
     })?;
     // A message of another kind can't come: nothing else was asked for. Behind the
     // descriptors the kernel leaves what was there.
-    Ok(Received {
-        length,
-        descriptors: control.numbers,
-    })
+    *descriptors = control.numbers;
+    Ok(length)
 }
 
 /// Sends `bytes`, with these descriptors, to the socket `path`, or to whom `socket` is

@@ -13,7 +13,6 @@ pub mod clone;
 pub mod descriptor;
 pub mod entry;
 pub mod exec;
-pub mod futex;
 pub mod identity;
 pub mod landlock;
 pub mod limits;

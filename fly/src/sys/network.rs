@@ -86,19 +86,19 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// A socket that takes datagrams at `path` (unix(7)); SIGIO tells the caller that
-/// there is one (F_SETOWN and O_ASYNC, fcntl(2)). Reading it never waits.
+/// there is one (F_SETOWN and O_ASYNC, fcntl(2)). Reading it never waits, unless it `waits`.
 ///
 /// # Errors
 /// ENAMETOOLONG beyond 107 bytes, EADDRINUSE, ENOENT, EROFS.
 #[cold]
 #[inline(never)]
-pub fn receiver(path: &CStr) -> Result<RawFd, Errno> {
+pub fn receiver(path: &CStr, waits: bool) -> Result<RawFd, Errno> {
     let (address, length) = address(path)?;
     let socket = non_blocking(net::AF_UNIX, net::SOCK_DGRAM)?;
     let number = socket.as_raw_fd().cast_unsigned() as usize;
     let address = address.as_ptr().expose_provenance();
     // Before anybody can send to it: nothing that comes goes unheard.
-    announce(socket.as_raw_fd())?;
+    announce_by(socket.as_raw_fd(), u32::from(!waits) * raw::O_NONBLOCK)?;
     // SAFETY: bind reads `length` bytes of the address, which lives across the call.
     result(unsafe { arch::syscall(raw::__NR_bind, [number, address, length, 0, 0, 0]) })?;
     Ok(socket.into_raw_fd())
@@ -135,12 +135,17 @@ pub fn sender() -> Result<OwnedFd, Errno> {
 ///
 /// # Errors
 /// EBADF.
-#[inline(never)]
+#[inline]
 pub fn announce(number: RawFd) -> Result<(), Errno> {
+    announce_by(number, raw::O_NONBLOCK)
+}
+
+#[inline(never)]
+fn announce_by(number: RawFd, flags: u32) -> Result<(), Errno> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let settings = [
         (raw::F_SETOWN, own.cast_unsigned()),
-        (raw::F_SETFL, raw::FASYNC | raw::O_NONBLOCK),
+        (raw::F_SETFL, raw::FASYNC | flags),
     ];
     for (command, value) in settings {
         let number = number.cast_unsigned() as usize;

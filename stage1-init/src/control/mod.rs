@@ -31,6 +31,7 @@ use crate::{
     apps::{Own, State},
     logs, stdio,
     supervise::{Pod, bit},
+    understudy,
 };
 use protocol::{Reply, Request};
 
@@ -48,6 +49,9 @@ struct Pipes {
 /// No place of an app.
 const NOWHERE: usize = usize::MAX;
 
+/// Where the flags of the call are among those of a request that has come by it.
+const BY: u32 = 8;
+
 /// How many requests are answered before others have their turn.
 const TURN: usize = 64;
 
@@ -61,51 +65,70 @@ pub(crate) fn socket() -> i32 {
     !SOCKET_NUMBER.load(Relaxed)
 }
 
-/// Opens the socket in this directory; that there can't be one is told. Only its owner
-/// may write to it.
+/// Opens the socket in this directory; that there can't be one is told.
 #[cold]
 #[inline(never)]
 pub(crate) fn open(directory: i32) {
-    let made = || {
-        let folder = descriptor::borrow(directory).ok_or(Errno::BADF)?;
-        let _ = fs::unlinkat(folder, SOCKET, fs::AtFlags::empty());
-        // bind(2) takes a path only: of at most 107 bytes, and none that an app could
-        // change.
-        fchdir(folder)?;
-        let before = umask(Mode::from_raw_mode(0o177));
-        let socket = network::receiver(SOCKET);
-        umask(before);
-        rustix::process::chdir(c"/")?;
-        socket
-    };
-    match made() {
+    match make(directory, SOCKET) {
         Ok(socket) => SOCKET_NUMBER.store(!socket, Relaxed),
         Err(errno) => Error::new(What::Begin, SOCKET, errno).print(NAME, INIT_TEXTS),
     }
 }
 
+/// Makes a socket in this directory. Only its owner may write to it; pid 1 waits for nothing
+/// that comes by it.
+#[cold]
+#[inline(never)]
+pub(crate) fn make(directory: i32, name: &CStr) -> Result<i32, Errno> {
+    let folder = descriptor::borrow(directory).unwrap_or(descriptor::NONE);
+    let _ = fs::unlinkat(folder, name, fs::AtFlags::empty());
+    // bind(2) takes a path only: of at most 107 bytes, and none that an app could
+    // change.
+    fchdir(folder)?;
+    let before = umask(Mode::from_raw_mode(0o177));
+    let socket = network::receiver(name, true);
+    umask(before);
+    let _ = rustix::process::chdir(c"/");
+    socket
+}
+
 impl Pod<'_, '_> {
-    /// Answers the requests that have come.
+    /// Answers the requests that have come; or, with [`message::PEEK`], the one that has
+    /// come by the gate, where it stays: the understudy has seen it, or will.
     #[cold]
     #[inline(never)]
-    pub(crate) fn serve(&mut self, socket: i32) {
+    pub(crate) fn serve(&mut self, socket: i32, flags: u32) {
         for _ in 0..TURN {
             let mut bytes = [0; protocol::REQUEST + 1];
-            let Ok(message) = message::receive(socket, &mut bytes) else {
-                return;
-            };
-            let mut descriptors = message.descriptors;
-            let request = Request::read(bytes.get(..message.length).unwrap_or_default());
+            let mut descriptors = [-1; MOST];
+            let received = message::receive_by(
+                socket,
+                &mut bytes,
+                &mut descriptors,
+                message::NO_WAIT | flags,
+            );
+            let Ok(length) = received else { return };
+            let [bytes @ .., _] = &bytes;
+            let request = Request::read(bytes, length);
             let mut index = NOWHERE;
             let done = match request {
-                Ok(request) => self.carry_out(&request, &mut descriptors, &mut index),
+                Ok(mut request) => {
+                    request.flags |= flags << BY;
+                    self.carry_out(&request, &mut descriptors, &mut index)
+                }
                 Err(errno) => Err(errno),
             };
             // Whose socket was kept gets its reply later.
             let [waiter, ..] = descriptors;
             self.reply(done, index, waiter);
-            for number in &mut descriptors {
-                stdio::close(number);
+            stdio::close_all(&mut descriptors);
+            if flags != 0 {
+                if self.is_held() {
+                    // It was refused: nobody may go by it.
+                    understudy::dismiss();
+                    understudy::close_gate();
+                }
+                return;
             }
         }
         logs::come_back();
@@ -142,7 +165,7 @@ impl Pod<'_, '_> {
         let waits = request.flags & protocol::WAIT != 0 && !is_done;
         // One that was killed has closed its end.
         if waits && app.waiter >= 0 {
-            if message::receive(app.waiter, &mut []).err() == Some(Errno::AGAIN) {
+            if message::is_quiet(app.waiter) {
                 return Err(Errno::BUSY);
             }
             stdio::close(&mut app.waiter);
@@ -193,6 +216,10 @@ impl Pod<'_, '_> {
         }
         network::announce(*socket)?;
         stdio::take(streams)?;
+        if flags >> BY == 0 || plan.is_some() {
+            // It does not know of this one.
+            understudy::dismiss();
+        }
         self.go(plan, core::mem::replace(socket, -1), flags);
         Ok(())
     }
@@ -201,7 +228,7 @@ impl Pod<'_, '_> {
     #[inline(never)]
     pub(crate) fn watch_releaser(&mut self) {
         let releaser = *self.releaser();
-        if releaser >= 0 && message::receive(releaser, &mut []).err() != Some(Errno::AGAIN) {
+        if releaser >= 0 && !message::is_quiet(releaser) {
             stdio::close(self.releaser());
             self.stop();
         }

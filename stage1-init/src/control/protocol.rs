@@ -58,6 +58,12 @@ pub const AT_ONCE: u32 = 2;
 /// is there; the code of the app that ends last is not written into it.
 pub const REMOVES: u32 = WAIT;
 
+/// How a request of that begins.
+pub const PLAIN: [u8; 8] = {
+    let ([a, b, c, d], [e, f, g, h]) = (VERSION.to_ne_bytes(), RELEASE.to_ne_bytes());
+    [a, b, c, d, e, f, g, h]
+};
+
 /// Bytes of a request.
 pub const REQUEST: usize = 16 + NAME_BYTES;
 
@@ -75,19 +81,18 @@ impl<'a> Request<'a> {
         bytes
     }
 
-    /// What has come.
+    /// What has come: so many of these bytes, the others of which are 0.
     ///
     /// # Errors
     /// EPROTONOSUPPORT of another version or without one, EINVAL of another size, with flags that
     /// mean nothing, or without an end of the name.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, Errno> {
-        if bytes.first_chunk() != Some(&VERSION.to_ne_bytes()) {
-            return Err(Errno::PROTONOSUPPORT);
-        }
-        let bytes: &[u8; REQUEST] = bytes.try_into().map_err(|_| Errno::INVAL)?;
+    pub fn read(bytes: &'a [u8; REQUEST], length: usize) -> Result<Self, Errno> {
         let (numbers, name) = bytes.split_at(16);
         match (read(numbers), c_str(name)) {
-            (Some([_, operation, flags, number]), Some(name)) if flags <= (WAIT | AT_ONCE) => {
+            (Some([version, _, _, _]), _) if version != VERSION => Err(Errno::PROTONOSUPPORT),
+            (Some([_, operation, flags, number]), Some(name))
+                if length == REQUEST && flags <= (WAIT | AT_ONCE) =>
+            {
                 Ok(Self {
                     operation,
                     flags,
@@ -190,7 +195,7 @@ mod tests {
     #[test]
     fn requests_come_back() {
         let bytes = SENT.to_bytes();
-        let read = Request::read(&bytes).expect("a request");
+        let read = Request::read(&bytes, REQUEST).expect("a request");
         assert_eq!(read.to_bytes(), bytes);
         assert_eq!((read.operation, read.name), (SIGNAL, c"web"));
     }
@@ -198,22 +203,24 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused() {
         let bytes = SENT.to_bytes();
-        for length in 0..bytes.len() {
-            assert!(Request::read(&bytes[..length]).is_err(), "{length}");
+        for length in 0..REQUEST {
+            let mut shorter = bytes;
+            shorter[length..].fill(0);
+            assert!(Request::read(&shorter, length).is_err(), "{length}");
         }
-        let mut longer = bytes.to_vec();
-        longer.push(0);
-        assert_eq!(Request::read(&longer).err(), Some(Errno::INVAL));
+        let longer = Request::read(&bytes, REQUEST + 1);
+        assert_eq!(longer.err(), Some(Errno::INVAL));
         let change = |at: usize, byte: u8| {
             let mut bytes = bytes;
             bytes[at] = byte;
-            Request::read(&bytes).err()
+            Request::read(&bytes, REQUEST).err()
         };
         assert_eq!(change(3, b'2'), Some(Errno::PROTONOSUPPORT));
         assert_eq!(change(8, 4), Some(Errno::INVAL));
         assert_eq!(change(11, 1), Some(Errno::INVAL));
-        let endless = [&bytes[..16], &[b'a'; NAME_BYTES]].concat();
-        assert_eq!(Request::read(&endless).err(), Some(Errno::INVAL));
+        let mut endless = bytes;
+        endless[16..].fill(b'a');
+        assert_eq!(Request::read(&endless, REQUEST).err(), Some(Errno::INVAL));
     }
 
     #[test]

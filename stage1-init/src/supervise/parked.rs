@@ -10,7 +10,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 
 use super::Pod;
-use crate::{control::protocol, understudy};
+use crate::control::protocol;
 
 impl<'p> Pod<'p, '_> {
     pub(crate) fn is_held(&self) -> bool {
@@ -23,7 +23,6 @@ impl<'p> Pod<'p, '_> {
         (self.held, self.releaser) = (false, releaser);
         self.unseen = flags & protocol::REMOVES != 0;
         if let Some(plan) = plan {
-            understudy::dismiss();
             for index in 0..self.count {
                 self.remove(index);
             }
