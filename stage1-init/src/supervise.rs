@@ -196,8 +196,12 @@ impl<'p, 's> Pod<'p, 's> {
                     self.clear_away();
                     self.tell_end(code);
                     // The end of the namespaces disturbs all processors: it comes when who
-                    // was told is done, which its socket tells, or takes too long.
-                    let _ = signal::wait(signal::SUPERVISED, Some(PATIENCE));
+                    // was told is done, which its socket tells, or takes too long. What has
+                    // come before, as by the gate, may be told first.
+                    while message::is_quiet(self.releaser)
+                        && signal::wait(signal::SUPERVISED, Some(PATIENCE)).is_some()
+                    {
+                    }
                 }
                 return code;
             }
