@@ -39,6 +39,16 @@ fn held() -> Result<(Registry, String), kickstage_tests::Skip> {
     Ok((pods, uuid))
 }
 
+/// Without a pod, but with the folders that the first one makes.
+fn with_a_state_directory() -> Registry {
+    let pods = Registry::new();
+    pods.pod("run", &["--register"], &["exit", "0"])
+        .output()
+        .code(0)
+        .quiet();
+    pods
+}
+
 fn wait_for_link(pods: &Registry) {
     let link = pods.mount_namespace();
     wait_until("the link leads somewhere", || fs::metadata(&link).is_ok());
@@ -222,11 +232,7 @@ fn its_holder_is_killed() -> TestResult {
 /// Starts go on as ever, and nothing is done to what is found.
 fn a_link_to_something_else() -> TestResult {
     Requirement::DetachedMounts.require()?;
-    let pods = Registry::new();
-    pods.pod("run", &["--register"], &["exit", "0"])
-        .output()
-        .code(0)
-        .quiet();
+    let pods = with_a_state_directory();
     let (link, folder) = (pods.mount_namespace(), roots::directory("others"));
     let (file, fifo) = (folder.join("file"), folder.join("fifo"));
     fs::write(&file, "kept").expect("the test's own files");
@@ -270,11 +276,7 @@ fn a_link_to_something_else() -> TestResult {
 /// One with a single mount, as ours, but with files in it.
 fn a_namespace_that_is_not_empty() -> TestResult {
     Requirement::DetachedMounts.require()?;
-    let pods = Registry::new();
-    pods.pod("run", &["--register"], &["exit", "0"])
-        .output()
-        .code(0)
-        .quiet();
+    let pods = with_a_state_directory();
     let root = pods.root.display().to_string();
     let script = format!(
         "mount --make-rprivate / && mount --bind {root} {root} && cd {root} && \

@@ -455,6 +455,11 @@ pub(super) fn make_file_system(
             mount::fsconfig_set_string(context.as_fd(), key, value)?;
         }
     }
+    make_configured(&context, attributes)
+}
+
+/// The file system of a context that has all of its options.
+pub(super) fn make_configured(context: &OwnedFd, attributes: u64) -> Result<OwnedFd, Errno> {
     mount::fsconfig_create(context.as_fd())?;
     let attributes = u32::try_from(attributes).map_err(|_| Errno::INVAL)?;
     mount::fsmount(
