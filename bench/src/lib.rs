@@ -6,6 +6,7 @@
 //! and the two outputs ([`table`], [`json`]) know nothing of each other;
 //! [`run`] joins them.
 
+pub mod awake;
 pub mod budget;
 pub mod bundle;
 pub mod cases;

@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::json::Value;
+use crate::{awake::Awake, json::Value};
 
 /// The machine, the kernel, the moment.
 #[derive(Clone, Debug)]
@@ -29,12 +29,15 @@ pub struct Machine {
     pub load: String,
     /// The file system of the folder for state.
     pub state: &'static str,
+    /// Whether processors without work are kept awake.
+    pub idle: String,
 }
 
 impl Machine {
-    /// Looks around; `state` is the folder for state.
+    /// Looks around; `state` is the folder for state, `awake` what holds the processors
+    /// awake, or why nothing does, if that is wanted.
     #[must_use]
-    pub fn look(state: &Path) -> Self {
+    pub fn look(state: &Path, awake: Option<Result<&Awake, &String>>) -> Self {
         let first = |path: &str, words: usize| {
             let text = read(path);
             text.split_whitespace()
@@ -55,6 +58,11 @@ impl Machine {
             mounts: read("/proc/self/mountinfo").lines().count(),
             load: first("/proc/loadavg", 1),
             state: file_system(state),
+            idle: match awake {
+                Some(Ok(_)) => "kept awake".into(),
+                Some(Err(why)) => format!("may sleep ({why})"),
+                None => "may sleep".into(),
+            },
         }
     }
 
@@ -75,6 +83,7 @@ impl Machine {
             ("mounts", self.mounts.into()),
             ("load_before", self.load.as_str().into()),
             ("state_file_system", self.state.into()),
+            ("idle_processors", self.idle.as_str().into()),
         ])
     }
 }

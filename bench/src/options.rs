@@ -21,6 +21,8 @@ pub struct Options {
     /// Microseconds of sleep after each start, while the kernel clears up what
     /// the last one has left (namespaces are freed later, by its threads).
     pub settle: u64,
+    /// Let idle processors sleep, as they do without the harness.
+    pub asleep: bool,
     /// Print where the time of a default start goes, step by step.
     pub steps: bool,
 }
@@ -43,6 +45,7 @@ or a case does not run.
   --json FILE        write all samples, the machine and the versions to FILE
   --pin CPU          keep everything on one processor
   --settle US        microseconds of sleep after each start (default 300)
+  --asleep           let idle processors sleep, which are kept awake otherwise
   --steps            also print what each step of a default start costs
   --binaries DIR     where the programs are (default: $KICKSTAGE_BIN, else target/release)
   --help             this text
@@ -63,6 +66,7 @@ impl Options {
                 .map_or_else(|| PathBuf::from("target/release"), PathBuf::from),
             pin: None,
             settle: 300,
+            asleep: false,
             steps: false,
         };
         let mut arguments = arguments.peekable();
@@ -80,6 +84,7 @@ impl Options {
                 // What `cargo bench` passes on.
                 "--bench" => {}
                 "--quick" => options.rounds = QUICK,
+                "--asleep" => options.asleep = true,
                 "--steps" => options.steps = true,
                 "--rounds" => options.rounds = number(&argument, &value()?)?,
                 "--pin" => options.pin = Some(number(&argument, &value()?)?),

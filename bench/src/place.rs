@@ -7,6 +7,7 @@ use std::{
     io,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
+    process::Command as Process,
     ptr,
 };
 
@@ -35,6 +36,8 @@ pub struct Place {
     pub noop: Payload,
     /// The payload that tells what it sees.
     pub report: Payload,
+    /// A root with the machine's own [`TRUE`] and what that loads, or why there is none.
+    pub dynamic: Result<PathBuf, String>,
 }
 
 impl Place {
@@ -63,9 +66,11 @@ impl Place {
             })
         };
         let made = |error: io::Error| failed("fill the root file systems", error);
+        let dynamic = folder.path.join("dynamic");
         let place = Self {
             noop: payload("noop", "noop", &["/noop"]).map_err(made)?,
             report: payload("report", "probe", &["/probe", "report"]).map_err(made)?,
+            dynamic: fill_dynamic(&dynamic).map(|()| dynamic),
             folder,
             cgroup: Cgroup::make(),
         };
@@ -188,6 +193,36 @@ fn fill(root: &Path, program: &Path) -> io::Result<()> {
     fs::copy(program, &copy)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
     fs::set_permissions(copy, fs::Permissions::from_mode(0o755))
+}
+
+/// A program of the distribution's that does nothing.
+pub const TRUE: &str = "/bin/true";
+
+/// That program, the libraries that it loads, and the loader's list of them, which each
+/// root of a distribution has: without it the loader looks into each folder.
+fn fill_dynamic(root: &Path) -> Result<(), String> {
+    let said = |program: &str, words: &[&str]| {
+        let output = Process::new(program).args(words).output();
+        let output = output.map_err(|error| format!("{program}: {error}"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(format!("{program}: {}", output.status))
+    };
+    let loaded = said("ldd", &[TRUE])?;
+    let paths = loaded.split_whitespace().filter(|word| word.starts_with('/'));
+    let copy = |path: &str| {
+        let target = root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(target.parent().unwrap_or(root))?;
+        fs::copy(path, &target).map(drop)
+    };
+    for path in paths.chain([TRUE]) {
+        copy(path).map_err(|error| format!("{path}: {error}"))?;
+    }
+    for name in ["proc", "sys", "dev", "etc"] {
+        fs::create_dir(root.join(name)).map_err(|error| format!("{name}: {error}"))?;
+    }
+    said("ldconfig", &["-r", &root.to_string_lossy()]).map(drop)
 }
 
 /// The thousand directories of a root that something may be bound to.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    awake::Awake,
     budget::{self, Verdict},
     cases::{self, Case, Role},
     equal::{self, View},
@@ -22,7 +23,7 @@ use crate::{
     options::Options,
     place::Place,
     pods,
-    statistics::{Summary, drift},
+    statistics::{Summary, drift, shuffled},
     steps, table,
 };
 
@@ -45,7 +46,9 @@ pub fn run(options: &Options) -> Result<bool, String> {
         pin(processor).map_err(|error| format!("--pin {processor}: {error}"))?;
     }
     let place = Place::make(&options.binaries)?;
-    let machine = Machine::look(&place.state());
+    let awake = (!options.asleep).then(Awake::hold);
+    let awake = awake.map(|held| held.map_err(|error| format!("/dev/cpu_dma_latency: {error}")));
+    let machine = Machine::look(&place.state(), awake.as_ref().map(Result::as_ref));
     let mut cases = cases::all(options, &place)?;
     let wanted = cases.iter().filter(|case| options.wants(&case.name));
     // A product without its floor would prove nothing.
@@ -262,7 +265,7 @@ fn ending(status: i32) -> String {
 /// The samples of each case, by its place in the list.
 type Samples = Vec<Vec<u64>>;
 
-/// Alternates the cases: round by round, each round beginning with another one.
+/// Alternates the cases: round by round, each round in an order of its own.
 /// Also gives how often a peer failed: that start has no sample.
 ///
 /// What is printed meanwhile goes to a file; its last line tells why a case of
@@ -307,8 +310,7 @@ fn round(
     failures: &mut [usize],
 ) -> Option<String> {
     let settle = Duration::from_micros(options.settle);
-    for turn in 0..cases.len() {
-        let index = (number + turn) % cases.len();
+    for index in shuffled(number, cases.len()) {
         let case = cases.get(index)?;
         let Some(command) = &case.timed else { continue };
         if !number.is_multiple_of(case.every) {

@@ -14,8 +14,8 @@ pub fn head(machine: &Machine, rounds: usize) {
         machine.processors, machine.processor, machine.kernel
     );
     println!(
-        "{rounds} rounds, cases alternating; spawn to reaped, a static no-op in a one-file root; state on {}; {} mounts; load {}",
-        machine.state, machine.mounts, machine.load
+        "{rounds} rounds, cases alternating; spawn to reaped, a static no-op in a one-file root; state on {}; {} mounts; load {}; processors {}",
+        machine.state, machine.mounts, machine.load, machine.idle
     );
 }
 
