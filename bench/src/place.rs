@@ -210,7 +210,9 @@ fn fill_dynamic(root: &Path) -> Result<(), String> {
         Err(format!("{program}: {}", output.status))
     };
     let loaded = said("ldd", &[TRUE])?;
-    let paths = loaded.split_whitespace().filter(|word| word.starts_with('/'));
+    let paths = loaded
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
     let copy = |path: &str| {
         let target = root.join(path.trim_start_matches('/'));
         fs::create_dir_all(target.parent().unwrap_or(root))?;

@@ -137,8 +137,15 @@ mod tests {
         }
         // In each round 4 of the 20 pairs.
         for (index, others) in follows.iter().enumerate() {
-            for (other, count) in others.iter().enumerate().filter(|(other, _)| *other != index) {
-                assert!((340..460).contains(count), "{other} behind {index}: {count}");
+            for (other, count) in others
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index)
+            {
+                assert!(
+                    (340..460).contains(count),
+                    "{other} behind {index}: {count}"
+                );
             }
         }
         assert_eq!(shuffled(3, 0), []);

@@ -19,7 +19,7 @@ use rustix::{
 use crate::uuid;
 
 /// The folder of a pod, which says how far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Folder {
     /// It is being made, for `run`.

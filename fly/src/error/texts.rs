@@ -291,6 +291,7 @@ texts! {
             NoPodDirectory = "no pod's directory is named",
             NoAppNamed = "no app is named",
             TooManyWords = "too many words",
+            TooManyPods = "there are more than 65536",
             NoPodRuns = "no pod with a control socket runs there",
             NoAppInPod = "the pod has no such app",
             NameTaken = "the pod has an app of that name",

@@ -14,6 +14,7 @@ mod enter;
 mod export;
 mod holder;
 pub mod json;
+mod list;
 mod logs;
 pub mod manifest;
 mod networks;
@@ -73,7 +74,7 @@ pub fn main(mut start: Start) -> i32 {
         b"prepare" => prepare::prepare(arguments, start),
         b"run-prepared" => prepare::run(start).unwrap_or_else(fail),
         b"pool" => pool::pool(start).unwrap_or_else(fail),
-        b"list" | b"ps" => show::list(start).unwrap_or_else(fail),
+        b"list" | b"ps" => list::list(start).unwrap_or_else(fail),
         b"status" => show::status(start).unwrap_or_else(fail),
         b"stop" => stop::stop(start).unwrap_or_else(fail),
         b"rm" => stop::remove(start).unwrap_or_else(fail),

@@ -13,6 +13,7 @@ use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     fs::{self, Mode, OFlags},
     io::Errno,
+    process::chdir,
 };
 use stage1_init::LOCK;
 
@@ -109,6 +110,14 @@ impl Pods {
         let mut root = Path::new();
         state::root(given, environment, &mut root)?;
         Ok(Self { root })
+    }
+
+    /// Makes the folder of all states the working directory: the kernel then looks up a pod's
+    /// own name and folder only, each time.
+    pub fn enter(&mut self) {
+        if let (Ok(here), Ok(())) = (Path::of(&[b"."]), chdir(self.root.as_c_str())) {
+            self.root = here;
+        }
     }
 
     /// The folder of all states.
@@ -233,14 +242,6 @@ impl Pods {
             is_it = first_app(text).is_some_and(|name| name == wanted);
         }
         is_it
-    }
-
-    /// When the pod `uuid` in `folder` was made: its lock is the first thing that it has.
-    #[must_use]
-    pub fn created(&self, folder: Folder, uuid: &[u8]) -> Option<i64> {
-        let mut path = state::path(self.root(), folder, uuid).ok()?;
-        path.append(&[b"/", LOCK.to_bytes()]).ok()?;
-        time(fs::CWD, path.as_c_str())
     }
 
     /// Opens the pod `uuid` in `folder`.
@@ -377,16 +378,30 @@ impl Pod {
             .map_err(|problem| Error::new(What::Read, c"the plan of the pod", problem.reason))
     }
 
+    /// When it was made, in nanoseconds since 1970: its lock is the first thing that it has.
+    #[must_use]
+    pub fn created(&self) -> Option<i64> {
+        // Who may look may not always read it.
+        match &self.lock {
+            Some(lock) => time(fs::fstat(lock)),
+            None => self.time(LOCK),
+        }
+    }
+
     /// When the file `name` was changed last, in nanoseconds since 1970.
     #[must_use]
     pub fn time(&self, name: &CStr) -> Option<i64> {
-        time(&self.directory, name)
+        time(fs::statat(
+            &self.directory,
+            name,
+            fs::AtFlags::SYMLINK_NOFOLLOW,
+        ))
     }
 }
 
-/// When a file was changed last.
-fn time(folder: impl AsFd, name: &CStr) -> Option<i64> {
-    let status = fs::statat(folder, name, fs::AtFlags::SYMLINK_NOFOLLOW).ok()?;
+/// When a file of this status was changed last.
+fn time(status: Result<fs::Stat, Errno>) -> Option<i64> {
+    let status = status.ok()?;
     let seconds = status.st_mtime.checked_mul(1_000_000_000)?;
     seconds.checked_add(i64::try_from(status.st_mtime_nsec).ok()?)
 }
