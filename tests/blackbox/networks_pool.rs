@@ -332,7 +332,6 @@ fn refused() -> TestResult {
         (&["--net=pol"][..], "host, none, pool or"),
         (&["--net=pool", "--stage1=fly"], "--stage1=fly"),
         (&["--net=pool", "--stage1=/bin/true"], "--stage1=init"),
-        (&["--net=pool", "--private-users"], "user namespace"),
     ] {
         let output = pods.pod("run", options, &["exit", "0"]).output();
         output.refused(&[text]);

@@ -11,6 +11,7 @@ use kickstage_tests::{
     TestResult,
     command::{Output, Run, Running},
     ids::{Ids, words},
+    networks::Pool,
     pod::Pod,
     requirement::Requirement,
     roots, sys,
@@ -488,10 +489,37 @@ fn several_roots() -> TestResult {
     Ok(())
 }
 
-/// Only its owner may join a network namespace.
+/// Root joins it before it makes the user namespace, whose root may change nothing of it.
 fn networks_of_others() -> TestResult {
-    let pod = private(&roots::probe()).flag("--net=/proc/self/ns/net");
-    run(&Ids::both(""), &pod, &MAP).refused(&["--net", "user namespace"]);
+    let ids = Ids::both("");
+    let pool = Pool::new(1);
+    let holder = pool.entries().remove(0);
+    let path = format!("--net=/proc/{}/ns/net", holder.pid);
+    let script = [
+        &["report", "ns.net", "uid", ",", "read", "/proc/net/dev", ","],
+        &MAP[..3],
+    ];
+    let pod = |network: &str| {
+        pool.pods
+            .pod("run", &[network, "--private-users"], &script.concat())
+    };
+    for network in [path.as_str(), "--net=pool"] {
+        let output = ids.with(pod(network)).output();
+        output
+            .code(0)
+            .has(&format!("ns.net={}", holder.namespace))
+            .has("lo:")
+            .has(&map(524_288, 65_536));
+        // The names of the two lines above, and one network.
+        let networks = output.stdout.lines().filter(|line| line.contains(": "));
+        assert_eq!(networks.count(), 1, "{}", output.stdout);
+    }
+    pool.wait_for(1);
+    ids.with(pod("--net=/no/such"))
+        .output()
+        .refused(&["/no/such", "No such file"]);
+    pool.wait_for(1);
+    pool.end();
     Ok(())
 }
 

@@ -333,6 +333,9 @@ fn what_needs_root() -> TestResult {
     }
     with(&["--private-users=100000:65536"]).refused(&["--private-users", "only root"]);
     with(&["--nice=-5"]).refused(&["nice", "needs root"]);
+    for network in ["--net=pool", "--net=/proc/self/ns/net"] {
+        with(&[network]).refused(&["--net", "user namespace", "needs root"]);
+    }
     with(&["--pod-dir=/no/such"]).refused(&["/no/such"]);
     Ok(())
 }

@@ -294,6 +294,9 @@ steps! {
     /// Moves this process, and with it the pod, into a network namespace of the pool in
     /// the directory `path`; if that has none, into a new one, whose lo is set up.
     JoinPooled = 116 "network from %t" Launch { text path }
+    /// Moves this process, and with it the pod, into the network namespace at `path`:
+    /// whoever is in a user namespace of its own could not.
+    JoinNetwork = 117 "network %t" Launch { text path }
 
     // ---- Pod: files, names and limits -----------------------------------
 
@@ -374,8 +377,6 @@ steps! {
 
     /// Moves this process into the cgroup at `path`, of version 1.
     JoinCgroup = 51 "join %t" Pod { text path }
-    /// Moves this process into the network namespace at `path` of the host.
-    JoinNetwork = 55 "network %t" Pod { text path }
     /// Makes a file with this mode in `under`, the first of the list; the others are its
     /// lines.
     Write = 56 "write %h %m in %s: %r" Pod { slot under, number mode, list lines }

@@ -308,6 +308,9 @@ where
         if self.options.network == Network::None {
             namespaces |= raw::CLONE_NEWNET;
         }
+        if let (true, Network::Path(path)) = (F::ALL, self.options.network) {
+            self.plan.push(Step::JoinNetwork { path });
+        }
         let own_users = self.has_users();
         if own_users {
             namespaces |= raw::CLONE_NEWUSER;
@@ -335,10 +338,6 @@ where
 
     /// The pod's files and names.
     fn isolated(&mut self) -> Result<(), Error<'a>> {
-        if let (true, Network::Path(path)) = (F::ALL, self.options.network) {
-            // First of all: /sys is that of the network namespace.
-            self.plan.push(Step::JoinNetwork { path });
-        }
         self.plan
             .push(Step::Private {})
             .push(Step::Umask { mask: 0 });

@@ -59,11 +59,12 @@ where
         F::ALL && self.host.users.is_alone()
     }
 
-    /// A network namespace that is there already may be joined by its owner only.
+    /// A network namespace that is there already may be joined by its owner only, who is root.
     pub(super) fn check_network(&self) -> Result<(), Error<'a>> {
         match self.options.network {
-            Network::Path(_) | Network::Pool => {
-                Err(Error::new(What::ReadOption, c"--net", Why::NotWithUsers))
+            Network::Path(_) | Network::Pool if !self.maps_mounts() => {
+                let error = Error::new(What::ReadOption, c"--net", Why::NotWithUsers);
+                Err(error.advice(Advice::NeedsRoot))
             }
             _ => Ok(()),
         }
