@@ -439,6 +439,21 @@ fn bad_values() -> TestResult {
             .probe(["exit", "0"])
             .refused(&["read option", words]);
     }
+    // This one becomes a line of /etc/hosts, too.
+    let long = "a".repeat(65);
+    for (bad, words) in [
+        ("", "1 to 64 bytes"),
+        (&long, "1 to 64 bytes"),
+        ("a b", "no name"),
+        ("a\n6.6.6.6 other", "no name"),
+        ("a/b", "no name"),
+        ("a\x1b[1m", "no name"),
+    ] {
+        Pod::new(&root)
+            .options(["--hostname", bad])
+            .probe(["exit", "0"])
+            .refused(&["read option --hostname", words]);
+    }
     Ok(())
 }
 

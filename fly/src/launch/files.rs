@@ -239,14 +239,15 @@ impl<'p> Launcher<'p, '_> {
         self.place = Some((under, device, inode));
         // The file system of the root is none of the kernel's.
         if status.st_dev != device {
-            refuse_kernel_file_systems(place, target)?;
-            return match fs::statat(self.get(under), c"dev", AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(dev) if (dev.st_dev, dev.st_ino) == (status.st_dev, status.st_ino) => {
-                    Err(Error::new(What::MountOn, target, Why::CoversDev)
-                        .advice(Advice::AnotherTarget))
-                }
-                _ => Ok(()),
+            let is_read_only = refuse_kernel_file_systems(place, target)?;
+            let why = match fs::statat(self.get(under), c"dev", AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(dev) if dev.st_dev != status.st_dev => return Ok(()),
+                Ok(dev) if dev.st_ino == status.st_ino => Why::CoversDev,
+                // What masks parts of /proc and /sys lies in the tmpfs of /dev, too.
+                Ok(_) if is_read_only => Why::InKernelFileSystem,
+                _ => return Ok(()),
             };
+            return Err(Error::new(What::MountOn, target, why).advice(Advice::AnotherTarget));
         }
         if status.st_ino == inode {
             return Err(Error::new(What::MountOn, target, Why::IsRoot));
@@ -501,19 +502,21 @@ pub(super) fn move_by_path(
 }
 
 /// A link of the image may lead into /proc or /sys: what is mounted there
-/// would cover what masks and confinement rely on (CVE-2019-16884).
+/// would cover what masks and confinement rely on (CVE-2019-16884). Returns whether the mount
+/// that the place is in is read-only.
 pub(super) fn refuse_kernel_file_systems<'p>(
     place: BorrowedFd<'_>,
     target: &'p CStr,
-) -> Result<(), Error<'p>> {
+) -> Result<bool, Error<'p>> {
     const PROC_SUPER_MAGIC: i64 = 0x9fa0;
     const SYSFS_MAGIC: i64 = 0x6265_6572;
-    let magic = fs::fstatfs(place)
-        .map_err(|errno| Error::new(What::LookAtMountPoint, target, errno))?
-        .f_type;
+    const ST_RDONLY: i64 = 1;
+    let status =
+        fs::fstatfs(place).map_err(|errno| Error::new(What::LookAtMountPoint, target, errno))?;
+    let magic = status.f_type;
     if magic == PROC_SUPER_MAGIC || magic == SYSFS_MAGIC {
         return Err(Error::new(What::MountOn, target, Why::InKernelFileSystem)
             .advice(Advice::AnotherTarget));
     }
-    Ok(())
+    Ok(status.f_flags & ST_RDONLY != 0)
 }

@@ -254,6 +254,23 @@ fn is_version_6(text: &[u8]) -> bool {
     !begins && !ends && (empty == 1 && groups < 8 || empty == 0 && groups == 8)
 }
 
+/// The host name that was given: it becomes a line of /etc/hosts, and of what terminals show.
+///
+/// # Errors
+/// It is empty, longer than the kernel takes, or has other characters than names have.
+#[cold]
+#[inline(never)]
+pub fn host(name: &CStr) -> Result<&CStr, Error<'_>> {
+    // __NEW_UTS_LEN (sethostname(2)).
+    const MOST: usize = 64;
+    let why = match name.count_bytes() {
+        1..=MOST if is_name(name.to_bytes()) => return Ok(name),
+        1..=MOST => Why::NotName,
+        _ => Why::BadHostName,
+    };
+    Err(Error::new(What::ReadOption, c"--hostname", why))
+}
+
 fn is_name(text: &[u8]) -> bool {
     let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_".contains(byte);
     !text.is_empty() && text.iter().all(is_good)

@@ -13,7 +13,7 @@ use fly::{
 
 use super::{
     AppOption, Change, Choice, Insecure, Ipc, Life, NameOption, Network, Options, PrivateUsers,
-    STREAM, Stage1, life, limits,
+    STREAM, Stage1, life, limits, names,
 };
 
 /// Reads the command line behind the command; `None` asks for help.
@@ -30,7 +30,7 @@ where
         match choice {
             Choice::Help => return Ok(None),
             Choice::Rootfs(path) => (options.rootfs, options.has_default) = (path, true),
-            Choice::Hostname(name) => options.hostname = Some(name),
+            Choice::Hostname(name) => options.hostname = Some(names::host(name)?),
             Choice::Cgroup(path) => options.cgroup = Some(path),
             Choice::PodLimit(limit, text, value) => options.limits.set(limit, text, value),
             Choice::OomScore(text) => options.oom_score = Some(text),
