@@ -6,10 +6,10 @@ use core::ffi::CStr;
 
 use fly::{
     launch::{Fallbacks, empty, path::Path},
-    sys::entry::Strings,
+    sys::{descriptor, entry::Strings},
     text::Digits,
 };
-use rustix::{fs, process::getpid};
+use rustix::{fs, io::Errno, process::getpid};
 
 use crate::state;
 
@@ -31,18 +31,34 @@ pub fn hold(link: &CStr, fallbacks: Fallbacks) -> bool {
     let Ok(number) = empty::make() else {
         return false;
     };
-    let [pid, number] = [getpid().as_raw_nonzero().get(), number]
-        .map(|number| Digits::new(u64::from(number.unsigned_abs()), 10));
+    let digits = Digits::new(u64::from(number.unsigned_abs()), 10);
     // Of one that was killed. Who else makes one now may be faster.
-    remove(link);
-    Path::of(&[b"/proc/", pid.as_bytes(), b"/fd/", number.as_bytes()])
-        .is_ok_and(|path| fs::symlink(path.as_c_str(), link).is_ok())
+    let _ = fs::unlink(link);
+    let leads = own()
+        .and_then(|mut path| path.append(&[digits.as_bytes()]).map(|()| path))
+        .is_ok_and(|path| fs::symlink(path.as_c_str(), link).is_ok());
+    if !leads {
+        let _ = descriptor::close(number);
+    }
+    leads
 }
 
-/// Nobody is to find it any more.
+/// How the texts of links begin that lead to this process.
+fn own() -> Result<Path, Errno> {
+    let pid = getpid().as_raw_nonzero().get();
+    let digits = Digits::new(u64::from(pid.unsigned_abs()), 10);
+    Path::of(&[b"/proc/", digits.as_bytes(), b"/fd/"])
+}
+
+/// Nobody is to find it any more; another one may be there by now.
 #[cold]
 pub fn remove(link: &CStr) {
-    let _ = fs::unlink(link);
+    let mut text = [0; 64];
+    let length = fs::readlinkat_raw(fs::CWD, link, &mut text).unwrap_or(0);
+    let text = text.get(..length).unwrap_or_default();
+    if own().is_ok_and(|own| text.starts_with(own.as_bytes())) {
+        let _ = fs::unlink(link);
+    }
 }
 
 /// Takes the link away that a launcher has left which was killed; `root` is the path of the
@@ -52,6 +68,6 @@ pub fn collect(root: &[u8]) {
     if let Ok(link) = Path::of(&[root, state::EMPTY])
         && empty::open(link.as_c_str()).is_err()
     {
-        remove(link.as_c_str());
+        let _ = fs::unlink(link.as_c_str());
     }
 }

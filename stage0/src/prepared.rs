@@ -292,6 +292,8 @@ fn released<F: Features>(
         ),
         None => None,
     };
+    // What comes from here on is for the pod: nobody else would release it.
+    launch::block_signals();
     shift(path).map_err(|errno| failed(path, errno))?;
     let directory = Directory::registered(path, how.life, true)?;
     let mut limit = match &known {

@@ -56,6 +56,8 @@ impl Watch for () {
 #[inline(never)]
 pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'a>> {
     let _lock = lock(pod)?;
+    // What comes from here on is for the pod.
+    launch::block_signals();
     let mut limit = TimeLimit::NONE;
     let (code, _end) = run(pod, plan, 0, &mut limit, (&(), &mut || {}))?;
     Directory::here().ended(code);
@@ -65,7 +67,8 @@ pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'
 /// The same of a pod whose lock is held, and of which nothing is taken away; until the time
 /// of `limit` is over. `flags` are the request's: [`protocol::REMOVES`]. As long as what is
 /// returned beside the code is open pid 1 stays: what the kernel does at its end would hold
-/// up all that is still to be done. `meanwhile` is called when pid 1 has work to do.
+/// up all that is still to be done. `meanwhile` is called when pid 1 has work to do. Signals
+/// are blocked before, see [`launch::block_signals`].
 ///
 /// # Errors
 /// As [`release`].
@@ -90,8 +93,6 @@ pub fn run<'a, W: Watch>(
     let sent = sent
         .get(..3 + usize::from(plan.is_some()))
         .unwrap_or_default();
-    // What comes from here on is for the pod.
-    launch::block_signals();
     // Whatever can fail does before the pod goes on.
     let signals = signal::descriptor(signal::SUPERVISED)
         .map_err(|errno| Error::new(What::Wait, pod.path, errno))?;

@@ -188,8 +188,9 @@ impl<'p, 's> Pod<'p, 's> {
             stdio::close_pipes(self.places.get_mut(..self.count).unwrap_or_default());
             let is_over = self.ending || !self.stays;
             if is_over && look.left == 0 {
-                // Orders that come now come too late.
+                // Orders that come now come too late, also for who would go by itself.
                 self.ending = true;
+                understudy::dismiss();
                 self.hears();
                 let code = self.code.max(0);
                 if self.releaser >= 0 {

@@ -151,6 +151,17 @@ fn seen<'e>(
         {
             entry.look(pods, bytes);
         }
+        // One that has ended meanwhile is seen without its lock: both are to be neighbours.
+        if let Some(Entry {
+            created: 0, uuid, ..
+        }) = entries.get(index)
+            && let Some(Entry { created, .. }) = entries
+                .iter()
+                .find(|other| other.uuid == *uuid && other.created != 0)
+            && let (created, Some(entry)) = (*created, entries.get_mut(index))
+        {
+            entry.created = created;
+        }
     }
     entries.sort_unstable_by_key(|entry| (entry.created, entry.uuid, entry.folder));
     Ok(entries)

@@ -15,11 +15,11 @@ use rustix::{
     io::Errno,
     process::chdir,
 };
-use stage1_init::LOCK;
+use stage1_init::{LOCK, control::SOCKET};
 
 use super::words::Words;
 use crate::{
-    directory::BYTES,
+    directory::{BYTES, HELD},
     state::{self, Folder, Place},
     uuid,
 };
@@ -318,18 +318,28 @@ impl Pod {
     #[must_use]
     pub fn state(&self) -> State {
         match State::of(self.folder, self.is_locked()) {
-            State::Preparing if self.is_left() => State::Abandoned,
+            State::Preparing | State::Running if self.is_left() => State::Abandoned,
+            // It was parked, and its pid 1 is no more: nobody can start it.
+            State::Prepared if self.time(SOCKET).is_some() => State::Exited,
             state => state,
         }
     }
 
-    /// Whether only its pid 1 holds its lock, of a pod that is being made: who made it, to
-    /// park it, was killed.
+    /// Whether only its pid 1 holds its lock, of a pod that is being made, or released: who
+    /// did that was killed, and it is parked for ever.
     #[must_use]
     pub fn is_left(&self) -> bool {
-        let is_made = matches!(self.folder, Folder::Embryo | Folder::Prepare);
-        let lock = self.lock.as_ref().filter(|_| is_made);
-        lock.is_some_and(|file| lock::is_taken(file.as_fd(), 1) == Ok(false)) && self.is_locked()
+        let Some(lock) = &self.lock else {
+            return false;
+        };
+        let lock = lock.as_fd();
+        let is_parked = match self.folder {
+            Folder::Embryo | Folder::Prepare => self.is_locked(),
+            // One that was released has this byte no more.
+            Folder::Run => lock::is_taken_from(lock, HELD, 1) == Ok(true),
+            _ => false,
+        };
+        is_parked && lock::is_taken(lock, 1) == Ok(false)
     }
 
     /// Waits until nobody holds its lock.

@@ -207,6 +207,7 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
     };
     // First those whose stage0 was killed: their grace period begins now.
     collector.each(Folder::Run, &mut |_, place, pod| {
+        end_left(pod)?;
         let _claimed = claim(pod)?;
         place.shift(Folder::Run, Folder::ExitedGarbage)
     })?;
@@ -223,10 +224,7 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
         Folder::Garbage,
     ] {
         collector.each(folder, &mut |collector, place, pod| {
-            if pod.is_left() {
-                end::tell(pod, true)?;
-                end::wait(pod, true, LEFT)?;
-            }
+            end_left(pod)?;
             let is_ended = folder == Folder::ExitedGarbage;
             // One that was parked, whose pid 1 was killed, is none that can be started.
             let is_good = folder == Folder::Prepared && pod.time(SOCKET).is_none();
@@ -241,6 +239,15 @@ pub fn collect(start: Start) -> Result<i32, Error<'static>> {
         collector.code = super::fail(Error::new(What::FillThePool, c"--networks", errno));
     }
     Ok(collector.code)
+}
+
+/// Ends a pod that nobody makes any more, or releases.
+fn end_left(pod: &Pod) -> Result<(), Errno> {
+    if pod.is_left() {
+        end::tell(pod, true)?;
+        end::wait(pod, true, LEFT)?;
+    }
+    Ok(())
 }
 
 /// When it has ended, in nanoseconds since 1970; of one whose stage0 was killed when it was

@@ -209,6 +209,9 @@ impl Pod<'_, '_> {
         if !self.is_held() {
             return Err(Errno::ALREADY);
         }
+        if self.is_ending() {
+            return Err(Errno::SHUTDOWN);
+        }
         let mut plan = None;
         if *file >= 0 {
             let bytes = Sealed::map(*file, 0)?.forever().bytes();
