@@ -14,7 +14,7 @@ use fly::{
 use rustix::{
     event::{Timespec, poll},
     fd::{AsFd, AsRawFd, OwnedFd},
-    fs::{self, AtFlags, Mode, OFlags},
+    fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 use stage1_init::{GATE, LOCK};
@@ -24,7 +24,7 @@ use crate::{
     options::Lives,
     remove,
     state::{Folder, Place},
-    streams,
+    streams, uuid,
 };
 
 /// What is there only as long as the pod runs.
@@ -210,7 +210,7 @@ impl<'a> Directory<'a> {
             let _ = place.shift(Folder::Run, Folder::Garbage);
             let _ = remove::pod(&place, Folder::Garbage);
             if let Some(file) = life.uuid_file {
-                let _ = fs::unlink(file);
+                forget(file, place.uuid);
             }
             return;
         }
@@ -382,6 +382,25 @@ pub fn save(file: &CStr, uuid: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// Takes back what [`save`] has written: a file that says this, and nothing else that may
+/// have the name, as a device, a link, or a file that could not be written.
+#[cold]
+#[inline(never)]
+pub fn forget(file: &CStr, uuid: &[u8]) {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let is_file = |opened: &OwnedFd| {
+        fs::fstat(opened).is_ok_and(|status| FileType::from_raw_mode(status.st_mode).is_file())
+    };
+    let mut text = [0; uuid::LENGTH];
+    if let Ok(opened) = fs::open(file, flags, Mode::empty())
+        && is_file(&opened)
+        && descriptor::read(opened.as_raw_fd(), &mut text).is_ok()
+        && text == uuid
+    {
+        let _ = fs::unlink(file);
+    }
+}
+
 /// Written under another name and moved: who sees it sees all of it.
 fn write(folder: &OwnedFd, name: &CStr, number: u64) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -391,7 +410,7 @@ fn write(folder: &OwnedFd, name: &CStr, number: u64) -> Result<(), Errno> {
     copy(&mut line, digits.as_bytes());
     let line = line.get(..=digits.as_bytes().len()).unwrap_or_default();
     if !descriptor::write_all(new.as_raw_fd(), line) {
-        return Err(Errno::IO);
+        return Err(Errno::NOSPC);
     }
     fs::renameat(folder, NEW, folder, name)
 }

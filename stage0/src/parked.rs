@@ -59,6 +59,15 @@ pub fn restore() {
     }
 }
 
+/// Ends a pod that is not going to be parked: it would not end with this process.
+#[cold]
+#[inline(never)]
+pub fn end(child: &Child) {
+    let pod = child.pidfd.as_fd();
+    supervise::forward(pod, raw::SIGKILL);
+    let _ = supervise::ended(pod, WaitIdOptions::empty());
+}
+
 impl<'a> Directory<'a> {
     /// Leaves a pod alone that is parked, as soon as it can be released; returns the exit
     /// code.
@@ -73,8 +82,7 @@ impl<'a> Directory<'a> {
         if is_parked == Ok(true) {
             return Ok(0);
         }
-        supervise::forward(pod, raw::SIGKILL);
-        let _ = supervise::ended(pod, WaitIdOptions::empty());
+        end(child);
         self.ended(FAILURE);
         Err(match is_parked {
             Err(errno) => Error::new(What::Wait, c"pid 1 of the pod", errno),

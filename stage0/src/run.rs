@@ -177,7 +177,12 @@ fn run<'e, F: Features>(
         launcher.fallbacks().tell(NAME);
     }
     let mut running = in_namespace::<F>(running, rest.users)?;
-    directory.began(running.child.pid)?;
+    if let Err(error) = directory.began(running.child.pid) {
+        if how.hold {
+            parked::end(&running.child);
+        }
+        return Err(error);
+    }
     if how.hold {
         let parked = directory.park(&running.child)?;
         core::mem::forget(cgroups);

@@ -94,7 +94,7 @@ impl File {
             | raw::O_NOFOLLOW
             | raw::O_NONBLOCK
             | raw::O_NOCTTY;
-        self.file = path::open_in(Some(self.folder), name, FLAGS | new, 0o640)?;
+        self.file = descriptor::open_at(self.folder, name, FLAGS | new, 0o640)?;
         self.used = 0;
         Ok(())
     }

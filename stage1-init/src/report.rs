@@ -62,6 +62,7 @@ impl Report {
     #[inline]
     fn open(&mut self, path: &CStr) -> Result<(), Errno> {
         const FLAGS: u32 = raw::O_DIRECTORY | raw::O_NOFOLLOW;
+        const RDWR: u32 = raw::O_RDWR | raw::O_CREAT | raw::O_NOFOLLOW;
         let is_controlled = self.pod >= 0;
         if !is_controlled {
             self.pod = path::open_in(None, path, FLAGS, 0)?;
@@ -70,13 +71,13 @@ impl Report {
             Err(Errno::EXIST) => {}
             done => done?,
         }
-        self.status = path::open_in(Some(self.pod), c"status", FLAGS, 0)?;
+        self.status = descriptor::open_at(self.pod, c"status", FLAGS, 0)?;
         // Only who is on the host may control the pod, not an app of it.
         if is_controlled {
             // As long as this process lives the pod does: stage0 has locked the first
             // byte, and this file is not closed. Who may read it may have locked that byte:
             // the first one is enough then.
-            self.lock = path::open_in(Some(self.pod), LOCK, raw::O_RDWR | raw::O_CREAT, 0o640)?;
+            self.lock = descriptor::open_at(self.pod, LOCK, RDWR, 0o640)?;
             let _ = lock::take(folder(self.lock), 1, 1);
             control::open(self.pod);
         }
@@ -133,7 +134,7 @@ fn file(number: i32, name: &CStr, line: &[u8]) -> Result<(), Errno> {
     const FLAGS: u32 = raw::O_WRONLY | raw::O_CREAT | raw::O_EXCL;
     let folder = folder(number);
     let _ = fs::unlinkat(folder, NEW, AtFlags::empty());
-    let new = path::open_in(Some(number), NEW, FLAGS, 0o644)?;
+    let new = descriptor::open_at(number, NEW, FLAGS, 0o644)?;
     let written = line.is_empty() || {
         descriptor::write_all(new, line) && descriptor::write_all(new, b"\n")
     };

@@ -176,17 +176,26 @@ pub fn read_all(number: RawFd, buffer: &mut [u8]) -> Result<&[u8], Errno> {
 ///
 /// # Errors
 /// As open(2).
-#[inline(never)]
+#[inline]
 pub fn open(path: &CStr, flags: u32) -> Result<RawFd, Errno> {
+    open_at(raw::AT_FDCWD, path, flags, 0)
+}
+
+/// The same from the directory `folder` on; `mode` is that of a file that it makes.
+///
+/// # Errors
+/// As openat(2).
+#[inline(never)]
+pub fn open_at(folder: RawFd, path: &CStr, flags: u32, mode: u16) -> Result<RawFd, Errno> {
     // SAFETY: the path is zero-terminated and lives across the call.
     let number = result(unsafe {
         arch::syscall(
-            raw::__NR_open,
+            raw::__NR_openat,
             [
+                folder.cast_unsigned() as usize,
                 path.as_ptr().expose_provenance(),
                 (flags | raw::O_CLOEXEC) as usize,
-                0,
-                0,
+                usize::from(mode),
                 0,
                 0,
             ],

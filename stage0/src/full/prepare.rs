@@ -198,7 +198,9 @@ fn park<'e, 'a: 'e, I>(
     };
     if marked.is_err() {
         pool::end(place.uuid, options.life.state_directory, &environment);
-        let _ = options.life.uuid_file.map(fs::unlink);
+        if let Some(file) = options.life.uuid_file {
+            directory::forget(file, place.uuid);
+        }
     }
     marked.and_then(|()| tell(OUTPUT, &place, options, &environment))
 }
@@ -215,7 +217,9 @@ fn tell<'e, 'a: 'e, I>(
     let is_there = |path: Path| fs::access(path.as_c_str(), Access::EXISTS).is_ok();
     if said.is_err() && place.path(Folder::Prepared).is_ok_and(is_there) {
         pool::end(place.uuid, options.life.state_directory, environment);
-        let _ = options.life.uuid_file.map(fs::unlink);
+        if let Some(file) = options.life.uuid_file {
+            directory::forget(file, place.uuid);
+        }
     }
     said
 }
