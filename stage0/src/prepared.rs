@@ -346,6 +346,8 @@ fn released<F: Features>(
         Ok(_) if limit.is_over => Ok(TIME_IS_OVER),
         done => done,
     };
+    // As long as there is something to find them by.
+    drop(cgroups);
     directory.ended(*done.as_ref().unwrap_or(&FAILURE));
     done
 }

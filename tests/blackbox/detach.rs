@@ -1,6 +1,10 @@
 //! `stage0 run --detach`: a pod that runs on when stage0 has returned.
 
-use std::{fs, os::fd::AsRawFd, path::Path};
+use std::{
+    fs,
+    os::{fd::AsRawFd, unix::fs::symlink},
+    path::Path,
+};
 
 use kickstage_tests::{
     TestResult,
@@ -97,6 +101,23 @@ fn errors_are_shown() -> TestResult {
     .output()
     .refused(&["/no/such"]);
     assert!(!saved.exists());
+    // What it has not made it does not take away.
+    let folder = roots::directory("others");
+    let (device, link) = (folder.join("device"), folder.join("link"));
+    sys::make_device(&device, 1, 3).expect("a device");
+    symlink("target", &link).expect("a link");
+    for (command, file) in [("run", &device), ("run", &link), ("prepare", &device)] {
+        let option = format!("--uuid-file-save={}", file.display());
+        let output = pods
+            .pod(command, &[&option, "--user=nobody-such"], &["exit", "0"])
+            .output();
+        output.refused(&["nobody-such"]);
+        let output = pods
+            .pod("run", &[&option, "--volume=/no/such:/x"], &["exit", "0"])
+            .output();
+        output.refused(&["/no/such"]);
+        assert!(file.symlink_metadata().is_ok(), "{}", file.display());
+    }
     pods.pod(
         "run",
         &["--detach", "--uuid-file-save=/no/folder/x"],

@@ -30,6 +30,7 @@ tests![
     collector_meanwhile,
     others_of_a_warm_pod,
     launcher_of_a_prepared_run,
+    launcher_of_a_release,
     others_of_a_prepared_run,
     collector,
     at_random_instants,
@@ -244,6 +245,27 @@ fn launcher_of_a_prepared_run() -> TestResult {
 fn others_of_a_prepared_run() -> TestResult {
     Requirement::Controllers.require()?;
     of_a_prepared_run(Victim::Other, 3);
+    Ok(())
+}
+
+/// A pod that waits to be released has nobody to die with: it is not forgotten.
+fn launcher_of_a_release() -> TestResult {
+    Requirement::Controllers.require()?;
+    let case = Case::new();
+    let stops = case.at_every_stop(Victim::First, 1, || {
+        let words = case.words("prepare", &["--warm"]);
+        let output = kickstage_tests::command::Run::ours("stage0")
+            .args(&words)
+            .output();
+        output.code(0);
+        let state = case.pods.path().to_str().expect("UTF-8");
+        let uuid = output.stdout.trim_end();
+        ["run-prepared", "--state-dir", state, uuid]
+            .map(str::to_owned)
+            .to_vec()
+    });
+    assert!(stops > 30, "{stops} stops");
+    wait_until("no process is left", || isolate::processes().len() <= 2);
     Ok(())
 }
 

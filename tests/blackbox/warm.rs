@@ -27,6 +27,8 @@ tests![
     time_limit,
     at_the_same_moment,
     killed_ones,
+    ended_ones,
+    stopped_and_released,
     refused_by_its_init,
     what_is_refused,
     without_standard_input,
@@ -200,6 +202,62 @@ fn killed_ones() -> TestResult {
     drop(running.finish());
     wait_until("the pod has ended", || pods.state(&uuid) == "exited");
     pods.collected();
+    Ok(())
+}
+
+/// The pid 1 of a parked pod.
+fn pid_one(pods: &Registry, uuid: &str) -> i32 {
+    let pid = fs::read_to_string(pods.place("prepared", uuid).join("pid")).expect("its pid");
+    pid.trim_end().parse().expect("a number")
+}
+
+/// A parked pod that was stopped has ended, for everybody.
+fn ended_ones() -> TestResult {
+    let pods = Registry::new();
+    let uuid = park(&pods, &[], &["exit", "0"]);
+    for _ in 0..2 {
+        pods.ask("stop", &[&uuid]).code(0).quiet();
+        assert_eq!(pods.state(&uuid), "exited");
+        assert_eq!(pods.list(), [(uuid.clone(), "exited".to_owned())]);
+    }
+    pods.ask("run-prepared", &[&uuid])
+        .refused(&["there is no such prepared pod"]);
+    pods.ask("rm", &[&uuid]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Who releases a pod that was told to end is told that, and not that all went well.
+fn stopped_and_released() -> TestResult {
+    let pods = Registry::new();
+    for words in [&[][..], &["--set-env=A=1"]] {
+        let uuid = park(&pods, &[], &["echo", "it ran"]);
+        let init = pid_one(&pods, &uuid);
+        sys::kill(init, libc::SIGSTOP).expect("it is there");
+        let stop = pods.command("stop").arg(&uuid).start();
+        // It has asked, and waits: by ppoll.
+        let call = format!("/proc/{}/syscall", stop.pid());
+        let waits = || fs::read_to_string(&call).is_ok_and(|text| text.starts_with("271 "));
+        wait_until("stop waits", waits);
+        // Without changes its process is told at the same time, and may go first.
+        let release = pods.command("run-prepared").args(words).arg(&uuid).start();
+        let call = format!("/proc/{}/syscall", release.pid());
+        let waits = || {
+            !Path::new(&call).exists()
+                || fs::read_to_string(&call).is_ok_and(|text| text.starts_with("271 "))
+        };
+        wait_until("the release waits", waits);
+        sys::kill(init, libc::SIGCONT).expect("it is there");
+        stop.finish().code(0);
+        let output = release.finish();
+        // Its process may have gone first: then it was stopped as any other.
+        if words.is_empty() && output.code == Some(0) {
+            assert!(["", "it ran\n"].contains(&output.stdout.as_str()));
+        } else {
+            output.refused(&["the pod is ending"]);
+        }
+        pods.collected();
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 pub use crate::signals::{block, ignore};
 use std::{
-    ffi::{CString, OsStr},
+    ffi::{CStr, CString, OsStr, c_long},
     fs::File,
     io,
     mem::MaybeUninit,
@@ -44,6 +44,34 @@ pub fn fork() -> Forked {
     match check(unsafe { libc::fork() }).expect("fork") {
         0 => Forked::Child,
         pid => Forked::Parent(pid),
+    }
+}
+
+/// Makes a session keyring with one key in it, which only who possesses it may see.
+///
+/// # Errors
+/// As keyctl(2) and add_key(2).
+pub fn session_key(name: &CStr) -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: c_long = 1;
+    const SETPERM: c_long = 5;
+    const SESSION_KEYRING: c_long = -3;
+    const POSSESSOR_ALL: c_long = 0x3f00_0000;
+    let checked = |value: c_long| match value {
+        -1 => Err(io::Error::last_os_error()),
+        value => Ok(value),
+    };
+    // SAFETY: C strings, a payload of the length given, and otherwise no pointers.
+    unsafe {
+        checked(libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0))?;
+        let key = checked(libc::syscall(
+            libc::SYS_add_key,
+            c"user".as_ptr(),
+            name.as_ptr(),
+            c"secret".as_ptr(),
+            6,
+            SESSION_KEYRING,
+        ))?;
+        checked(libc::syscall(libc::SYS_keyctl, SETPERM, key, POSSESSOR_ALL)).map(drop)
     }
 }
 

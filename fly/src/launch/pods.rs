@@ -33,6 +33,7 @@ impl<'p> Launcher<'p, '_> {
             Leaf { path } => cgroups::leaf(path),
             JoinCgroup { path } => cgroups::join(path),
             JoinPooled { path } => networks::join_pooled(path),
+            Keyring {} => process::keyring(),
             HostFiles { under, paths } => self.host_files(under, paths),
             _ => app::step(record, self.words),
         })

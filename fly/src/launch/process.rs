@@ -549,6 +549,16 @@ pub(super) fn loopback<'p>() -> Result<(), Error<'p>> {
     crate::sys::network::loopback_up().map_err(|errno| Error::new(What::SetUp, c"lo", errno))
 }
 
+/// Without keys in the kernel, or where it is refused, there is none to be reached.
+#[cold]
+#[inline(never)]
+pub(super) fn keyring<'p>() -> Result<(), Error<'p>> {
+    match crate::sys::keyring::join_new() {
+        Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => Ok(()),
+        done => done.map_err(|errno| Error::new(What::SetUp, c"a session keyring", errno)),
+    }
+}
+
 /// Moves this process, which has one thread, into a cgroup: on v1 by `tasks`,
 /// which does not wait for a grace period as `cgroup.procs` does; on v2 there is
 /// only the latter.

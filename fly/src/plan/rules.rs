@@ -314,6 +314,7 @@ pub(super) static POD_RULES: &[Rule] = &[
         .only_first(),
     Rule::of(Kind::JoinNetwork).text(Text::Path),
     Rule::of(Kind::JoinPooled).text(Text::Absolute),
+    Rule::of(Kind::Keyring),
     Rule::of(Kind::OutsideMapper)
         .slots(FILLS)
         .text(Text::Absolute),

@@ -377,6 +377,9 @@ steps! {
 
     /// Moves this process into the cgroup at `path`, of version 1.
     JoinCgroup = 51 "join %t" Pod { text path }
+    /// Joins a new session keyring (keyctl(2)): what follows possesses no key of the
+    /// caller's.
+    Keyring = 55 "keyring" Pod {}
     /// Makes a file with this mode in `under`, the first of the list; the others are its
     /// lines.
     Write = 56 "write %h %m in %s: %r" Pod { slot under, number mode, list lines }

@@ -14,6 +14,7 @@ pub mod descriptor;
 pub mod entry;
 pub mod exec;
 pub mod identity;
+pub mod keyring;
 pub mod landlock;
 pub mod limits;
 pub mod lock;

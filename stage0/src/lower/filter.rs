@@ -10,7 +10,7 @@ use fly::{
 
 use super::{
     Features, Lowering,
-    own::{Program, Sets},
+    own::{Program, Programs, Sets},
     policy::Policies,
 };
 use crate::options::{AppOption, Insecure};
@@ -43,6 +43,25 @@ where
     I: Iterator<Item = &'a CStr> + Clone,
     F: Features,
 {
+    /// Whether a program may ask for keys: the default filter lets none. Who takes all of the
+    /// confinement away gets the caller's, too.
+    #[inline]
+    pub(super) fn reaches_keys(&self) -> Result<bool, Error<'a>> {
+        let insecure = self.options.insecure;
+        if insecure.has(Insecure::SECCOMP) {
+            return Ok(insecure != Insecure::ALL);
+        }
+        if F::ALL {
+            let mut programs = Programs::of(self.options);
+            while let Some(program) = programs.next()? {
+                if program.policies.value(AppOption::Seccomp).is_some() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// The filter, if this is the place for it.
     pub(super) fn filter(
         &mut self,

@@ -338,6 +338,9 @@ where
 
     /// The pod's files and names.
     fn isolated(&mut self) -> Result<(), Error<'a>> {
+        if self.reaches_keys()? {
+            self.plan.push(Step::Keyring {});
+        }
         self.plan
             .push(Step::Private {})
             .push(Step::Umask { mask: 0 });
