@@ -81,8 +81,8 @@ pub fn fill_behind(
         client::silence(3);
         let option = [c"--state-dir", given.unwrap_or_default()];
         let option = option.iter().filter(|_| given.is_some());
-        let command = [c"stage0", c"pool", name];
-        let mut arguments = command.iter().chain(option).copied();
+        let command = [c"stage0", c"pool"];
+        let mut arguments = command.iter().chain(option).chain([&name]).copied();
         if let Some(words) = words.take() {
             let _ = beside::become_program(
                 c"stage0-full",

@@ -15,6 +15,7 @@ tests![
     without_a_pool,
     with_lo_only,
     filled_behind_the_run,
+    elsewhere,
     nothing_is_given_back,
     parallel_runs,
     another_size,
@@ -107,6 +108,30 @@ fn filled_behind_the_run() -> TestResult {
     let after = pool.entries();
     let again = after.iter().find(|entry| entry.pid == taken.pid);
     assert_ne!(again.expect("it is there again").name, taken.name);
+    pool.end();
+    Ok(())
+}
+
+/// The option that says where it is may stand before its size and behind it.
+fn elsewhere() -> TestResult {
+    let pool = Pool::new(1);
+    let given = format!("--state-dir={}", pool.pods.path().display());
+    let given = given.as_str();
+    let ask = |words: &[&str]| Run::ours("stage0").args(words).output();
+    for words in [
+        [given, "--networks", "2"],
+        ["--networks", given, "1"],
+        ["--networks", "2", given],
+    ] {
+        let size = if words.contains(&"2") { 2 } else { 1 };
+        ask(&[&["pool"], &words[..]].concat()).code(0).quiet();
+        pool.wait_for(size);
+        let root = format!("--rootfs={}", pool.pods.root.display());
+        let program = ["--", "/bin/probe", "exit", "4"];
+        let words = [&["run", given, "--net=pool", &root], &program[..]].concat();
+        ask(&words).code(4).quiet();
+        pool.wait_for(size);
+    }
     pool.end();
     Ok(())
 }

@@ -9,7 +9,9 @@ use std::{
 };
 
 use kickstage_tests::{
-    TestResult, compare, isolate, lock, message,
+    TestResult,
+    command::Run,
+    compare, isolate, lock, message,
     registered::{Parent, Registry, one_line, wait_until},
     requirement::{Requirement, controller},
     sys, tests,
@@ -39,6 +41,7 @@ tests![
     a_pool,
     a_pool_of_others,
     a_pool_that_others_remove,
+    a_pool_elsewhere,
     bad_pools,
 ];
 
@@ -566,6 +569,38 @@ fn a_pool_that_others_remove() -> TestResult {
     Ok(())
 }
 
+/// With `--state-dir` it is filled again, too; the option may stand anywhere.
+fn a_pool_elsewhere() -> TestResult {
+    let pods = Registry::new();
+    let (path, root) = (pods.path().display(), pods.root.display());
+    let (given, at_root) = (format!("--state-dir={path}"), format!("--rootfs={root}"));
+    let (given, at_root) = (given.as_str(), at_root.as_str());
+    let ask = |words: &[&str]| Run::ours("stage0").args(words).output();
+    let parked = || pods.in_folder("prepared").len();
+    let program = [at_root, "--", "/bin/probe", "exit", "4"];
+    for before in [
+        &["pool", given, "jobs", "1"][..],
+        &["pool", "jobs", given, "1"],
+        &["pool", "jobs", "1", given],
+    ] {
+        ask(&[before, &program].concat()).code(0).quiet();
+        for words in [[given, "--pool=jobs"], ["--pool=jobs", given]] {
+            assert_eq!(parked(), 1);
+            ask(&[&["run-prepared"], &words[..]].concat())
+                .code(4)
+                .quiet();
+            // It is parked before it is in the pool.
+            wait_until("it is full again", || parked() == 1 && in_pool(&pods) == 1);
+        }
+        ask(&["pool", "jobs", given, "2"]).code(0).quiet();
+        assert_eq!(parked(), 2);
+        ask(&["pool", "jobs", given]).code(0).quiet();
+        ask(&["pool", "jobs", "0", given]).code(0).quiet();
+        assert_eq!(pods.left(), Vec::<String>::new(), "{before:?}");
+    }
+    Ok(())
+}
+
 fn bad_pools() -> TestResult {
     let pods = Registry::new();
     for (words, text) in [
@@ -575,6 +610,9 @@ fn bad_pools() -> TestResult {
         (&["a", "1001"], "its size is a number"),
         (&["a"], "there is no such pool"),
         (&["a", "1"], "there is no such pool"),
+        // Its pods would be those of the other one.
+        (&["a", "1", "--pool=b"], "it is of the run"),
+        (&["--warm", "a"], "it is no name of a pool"),
     ] {
         pods.ask("pool", words).refused(&[text]);
     }

@@ -46,6 +46,77 @@ struct Pool {
     environment: Strings,
 }
 
+/// What the command line says.
+#[derive(Default)]
+struct Asked {
+    given: Option<&'static CStr>,
+    of_networks: bool,
+    for_help: bool,
+    /// The name of the pool, and its size; of networks its size alone.
+    operands: [Option<&'static CStr>; 2],
+    /// The words of its kind.
+    kind: Option<StringsIter>,
+}
+
+impl Asked {
+    /// Reads the words: options may stand before, between and behind the operands.
+    fn read(words: StringsIter) -> Result<Self, Error<'static>> {
+        let mut asked = Self::default();
+        let mut choices = Choices::new(words);
+        loop {
+            let mut words = choices.operands();
+            let word = words.next();
+            if word == Some(c"--networks") {
+                asked.of_networks = true;
+                choices = Choices::new(words);
+                continue;
+            }
+            match choices.take()? {
+                Some(Choice::Life(Life::StateDirectory(path))) => asked.given = Some(path),
+                Some(Choice::Help) => asked.for_help = true,
+                Some(_) => return Err(missing(Why::NoPoolName)),
+                None => {
+                    let Some(word) = word else { return Ok(asked) };
+                    match &mut asked.operands {
+                        [place @ None, _] => *place = Some(word),
+                        _ if asked.of_networks => return Err(super::too_many(word)),
+                        [_, place] => {
+                            *place = Some(word);
+                            asked.look(words.clone())?;
+                            asked.kind = Some(words);
+                            return Ok(asked);
+                        }
+                    }
+                    choices = Choices::new(words);
+                }
+            }
+        }
+    }
+
+    /// Looks what the options of its kind say of the pool; what is wrong with them who
+    /// prepares a pod tells.
+    fn look(&mut self, words: StringsIter) -> Result<(), Error<'static>> {
+        let mut choices = Choices::new(words);
+        while let Ok(Some(choice)) = choices.take() {
+            match choice {
+                Choice::Life(Life::StateDirectory(path)) => self.given = Some(path),
+                // Its pods would be another one's, and it would never be full.
+                Choice::Life(Life::Pool(_)) => {
+                    let error = Error::new(What::ReadOption, c"--pool", Why::NotForPrepare);
+                    return Err(error.advice(Advice::SeeHelp));
+                }
+                Choice::Help => self.for_help = true,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn missing(why: Why) -> Error<'static> {
+    Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp)
+}
+
 /// Carries out `stage0 pool NAME [N [OPTION...]]` and `stage0 pool --networks [N]`; returns
 /// the exit code.
 ///
@@ -53,32 +124,17 @@ struct Pool {
 /// Names the pool, and what is wrong with the command line.
 #[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn pool(start: Start) -> Result<i32, Error<'static>> {
-    let missing = |why| Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp);
-    let mut choices = Choices::new(start.arguments.without_first().without_first().iter());
-    let mut given = None;
-    let mut of_networks = false;
-    loop {
-        let mut words = choices.operands();
-        if words.next() == Some(c"--networks") {
-            of_networks = true;
-            choices = Choices::new(words);
-            continue;
-        }
-        match choices.take()? {
-            Some(Choice::Life(Life::StateDirectory(path))) => given = Some(path),
-            Some(_) => return Err(missing(Why::NoPoolName)),
-            None => break,
-        }
+    let asked = Asked::read(start.arguments.without_first().without_first().iter())?;
+    if asked.for_help {
+        return Ok(super::print(super::HELP));
     }
-    let mut words = choices.operands();
-    if of_networks {
-        let size = words.next();
-        return match words.next() {
-            Some(word) => Err(super::too_many(word)),
-            None => networks::pool(given, &start.environment, size.map(number).transpose()?),
-        };
+    let (given, [name, size]) = (asked.given, asked.operands);
+    if asked.of_networks {
+        // Its size comes first.
+        return networks::pool(given, &start.environment, name.map(number).transpose()?);
     }
-    let name = options::pool(words.next().ok_or(missing(Why::NoPoolName))?)?;
+    let name = options::pool(name.ok_or(missing(Why::NoPoolName))?)?;
+    let size = size.map(number).transpose()?;
     let mut root = Path::new();
     state::root(given, &start.environment, &mut root)?;
     let pool = Pool {
@@ -87,8 +143,7 @@ pub fn pool(start: Start) -> Result<i32, Error<'static>> {
         given,
         environment: start.environment,
     };
-    let size = words.next().map(number).transpose()?;
-    if let Some(size) = size {
+    if let (Some(size), Some(words)) = (size, asked.kind) {
         pool.begin(size, words)
             .map_err(|errno| pool.failed(errno))?;
     }
