@@ -18,6 +18,8 @@ pub fn nearest<'a>(word: &[u8], names: &'a str) -> Option<&'a [u8]> {
     let mut found = None;
     for name in split(names.as_bytes(), b'\n') {
         let distance = match word.len() {
+            // It is known, but not here.
+            _ if name == word => return None,
             4.. if name.starts_with(word) => 1,
             _ => distance(word, name),
         };
@@ -84,11 +86,14 @@ mod tests {
             ("--bnid", "--bind"),
             ("--ro_bind", "--ro-bind"),
             ("--tmp", "--tmpfs"),
-            ("--tmpfs=/x", "--tmpfs"),
+            ("--tmfps=/x", "--tmpfs"),
             ("--chdri=/x", "--chdir"),
             ("--cdir", "--chdir"),
         ] {
             assert_eq!(nearest(word.as_bytes(), NAMES), Some(name.as_bytes()));
+        }
+        for word in ["--bind", "--tmpfs=/x", "-h"] {
+            assert_eq!(nearest(word.as_bytes(), NAMES), None, "{word}");
         }
         for word in ["--xyz", "-x", "--", "", "--binding-all", "-bind-try"] {
             assert_eq!(nearest(word.as_bytes(), NAMES), None, "{word}");

@@ -497,6 +497,15 @@ fn did_you_mean() -> TestResult {
             .output()
             .refused(&[meant, "see --help"]);
     }
+    // That is known, but not here.
+    for (program, words) in [
+        ("stage0", &["list", "--rootfs=/"][..]),
+        ("stage0", &["--user"]),
+    ] {
+        let output = Run::ours(program).args(words).output();
+        output.refused(&["no such", "see --help"]);
+        assert!(!output.stderr.contains("mean"), "{}", output.everything());
+    }
     let long = format!("--{}", "x".repeat(5000));
     for word in ["--xyz", "-x", long.as_str()] {
         let output = Run::ours("fly").arg(word).output();
