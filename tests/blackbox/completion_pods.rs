@@ -111,6 +111,7 @@ fn in_bash() -> TestResult {
     let with_directory = format!("status --state-dir {} w", scene.pods.path().display());
     let state = "--state-dir=/no/such/directory";
     let elsewhere = format!("status {state} w");
+    let of_app = format!("app list --state-dir {} w", scene.pods.path().display());
     let both = [runs, "web", prepared, "job"].join("|");
     let cases: &[(&str, &str)] = &[
         ("sta", "status"),
@@ -149,6 +150,8 @@ fn in_bash() -> TestResult {
         ("enter w", "web"),
         ("app st", "status|start|stop"),
         ("app list w", "web"),
+        (&of_app, "web"),
+        ("app --", "--state-dir"),
         ("completion z", "zsh"),
         ("version ", ""),
     ];
@@ -208,7 +211,9 @@ fn in_fish() -> TestResult {
     let script = r#"
         source ./completion
         for line in 'cat-man' 'run --hostn' 'run --rootfs va' 'list --fu' 'status w' 'stop j' \
-            'run-prepared ' 'app lis' 'app list we' 'completion z'
+            'run-prepared ' 'app lis' 'app list we' 'completion z' \
+            'status --state-dir=/no/such w' 'status --state-dir /no/such w' \
+            'app list --state-dir /no/such w'
             echo \> $line
             complete -C "stage0 $line"
         end
@@ -240,6 +245,9 @@ fn in_fish() -> TestResult {
         "web",
         "> completion z",
         "zsh",
+        "> status --state-dir=/no/such w",
+        "> status --state-dir /no/such w",
+        "> app list --state-dir /no/such w",
     ]);
     output
         .code(0)

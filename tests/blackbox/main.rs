@@ -111,6 +111,7 @@ mod service_managers;
 mod signals;
 mod stage1;
 mod starts;
+mod state_directory;
 mod states_kills;
 mod status_list;
 mod stdio;
@@ -200,6 +201,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("stop", 60, &[], stop::TESTS),
         host("rm_gc", 60, &[], rm_gc::TESTS),
         host("status_list", 60, &[], status_list::TESTS),
+        host("state_directory", 60, &[], state_directory::TESTS),
         host("prepare", 60, &[], prepare::TESTS),
         host("detach", 60, &[], detach::TESTS),
         host("timeouts", 60, &[], timeouts::TESTS),

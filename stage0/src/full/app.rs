@@ -16,7 +16,7 @@ use rustix::{
 };
 use stage1_init::control::protocol::{self, Reply, Request};
 
-use super::{added::Added, enter, manifest::Words, release};
+use super::{added::Added, before, enter, manifest::Words, release};
 use crate::{
     client::{Pod, seal},
     lower::{self, policy::signal_number},
@@ -47,18 +47,60 @@ const COLUMN: usize = 24;
 #[inline(never)]
 pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'static>> {
     let missing = |why| Error::new(What::Read, c"the command line", why).advice(Advice::SeeHelp);
-    let command = words.next().ok_or(missing(Why::NoAppCommand))?;
+    let mut given = None;
+    let command = before::operand(&mut words, &mut given)?.ok_or(missing(Why::NoAppCommand))?;
     match command.to_bytes() {
         b"exec" | b"enter" => {
-            return Ok(exec(words, start).unwrap_or_else(super::fail));
+            return Ok(exec(words, given, start).unwrap_or_else(super::fail));
         }
         b"release" => {
-            return Ok(release::run(words, start).unwrap_or_else(super::fail));
+            return Ok(release::run(words, given, start).unwrap_or_else(super::fail));
         }
         _ => {}
     }
     let is_list = command == c"list";
-    let (operation, flags) = match command.to_bytes() {
+    let (operation, flags) = operation(command)?;
+    let mut request = Request {
+        operation,
+        flags,
+        number: 0,
+        name: c"",
+    };
+    let directory = before::operand(&mut words, &mut given)?.ok_or(missing(Why::NoPodDirectory))?;
+    if operation == protocol::ADD {
+        before::skip(&mut words, &mut given)?;
+        return Ok(add((directory, given), request, words, start).unwrap_or_else(super::fail));
+    }
+    if !is_list {
+        let name = before::operand(&mut words, &mut given)?.ok_or(missing(Why::NoAppNamed))?;
+        if name.is_empty() || name.count_bytes() >= protocol::NAME_BYTES {
+            return Err(Error::new(What::ReadOption, name, Why::NoAppName));
+        }
+        request.name = name;
+    }
+    if operation == protocol::SIGNAL {
+        let signal = before::operand(&mut words, &mut given)?.unwrap_or(c"TERM");
+        let number = signal_number(signal.to_bytes());
+        request.number = number
+            .ok_or(Error::new(What::ReadOption, signal, Why::NoSignal))?
+            .into();
+    }
+    if before::operand(&mut words, &mut given)?.is_some() {
+        return Err(missing(Why::TooManyWords));
+    }
+    let pod = super::pod_of(directory, given, &start.environment)?;
+    if operation == protocol::STATUS {
+        return pod.tell(request, is_list);
+    }
+    if operation == protocol::REMOVE {
+        return remove(&pod, &request);
+    }
+    pod.order(&request, None).map(|()| 0)
+}
+
+/// What a command asks of the pod, and how.
+fn operation(command: &CStr) -> Result<(u32, u32), Error<'_>> {
+    Ok(match command.to_bytes() {
         b"list" | b"status" => (protocol::STATUS, 0),
         b"add" => (protocol::ADD, protocol::AT_ONCE),
         b"start" => (protocol::START, 0),
@@ -69,42 +111,7 @@ pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'s
             let error = Error::new(What::ReadCommand, command, Why::NoSuchCommand);
             return Err(error.advice(Advice::SeeHelp));
         }
-    };
-    let mut request = Request {
-        operation,
-        flags,
-        number: 0,
-        name: c"",
-    };
-    let directory = words.next().ok_or(missing(Why::NoPodDirectory))?;
-    if operation == protocol::ADD {
-        return Ok(add(directory, request, words, start).unwrap_or_else(super::fail));
-    }
-    if !is_list {
-        let name = words.next().ok_or(missing(Why::NoAppNamed))?;
-        if name.is_empty() || name.count_bytes() >= protocol::NAME_BYTES {
-            return Err(Error::new(What::ReadOption, name, Why::NoAppName));
-        }
-        request.name = name;
-    }
-    if operation == protocol::SIGNAL {
-        let signal = words.next().unwrap_or(c"TERM");
-        let number = signal_number(signal.to_bytes());
-        request.number = number
-            .ok_or(Error::new(What::ReadOption, signal, Why::NoSignal))?
-            .into();
-    }
-    if words.next().is_some() {
-        return Err(missing(Why::TooManyWords));
-    }
-    let pod = super::pod_of(directory, &start.environment)?;
-    if operation == protocol::STATUS {
-        return pod.tell(request, is_list);
-    }
-    if operation == protocol::REMOVE {
-        return remove(&pod, &request);
-    }
-    pod.order(&request, None).map(|()| 0)
+    })
 }
 
 /// Has the pod forget an app, and forgets it here, too.
@@ -118,30 +125,32 @@ fn remove<'a>(pod: &Pod<'a>, request: &Request<'a>) -> Result<i32, Error<'a>> {
 }
 
 /// Runs a program beside an app: `DIR [APP] [OPTION...] [--] [COMMAND...]`.
-fn exec<'a>(mut words: Words<'a>, start: &'a mut Start) -> Result<i32, Error<'a>> {
+fn exec<'a>(
+    mut words: Words<'a>,
+    mut given: Option<&'a CStr>,
+    start: &'a mut Start,
+) -> Result<i32, Error<'a>> {
     let missing = Error::new(What::Read, c"the command line", Why::NoPodDirectory);
-    let directory = words.next().ok_or(missing.advice(Advice::SeeHelp))?;
+    let directory = before::operand(&mut words, &mut given)?;
+    let directory = directory.ok_or(missing.advice(Advice::SeeHelp))?;
+    before::skip(&mut words, &mut given)?;
     let mut behind = words.clone();
     match behind.next() {
         Some(app) if !app.to_bytes().starts_with(b"-") => {
-            let pod = super::pod_of(directory, &start.environment)?;
-            enter::enter(&pod, Some(app), behind, start)
+            enter::enter((directory, given), Some(app), behind, start)
         }
-        _ => {
-            let pod = super::pod_of(directory, &start.environment)?;
-            enter::enter(&pod, None, words, start)
-        }
+        _ => enter::enter((directory, given), None, words, start),
     }
 }
 
 /// Adds a program to the pod, and starts it.
 fn add<'a>(
-    directory: &'a CStr,
+    (directory, given): (&'a CStr, Option<&'a CStr>),
     mut request: Request<'a>,
     words: Words<'a>,
     start: &'a mut Start,
 ) -> Result<i32, Error<'a>> {
-    let pod = super::pod_of(directory, &start.environment)?;
+    let pod = super::pod_of(directory, given, &start.environment)?;
     // Its root is where the pod's pid 1 is: there its user has a name.
     let (room, bytes) = start.bytes.split_at_mut_checked(64).unwrap_or_default();
     let root = pod.root(room)?;

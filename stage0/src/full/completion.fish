@@ -3,7 +3,11 @@ function __stage0_is
  contains -- "$words[2]" $argv
 end
 function __stage0_pods
- set -l lines (stage0 list --no-legend --full 2>/dev/null | string match -r '^.{60}(?:'$argv[1]').*')
+ set -l words (commandline -opc)
+ set -l state (string match -- '--state-dir=*' $words)
+ set -l at (contains -i -- --state-dir $words)
+ and set state --state-dir=$words[(math $at + 1)]
+ set -l lines (stage0 list --no-legend --full $state 2>/dev/null | string match -r '^.{60}(?:'$argv[1]').*')
  string replace -rf '^(.{36}).*' '$1' -- $lines
  string replace -rf '^.{38}([a-zA-Z0-9_-]+)[, ].*' '$1' -- $lines
 end
@@ -11,7 +15,10 @@ function __stage0_dash
  string match -q -- '-*' (commandline -ct)
 end
 function __stage0_words
- test (count (commandline -opc)) -eq $argv[1]
+ set -l words (string match -v -- '--state-dir=*' (commandline -opc))
+ set -l at (contains -i -- --state-dir $words)
+ and set -e words[$at..(math $at + 1)]
+ test (count $words) -eq $argv[1]
 end
 complete -c stage0 -f -n '__stage0_words 1' -a '%0'
 complete -c stage0 -f -n '__stage0_is completion' -a 'bash zsh fish'

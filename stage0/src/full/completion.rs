@@ -48,8 +48,8 @@ const COMMANDS: [(&str, &str, &str); 16] = [
     ("rm", "--force --uuid-file --state-dir", "."),
     ("gc", "--mark-only --grace-period --state-dir", ""),
     ("config", "--check --format --state-dir", ""),
-    ("enter exec", "--app --set-env --tty", "running"),
-    ("app", "", "app"),
+    ("enter exec", "--app --set-env --tty --state-dir", "running"),
+    ("app", "--state-dir", "app"),
     ("completion", "", "shell"),
 ];
 

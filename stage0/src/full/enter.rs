@@ -26,10 +26,10 @@ use rustix::{
 };
 use stage1_init::control::protocol::{self, Reply, Request};
 
-use super::{added, app::refused, change, manifest::Words, ready};
+use super::{added, app::refused, before, change, manifest::Words, ready};
 use crate::{
     client::{Pod, seal},
-    options::{Choice, Choices},
+    options::{Choice, Choices, Life},
     relay::{Terminal, each_signal},
     wait::TimeLimit,
 };
@@ -47,15 +47,15 @@ const PASSED: Set = Set::EMPTY
 /// What is run if nothing is named.
 const SHELL: &CStr = c"/bin/sh";
 
-/// Runs a program beside the app `app`, or the first one, of `pod`: `words` are options
-/// and the command. Returns its exit code.
+/// Runs a program beside the app `app`, or the first one, of the pod that is called so, where
+/// `given` says: `words` are options and the command. Returns its exit code.
 ///
 /// # Errors
 /// Names what is wrong with the command line, or what the pod refuses.
 #[cold]
 #[inline(never)]
 pub fn enter<'a, I>(
-    pod: &Pod<'a>,
+    (name, mut given): (&'a CStr, Option<&'a CStr>),
     app: Option<&'a CStr>,
     words: I,
     start: &'a mut Start,
@@ -69,6 +69,7 @@ where
     while let Some(choice) = rest.take()? {
         match choice {
             Choice::SetVariable(_) => {}
+            Choice::Life(Life::StateDirectory(path)) => given = Some(path),
             Choice::Terminal(yes) => said = Some(yes),
             _ => {
                 let error = Error::new(What::Read, c"the command line", Why::NotForExec);
@@ -76,6 +77,7 @@ where
             }
         }
     }
+    let pod = &super::pod_of(name, given, &start.environment)?;
     ready::wait_for_start(pod)?;
     let bytes = &mut *start.bytes;
     let (old, new) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
@@ -91,15 +93,15 @@ where
         Some(Err(_)) if said.is_none() => None,
         made => made.transpose()?,
     };
-    let mut name = [0; 64];
-    let name = unique(&mut name, start.random);
+    let mut own = [0; 64];
+    let own = unique(&mut own, start.random);
     let term = start.environment.value("TERM").unwrap_or(b"xterm");
     let term = terminal.is_some().then_some(term);
     let mut builder = Builder::new(new);
-    write(&mut builder, &steps, name, term, &choices, rest.operands())?;
+    write(&mut builder, &steps, own, term, &choices, rest.operands())?;
     let plan = builder.finish().map_err(crate::start::refused)?;
     let file = seal(plan.as_bytes()).map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
-    run(pod, name, &file, terminal)
+    run(pod, own, &file, terminal)
 }
 
 /// The steps of the app of this name, or of the first one. If there is none, the others
@@ -334,7 +336,7 @@ fn wait<'a>(pod: &Pod<'a>, own: &OwnedFd, pass: &mut dyn FnMut(u32)) -> Result<(
     }
 }
 
-/// Carries out `stage0 enter [--app NAME] POD [OPTION...] [--] [COMMAND...]`; returns its exit
+/// Carries out `stage0 enter [--state-dir DIR] [--app NAME] POD [OPTION...] [--] [COMMAND...]`; returns its exit
 /// code.
 ///
 /// # Errors
@@ -343,8 +345,9 @@ pub fn by_name<'a>(start: &'a mut Start) -> Result<i32, Error<'a>> {
     let missing = Error::new(What::Read, c"the command line", Why::NoPodNamed);
     let words = start.arguments.without_first().without_first();
     let mut words: Words<'a> = Words::Given(words.iter());
-    let mut app = None;
+    let (mut app, mut given) = (None, None);
     loop {
+        before::skip(&mut words, &mut given)?;
         let mut ahead = words.clone();
         let word = ahead.next().ok_or(missing.advice(Advice::SeeHelp))?;
         let (name, inline) = split_option(word);
@@ -361,6 +364,5 @@ pub fn by_name<'a>(start: &'a mut Start) -> Result<i32, Error<'a>> {
     else {
         return Err(missing.advice(Advice::SeeHelp));
     };
-    let pod = super::pod_of(name, &start.environment)?;
-    enter(&pod, app, words, start)
+    enter((name, given), app, words, start)
 }

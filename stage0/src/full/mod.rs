@@ -4,6 +4,7 @@
 mod added;
 mod app;
 mod attach;
+mod before;
 mod change;
 mod clock;
 mod completion;
@@ -97,7 +98,7 @@ pub fn main(mut start: Start) -> i32 {
     }
 }
 
-/// The words behind the command; `--help` is answered.
+/// The words behind the command.
 fn words_behind(start: &Start, allowed: Flags) -> Result<Words, Error<'static>> {
     let words: Strings = start.arguments.without_first().without_first();
     Words::read(words, allowed)
@@ -110,12 +111,16 @@ fn too_many(_: &'static CStr) -> Error<'static> {
 }
 
 /// The pod that a word means: its directory, if there is a slash in it, or a registered
-/// pod. From here on this process is in its directory.
-fn pod_of<'a>(word: &'a CStr, environment: &Strings) -> Result<client::Pod<'a>, Error<'a>> {
+/// pod, where `given` says. From here on this process is in its directory.
+fn pod_of<'a>(
+    word: &'a CStr,
+    given: Option<&'a CStr>,
+    environment: &Strings,
+) -> Result<client::Pod<'a>, Error<'a>> {
     if word.to_bytes().contains(&b'/') {
         return client::Pod::open(word);
     }
-    let pod = pods::Pods::below(None, environment)?.find(word)?;
+    let pod = pods::Pods::below(given, environment)?.find(word)?;
     fchdir(&pod.directory).map_err(|errno| Error::new(What::Open, word, errno))?;
     client::Pod::here(word)
 }

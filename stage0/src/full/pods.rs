@@ -103,10 +103,7 @@ impl Pods {
     ///
     /// # Errors
     /// As [`state::root`].
-    pub fn below(
-        given: Option<&'static CStr>,
-        environment: &Strings,
-    ) -> Result<Self, Error<'static>> {
+    pub fn below<'e>(given: Option<&'e CStr>, environment: &Strings) -> Result<Self, Error<'e>> {
         let mut root = Path::new();
         state::root(given, environment, &mut root)?;
         Ok(Self { root })

@@ -10,7 +10,7 @@ use fly::{
 };
 use rustix::fd::OwnedFd;
 
-use super::{change, ready};
+use super::{before, change, manifest::Words, ready};
 use crate::{
     client::{Pod, seal},
     options::{Choice, Choices},
@@ -18,19 +18,23 @@ use crate::{
     release::release,
 };
 
-/// Releases the pod of the directory that is the first of `words`; returns its exit code.
+/// Releases the pod that the first of `words` names, where `given` says; returns its exit
+/// code.
 ///
 /// # Errors
 /// Names what is wrong with the command line, or what the pod refuses.
 #[cold]
 #[inline(never)]
-pub fn run<'a, I>(mut words: I, start: &mut Start) -> Result<i32, Error<'a>>
-where
-    I: Iterator<Item = &'a CStr> + Clone,
-{
+pub fn run<'a>(
+    mut words: Words<'a>,
+    mut given: Option<&'a CStr>,
+    start: &mut Start,
+) -> Result<i32, Error<'a>> {
     let missing = Error::new(What::Read, c"the command line", Why::NoPodDirectory);
-    let directory = words.next().ok_or(missing.advice(Advice::SeeHelp))?;
-    let pod = super::pod_of(directory, &start.environment)?;
+    let directory = before::operand(&mut words, &mut given)?;
+    let directory = directory.ok_or(missing.advice(Advice::SeeHelp))?;
+    before::skip(&mut words, &mut given)?;
+    let pod = super::pod_of(directory, given, &start.environment)?;
     ready::wait_for_start(&pod)?;
     if words.clone().next().is_none() {
         return release(&pod, None);
