@@ -9,6 +9,7 @@ use kickstage_tests::{
 
 tests![
     help,
+    help_of_commands,
     version,
     full_output_is_an_error,
     timings_as_json,
@@ -27,6 +28,38 @@ tests![
     unprivileged,
     control_characters,
     did_you_mean,
+];
+
+/// All of them; of some what `app` has.
+const COMMANDS: [&str; 28] = [
+    "run",
+    "plan",
+    "prepare",
+    "run-prepared",
+    "pool",
+    "list",
+    "ps",
+    "status",
+    "stop",
+    "rm",
+    "gc",
+    "logs",
+    "attach",
+    "enter",
+    "exec",
+    "export",
+    "cat-manifest",
+    "config",
+    "completion",
+    "app",
+    "app list",
+    "app status",
+    "app add",
+    "app start",
+    "app stop",
+    "app rm",
+    "app exec",
+    "app release",
 ];
 
 fn help() -> TestResult {
@@ -51,6 +84,51 @@ fn help() -> TestResult {
         .code(0)
         .has("--rootfs")
         .quiet();
+    Ok(())
+}
+
+/// Wherever options of a command stand, and no others.
+fn help_of_commands() -> TestResult {
+    let ask = |words: &[&str]| Run::ours("stage0").args(words).output();
+    let whole = ask(&["help"]).stdout;
+    for command in COMMANDS {
+        let command: Vec<&str> = command.split(' ').collect();
+        for option in ["--help", "-h"] {
+            let output = ask(&[&command[..], &[option]].concat());
+            output.code(0).quiet().printed(&whole);
+        }
+    }
+    for words in [
+        "status some --format json --help",
+        "logs --app name pod -h",
+        "stop --no-such-option --help",
+        "pool --networks 3 --help",
+        "pool jobs --help",
+        "pool jobs 3 --set-env A=b --help",
+        "enter --app name --help",
+        "enter some --set-env A=b --tty --help",
+        "app list some --help",
+        "app stop some main --help",
+        "app add some --name=x -h",
+        "app exec some main --help",
+        "app release some --help",
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        ask(&words).code(0).quiet().printed(&whole);
+    }
+    // That is a name, the value of an option, or belongs to a program.
+    let nowhere = "--state-dir=/no/such/directory";
+    for words in [
+        &["status", nowhere, "--", "--help"][..],
+        &["logs", nowhere, "--app", "--help", "some"],
+        &["enter", nowhere, "some", "--", "--help"],
+        &["enter", nowhere, "some", "sh", "--help"],
+        &["app", "exec", nowhere, "some", "main", "--", "--help"],
+        &["app", "add", nowhere, "some", "sh", "--help"],
+        &["app", "release", nowhere, "some", "--", "--help"],
+    ] {
+        ask(words).refused(&["no matches found"]);
+    }
     Ok(())
 }
 

@@ -69,6 +69,9 @@ pub fn main(mut start: Start) -> i32 {
         // The pod gets them: what is opened here must be none of them.
         client::fill_streams();
     }
+    if before::asks_for_help(command, start.arguments.without_first().without_first()) {
+        return print(HELP);
+    }
     match command.to_bytes() {
         b"plan" => pod(arguments, start, plan::Show),
         b"run" => pod(arguments, start, run::Run(All)),

@@ -51,7 +51,6 @@ struct Pool {
 struct Asked {
     given: Option<&'static CStr>,
     of_networks: bool,
-    for_help: bool,
     /// The name of the pool, and its size; of networks its size alone.
     operands: [Option<&'static CStr>; 2],
     /// The words of its kind.
@@ -73,7 +72,6 @@ impl Asked {
             }
             match choices.take()? {
                 Some(Choice::Life(Life::StateDirectory(path))) => asked.given = Some(path),
-                Some(Choice::Help) => asked.for_help = true,
                 Some(_) => return Err(missing(Why::NoPoolName)),
                 None => {
                     let Some(word) = word else { return Ok(asked) };
@@ -105,7 +103,6 @@ impl Asked {
                     let error = Error::new(What::ReadOption, c"--pool", Why::NotForPrepare);
                     return Err(error.advice(Advice::SeeHelp));
                 }
-                Choice::Help => self.for_help = true,
                 _ => {}
             }
         }
@@ -125,9 +122,6 @@ fn missing(why: Why) -> Error<'static> {
 #[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn pool(start: Start) -> Result<i32, Error<'static>> {
     let asked = Asked::read(start.arguments.without_first().without_first().iter())?;
-    if asked.for_help {
-        return Ok(super::print(super::HELP));
-    }
     let (given, [name, size]) = (asked.given, asked.operands);
     if asked.of_networks {
         // Its size comes first.

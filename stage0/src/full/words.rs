@@ -83,6 +83,21 @@ struct Walk {
 }
 
 impl Walk {
+    fn of(words: Strings) -> Self {
+        Self {
+            rest: words.iter(),
+            only_operands: false,
+        }
+    }
+
+    /// Takes the value of this option out, if it is a word of its own.
+    fn skip_value(&mut self, option: &CStr) {
+        let (name, inline) = split_option(option);
+        if inline.is_none() && takes_value(number(name)) {
+            let _ = self.rest.next();
+        }
+    }
+
     fn next(&mut self) -> Option<Word> {
         let word = self.rest.next()?;
         let bytes = word.to_bytes();
@@ -141,12 +156,7 @@ impl Words {
         while let Some(word) = walk.next() {
             match word {
                 Word::Operand(word) => each(word)?,
-                Word::Option(word) => {
-                    let (name, inline) = split_option(word);
-                    if inline.is_none() && takes_value(number(name)) {
-                        let _ = walk.rest.next();
-                    }
-                }
+                Word::Option(word) => walk.skip_value(word),
             }
         }
         Ok(())
@@ -170,10 +180,7 @@ impl Words {
     }
 
     fn walk(&self) -> Walk {
-        Walk {
-            rest: self.words.iter(),
-            only_operands: false,
-        }
+        Walk::of(self.words)
     }
 
     fn option(
@@ -222,6 +229,19 @@ impl Words {
             Some(_) => Err(failed(Why::TakesNoValue)),
         }
     }
+}
+
+/// Whether `--help` is among the words.
+pub fn ask_for_help(words: Strings) -> bool {
+    let mut walk = Walk::of(words);
+    while let Some(word) = walk.next() {
+        match word {
+            Word::Option(word) if matches!(word.to_bytes(), b"--help" | b"-h") => return true,
+            Word::Option(word) => walk.skip_value(word),
+            Word::Operand(_) => {}
+        }
+    }
+    false
 }
 
 fn takes_value(option: Flags) -> bool {
