@@ -323,6 +323,7 @@ const SUITE: runner::Suite = runner::Suite {
         ("states_kills::*", Requirement::Controllers),
         ("starts::*", Requirement::Controllers),
         ("prepare::with_limits", Requirement::Controllers),
+        ("status_list::numbers", Requirement::Controllers),
         ("stop::init_in_a_frozen_cgroup", Requirement::CgroupV2),
         ("stop::init_that_no_signal_reaches", Requirement::Freezer),
         ("rm_gc::cgroups_go_too", Requirement::Controllers),

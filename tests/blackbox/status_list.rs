@@ -12,6 +12,7 @@ use kickstage_tests::{
     TestResult, init,
     json::Value,
     registered::{Registry, one_line, wait_until},
+    requirement::{Requirement, controller},
     roots, sys, tests,
 };
 
@@ -19,6 +20,7 @@ tests![
     all_keys,
     for_programs,
     of_several_apps,
+    numbers,
     wait,
     wait_that_is_over,
     wait_that_was_stopped,
@@ -141,6 +143,55 @@ fn of_several_apps() -> TestResult {
         .has("app-three=137\n");
     let list = pods.ask("list", &["--no-legend"]);
     list.code(0).has("one,two,three");
+    Ok(())
+}
+
+/// What its cgroups have counted, of the limits that it has.
+fn numbers() -> TestResult {
+    const ALL: [&str; 7] = [
+        "memory-bytes",
+        "memory-peak-bytes",
+        "cpu-microseconds",
+        "pids",
+        "io-read-bytes",
+        "io-written-bytes",
+        "oom-kills",
+    ];
+    Requirement::Controllers.require()?;
+    let pods = Registry::new();
+    let told = |uuid: &str| {
+        let status = pods.status(uuid);
+        let output = pods.ask("status", &[uuid]);
+        output.code(0).quiet();
+        let is_there = |key: &str| {
+            let number = value(&output.stdout, key);
+            assert_eq!(
+                number.is_some(),
+                status.get(key).number().is_some(),
+                "{key}"
+            );
+            number.is_some()
+        };
+        ALL.map(is_there)
+    };
+    let pod = pods.start(&[]);
+    assert_eq!(told(&pod.uuid), [false; 7]);
+    pod.end();
+    let pod = pods.start(&["--memory=64M", "--cpus=1", "--pids=20"]);
+    let status = pods.status(&pod.uuid);
+    let number = |key: &str| status.get(key).number();
+    assert!(number("memory-bytes").is_some_and(|bytes| (1..64 << 20).contains(&bytes)));
+    assert!(number("pids").is_some_and(|count| (2..20).contains(&count)));
+    assert_eq!(number("oom-kills"), Some(0));
+    // Version 1 has it where both controllers are one hierarchy.
+    let (mount, is_second) = controller("cpu").expect("the requirement");
+    let is_counted = is_second || mount.join("cpuacct.usage").exists();
+    assert_eq!(number("cpu-microseconds").is_some(), is_counted);
+    let before = told(&pod.uuid);
+    pods.ask("stop", &[&pod.uuid]).code(0);
+    pod.running.finish().code(0);
+    assert_eq!(told(&pod.uuid), [false; 7]);
+    assert!(before.contains(&true));
     Ok(())
 }
 

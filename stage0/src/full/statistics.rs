@@ -14,13 +14,15 @@ enum Place {
     First,
     /// Those behind this one, together.
     Behind(&'static [u8]),
+    /// The same, of disks: if none was used yet it is 0.
+    OfDisks(&'static [u8]),
     /// Those that begin so, together.
     Rest(&'static [u8]),
     /// The first one, in nanoseconds.
     Nanoseconds,
 }
 
-use Place::{Behind, First, Nanoseconds, Rest};
+use Place::{Behind, First, Nanoseconds, OfDisks, Rest};
 
 /// What is told, and the files of both versions that know it; which of them are there
 /// depends on the controllers.
@@ -30,12 +32,14 @@ const FILES: [(&str, &[u8], Place); 13] = [
     ("memory-peak-bytes", b"/memory.peak", First),
     ("memory-peak-bytes", b"/memory.max_usage_in_bytes", First),
     ("cpu-microseconds", b"/cpu.stat", Behind(b"usage_usec")),
+    // Of version 1 only where it is mounted together with cpu: a cgroup more would make
+    // starts slower.
     ("cpu-microseconds", b"/cpuacct.usage", Nanoseconds),
     ("pids", b"/pids.current", First),
     ("io-read-bytes", b"/io.stat", Rest(b"rbytes=")),
-    ("io-read-bytes", SERVICE, Behind(b"Read")),
+    ("io-read-bytes", SERVICE, OfDisks(b"Read")),
     ("io-written-bytes", b"/io.stat", Rest(b"wbytes=")),
-    ("io-written-bytes", SERVICE, Behind(b"Write")),
+    ("io-written-bytes", SERVICE, OfDisks(b"Write")),
     ("oom-kills", b"/memory.events", Behind(b"oom_kill")),
     ("oom-kills", b"/memory.oom_control", Behind(b"oom_kill")),
 ];
@@ -72,8 +76,8 @@ fn value(cgroup: &[u8], file: &[u8], place: Place) -> Option<u64> {
     match place {
         First => decimal(words.next()?),
         Nanoseconds => decimal(words.next()?).map(|number| number / 1000),
-        Behind(name) => {
-            let mut sum = None;
+        Behind(name) | OfDisks(name) => {
+            let mut sum = matches!(place, OfDisks(_)).then_some(0);
             while let Some(word) = words.next() {
                 if word == name {
                     let number = decimal(words.next()?)?;
@@ -224,6 +228,18 @@ mod tests {
         check(
             &[&[("io.stat", "")]],
             &[("io-read-bytes", 0), ("io-written-bytes", 0)],
+        );
+        check(
+            &[&[("blkio.throttle.io_service_bytes_recursive", "Total 0\n")]],
+            &[("io-read-bytes", 0), ("io-written-bytes", 0)],
+        );
+        // Version 1 with cpuacct in a hierarchy of its own.
+        check(
+            &[&[(
+                "cpu.stat",
+                "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
+            )]],
+            &[],
         );
     }
 }
