@@ -286,12 +286,8 @@ fn released<F: Features>(
     if how.life.detach {
         return Err(Error::new(What::ReadOption, c"--detach", Why::NotWithHold));
     }
-    let changed = match changed {
-        Some(plan) => Some(
-            seal(plan.as_bytes()).map_err(|errno| Error::new(What::Seal, c"the plan", errno))?,
-        ),
-        None => None,
-    };
+    let changed = changed.map(|plan| seal(plan.as_bytes())).transpose();
+    let changed = changed.map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
     // What comes from here on is for the pod: nobody else would release it.
     launch::block_signals();
     shift(path).map_err(|errno| failed(path, errno))?;

@@ -12,7 +12,6 @@ tests![
     insecure,
     insecure_by_name,
     bad_names_of_insecure_options,
-    keys_of_the_caller,
     masked_files,
     masked_directories,
     read_only_paths,
@@ -240,43 +239,6 @@ pub const MASKED: [&str; 11] = [
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
 ];
-
-/// Who may ask for keys at all possesses none of the caller's.
-fn keys_of_the_caller() -> TestResult {
-    const NAME: &str = "kickstage-test";
-    let root = roots::probe();
-    let empty = roots::directory("filters").join("none.json");
-    fs::write(&empty, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).expect("a file");
-    let empty = format!("--seccomp={}", empty.display());
-    for (options, seen) in [
-        (&["--insecure-options=all"][..], true),
-        (&["--insecure-options=seccomp,paths"], false),
-        (&["--insecure-options=paths", "--seccomp=unconfined"], false),
-        (&["--insecure-options=paths", &empty], false),
-        (
-            &[
-                "--insecure-options=paths",
-                "--seccomp=unconfined",
-                "--private-users",
-            ],
-            false,
-        ),
-    ] {
-        let pod = Pod::new(&root).options(options);
-        let output = pod
-            .probe_command(["read", "/proc/keys"])
-            .hook(|| sys::session_key(c"kickstage-test"))
-            .output();
-        output.code(0);
-        assert_eq!(
-            output.stdout.contains(NAME),
-            seen,
-            "{options:?}: {}",
-            output.stdout
-        );
-    }
-    Ok(())
-}
 
 fn masked_files() -> TestResult {
     let root = roots::probe();

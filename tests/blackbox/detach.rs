@@ -15,6 +15,7 @@ use kickstage_tests::{
 tests![
     returns_when_it_is_ready,
     errors_are_shown,
+    names_of_others,
     ends_before_it_is_ready,
     nothing_of_the_caller_is_held,
     in_a_session_of_its_own,
@@ -101,7 +102,20 @@ fn errors_are_shown() -> TestResult {
     .output()
     .refused(&["/no/such"]);
     assert!(!saved.exists());
-    // What it has not made it does not take away.
+    pods.pod(
+        "run",
+        &["--detach", "--uuid-file-save=/no/folder/x"],
+        &["exit", "0"],
+    )
+    .output()
+    .refused(&["/no/folder/x"]);
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// What a start has not made to save its uuid in it does not take away.
+fn names_of_others() -> TestResult {
+    let pods = Registry::new();
     let folder = roots::directory("others");
     let (device, link) = (folder.join("device"), folder.join("link"));
     sys::make_device(&device, 1, 3).expect("a device");
@@ -118,14 +132,6 @@ fn errors_are_shown() -> TestResult {
         output.refused(&["/no/such"]);
         assert!(file.symlink_metadata().is_ok(), "{}", file.display());
     }
-    pods.pod(
-        "run",
-        &["--detach", "--uuid-file-save=/no/folder/x"],
-        &["exit", "0"],
-    )
-    .output()
-    .refused(&["/no/folder/x"]);
-    assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use kickstage_tests::{TestResult, compare, pod::Pod, roots, terminal::Terminal, 
 tests![
     cve_2019_16884_proc_is_a_symlink,
     cve_2019_16884_proc_is_covered_by_a_volume,
+    cve_2019_16884_what_is_masked_is_covered,
     cve_2026_41579_dev_is_a_symlink,
     cve_2019_18837_parent_is_a_symlink,
     cve_2025_31133_dev_null_is_a_symlink,
@@ -84,7 +85,14 @@ fn cve_2019_16884_proc_is_covered_by_a_volume() -> TestResult {
         .volume(&source, "/link/self")
         .probe(["exit", "0"])
         .refused(&["/link"]);
-    // What is masked there is of another file system.
+    assert!(compare::names(&source).is_empty());
+    Ok(())
+}
+
+/// What is masked there is of another file system, to which a link of the image leads, too.
+fn cve_2019_16884_what_is_masked_is_covered() -> TestResult {
+    let source = roots::directory("source");
+    let root = roots::probe();
     let file = root.join("file");
     fs::write(&file, "").expect("a file");
     // All kernels have the first of them.

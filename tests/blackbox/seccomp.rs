@@ -12,7 +12,7 @@ use kickstage_tests::{
     command::{Output, Run, program},
     filter,
     pod::Pod,
-    roots, tests,
+    roots, sys, tests,
 };
 
 tests![
@@ -41,6 +41,7 @@ tests![
     compile_command,
     command_lines,
     as_the_plan_has_it,
+    keys_of_the_caller,
 ];
 
 pub const ALLOW_ALL: &str = r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#;
@@ -546,5 +547,42 @@ fn as_the_plan_has_it() -> TestResult {
     output
         .code(0)
         .has(&format!("\nseccomp       {count} instructions\nexec "));
+    Ok(())
+}
+
+/// Who may ask for keys at all possesses none of the caller's.
+fn keys_of_the_caller() -> TestResult {
+    const NAME: &str = "kickstage-test";
+    let root = roots::probe();
+    let empty = roots::directory("filters").join("none.json");
+    fs::write(&empty, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).expect("a file");
+    let empty = format!("--seccomp={}", empty.display());
+    for (options, seen) in [
+        (&["--insecure-options=all"][..], true),
+        (&["--insecure-options=seccomp,paths"], false),
+        (&["--insecure-options=paths", "--seccomp=unconfined"], false),
+        (&["--insecure-options=paths", &empty], false),
+        (
+            &[
+                "--insecure-options=paths",
+                "--seccomp=unconfined",
+                "--private-users",
+            ],
+            false,
+        ),
+    ] {
+        let pod = Pod::new(&root).options(options);
+        let output = pod
+            .probe_command(["read", "/proc/keys"])
+            .hook(|| sys::session_key(c"kickstage-test"))
+            .output();
+        output.code(0);
+        assert_eq!(
+            output.stdout.contains(NAME),
+            seen,
+            "{options:?}: {}",
+            output.stdout
+        );
+    }
     Ok(())
 }
