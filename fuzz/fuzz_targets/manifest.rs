@@ -152,7 +152,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(depth <= 32 && fits && data.len() <= 1 << 20);
     assert_eq!(text(&value, "acKind"), "PodManifest");
     let apps = list(&value, "apps");
-    assert!((1..=64).contains(&apps.len()));
+    assert!((1..=32).contains(&apps.len()));
     for app in apps {
         assert!(list(&app["app"], "supplementaryGIDs").len() <= 64);
     }

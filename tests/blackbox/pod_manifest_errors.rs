@@ -11,6 +11,7 @@ tests![
     files_that_are_none,
     lines_of_errors,
     nothing_is_left,
+    most_apps_and_volumes,
 ];
 
 /// What the manifest says can't be said beside it, too.
@@ -191,6 +192,43 @@ fn nothing_is_left() -> TestResult {
         .run()
         .refused(&["apps[0].app.eventHandlers[0].exec[0]: it is empty"]);
     assert_eq!(names(&manifest.root), before);
+    Ok(())
+}
+
+/// As many as there may be can be run; one more is refused by its path.
+fn most_apps_and_volumes() -> TestResult {
+    let manifest = Manifest::new();
+    let write = |apps: usize, volumes: usize| {
+        let app = |number| {
+            let mounts: Vec<String> = (0..volumes)
+                .filter(|_| number == 0)
+                .map(|number| format!(r#"{{"volume":"v{number}","path":"/tmp/v{number}"}}"#))
+                .collect();
+            format!(
+                r#"{{"name":"a{number}","image":{{"name":"dir:{}"}},"mounts":[{}],
+"app":{{"exec":["/bin/probe","exit","0"],"user":"0","group":"0"}}}}"#,
+                manifest.root.display(),
+                mounts.join(",")
+            )
+        };
+        let apps: Vec<String> = (0..apps).map(app).collect();
+        let volumes: Vec<String> = (0..volumes)
+            .map(|number| format!(r#"{{"name":"v{number}","kind":"empty"}}"#))
+            .collect();
+        manifest.write(format!(
+            r#"{{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{}],"volumes":[{}]}}"#,
+            apps.join(","),
+            volumes.join(",")
+        ));
+    };
+    write(32, 17);
+    manifest.run().code(0).quiet();
+    write(33, 17);
+    let output = manifest.run();
+    output.refused(&["apps[32]: there may be 32 apps (at byte "]);
+    write(32, 18);
+    let output = manifest.run();
+    output.refused(&["volumes[17].kind: there may be 17 empty volumes (at byte "]);
     Ok(())
 }
 

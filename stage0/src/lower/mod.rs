@@ -30,6 +30,8 @@ use fly::{
 use linux_raw_sys::general as raw;
 
 pub use pass::{Wants, wants};
+pub use roots::MAX_ROOTS;
+pub use volumes::MAX_EMPTY;
 
 use crate::{
     options::{Insecure, Ipc, Limit, Network, Options, Stage1},

@@ -20,6 +20,8 @@ use crate::options::AppOption;
 /// The slot of the first program's root. Each has one until the end of the launch: by
 /// them mount points that were made are unmade.
 const FIRST: u8 = 32;
+/// The most roots of a pod.
+pub const MAX_ROOTS: usize = (MAX_SLOTS - FIRST) as usize;
 
 /// What the pod has once, and the programs by clones: one kernel's, and the terminal,
 /// the sockets and the shared memory of one pod.

@@ -17,7 +17,7 @@ use crate::{
 /// The first slot of the empty volumes, which may be mounted more than once.
 const EMPTY: u8 = 15;
 /// The most empty volumes of a pod.
-const MAX_EMPTY: usize = 17;
+pub const MAX_EMPTY: usize = 17;
 
 impl<'a, I, F> Lowering<'_, 'a, '_, '_, I, F>
 where

@@ -121,7 +121,7 @@ impl<'a> Manifest<'a, '_, '_> {
         })?;
         let target = self.text_of(at, "path", target, path_in_list)?;
         self.optional("appVolume", own, |manifest, reader| {
-            let own = manifest.volume(reader)?;
+            let own = manifest.volume(pod, reader)?;
             if let Some(arena) = manifest.in_pass(Pass::Pod) {
                 own_name(arena.bytes(b"--volume="), app, index);
                 own.write(arena);

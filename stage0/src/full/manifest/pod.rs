@@ -1,9 +1,8 @@
 //! A pod manifest as a whole, its volumes and its ports.
 
-use fly::{
-    json::{Reader, Text},
-    plan::MAX_APPS,
-};
+use core::cell::Cell;
+
+use fly::json::{Reader, Text};
 
 use super::{
     MAX_ITEMS, app,
@@ -11,6 +10,10 @@ use super::{
     read::{Field, Manifest, Pass, Read, identifier, name, number, path_in_list, text, wrong},
     words::Arena,
 };
+use crate::lower::{MAX_EMPTY, MAX_ROOTS};
+
+// What the texts say.
+const _: () = assert!(MAX_ROOTS == 32 && MAX_EMPTY == 17);
 
 /// What the apps of a pod can look up in it.
 pub(super) struct Pod<'a> {
@@ -20,6 +23,8 @@ pub(super) struct Pod<'a> {
     pub(super) volumes: Names<'a>,
     /// Its isolators.
     pub(super) isolators: Field<'a>,
+    /// How many volumes are empty ones, those of single apps too.
+    empty: Cell<usize>,
 }
 
 impl<'a> Manifest<'a, '_, '_> {
@@ -71,8 +76,9 @@ impl<'a> Manifest<'a, '_, '_> {
         let count = self.required(at, "apps", apps, |manifest, reader| {
             let at = reader.at();
             let count = manifest.list(reader, &mut |_, index, reader| {
-                if index >= MAX_APPS {
-                    return wrong(reader.at(), "there may be 64 apps");
+                // Each has a root of its own.
+                if index >= MAX_ROOTS {
+                    return wrong(reader.at(), "there may be 32 apps");
                 }
                 Ok(reader.skip()?)
             })?;
@@ -85,9 +91,10 @@ impl<'a> Manifest<'a, '_, '_> {
             count,
             volumes: Names::of(volumes, "name"),
             isolators,
+            empty: Cell::new(0),
         };
         self.isolators("isolators", isolators, None)?;
-        self.volumes(&pod.volumes, volumes, apps)?;
+        self.volumes(&pod, volumes, apps)?;
         let mut names = Names::new();
         self.items("apps", apps, &mut |manifest, index, reader| {
             manifest.app(&pod, index, &mut names, reader)
@@ -96,7 +103,8 @@ impl<'a> Manifest<'a, '_, '_> {
     }
 
     /// The volumes: their names are unique, and each one is mounted.
-    fn volumes(&mut self, names: &Names<'a>, volumes: Field<'a>, apps: Field<'a>) -> Read<()> {
+    fn volumes(&mut self, pod: &Pod<'a>, volumes: Field<'a>, apps: Field<'a>) -> Read<()> {
+        let names = &pod.volumes;
         let mut mounted = [false; MAX_ITEMS];
         app::each_mounted(apps, &mut |mut reader| {
             let found = reader.string().ok().and_then(|name| names.find(name));
@@ -105,7 +113,7 @@ impl<'a> Manifest<'a, '_, '_> {
             }
         });
         self.items("volumes", volumes, &mut |manifest, index, reader| {
-            let volume = manifest.volume(reader)?;
+            let volume = manifest.volume(pod, reader)?;
             // Of two the first one is found.
             if names.find(volume.name) != Some(index) {
                 let text = "two volumes have this name";
@@ -125,7 +133,8 @@ impl<'a> Manifest<'a, '_, '_> {
     }
 
     /// One volume.
-    pub(super) fn volume(&mut self, reader: &mut Reader<'a>) -> Read<Volume<'a>> {
+    #[allow(clippy::too_many_lines, reason = "a field each")]
+    pub(super) fn volume(&mut self, pod: &Pod<'a>, reader: &mut Reader<'a>) -> Read<Volume<'a>> {
         let at = reader.at();
         let fields = self.object(
             reader,
@@ -146,7 +155,13 @@ impl<'a> Manifest<'a, '_, '_> {
             let kind = text(reader)?;
             match (kind.is("host"), kind.is("empty")) {
                 (true, _) => Ok(true),
-                (_, true) => Ok(false),
+                (_, true) if pod.empty.get() >= MAX_EMPTY => {
+                    wrong(kind.at, "there may be 17 empty volumes")
+                }
+                (_, true) => {
+                    pod.empty.set(pod.empty.get() + 1);
+                    Ok(false)
+                }
                 _ => wrong(kind.at, "it is neither host nor empty"),
             }
         })?;

@@ -1,5 +1,6 @@
 use super::*;
 
+mod bounds;
 mod isolators;
 mod values;
 
@@ -155,7 +156,7 @@ fn long_lists() {
         let all: Vec<String> = (0..MAX_ITEMS).map(one).collect();
         all.join(",")
     };
-    let volumes = list(&|number| format!(r#"{{"name":"v{number}","kind":"empty"}}"#));
+    let volumes = list(&|number| format!(r#"{{"name":"v{number}","kind":"host","source":"/"}}"#));
     let mounts = list(&|number| format!(r#"{{"volume":"v{number}","path":"/m{number}"}}"#));
     let points = list(&|number| format!(r#"{{"name":"v{number}","path":"/p{number}"}}"#));
     let environment = list(&|number| format!(r#"{{"name":"A{number}","value":""}}"#));
