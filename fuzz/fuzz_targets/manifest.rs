@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use stage0::{
-    full::manifest::{Arena, Problem, words},
+    full::manifest::{Arena, Beside, Problem, words},
     options,
 };
 
@@ -43,6 +43,7 @@ fn read(json: &[u8], room: &mut [u8]) -> Option<Vec<String>> {
     let done = words(
         json,
         &mut arena,
+        Beside::default(),
         &mut |arena| arena.word(BETWEEN),
         &mut |filter| {
             let mut text = Vec::new();

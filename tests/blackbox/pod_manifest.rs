@@ -525,6 +525,16 @@ fn flags_win() -> TestResult {
         .output()
         .code(1)
         .has("EROFS");
+    // Also where a manifest says something about the root of its own.
+    let read_only = r#","readOnlyRootFS":true"#;
+    manifest.case(&(read_only, "", "", &["write", "/new", "x"], &[]));
+    manifest.run().code(1).has("EROFS");
+    let output = manifest
+        .command("run")
+        .arg("--readonly-rootfs=false")
+        .output();
+    output.code(0);
+    assert!(manifest.root.join("new").exists());
     manifest
         .command("run")
         .arg("--help")

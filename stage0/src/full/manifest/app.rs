@@ -50,6 +50,8 @@ impl<'a> Manifest<'a, '_, '_> {
         })?;
         let root = self.required(at, "image", image, Self::image)?;
         let read_only = self.flag_if("readOnlyRootFS", read_only)?;
+        // The root's options stand behind those of the pod, and would count more.
+        let read_only = read_only.filter(|_| !self.beside.read_only_root);
         self.pairs("annotations", notes)?;
         if let Some(arena) = self.in_pass(Pass::Apps) {
             if number > 0 {

@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Arena, Filter, MAX_BYTES, Problem, Words, words};
+use super::{Arena, Beside, Filter, MAX_BYTES, Problem, Words, words};
 use crate::{
     NAME,
     options::{Choice, Choices},
@@ -36,7 +36,7 @@ pub const ROOM: usize = WORDS + FILE;
 #[cold]
 #[inline(never)]
 pub fn expand(given: Words<'static>, start: &mut Start) -> Result<Words<'static>, Error<'static>> {
-    let Some(path) = named(given.clone())? else {
+    let Some((path, beside)) = named(given.clone())? else {
         return Ok(given);
     };
     let bytes = core::mem::take(&mut start.bytes);
@@ -46,7 +46,7 @@ pub fn expand(given: Words<'static>, start: &mut Start) -> Result<Words<'static>
     let json = read(path, file).map_err(|errno| Error::new(What::ReadManifest, path, errno))?;
     let mut arena = Arena::new(room);
     let mut keep = |arena: &mut Arena<'_>| keep(given.clone(), arena);
-    let done = words(json, &mut arena, &mut keep, &mut |filter| {
+    let done = words(json, &mut arena, beside, &mut keep, &mut |filter| {
         store(filter).ok()
     });
     if let Err(problem) = done {
@@ -57,8 +57,9 @@ pub fn expand(given: Words<'static>, start: &mut Start) -> Result<Words<'static>
     arena.words().ok_or(too_large)
 }
 
-/// The manifest that the options name; beside it there is nothing that it says itself.
-fn named(given: Words<'static>) -> Result<Option<&'static CStr>, Error<'static>> {
+/// The manifest that the options name, and what they say about the same as it. Of what only
+/// it can say they say nothing.
+fn named(given: Words<'static>) -> Result<Option<(&'static CStr, Beside)>, Error<'static>> {
     let mut choices = Choices::new(given.clone());
     let mut path = None;
     while let Some(choice) = choices.take()? {
@@ -69,19 +70,21 @@ fn named(given: Words<'static>) -> Result<Option<&'static CStr>, Error<'static>>
             _ => {}
         }
     }
-    if path.is_none() {
+    let Some(path) = path else {
         return Ok(None);
-    }
+    };
     if choices.operands().next().is_some() {
         let error = Error::new(What::Read, c"the command line", Why::ProgramsOfManifest);
         return Err(error.advice(Advice::SeeHelp));
     }
     let mut choices = Choices::new(given);
+    let mut beside = Beside::default();
     loop {
         let word = choices.words().next().unwrap_or_default();
         let Some(choice) = choices.take()? else {
-            return Ok(path);
+            return Ok(Some((path, beside)));
         };
+        beside.read_only_root |= matches!(choice, Choice::ReadOnlyRoot(_));
         let is_of_all = matches!(choice, Choice::Ephemeral(_) | Choice::ReadOnlyRoot(_));
         let is_of_manifest = match choice {
             Choice::Rootfs(_) | Choice::Volume(_) => true,

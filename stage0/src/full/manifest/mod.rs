@@ -44,8 +44,15 @@ pub struct Problem<'a> {
     pub text: &'static str,
 }
 
+/// What the options beside a manifest say that it may say, too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside {
+    /// Whether the roots of all apps can be written: `readOnlyRootFS` does not count.
+    pub read_only_root: bool,
+}
+
 /// Writes the words for the manifest `json`: options of the pod, what `between` writes,
-/// and the programs with their options. `filters` keeps a filter in a file, and tells its
+/// and the programs with their options, but for what is said `beside` it. `filters` keeps a filter in a file, and tells its
 /// descriptor.
 ///
 /// # Errors
@@ -54,6 +61,7 @@ pub struct Problem<'a> {
 pub fn words<'a>(
     json: &'a [u8],
     arena: &mut Arena<'_>,
+    beside: Beside,
     between: &mut dyn FnMut(&mut Arena<'_>),
     filters: &mut dyn FnMut(&Filter<'a>) -> Option<u64>,
 ) -> Result<(), Problem<'a>> {
@@ -63,6 +71,7 @@ pub fn words<'a>(
             path,
             pass,
             arena,
+            beside,
             filters,
         };
         let done = read(&mut manifest, json);

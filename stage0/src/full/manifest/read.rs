@@ -4,7 +4,7 @@
 use fly::json::{Fault, Reader, Text};
 
 use super::{
-    MAX_ITEMS,
+    Beside, MAX_ITEMS,
     filter::Filter,
     path::{Part, Path},
     words::Arena,
@@ -50,6 +50,7 @@ pub(super) struct Manifest<'a, 'm, 'w> {
     pub(super) path: Path<'a>,
     pub(super) pass: Pass,
     pub(super) arena: &'m mut Arena<'w>,
+    pub(super) beside: Beside,
     pub(super) filters: &'m mut dyn FnMut(&Filter<'a>) -> Option<u64>,
 }
 

@@ -53,12 +53,18 @@ type Refused = (String, usize, &'static str);
 
 /// What the manifest stands for, or what is wrong with it.
 fn read_all(json: &[u8]) -> Result<Written, Refused> {
+    read_beside(json, Beside::default())
+}
+
+/// The same beside other options.
+fn read_beside(json: &[u8], beside: Beside) -> Result<Written, Refused> {
     let mut room = vec![0; 1 << 16];
     let mut arena = Arena::new(&mut room);
     let mut profiles = Vec::new();
     let done = words(
         json,
         &mut arena,
+        beside,
         &mut |arena| arena.word(b"--between"),
         &mut |filter| {
             let mut text = Vec::new();
@@ -136,6 +142,16 @@ fn all_fields_become_words() {
 }
 
 #[test]
+fn roots_as_said_beside() {
+    let beside = Beside {
+        read_only_root: true,
+    };
+    let (words, _) = read_beside(FULL.as_bytes(), beside).unwrap();
+    let is_root = |word: &String| word.starts_with("--readonly-rootfs");
+    assert!(!words.iter().any(is_root), "{words:?}");
+}
+
+#[test]
 fn apps_are_parted() {
     let two = SMALL.replace(
         r#""apps":["#,
@@ -151,6 +167,7 @@ fn apps_are_parted() {
 /// Lists that are as long as they may be are looked through once, not once a member; the
 /// last member is as good as the first.
 #[test]
+#[allow(clippy::too_many_lines, reason = "a line or two a case")]
 fn long_lists() {
     let list = |one: &dyn Fn(usize) -> String| {
         let all: Vec<String> = (0..MAX_ITEMS).map(one).collect();
@@ -174,7 +191,17 @@ fn long_lists() {
     assert!(json.len() < MAX_BYTES);
     let mut room = vec![0; MAX_BYTES];
     let mut arena = Arena::new(&mut room);
-    assert!(words(json.as_bytes(), &mut arena, &mut |_| (), &mut |_| None).is_ok());
+    let beside = Beside::default();
+    assert!(
+        words(
+            json.as_bytes(),
+            &mut arena,
+            beside,
+            &mut |_| (),
+            &mut |_| None
+        )
+        .is_ok()
+    );
     assert!(arena.words().is_some());
     for (from, to, path, text) in [
         (
