@@ -362,6 +362,7 @@ fn spellings() -> TestResult {
         text.clone(),
         text.replace("\"exec\"", "\"\\u0065xec\""),
         text.replace("\"echo\"", "\"ec\\u0068o\""),
+        text.replace('/', "\\/"),
         text.replace(',', " ,\r\n\t").replace(':', " :\n"),
     ] {
         // The path of the root has a colon now, too.

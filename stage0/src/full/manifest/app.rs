@@ -83,14 +83,9 @@ impl<'a> Manifest<'a, '_, '_> {
         let [name, id, labels] = self.object(reader, &["name", "id", "labels"])?;
         let root = self.required(at, "name", name, |_, reader| {
             let name = text(reader)?;
-            // The reader has no escapes to take apart: a name is `dir:/` as it is.
-            let raw = name.raw.strip_prefix(b"dir:");
-            match raw.filter(|raw| raw.starts_with(b"/")) {
-                Some(raw) => Ok(Text {
-                    raw,
-                    // Where its first byte's quote would be.
-                    at: name.at + 4,
-                }),
+            let path = behind(name, "dir:");
+            match path.filter(|path| path.characters().next() == Some(Ok('/'))) {
+                Some(path) => Ok(path),
                 None => wrong(
                     name.at,
                     "it is not dir:PATH with an absolute path: images come later",
@@ -421,6 +416,23 @@ pub(super) fn each_mounted<'a>(apps: Field<'a>, each: &mut dyn FnMut(Reader<'a>)
             reader.skip()
         });
     });
+}
+
+/// What stands behind `prefix`, letters and the like, of which each may be an escape, too.
+fn behind<'a>(text: Text<'a>, prefix: &str) -> Option<Text<'a>> {
+    let mut rest = text;
+    for expected in prefix.chars() {
+        if rest.characters().next() != Some(Ok(expected)) {
+            return None;
+        }
+        // As it is, or \uXXXX: no letter has a shorter escape.
+        let length = if rest.raw.starts_with(b"\\") { 6 } else { 1 };
+        rest = Text {
+            raw: rest.raw.get(length..)?,
+            at: rest.at + length,
+        };
+    }
+    Some(rest)
 }
 
 /// The name of a variable.

@@ -1,6 +1,18 @@
 //! Values out of their range.
 
-use super::{SMALL, refused};
+use super::{SMALL, read_all, refused};
+
+/// A slash of a root may be an escape, as some writers have it, and so may be any letter.
+#[test]
+fn roots_with_escapes() {
+    for name in [r"dir:\/r\/s", r"\u0064ir\u003A/r\u002fs"] {
+        let json = SMALL.replacen("dir:/r", name, 1);
+        let (words, _) = read_all(json.as_bytes()).expect(name);
+        assert_eq!(words[1], "dir:/r/s");
+    }
+    let json = SMALL.replacen("dir:/r", r"dir\u003b/r", 1);
+    assert_eq!(refused(&json).0, "apps[0].image.name");
+}
 
 /// One value of the small manifest is another one.
 #[test]
