@@ -10,6 +10,7 @@ tests![
     flags_of_the_manifest,
     files_that_are_none,
     lines_of_errors,
+    lines_of_mounts_and_capabilities,
     nothing_is_left,
     most_apps_and_volumes,
 ];
@@ -174,6 +175,66 @@ fn lines_of_errors() -> TestResult {
         &[],
     ));
     manifest.run().refused(&["/nowhere", "No such file"]);
+    Ok(())
+}
+
+/// What the pod's own checks would refuse, too, but without the place.
+#[allow(clippy::too_many_lines, reason = "a line or two a case")]
+fn lines_of_mounts_and_capabilities() -> TestResult {
+    let manifest = Manifest::new();
+    let volume = r#","volumes":[{"name":"data","kind":"empty"}]"#;
+    let nodes = r#","isolators":[{"name":"os/linux/capabilities-retain-set","value":{"set":["CAP_MKNOD"]}}]"#;
+    for (of_app, inside, of_pod, cause) in [
+        (
+            r#","mounts":[{"volume":"data","path":"/x","appVolume":{"name":"data","kind":"empty"}}]"#,
+            "",
+            volume,
+            "volumes[0].name: no app mounts this volume",
+        ),
+        (
+            r#","mounts":[{"volume":"data","path":"/x"}]"#,
+            r#","mountPoints":[{"name":"other","path":"/x/"}]"#,
+            r#","volumes":[{"name":"data","kind":"empty"},{"name":"other","kind":"empty"}]"#,
+            "volumes[1].name: no app mounts this volume",
+        ),
+        (
+            r#","mounts":[{"volume":"data","path":"/"}]"#,
+            "",
+            volume,
+            "apps[0].mounts[0].path: it is the root itself",
+        ),
+        (
+            "",
+            r#","mountPoints":[{"name":"data","path":"/proc/1"}]"#,
+            volume,
+            "apps[0].app.mountPoints[0].path: it covers or lies in /proc or /sys of the pod",
+        ),
+        (
+            r#","mounts":[{"volume":"data","path":"/./dev/"}]"#,
+            "",
+            volume,
+            "apps[0].mounts[0].path: it covers /dev",
+        ),
+        (
+            "",
+            nodes,
+            "",
+            "apps[0].app.isolators[0].value.set[0]: it is given only with --device, whose filter it needs",
+        ),
+    ] {
+        manifest.case(&(of_app, inside, of_pod, &["exit", "0"], &[]));
+        let expected = format!(
+            "stage0: read manifest {}: {cause} (at byte ",
+            manifest.file.display()
+        );
+        manifest.run().refused(&[&expected]);
+    }
+    // With what else it takes it is none.
+    manifest.case(&("", nodes, "", &["exit", "0"], &[]));
+    for option in ["--insecure-options=capabilities", "--device=/dev/null"] {
+        let output = manifest.command("plan").arg(option).output();
+        output.code(0).quiet();
+    }
     Ok(())
 }
 

@@ -4,8 +4,9 @@ use fly::json::{Reader, Text};
 
 use super::{
     names::Names,
-    pod::{Pod, each_name, group, label},
-    read::{Field, Manifest, Pass, Read, filled, name, path, path_in_list, text, wrong},
+    pod::{Pod, group, label},
+    read::{Field, Manifest, Pass, Read, filled, name, path, text, wrong},
+    target::mountable,
 };
 
 /// What separates the words of a handler, in the option: it can be in a path, but is not.
@@ -63,7 +64,7 @@ impl<'a> Manifest<'a, '_, '_> {
                 arena.word(b"--readonly-rootfs");
             }
         }
-        let mut paths = Names::new();
+        let mut paths = Names::of_paths();
         self.items("mounts", mounts, &mut |manifest, index, reader| {
             let mount = manifest.mount(pod, number, index, reader)?;
             if !paths.add(mount.target) {
@@ -111,12 +112,12 @@ impl<'a> Manifest<'a, '_, '_> {
         let [volume, target, own] = self.object(reader, &["volume", "path", "appVolume"])?;
         let volume = self.required(at, "volume", volume, |_, reader| {
             let volume = name(reader)?;
-            if own.is_none() && !pod.volumes.has(volume) {
+            if own.is_none() && !pod.mount(volume) {
                 return wrong(volume.at, "there is no volume of this name");
             }
             Ok(volume)
         })?;
-        let target = self.text_of(at, "path", target, path_in_list)?;
+        let target = self.text_of(at, "path", target, mountable)?;
         self.optional("appVolume", own, |manifest, reader| {
             let own = manifest.volume(pod, reader)?;
             if let Some(arena) = manifest.in_pass(Pass::Pod) {
@@ -296,16 +297,16 @@ impl<'a> Manifest<'a, '_, '_> {
 
     /// Mount points that no mount is on get the volume of their name.
     fn mount_points(&mut self, pod: &Pod<'a>, mounts: &Names<'a>, points: Field<'a>) -> Read<()> {
-        let mut paths = Names::new();
+        let mut paths = Names::of_paths();
         self.items("mountPoints", points, &mut |manifest, _, reader| {
             let at = reader.at();
             let [called, target, read_only] =
                 manifest.object(reader, &["name", "path", "readOnly"])?;
-            let target = manifest.text_of(at, "path", target, path_in_list)?;
+            let target = manifest.text_of(at, "path", target, mountable)?;
             let mounted = mounts.has(target);
             let volume = manifest.required(at, "name", called, |_, reader| {
                 let volume = name(reader)?;
-                if !mounted && !pod.volumes.has(volume) {
+                if !mounted && !pod.mount(volume) {
                     return wrong(volume.at, "there is no volume of this name");
                 }
                 Ok(volume)
@@ -398,24 +399,6 @@ impl<'a> Manifest<'a, '_, '_> {
 fn own_name(arena: &mut super::words::Arena<'_>, app: usize, index: usize) {
     arena.bytes(b"app.").number(app as u64);
     arena.bytes(b".").number(index as u64);
-}
-
-/// Calls `each` with the name of the volume of each mount and mount point of all apps.
-pub(super) fn each_mounted<'a>(apps: Field<'a>, each: &mut dyn FnMut(Reader<'a>)) {
-    each_name(apps, "mounts", &mut |_, list| {
-        each_name(Some(list), "volume", &mut |_, name| each(name));
-    });
-    each_name(apps, "app", &mut |_, mut app| {
-        if app.peek() != Some(b'{') {
-            return;
-        }
-        let _ = app.object(&mut |reader, called| {
-            if called.is("mountPoints") {
-                each_name(Some(*reader), "name", &mut |_, name| each(name));
-            }
-            reader.skip()
-        });
-    });
 }
 
 /// What stands behind `prefix`, letters and the like, of which each may be an escape, too.

@@ -17,7 +17,7 @@ use rustix::{
 use super::{Arena, Beside, Filter, MAX_BYTES, Problem, Words, words};
 use crate::{
     NAME,
-    options::{Choice, Choices},
+    options::{Choice, Choices, Insecure, Limit},
 };
 
 /// Room for the words: a plan has no room for more.
@@ -85,6 +85,12 @@ fn named(given: Words<'static>) -> Result<Option<(&'static CStr, Beside)>, Error
             return Ok(Some((path, beside)));
         };
         beside.read_only_root |= matches!(choice, Choice::ReadOnlyRoot(_));
+        // Of what stands in for a filter of devices, and of what comes without it.
+        beside.device_nodes |= match choice {
+            Choice::PodLimit(Limit::Devices, ..) | Choice::Output(_) => true,
+            Choice::Insecure(parts) => parts.has(Insecure::CAPABILITIES),
+            _ => false,
+        };
         let is_of_all = matches!(choice, Choice::Ephemeral(_) | Choice::ReadOnlyRoot(_));
         let is_of_manifest = match choice {
             Choice::Rootfs(_) | Choice::Volume(_) => true,

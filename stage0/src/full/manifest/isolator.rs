@@ -4,6 +4,7 @@ use fly::{
     capability,
     json::{Reader, Text},
 };
+use linux_raw_sys::general as raw;
 
 use super::{
     pod::Pod,
@@ -218,15 +219,22 @@ impl<'a> Manifest<'a, '_, '_> {
         let mut named = 0;
         self.required(at, "set", set, |manifest, reader| {
             let at = reader.at();
-            let count = manifest.list(reader, &mut |_, _, reader| {
+            let count = manifest.list(reader, &mut |manifest, _, reader| {
                 let name = text(reader)?;
                 let mut room = [0; 64];
                 let bytes = short(name, &mut room).unwrap_or_default();
                 let is_one = bytes.starts_with(b"CAP_") && !fly::text::holds(bytes, b',');
-                match capability::parse(bytes).filter(|_| is_one) {
-                    Some(one) => named |= one,
-                    None => return wrong(name.at, "there is no such capability"),
+                let Some(one) = capability::parse(bytes).filter(|_| is_one) else {
+                    return wrong(name.at, "there is no such capability");
+                };
+                let makes_nodes = isolator == Isolator::Retain && one == 1 << raw::CAP_MKNOD;
+                if makes_nodes && !manifest.beside.device_nodes {
+                    return wrong(
+                        name.at,
+                        "it is given only with --device, whose filter it needs",
+                    );
                 }
+                named |= one;
                 Ok(())
             })?;
             if count == 0 {

@@ -15,6 +15,7 @@ mod path;
 mod pod;
 mod quantity;
 mod read;
+mod target;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -49,6 +50,8 @@ pub struct Problem<'a> {
 pub struct Beside {
     /// Whether the roots of all apps can be written: `readOnlyRootFS` does not count.
     pub read_only_root: bool,
+    /// Whether there is what `CAP_MKNOD` needs, such as `--device`.
+    pub device_nodes: bool,
 }
 
 /// Writes the words for the manifest `json`: options of the pod, what `between` writes,

@@ -3,13 +3,15 @@
 
 use fly::json::Text;
 
-use super::{MAX_ITEMS, pod::each_name, read::Field};
+use super::{MAX_ITEMS, pod::each_name, read::Field, target::Normal};
 
 /// Strings of a list; the first ones of one that is too long, which is refused.
 pub(super) struct Names<'a> {
     /// Each with a number that differs where they do, but for few.
     places: [(u32, Text<'a>); MAX_ITEMS],
     used: usize,
+    /// Paths that are the same are so in whichever way they are written.
+    paths: bool,
 }
 
 impl<'a> Names<'a> {
@@ -23,7 +25,15 @@ impl<'a> Names<'a> {
         Self {
             places: [(0, NOTHING); MAX_ITEMS],
             used: 0,
+            paths: false,
         }
+    }
+
+    /// None, of absolute paths.
+    pub(super) const fn of_paths() -> Self {
+        let mut names = Self::new();
+        names.paths = true;
+        names
     }
 
     /// The values of the field `name` in each object of a list.
@@ -53,24 +63,40 @@ impl<'a> Names<'a> {
 
     /// Which one it is.
     pub(super) fn find(&self, text: Text<'_>) -> Option<usize> {
-        let wanted = number(text);
+        let wanted = self.number(text);
         let mut places = self.places.iter().take(self.used);
-        places.position(|(number, other)| *number == wanted && other.same(&text))
+        places.position(|(number, other)| *number == wanted && self.same(*other, text))
+    }
+
+    /// All in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Text<'a>> {
+        self.places.iter().take(self.used).map(|(_, text)| *text)
     }
 
     fn push(&mut self, text: Text<'a>) {
+        let number = self.number(text);
         if let Some(place) = self.places.get_mut(self.used) {
-            *place = (number(text), text);
+            *place = (number, text);
             self.used += 1;
         }
     }
-}
 
-/// FNV-1a, of 32 bits.
-fn number(text: Text<'_>) -> u32 {
-    text.characters()
-        .flatten()
-        .fold(0x811c_9dc5, |hash, character| {
-            (hash ^ u32::from(character)).wrapping_mul(0x0100_0193)
-        })
+    fn same(&self, one: Text<'_>, other: Text<'_>) -> bool {
+        if self.paths {
+            Normal::of(one).eq(Normal::of(other))
+        } else {
+            one.same(&other)
+        }
+    }
+
+    /// FNV-1a, of 32 bits.
+    fn number(&self, text: Text<'_>) -> u32 {
+        let next = |hash: u32, character| (hash ^ u32::from(character)).wrapping_mul(0x0100_0193);
+        let first = 0x811c_9dc5;
+        if self.paths {
+            Normal::of(text).fold(first, next)
+        } else {
+            text.characters().flatten().fold(first, next)
+        }
+    }
 }

@@ -5,8 +5,9 @@ use core::cell::Cell;
 use fly::json::{Reader, Text};
 
 use super::{
-    MAX_ITEMS, app,
+    MAX_ITEMS,
     names::Names,
+    path::Part,
     read::{Field, Manifest, Pass, Read, identifier, name, number, path_in_list, text, wrong},
     words::Arena,
 };
@@ -21,10 +22,23 @@ pub(super) struct Pod<'a> {
     pub(super) count: usize,
     /// The names of the volumes.
     pub(super) volumes: Names<'a>,
+    /// Which of them an app mounts.
+    mounted: [Cell<bool>; MAX_ITEMS],
     /// Its isolators.
     pub(super) isolators: Field<'a>,
     /// How many volumes are empty ones, those of single apps too.
     empty: Cell<usize>,
+}
+
+impl Pod<'_> {
+    /// An app mounts the volume of this name; whether there is one.
+    pub(super) fn mount(&self, volume: Text<'_>) -> bool {
+        let index = self.volumes.find(volume);
+        if let Some(place) = index.and_then(|index| self.mounted.get(index)) {
+            place.set(true);
+        }
+        index.is_some()
+    }
 }
 
 impl<'a> Manifest<'a, '_, '_> {
@@ -90,37 +104,26 @@ impl<'a> Manifest<'a, '_, '_> {
         let pod = Pod {
             count,
             volumes: Names::of(volumes, "name"),
+            mounted: [const { Cell::new(false) }; MAX_ITEMS],
             isolators,
             empty: Cell::new(0),
         };
         self.isolators("isolators", isolators, None)?;
-        self.volumes(&pod, volumes, apps)?;
+        self.volumes(&pod, volumes)?;
         let mut names = Names::new();
         self.items("apps", apps, &mut |manifest, index, reader| {
             manifest.app(&pod, index, &mut names, reader)
         })?;
-        Ok(())
+        self.all_mounted(&pod)
     }
 
-    /// The volumes: their names are unique, and each one is mounted.
-    fn volumes(&mut self, pod: &Pod<'a>, volumes: Field<'a>, apps: Field<'a>) -> Read<()> {
-        let names = &pod.volumes;
-        let mut mounted = [false; MAX_ITEMS];
-        app::each_mounted(apps, &mut |mut reader| {
-            let found = reader.string().ok().and_then(|name| names.find(name));
-            if let Some(place) = found.and_then(|index| mounted.get_mut(index)) {
-                *place = true;
-            }
-        });
+    /// The volumes: their names are unique.
+    fn volumes(&mut self, pod: &Pod<'a>, volumes: Field<'a>) -> Read<()> {
         self.items("volumes", volumes, &mut |manifest, index, reader| {
             let volume = manifest.volume(pod, reader)?;
             // Of two the first one is found.
-            if names.find(volume.name) != Some(index) {
+            if pod.volumes.find(volume.name) != Some(index) {
                 let text = "two volumes have this name";
-                return manifest.refuse("name", volume.name.at, text);
-            }
-            if mounted.get(index) != Some(&true) {
-                let text = "no app mounts this volume";
                 return manifest.refuse("name", volume.name.at, text);
             }
             if let Some(arena) = manifest.in_pass(Pass::Pod) {
@@ -130,6 +133,19 @@ impl<'a> Manifest<'a, '_, '_> {
             Ok(())
         })
         .map(drop)
+    }
+
+    /// Each volume is mounted.
+    fn all_mounted(&mut self, pod: &Pod<'a>) -> Read<()> {
+        let mut volumes = pod.volumes.iter().zip(&pod.mounted).enumerate();
+        let Some((index, (name, _))) = volumes.find(|(_, (_, mounted))| !mounted.get()) else {
+            return Ok(());
+        };
+        self.at(Part::Field("volumes"), |manifest| {
+            manifest.at(Part::Index(index), |manifest| {
+                manifest.refuse("name", name.at, "no app mounts this volume")
+            })
+        })
     }
 
     /// One volume.

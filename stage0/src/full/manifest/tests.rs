@@ -145,6 +145,7 @@ fn all_fields_become_words() {
 fn roots_as_said_beside() {
     let beside = Beside {
         read_only_root: true,
+        device_nodes: false,
     };
     let (words, _) = read_beside(FULL.as_bytes(), beside).unwrap();
     let is_root = |word: &String| word.starts_with("--readonly-rootfs");

@@ -63,3 +63,71 @@ fn empty_volumes() {
     assert_eq!((path.as_str(), found), ("volumes[17].kind", text));
     assert!(rest.starts_with("\"empty\"}]"), "{rest}");
 }
+
+/// Mounts of a volume that do not count: one of the app's own of this name, a mount point
+/// on whose path another volume is mounted.
+#[test]
+fn volumes_that_no_app_mounts() {
+    let own = r#"{"volume":"v","path":"/x","appVolume":{"name":"v","kind":"empty"}}"#;
+    let other = r#"{"volume":"w","path":"/./x/"}"#;
+    for (mount, volumes, path) in [
+        (own, r#"{"name":"v","kind":"empty"}"#, "volumes[0].name"),
+        (
+            other,
+            r#"{"name":"w","kind":"empty"},{"name":"v","kind":"empty"}"#,
+            "volumes[1].name",
+        ),
+    ] {
+        let json = SMALL
+            .replace("\"apps\"", &format!("\"volumes\":[{volumes}],\"apps\""))
+            .replace("\"app\"", &format!("\"mounts\":[{mount}],\"app\""))
+            .replace(
+                "\"user\"",
+                r#""mountPoints":[{"name":"v","path":"/x"}],"user""#,
+            );
+        let (found, text, rest) = wrong_at(&json);
+        assert_eq!((found.as_str(), text), (path, "no app mounts this volume"));
+        assert!(
+            rest.starts_with("\"v\",\"kind\":\"empty\"}],\"apps\""),
+            "{rest}"
+        );
+    }
+}
+
+/// What would cover what confinement relies on.
+#[test]
+fn paths_that_cannot_be_mounted_on() {
+    for (path, text) in [
+        ("/", "it is the root itself"),
+        ("/./", "it is the root itself"),
+        ("/dev", "it covers /dev"),
+        ("/./dev/", "it covers /dev"),
+        ("/proc", "it covers or lies in /proc or /sys of the pod"),
+        ("//proc/1", "it covers or lies in /proc or /sys of the pod"),
+        ("/sys/fs", "it covers or lies in /proc or /sys of the pod"),
+        ("/dev/x", ""),
+        ("/device", ""),
+        ("/process/sys", ""),
+        ("/a/proc", ""),
+    ] {
+        let volumes = r#""volumes":[{"name":"v","kind":"empty"}],"apps""#;
+        let json = SMALL.replace("\"apps\"", volumes);
+        let mount = format!("\"mounts\":[{{\"volume\":\"v\",\"path\":\"{path}\"}}],\"app\"");
+        let point = format!("\"mountPoints\":[{{\"name\":\"v\",\"path\":\"{path}\"}}],\"user\"");
+        for (json, place) in [
+            (json.replace("\"app\"", &mount), "apps[0].mounts[0].path"),
+            (
+                json.replace("\"user\"", &point),
+                "apps[0].app.mountPoints[0].path",
+            ),
+        ] {
+            if text.is_empty() {
+                assert!(read_all(json.as_bytes()).is_ok(), "{path}");
+                continue;
+            }
+            let (found, cause, rest) = wrong_at(&json);
+            assert_eq!((found.as_str(), cause), (place, text), "{path}");
+            assert!(rest.starts_with(&format!("\"{path}\"")), "{rest}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Limits, capabilities and filters.
 
-use super::{SMALL, read_all, refused};
+use super::{Beside, SMALL, read_all, read_beside, refused};
 
 fn with_isolators(isolators: &str) -> String {
     SMALL.replace(
@@ -77,6 +77,11 @@ fn isolators_that_cannot_be_kept() {
             r#"{"name":"os/linux/capabilities-retain-set","value":{"set":[]}}"#,
             "[0].value.set",
             "it is empty",
+        ),
+        (
+            r#"{"name":"os/linux/capabilities-retain-set","value":{"set":["CAP_CHOWN","CAP_MKNOD"]}}"#,
+            "[0].value.set[1]",
+            "it is given only with --device, whose filter it needs",
         ),
         (
             r#"{"name":"os/linux/capabilities-retain-set","value":{"set":["CAP_NONE"]}}"#,
@@ -202,4 +207,22 @@ fn sets_of_calls() {
         };
         assert_eq!(read.read(profile.as_bytes(), &context), Ok(()), "{profile}");
     }
+}
+
+/// What makes device nodes needs what keeps them from being used; who gives it up does not.
+#[test]
+fn device_nodes() {
+    let set = |name: &str| {
+        let isolator = format!(
+            r#"{{"name":"os/linux/capabilities-{name}-set","value":{{"set":["CAP_MKNOD"]}}}}"#
+        );
+        with_isolators(&isolator)
+    };
+    let beside = Beside {
+        read_only_root: false,
+        device_nodes: true,
+    };
+    let (words, _) = read_beside(set("retain").as_bytes(), beside).unwrap();
+    assert!(words.contains(&"--cap-add=mknod".into()), "{words:?}");
+    assert!(read_all(set("remove").as_bytes()).is_ok());
 }
