@@ -114,6 +114,7 @@ fn files_that_are_none() -> TestResult {
 }
 
 /// The path, the cause and the byte.
+#[allow(clippy::too_many_lines, reason = "a line or two a case")]
 fn lines_of_errors() -> TestResult {
     let manifest = Manifest::new();
     for (text, cause) in [
@@ -148,6 +149,14 @@ fn lines_of_errors() -> TestResult {
         (
             r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{"name":"a","image":{"name":"dir:/x"},"app":{"exec":["/x"],"user":"0","group":"0","isolators":[{"name":"resource/memory","value":{"limit":"much"}}]}}]}"#,
             "apps[0].app.isolators[0].value.limit: it is no amount as 1.5, 500m, 64Mi or 2G (at byte 191)",
+        ),
+        (
+            r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{"name":"a","image":{"name":"dir:/x"},"app":{"exec":["/x"],"user":"0","group":"0","isolators":[{"name":"resource/memory","value":{"limit":"1k"}}]}}]}"#,
+            "apps[0].app.isolators[0].value.limit: it is less than 1Mi (at byte 191)",
+        ),
+        (
+            r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{"name":"a","image":{"name":"dir:/x","labels":[{"name":"os","value":"plan9"}]},"app":{}}]}"#,
+            "apps[0].image.labels[0].value: this is linux (at byte 121)",
         ),
     ] {
         let output = manifest.write(text).run();

@@ -315,11 +315,12 @@ impl<'a> Manifest<'a, '_, '_> {
                 let text = "two mount points have this path";
                 return manifest.refuse("path", target.at, text);
             }
+            let flag_at = read_only.map_or(at, |reader| reader.at());
             let read_only = manifest.flag_if("readOnly", read_only)?;
             let read_only = read_only == Some(true);
             if mounted && read_only {
                 let text = "a mount is on this path already: make its volume read-only";
-                return manifest.refuse("readOnly", at, text);
+                return manifest.refuse("readOnly", flag_at, text);
             }
             if !mounted {
                 let own = false;

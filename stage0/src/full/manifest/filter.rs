@@ -68,6 +68,7 @@ impl<'a> Manifest<'a, '_, '_> {
     pub(super) fn filter(&mut self, retains: bool, reader: &mut Reader<'a>) -> Read<()> {
         let at = reader.at();
         let [set, error] = self.object(reader, &["set", "errno"])?;
+        let error_at = error.map_or(at, |reader| reader.at());
         let error = self.optional("errno", error, |_, reader| {
             let name = text(reader)?;
             let mut known = ERRORS.iter();
@@ -110,13 +111,13 @@ impl<'a> Manifest<'a, '_, '_> {
             }
             Ok(filter)
         })?;
+        if filter.default && error.is_some_and(|error| error != 1) {
+            return self.refuse("errno", error_at, "that of the default set is EPERM");
+        }
         self.write_filter(at, &filter)
     }
 
     fn write_filter(&mut self, at: usize, filter: &Filter<'a>) -> Read<()> {
-        if filter.default && filter.error.is_some_and(|error| error != 1) {
-            return self.refuse("errno", at, "that of the default set is EPERM");
-        }
         if self.pass != Pass::Apps || filter.default {
             return Ok(());
         }

@@ -147,6 +147,7 @@ impl<'a> Manifest<'a, '_, '_> {
             default,
             "it is of block devices and networks only",
         )?;
+        let limit_at = limit.map_or(at, |reader| reader.at());
         let limit = self.number_if("limit", limit, amount)?;
         let request_at = request.map_or(at, |reader| reader.at());
         let request = self.optional("request", request, |_, reader| {
@@ -166,7 +167,7 @@ impl<'a> Manifest<'a, '_, '_> {
         match isolator {
             Isolator::Cpu => {
                 if !(10..=65_536_000).contains(&limit) {
-                    return self.refuse("limit", at, "it is not from 10m to 65536");
+                    return self.refuse("limit", limit_at, "it is not from 10m to 65536");
                 }
                 // Three digits behind the point; the leading 1 keeps the zeros.
                 let digits = fly::text::Digits::new(1000 + limit % 1000, 10);
@@ -179,14 +180,14 @@ impl<'a> Manifest<'a, '_, '_> {
             Isolator::Pids => {
                 let limit = limit.div_ceil(1000);
                 if !(1..=4_194_304).contains(&limit) {
-                    return self.refuse("limit", at, "it is not from 1 to 4194304");
+                    return self.refuse("limit", limit_at, "it is not from 1 to 4194304");
                 }
                 self.limit(b"--pids=", limit, b"");
             }
             _ => {
                 let limit = limit.div_ceil(1000);
                 if limit < 1 << 20 {
-                    return self.refuse("limit", at, "it is less than 1Mi");
+                    return self.refuse("limit", limit_at, "it is less than 1Mi");
                 }
                 self.limit(b"--memory=", limit, b"");
             }

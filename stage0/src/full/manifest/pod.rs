@@ -372,10 +372,11 @@ pub(super) fn label<'a>(manifest: &mut Manifest<'a, '_, '_>, reader: &mut Reader
     let name = manifest.text_of(at, "name", name, identifier)?;
     let value = manifest.text_of(at, "value", value, text)?;
     match (name.is("os"), name.is("arch")) {
-        (true, _) if !value.is("linux") => wrong(value.at, "this is linux"),
-        (_, true) if !value.is("amd64") => wrong(value.at, "this is amd64"),
+        (true, _) if !value.is("linux") => manifest.refuse("value", value.at, "this is linux"),
+        (_, true) if !value.is("amd64") => manifest.refuse("value", value.at, "this is amd64"),
         (true, _) | (_, true) => Ok(()),
-        _ => wrong(
+        _ => manifest.refuse(
+            "name",
             name.at,
             "a directory has no labels but os and arch: images come later",
         ),

@@ -131,3 +131,64 @@ fn paths_that_cannot_be_mounted_on() {
         }
     }
 }
+
+/// Where a value is wrong for the sake of another one.
+#[test]
+fn bytes_of_values() {
+    let isolator = |name: &str, value: &str| {
+        let isolators = format!(r#""isolators":[{{"name":"{name}","value":{value}}}],"user""#);
+        SMALL.replace("\"user\"", &isolators)
+    };
+    let label = |name: &str, value: &str| {
+        let labels = format!(r#""dir:/r","labels":[{{"name":"{name}","value":"{value}"}}]"#);
+        SMALL.replace("\"dir:/r\"", &labels)
+    };
+    let mounted = r#""mounts":[{"volume":"v","path":"/x"}],"app":{"mountPoints":[{"name":"v","path":"/x","readOnly":true}],"#;
+    let mounted = SMALL.replace("\"app\":{", mounted).replace(
+        "\"apps\"",
+        r#""volumes":[{"name":"v","kind":"empty"}],"apps""#,
+    );
+    let set = r#"{"set":["@rkt/default-whitelist"],"errno":"EACCES"}"#;
+    for (json, path, stands_there) in [
+        (
+            isolator("resource/memory", r#"{"limit":"1k"}"#),
+            "apps[0].app.isolators[0].value.limit",
+            "\"1k\"",
+        ),
+        (
+            isolator("resource/cpu", r#"{"limit":1e-3}"#),
+            "apps[0].app.isolators[0].value.limit",
+            "1e-3",
+        ),
+        (
+            isolator("resource/pids", r#"{"request":0,"limit":0}"#),
+            "apps[0].app.isolators[0].value.limit",
+            "0}}",
+        ),
+        (
+            isolator("os/linux/seccomp-retain-set", set),
+            "apps[0].app.isolators[0].value.errno",
+            "\"EACCES\"",
+        ),
+        (mounted, "apps[0].app.mountPoints[0].readOnly", "true"),
+        (
+            label("os", "plan9"),
+            "apps[0].image.labels[0].value",
+            "\"plan9\"",
+        ),
+        (
+            label("arch", "arm"),
+            "apps[0].image.labels[0].value",
+            "\"arm\"",
+        ),
+        (
+            label("version", "1"),
+            "apps[0].image.labels[0].name",
+            "\"version\"",
+        ),
+    ] {
+        let (found, _, rest) = wrong_at(&json);
+        assert_eq!(found, path, "{json}");
+        assert!(rest.starts_with(stands_there), "{rest}");
+    }
+}
