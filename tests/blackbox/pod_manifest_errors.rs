@@ -155,6 +155,14 @@ fn lines_of_errors() -> TestResult {
             "apps[0].app.isolators[0].value.limit: it is less than 1Mi (at byte 191)",
         ),
         (
+            r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{"name":"a","image":{"name":"dir:/x"},"app":{"exec":["/x"],"user":"0","group":"0","isolators":[{"name":"resource/memory","value":{"limit":"1E"}}]}}]}"#,
+            "apps[0].app.isolators[0].value.limit: it is too large, or has too many digits (at byte 191)",
+        ),
+        (
+            r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{"name":"a","image":{"name":"dir:/x"},"app":{"exec":["/x"],"user":"0","group":"0","isolators":[{"name":"os/linux/oom-score-adj","value":"5"}]}}]}"#,
+            "apps[0].app.isolators[0].value: it is no number from -1000 to 1000, in digits alone (at byte 189)",
+        ),
+        (
             r#"{"acKind":"PodManifest","acVersion":"0.8.11","apps":[{"name":"a","image":{"name":"dir:/x","labels":[{"name":"os","value":"plan9"}]},"app":{}}]}"#,
             "apps[0].image.labels[0].value: this is linux (at byte 121)",
         ),

@@ -8,8 +8,8 @@ use linux_raw_sys::general as raw;
 
 use super::{
     pod::Pod,
-    quantity::quantity,
-    read::{Field, Manifest, Pass, Read, boolean, number, short, text, wrong},
+    quantity::{Bad, quantity},
+    read::{Field, Manifest, Pass, Read, boolean, literal, number, short, text, wrong},
 };
 
 /// An isolator that is known.
@@ -111,7 +111,11 @@ impl<'a> Manifest<'a, '_, '_> {
             Isolator::Shares => {
                 // On version 1 of cgroups 1024 shares are a weight of 100.
                 let range = 10..=102_400;
-                let shares = number(reader, range, "it is not from 10 to 102400")?;
+                let shares = number(
+                    reader,
+                    range,
+                    "it is no number from 10 to 102400, in digits alone",
+                )?;
                 self.limit(b"--cpu-weight=", ((shares * 100 + 512) / 1024).max(1), b"");
                 Ok(())
             }
@@ -197,14 +201,15 @@ impl<'a> Manifest<'a, '_, '_> {
 
     fn oom_score(&mut self, reader: &mut Reader<'a>) -> Read<()> {
         let at = reader.at();
-        let text = reader.literal()?;
+        let otherwise = "it is no number from -1000 to 1000, in digits alone";
+        let text = literal(reader, otherwise)?;
         let (sign, digits): (&[u8], _) = match text {
             [b'-', digits @ ..] => (b"-", digits),
             digits => (b"", digits),
         };
         let number = fly::text::decimal(digits).filter(|number| *number <= 1000);
         let Some(number) = number else {
-            return wrong(at, "it is no number from -1000 to 1000");
+            return wrong(at, otherwise);
         };
         if let Some(arena) = self.in_pass(Pass::Pod) {
             arena.bytes(b"--oom-score-adj=").bytes(sign);
@@ -276,12 +281,9 @@ fn amount(reader: &mut Reader<'_>) -> Read<u64> {
         let mut room = [0; 64];
         quantity(short(text(reader)?, &mut room).unwrap_or_default())
     } else {
-        quantity(reader.literal()?)
+        quantity(literal(reader, Bad::Syntax.text())?)
     };
-    match read {
-        Some(amount) => Ok(amount),
-        None => wrong(at, "it is no amount as 1.5, 500m, 64Mi or 2G"),
-    }
+    read.or_else(|bad| wrong(at, bad.text()))
 }
 
 /// Whether it can stand there.

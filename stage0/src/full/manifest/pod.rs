@@ -250,7 +250,11 @@ impl<'a> Manifest<'a, '_, '_> {
         let first = self.required(at, "port", first, |_, reader| port(reader))?;
         self.optional("count", count, |_, reader| {
             let range = 1..=65_536 - first;
-            number(reader, range, "it is 0, or leads beyond port 65535")
+            number(
+                reader,
+                range,
+                "it is no number from 1 on that leads to no port beyond 65535",
+            )
         })?;
         let activated = self.flag_if("socketActivated", activated)?;
         Ok(activated == Some(true))
@@ -353,11 +357,19 @@ fn octal<'a>(reader: &mut Reader<'a>) -> Read<Text<'a>> {
 
 fn id(reader: &mut Reader<'_>) -> Read<u64> {
     let most = u64::from(u32::MAX - 1);
-    number(reader, 0..=most, "an id is at most 4294967294")
+    number(
+        reader,
+        0..=most,
+        "it is no number from 0 to 4294967294, in digits alone",
+    )
 }
 
 fn port(reader: &mut Reader<'_>) -> Read<u64> {
-    number(reader, 1..=65_535, "a port is 1 to 65535")
+    number(
+        reader,
+        1..=65_535,
+        "it is no number from 1 to 65535, in digits alone",
+    )
 }
 
 /// A group of an app.

@@ -1,7 +1,7 @@
 //! Values of a manifest: each one is there, of its type and in its range, or the path
 //! and the byte of what is wrong are known.
 
-use fly::json::{Fault, Reader, Text};
+use fly::json::{self, Fault, Reader, Text};
 
 use super::{
     Beside, MAX_ITEMS,
@@ -362,18 +362,29 @@ pub(super) fn boolean(reader: &mut Reader<'_>) -> Read<bool> {
     Ok(reader.boolean()?)
 }
 
-/// A whole number in a range.
+/// A number of any kind as it is written, in digits.
+pub(super) fn literal<'a>(reader: &mut Reader<'a>, otherwise: &'static str) -> Read<&'a [u8]> {
+    reader.literal().map_err(|fault| match fault.wrong {
+        // The text of a fault is that of whole numbers of 64 bits.
+        json::Wrong::NoNumber => Wrong {
+            at: fault.at,
+            text: otherwise,
+        },
+        _ => fault.into(),
+    })
+}
+
+/// A whole number in a range, in digits alone.
 pub(super) fn number(
     reader: &mut Reader<'_>,
     range: core::ops::RangeInclusive<u64>,
     otherwise: &'static str,
 ) -> Read<u64> {
     let at = reader.at();
-    let number = reader.number()?;
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        wrong(at, otherwise)
+    let number = fly::text::decimal(literal(reader, otherwise)?);
+    match number.filter(|number| range.contains(number)) {
+        Some(number) => Ok(number),
+        None => wrong(at, otherwise),
     }
 }
 

@@ -192,3 +192,56 @@ fn bytes_of_values() {
         assert!(rest.starts_with(stands_there), "{rest}");
     }
 }
+
+/// What is meant is said, whatever else is there.
+#[test]
+fn no_numbers() {
+    let isolator = |name: &str, value: &str| {
+        let isolators = format!(r#""isolators":[{{"name":"{name}","value":{value}}}],"user""#);
+        SMALL.replace("\"user\"", &isolators)
+    };
+    let port = |port: &str| {
+        let ports = format!(r#""ports":[{{"name":"p","protocol":"tcp",{port}}}],"user""#);
+        SMALL.replace("\"user\"", &ports)
+    };
+    let amount = "it is no amount as 1.5, 500m, 64Mi or 2G";
+    let large = "it is too large, or has too many digits";
+    for (limit, text) in [
+        ("true", amount),
+        ("[]", amount),
+        ("-5", amount),
+        ("\"-5\"", amount),
+        ("\"1Q\"", amount),
+        ("\"1E\"", large),
+        ("\"99999999999999999999\"", large),
+        ("1e100", large),
+        ("1.00000000000000000000", large),
+    ] {
+        let json = isolator("resource/memory", &format!(r#"{{"limit":{limit}}}"#));
+        let (path, found, rest) = wrong_at(&json);
+        assert_eq!(path, "apps[0].app.isolators[0].value.limit");
+        assert_eq!(found, text, "{limit}");
+        assert!(rest.starts_with(limit), "{rest}");
+    }
+    for score in ["\"5\"", "true", "1.0", "1e1", "1001", "-1001"] {
+        let json = isolator("os/linux/oom-score-adj", score);
+        let (_, found, rest) = wrong_at(&json);
+        assert_eq!(found, "it is no number from -1000 to 1000, in digits alone");
+        assert!(rest.starts_with(score), "{rest}");
+    }
+    for number in ["\"80\"", "true", "-0", "-1", "80.0", "1e1", "0", "65536"] {
+        let json = port(&format!("\"port\":{number}"));
+        let (_, found, rest) = wrong_at(&json);
+        assert_eq!(found, "it is no number from 1 to 65535, in digits alone");
+        assert!(rest.starts_with(number), "{rest}");
+        let json = port(&format!("\"port\":65530,\"count\":{number}"));
+        let (_, found, _) = wrong_at(&json);
+        assert_eq!(
+            found,
+            "it is no number from 1 on that leads to no port beyond 65535"
+        );
+    }
+    // What is no JSON is told as before.
+    let json = port("\"port\":080");
+    assert_eq!(wrong_at(&json).1, "it is no JSON");
+}

@@ -61,17 +61,17 @@ fn isolators_that_cannot_be_kept() {
         (
             r#"{"name":"os/linux/cpu-shares","value":2}"#,
             "[0].value",
-            "it is not from 10 to 102400",
+            "it is no number from 10 to 102400, in digits alone",
         ),
         (
             r#"{"name":"os/linux/oom-score-adj","value":1001}"#,
             "[0].value",
-            "it is no number from -1000 to 1000",
+            "it is no number from -1000 to 1000, in digits alone",
         ),
         (
             r#"{"name":"os/linux/oom-score-adj","value":1.5}"#,
             "[0].value",
-            "it is no number from -1000 to 1000",
+            "it is no number from -1000 to 1000, in digits alone",
         ),
         (
             r#"{"name":"os/linux/capabilities-retain-set","value":{"set":[]}}"#,

@@ -104,13 +104,13 @@ fn values_out_of_their_range() {
             "\"group\"",
             "\"supplementaryGIDs\":[4294967295],\"group\"",
             "apps[0].app.supplementaryGIDs[0]",
-            "an id is at most 4294967294",
+            "it is no number from 0 to 4294967294, in digits alone",
         ),
         (
             "\"group\"",
             "\"supplementaryGIDs\":[18446744073709551616],\"group\"",
             "apps[0].app.supplementaryGIDs[0]",
-            "it is no whole number from 0 to 18446744073709551615",
+            "it is no number from 0 to 4294967294, in digits alone",
         ),
         (
             "\"group\"",
@@ -152,7 +152,7 @@ fn values_out_of_their_range() {
             "\"group\"",
             "\"ports\":[{\"name\":\"p\",\"protocol\":\"tcp\",\"port\":0}],\"group\"",
             "apps[0].app.ports[0].port",
-            "a port is 1 to 65535",
+            "it is no number from 1 to 65535, in digits alone",
         ),
         (
             "\"apps\"",
