@@ -133,9 +133,14 @@ impl<'a> Volume<'a> {
                     volume.recursive = boolean(value).ok_or(failed(Why::NotTrueOrFalse))?;
                 }
                 b"mode" => {
-                    let octal = !value.is_empty()
-                        && value.len() <= 5
-                        && value.iter().all(|byte| matches!(byte, b'0'..=b'7'));
+                    // Of more than four digits the kernel would lose the first ones.
+                    let digits = match value {
+                        [b'0', digits @ ..] => digits,
+                        digits => digits,
+                    };
+                    let octal = digits.len() <= 4
+                        && !value.is_empty()
+                        && digits.iter().all(|byte| matches!(byte, b'0'..=b'7'));
                     if !octal {
                         return Err(failed(Why::NotOctal));
                     }
@@ -235,6 +240,10 @@ mod tests {
             Volume::parse(c"data,kind=host,source=/srv,readOnly=true,recursive=false").unwrap();
         assert_eq!((volume.name, volume.source), (&b"data"[..], &b"/srv"[..]));
         assert!(volume.read_only && !volume.recursive);
+        for mode in ["0", "755", "1777", "07777", "00000"] {
+            let text = std::ffi::CString::new(format!("data,kind=empty,mode={mode}")).unwrap();
+            assert_eq!(Volume::parse(&text).unwrap().mode, mode.as_bytes());
+        }
         for bad in [
             c"kind=host,source=/a",
             c"data,kind=host",
@@ -242,6 +251,9 @@ mod tests {
             c"data,kind=disk",
             c"data,kind=host,source=/a,readOnly=yes",
             c"data,kind=empty,mode=9",
+            c"data,kind=empty,mode=",
+            c"data,kind=empty,mode=17777",
+            c"data,kind=empty,mode=000000",
             c"data,kind=empty,uid=root",
             c"data,kind=empty,gid=4294967295",
             c"data,kind=empty,colour=red",

@@ -246,6 +246,24 @@ fn lines_of_mounts_and_capabilities() -> TestResult {
         );
         manifest.run().refused(&[&expected]);
     }
+    // More bits than a mode has, also where they are an option.
+    manifest.case(&(
+        r#","mounts":[{"volume":"data","path":"/x"}]"#,
+        "",
+        r#","volumes":[{"name":"data","kind":"empty","mode":"17777"}]"#,
+        &["exit", "0"],
+        &[],
+    ));
+    manifest
+        .run()
+        .refused(&["volumes[0].mode: it is no octal mode from 0 to 7777, as 0755 (at byte "]);
+    Run::ours("stage0")
+        .args(["run", "--volume=data,kind=empty,mode=17777"])
+        .args(["--mount=volume=data,target=/x", "--rootfs"])
+        .arg(&manifest.root)
+        .arg("/bin/probe")
+        .output()
+        .refused(&["data,kind=empty,mode=17777: its mode is an octal number"]);
     // With what else it takes it is none.
     manifest.case(&("", nodes, "", &["exit", "0"], &[]));
     for option in ["--insecure-options=capabilities", "--device=/dev/null"] {

@@ -344,14 +344,16 @@ fn semver(reader: &mut Reader<'_>) -> Read<()> {
 
 fn octal<'a>(reader: &mut Reader<'a>) -> Read<Text<'a>> {
     let mode = text(reader)?;
-    let digits = mode.characters().count();
-    let all = mode
-        .characters()
-        .all(|digit| matches!(digit, Ok('0'..='7')));
+    let mut digits = 0;
+    let all = mode.characters().all(|digit| {
+        // Only a 0 may stand before the four that a mode has.
+        digits += 1;
+        matches!(digit, Ok('0'..='7')) && (digits < 5 || mode.characters().next() == Some(Ok('0')))
+    });
     if all && (1..=5).contains(&digits) {
         Ok(mode)
     } else {
-        wrong(mode.at, "it is no octal mode as 0755")
+        wrong(mode.at, "it is no octal mode from 0 to 7777, as 0755")
     }
 }
 

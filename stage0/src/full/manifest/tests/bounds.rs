@@ -35,8 +35,7 @@ fn empty_volumes() {
         let mount = |number| format!(r#"{{"volume":"v{number}","path":"/v{number}"}}"#);
         let volumes: Vec<String> = (0..count).map(volume).collect();
         let mounts: Vec<String> = (0..count).map(mount).collect();
-        let own =
-            r#"{"volume":"own","path":"/own","appVolume":{"name":"own","kind":"empty","uid":7}}"#;
+        let own = r#"{"volume":"own","path":"/own","appVolume":{"name":"own","kind":"empty","mode":"07777"}}"#;
         SMALL
             .replace(
                 "\"apps\"",
@@ -57,7 +56,7 @@ fn empty_volumes() {
         (path.as_str(), found),
         ("apps[0].mounts[17].appVolume.kind", text)
     );
-    assert!(rest.starts_with("\"empty\",\"uid\""), "{rest}");
+    assert!(rest.starts_with("\"empty\",\"mode\""), "{rest}");
     let json = volumes(18);
     let (path, found, rest) = wrong_at(&json);
     assert_eq!((path.as_str(), found), ("volumes[17].kind", text));

@@ -188,7 +188,19 @@ fn values_out_of_their_range() {
             "\"apps\"",
             "\"volumes\":[{\"name\":\"v\",\"kind\":\"empty\",\"mode\":\"0999\"}],\"apps\"",
             "volumes[0].mode",
-            "it is no octal mode as 0755",
+            "it is no octal mode from 0 to 7777, as 0755",
+        ),
+        (
+            "\"apps\"",
+            "\"volumes\":[{\"name\":\"v\",\"kind\":\"empty\",\"mode\":\"17777\"}],\"apps\"",
+            "volumes[0].mode",
+            "it is no octal mode from 0 to 7777, as 0755",
+        ),
+        (
+            "\"apps\"",
+            "\"volumes\":[{\"name\":\"v\",\"kind\":\"empty\",\"mode\":\"000755\"}],\"apps\"",
+            "volumes[0].mode",
+            "it is no octal mode from 0 to 7777, as 0755",
         ),
         (
             "\"apps\"",
