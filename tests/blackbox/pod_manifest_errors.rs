@@ -11,6 +11,7 @@ tests![
     files_that_are_none,
     lines_of_errors,
     lines_of_mounts_and_capabilities,
+    what_is_there_twice,
     nothing_is_left,
     most_apps_and_volumes,
 ];
@@ -269,6 +270,40 @@ fn lines_of_mounts_and_capabilities() -> TestResult {
     for option in ["--insecure-options=capabilities", "--device=/dev/null"] {
         let output = manifest.command("plan").arg(option).output();
         output.code(0).quiet();
+    }
+    Ok(())
+}
+
+fn what_is_there_twice() -> TestResult {
+    let manifest = Manifest::new();
+    for (of_app, inside, of_pod, cause) in [
+        (
+            "",
+            r#","userAnnotations":{"a":"b","a":"c"}"#,
+            "",
+            "apps[0].app.userAnnotations.a: it is there twice",
+        ),
+        (
+            r#","annotations":[{"name":"a","value":"b"},{"name":"a","value":"c"}]"#,
+            "",
+            "",
+            "apps[0].annotations[1].name: two annotations have this name",
+        ),
+        (
+            "",
+            "",
+            r#","ports":[{"name":"p","hostPort":80},{"name":"p","hostPort":81}]"#,
+            "ports[1].name: two ports have this name",
+        ),
+        (
+            r#","mounts":[{"volume":"data","path":"/x"},{"volume":"data","path":"/./x/"}]"#,
+            "",
+            r#","volumes":[{"name":"data","kind":"empty"}]"#,
+            "apps[0].mounts[1].path: two mounts have this path",
+        ),
+    ] {
+        manifest.case(&(of_app, inside, of_pod, &["exit", "0"], &[]));
+        manifest.run().refused(&[&format!("{cause} (at byte ")]);
     }
     Ok(())
 }

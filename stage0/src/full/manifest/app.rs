@@ -4,7 +4,7 @@ use fly::json::{Reader, Text};
 
 use super::{
     names::Names,
-    pod::{Pod, group, label},
+    pod::{Pod, group},
     read::{Field, Manifest, Pass, Read, filled, name, path, text, wrong},
     target::mountable,
 };
@@ -94,9 +94,7 @@ impl<'a> Manifest<'a, '_, '_> {
             }
         })?;
         self.missing("id", id, "a directory has no id: images come later")?;
-        self.items("labels", labels, &mut |manifest, _, reader| {
-            label(manifest, reader)
-        })?;
+        self.labels(labels)?;
         Ok(root)
     }
 
@@ -197,11 +195,7 @@ impl<'a> Manifest<'a, '_, '_> {
         }
         self.environment(environment)?;
         self.mount_points(pod, mounted, points)?;
-        let mut activated = false;
-        self.items("ports", ports, &mut |manifest, _, reader| {
-            activated |= manifest.port(reader)?;
-            Ok(())
-        })?;
+        let activated = self.ports(ports)?;
         if let (Some(arena), true) = (self.in_pass(Pass::Apps), activated) {
             arena.word(b"--listen-fds");
         }

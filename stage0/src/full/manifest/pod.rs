@@ -13,6 +13,8 @@ use super::{
 };
 use crate::lower::{MAX_EMPTY, MAX_ROOTS};
 
+/// Of the pod, or of an app.
+const TWO_PORTS: &str = "two ports have this name";
 // What the texts say.
 const _: () = assert!(MAX_ROOTS == 32 && MAX_EMPTY == 17);
 
@@ -84,9 +86,7 @@ impl<'a> Manifest<'a, '_, '_> {
         self.pairs("annotations", notes)?;
         self.strings("userAnnotations", own)?;
         self.strings("userLabels", labels)?;
-        self.items("ports", ports, &mut |manifest, _, reader| {
-            manifest.exposed(reader)
-        })?;
+        self.exposed_ports(ports)?;
         let count = self.required(at, "apps", apps, |manifest, reader| {
             let at = reader.at();
             let count = manifest.list(reader, &mut |_, index, reader| {
@@ -210,13 +210,43 @@ impl<'a> Manifest<'a, '_, '_> {
         Ok(volume)
     }
 
+    /// The ports of the host for those of the pod.
+    #[inline(never)]
+    fn exposed_ports(&mut self, ports: Field<'a>) -> Read<()> {
+        if ports.is_none() {
+            return Ok(());
+        }
+        let mut names = Names::new();
+        self.items("ports", ports, &mut |manifest, _, reader| {
+            let name = manifest.exposed(reader)?;
+            manifest.unique(&mut names, name, TWO_PORTS)
+        })
+        .map(drop)
+    }
+
+    /// The ports of an app; tells whether one wants the descriptors of a service manager.
+    #[inline(never)]
+    pub(super) fn ports(&mut self, ports: Field<'a>) -> Read<bool> {
+        if ports.is_none() {
+            return Ok(false);
+        }
+        let mut names = Names::new();
+        let mut activated = false;
+        self.items("ports", ports, &mut |manifest, _, reader| {
+            let (name, is_activated) = manifest.port(reader)?;
+            activated |= is_activated;
+            manifest.unique(&mut names, name, TWO_PORTS)
+        })?;
+        Ok(activated)
+    }
+
     /// A port of the host for one of the pod: it is kept in the manifest, and nothing
     /// else is done with it.
-    fn exposed(&mut self, reader: &mut Reader<'a>) -> Read<()> {
+    fn exposed(&mut self, reader: &mut Reader<'a>) -> Read<Text<'a>> {
         let at = reader.at();
         let names = &["name", "hostPort", "hostIP", "podPort"];
         let [called, host, address, inside] = self.object(reader, names)?;
-        self.text_of(at, "name", called, name)?;
+        let name = self.text_of(at, "name", called, name)?;
         self.required(at, "hostPort", host, |_, reader| port(reader))?;
         self.optional("hostIP", address, |_, reader| {
             let address = text(reader)?;
@@ -230,15 +260,16 @@ impl<'a> Manifest<'a, '_, '_> {
             Ok(())
         })?;
         self.optional("podPort", inside, Self::port)?;
-        Ok(())
+        Ok(name)
     }
 
-    /// A port of an app; tells whether it wants the descriptors of a service manager.
-    pub(super) fn port(&mut self, reader: &mut Reader<'a>) -> Read<bool> {
+    /// A port of an app: its name, and whether it wants the descriptors of a service
+    /// manager.
+    fn port(&mut self, reader: &mut Reader<'a>) -> Read<(Text<'a>, bool)> {
         let at = reader.at();
         let names = &["name", "protocol", "port", "count", "socketActivated"];
         let [called, protocol, first, count, activated] = self.object(reader, names)?;
-        self.text_of(at, "name", called, name)?;
+        let name = self.text_of(at, "name", called, name)?;
         self.required(at, "protocol", protocol, |_, reader| {
             let protocol = text(reader)?;
             if protocol.is("tcp") || protocol.is("udp") {
@@ -257,7 +288,7 @@ impl<'a> Manifest<'a, '_, '_> {
             )
         })?;
         let activated = self.flag_if("socketActivated", activated)?;
-        Ok(activated == Some(true))
+        Ok((name, activated == Some(true)))
     }
 }
 
@@ -379,20 +410,33 @@ pub(super) fn group(reader: &mut Reader<'_>) -> Read<u64> {
     id(reader)
 }
 
-/// The labels of an image, which is a directory: of this system and machine, or none.
-pub(super) fn label<'a>(manifest: &mut Manifest<'a, '_, '_>, reader: &mut Reader<'a>) -> Read<()> {
-    let at = reader.at();
-    let [name, value] = manifest.object(reader, &["name", "value"])?;
-    let name = manifest.text_of(at, "name", name, identifier)?;
-    let value = manifest.text_of(at, "value", value, text)?;
-    match (name.is("os"), name.is("arch")) {
-        (true, _) if !value.is("linux") => manifest.refuse("value", value.at, "this is linux"),
-        (_, true) if !value.is("amd64") => manifest.refuse("value", value.at, "this is amd64"),
-        (true, _) | (_, true) => Ok(()),
-        _ => manifest.refuse(
-            "name",
-            name.at,
-            "a directory has no labels but os and arch: images come later",
-        ),
+impl<'a> Manifest<'a, '_, '_> {
+    /// The labels of an image, which is a directory: of this system and machine, or none.
+    #[inline(never)]
+    pub(super) fn labels(&mut self, labels: Field<'a>) -> Read<()> {
+        if labels.is_none() {
+            return Ok(());
+        }
+        let mut names = Names::new();
+        self.items("labels", labels, &mut |manifest, _, reader| {
+            let at = reader.at();
+            let [name, value] = manifest.object(reader, &["name", "value"])?;
+            let name = manifest.text_of(at, "name", name, identifier)?;
+            let value = manifest.text_of(at, "value", value, text)?;
+            let here = match (name.is("os"), name.is("arch")) {
+                (true, _) if !value.is("linux") => Err("this is linux"),
+                (_, true) if !value.is("amd64") => Err("this is amd64"),
+                (true, _) | (_, true) => Ok(()),
+                _ => {
+                    let text = "a directory has no labels but os and arch: images come later";
+                    return manifest.refuse("name", name.at, text);
+                }
+            };
+            if let Err(text) = here {
+                return manifest.refuse("value", value.at, text);
+            }
+            manifest.unique(&mut names, name, "two labels have this name")
+        })
+        .map(drop)
     }
 }

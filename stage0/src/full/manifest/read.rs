@@ -6,6 +6,7 @@ use fly::json::{self, Fault, Reader, Text};
 use super::{
     Beside, MAX_ITEMS,
     filter::Filter,
+    names::Names,
     path::{Part, Path},
     words::Arena,
 };
@@ -240,13 +241,34 @@ impl<'a, 'w> Manifest<'a, '_, 'w> {
         Ok(count.unwrap_or(0))
     }
 
-    /// Reads `name`, `value` lists and the like of which nothing is used but that they are
-    /// right: annotations, and labels.
+    /// The name of one of several things, in its field `name`, is no other one's.
+    #[inline(never)]
+    pub(super) fn unique(
+        &mut self,
+        names: &mut Names<'a>,
+        name: Text<'a>,
+        otherwise: &'static str,
+    ) -> Read<()> {
+        if names.add(name) {
+            Ok(())
+        } else {
+            self.refuse("name", name.at, otherwise)
+        }
+    }
+
+    /// Reads annotations, of which nothing is used but that they are right.
+    #[inline(never)]
     pub(super) fn pairs(&mut self, name: &'static str, field: Field<'a>) -> Read<()> {
+        // The place for names is large.
+        if field.is_none() {
+            return Ok(());
+        }
+        let mut names = Names::new();
         self.items(name, field, &mut |manifest, _, reader| {
             let at = reader.at();
             let [name, value] = manifest.object(reader, &["name", "value"])?;
-            manifest.text_of(at, "name", name, identifier)?;
+            let name = manifest.text_of(at, "name", name, identifier)?;
+            manifest.unique(&mut names, name, "two annotations have this name")?;
             manifest.text_of(at, "value", value, text)?;
             Ok(())
         })
@@ -254,7 +276,12 @@ impl<'a, 'w> Manifest<'a, '_, 'w> {
     }
 
     /// Reads an object of strings, of which nothing is used.
+    #[inline(never)]
     pub(super) fn strings(&mut self, name: &'static str, field: Field<'a>) -> Read<()> {
+        if field.is_none() {
+            return Ok(());
+        }
+        let mut names = Names::new();
         self.optional(name, field, |manifest, reader| {
             let mut count = 0;
             reader.object(&mut |reader, name| {
@@ -264,6 +291,9 @@ impl<'a, 'w> Manifest<'a, '_, 'w> {
                         return wrong(name.at, "there may be 1024 of them");
                     }
                     check(name)?;
+                    if !names.add(name) {
+                        return wrong(name.at, "it is there twice");
+                    }
                     text(reader).map(drop)
                 })
             })

@@ -244,3 +244,73 @@ fn no_numbers() {
     let json = port("\"port\":080");
     assert_eq!(wrong_at(&json).1, "it is no JSON");
 }
+
+/// What is there twice, also if it is written in two ways.
+#[test]
+#[allow(clippy::too_many_lines, reason = "a line or two a case")]
+fn names_that_are_there_twice() {
+    let of_pod = |field: &str| SMALL.replace("\"apps\"", &format!("{field},\"apps\""));
+    let of_app = |field: &str| SMALL.replace("\"app\"", &format!("{field},\"app\""));
+    let inside = |field: &str| SMALL.replace("\"user\"", &format!("{field},\"user\""));
+    let pairs = r#""annotations":[{"name":"a","value":"1"},{"name":"\u0061","value":"2"}]"#;
+    let object = r#""userAnnotations":{"a":"1","\u0061":"2"}"#;
+    let labels =
+        r#""dir:/r","labels":[{"name":"os","value":"linux"},{"name":"\u006fs","value":"linux"}]"#;
+    let ports = r#""ports":[{"name":"p","protocol":"tcp","port":80},{"name":"\u0070","protocol":"udp","port":81}]"#;
+    let exposed = r#""ports":[{"name":"p","hostPort":80},{"name":"\u0070","hostPort":81}]"#;
+    let volume = r#""volumes":[{"name":"v","kind":"empty"}]"#;
+    let mounts = r#""mounts":[{"volume":"v","path":"/x"},{"volume":"v","path":"\/.\/x/"}]"#;
+    let points = r#""mountPoints":[{"name":"v","path":"/x"},{"name":"v","path":"//x"}]"#;
+    let two = "two annotations have this name";
+    let ours = "two ports have this name";
+    for (json, path, text, stands_there) in [
+        (of_pod(pairs), "annotations[1].name", two, r#""\u0061","#),
+        (
+            of_app(pairs),
+            "apps[0].annotations[1].name",
+            two,
+            r#""\u0061","#,
+        ),
+        (
+            of_pod(object),
+            "userAnnotations.a",
+            "it is there twice",
+            r#""\u0061":"#,
+        ),
+        (
+            inside(&object.replace("Annotations", "Labels")),
+            "apps[0].app.userLabels.a",
+            "it is there twice",
+            r#""\u0061":"#,
+        ),
+        (of_pod(exposed), "ports[1].name", ours, r#""\u0070","#),
+        (
+            inside(ports),
+            "apps[0].app.ports[1].name",
+            ours,
+            r#""\u0070","#,
+        ),
+        (
+            SMALL.replace("\"dir:/r\"", labels),
+            "apps[0].image.labels[1].name",
+            "two labels have this name",
+            r#""\u006fs","#,
+        ),
+        (
+            of_app(mounts).replace("\"apps\"", &format!("{volume},\"apps\"")),
+            "apps[0].mounts[1].path",
+            "two mounts have this path",
+            r#""\/.\/x/"}"#,
+        ),
+        (
+            inside(points).replace("\"apps\"", &format!("{volume},\"apps\"")),
+            "apps[0].app.mountPoints[1].path",
+            "two mount points have this path",
+            r#""//x"}"#,
+        ),
+    ] {
+        let (found, cause, rest) = wrong_at(&json);
+        assert_eq!((found.as_str(), cause), (path, text), "{json}");
+        assert!(rest.starts_with(stands_there), "{rest}");
+    }
+}
