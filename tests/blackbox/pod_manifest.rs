@@ -308,6 +308,10 @@ fn filters() -> TestResult {
     let remove = r#","isolators":[{"name":"os/linux/seccomp-remove-set","value":{"set":["mkdir","mkdirat"],"errno":"EACCES"}}]"#;
     manifest.case(&("", remove, "", &["mkdir", "/new"], &[]));
     manifest.run().code(1).has("EACCES");
+    // By any name that Linux has for one.
+    let other = remove.replace("EACCES", "EHWPOISON");
+    manifest.case(&("", other.leak(), "", &["mkdir", "/new"], &[]));
+    manifest.run().code(1).has("EHWPOISON");
     // Without an error it ends by SIGSYS.
     let kill = r#","isolators":[{"name":"os/linux/seccomp-remove-set","value":{"set":["mkdir","mkdirat"]}}]"#;
     manifest.case(&("", kill, "", &["mkdir", "/new"], &[]));

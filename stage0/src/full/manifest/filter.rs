@@ -19,33 +19,25 @@ const DEFAULTS: [&str; 4] = [
     "@docker/default-blacklist",
 ];
 
-/// Errors that a refused call may have (asm-generic/errno-base.h, asm-generic/errno.h).
-const ERRORS: [(&str, u16); 24] = [
-    ("EPERM", 1),
-    ("ENOENT", 2),
-    ("ESRCH", 3),
-    ("EINTR", 4),
-    ("EIO", 5),
-    ("ENXIO", 6),
-    ("E2BIG", 7),
-    ("EBADF", 9),
-    ("EAGAIN", 11),
-    ("ENOMEM", 12),
-    ("EACCES", 13),
-    ("EFAULT", 14),
-    ("EBUSY", 16),
-    ("EEXIST", 17),
-    ("ENODEV", 19),
-    ("EINVAL", 22),
-    ("EMFILE", 24),
-    ("ENOTTY", 25),
-    ("ENOSPC", 28),
-    ("EROFS", 30),
-    ("ENOSYS", 38),
-    ("EOPNOTSUPP", 95),
-    ("ENOTSUP", 95),
-    ("ECONNREFUSED", 111),
-];
+/// Errors that a refused call may have, by number from 1 (asm-generic/errno-base.h,
+/// asm-generic/errno.h); two numbers have no name.
+const ERRORS: &str = "\
+EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES \
+EFAULT ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY \
+ETXTBSY EFBIG ENOSPC ESPIPE EROFS EMLINK EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG \
+ENOLCK ENOSYS ENOTEMPTY ELOOP - ENOMSG EIDRM ECHRNG EL2NSYNC EL3HLT EL3RST ELNRNG \
+EUNATCH ENOCSI EL2HLT EBADE EBADR EXFULL ENOANO EBADRQC EBADSLT - EBFONT ENOSTR \
+ENODATA ETIME ENOSR ENONET ENOPKG EREMOTE ENOLINK EADV ESRMNT ECOMM EPROTO EMULTIHOP \
+EDOTDOT EBADMSG EOVERFLOW ENOTUNIQ EBADFD EREMCHG ELIBACC ELIBBAD ELIBSCN ELIBMAX \
+ELIBEXEC EILSEQ ERESTART ESTRPIPE EUSERS ENOTSOCK EDESTADDRREQ EMSGSIZE EPROTOTYPE \
+ENOPROTOOPT EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP EPFNOSUPPORT EAFNOSUPPORT \
+EADDRINUSE EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET ECONNABORTED ECONNRESET \
+ENOBUFS EISCONN ENOTCONN ESHUTDOWN ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN \
+EHOSTUNREACH EALREADY EINPROGRESS ESTALE EUCLEAN ENOTNAM ENAVAIL EISNAM EREMOTEIO \
+EDQUOT ENOMEDIUM EMEDIUMTYPE ECANCELED ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED \
+EOWNERDEAD ENOTRECOVERABLE ERFKILL EHWPOISON";
+/// Other names of the same.
+const OTHER_ERRORS: [(&str, u16); 3] = [("EWOULDBLOCK", 11), ("EDEADLOCK", 35), ("ENOTSUP", 95)];
 
 /// A set that was read.
 #[derive(Clone, Copy, Debug)]
@@ -71,10 +63,9 @@ impl<'a> Manifest<'a, '_, '_> {
         let error_at = error.map_or(at, |reader| reader.at());
         let error = self.optional("errno", error, |_, reader| {
             let name = text(reader)?;
-            let mut known = ERRORS.iter();
-            match known.find(|(known, _)| name.is(known)) {
-                Some((_, number)) => Ok(*number),
-                None => wrong(name.at, "there is no such error here"),
+            match error_of(name) {
+                Some(number) => Ok(number),
+                None => wrong(name.at, "there is no such error"),
             }
         })?;
         let filter = self.required(at, "set", set, |manifest, reader| {
@@ -195,6 +186,17 @@ impl Filter<'_> {
 fn is_needed(name: Text<'_>) -> bool {
     let mut words = fly::text::split(ALWAYS, b'"');
     words.any(|word| !matches!(word, b"" | b",") && name.is_bytes(word))
+}
+
+/// The number of an error.
+fn error_of(name: Text<'_>) -> Option<u16> {
+    let other = OTHER_ERRORS.iter().find(|(other, _)| name.is(other));
+    if let Some((_, number)) = other {
+        return Some(*number);
+    }
+    let mut names = (1..).zip(fly::text::split(ERRORS.as_bytes(), b' '));
+    let found = names.find(|(_, known)| known.len() > 1 && name.is_bytes(known));
+    found.map(|(number, _)| number)
 }
 
 fn number(name: Text<'_>) -> Option<u16> {

@@ -106,7 +106,7 @@ fn isolators_that_cannot_be_kept() {
         (
             r#"{"name":"os/linux/seccomp-remove-set","value":{"set":["open"],"errno":"EOPEN"}}"#,
             "[0].value.errno",
-            "there is no such error here",
+            "there is no such error",
         ),
         (
             r#"{"name":"os/linux/no-new-privileges","value":true},{"name":"os/linux/no-new-privileges","value":true}"#,
@@ -225,4 +225,36 @@ fn device_nodes() {
     let (words, _) = read_beside(set("retain").as_bytes(), beside).unwrap();
     assert!(words.contains(&"--cap-add=mknod".into()), "{words:?}");
     assert!(read_all(set("remove").as_bytes()).is_ok());
+}
+
+#[test]
+fn errors_of_filters() {
+    let of = |name: &str| {
+        let value = format!(r#"{{"set":["mount"],"errno":"{name}"}}"#);
+        let isolator = format!(r#"{{"name":"os/linux/seccomp-remove-set","value":{value}}}"#);
+        read_all(with_isolators(&isolator).as_bytes()).map(|(_, profiles)| profiles.concat())
+    };
+    for (name, number) in [
+        ("EPERM", 1),
+        ("E2BIG", 7),
+        ("EAGAIN", 11),
+        ("EWOULDBLOCK", 11),
+        ("EDEADLK", 35),
+        ("EDEADLOCK", 35),
+        ("ELOOP", 40),
+        ("ENOMSG", 42),
+        ("EBADSLT", 57),
+        ("EBFONT", 59),
+        ("EOPNOTSUPP", 95),
+        ("ENOTSUP", 95),
+        ("EHWPOISON", 133),
+    ] {
+        let profile = of(name).expect(name);
+        assert!(profile.contains(&format!(":{number}}}")), "{profile}");
+    }
+    for name in ["", "-", "E", "eperm", "EPERM ", "EHWPOISON2", "1"] {
+        let (path, _, text) = of(name).expect_err(name);
+        assert!(path.ends_with(".value.errno"));
+        assert_eq!(text, "there is no such error");
+    }
 }
