@@ -123,6 +123,7 @@ mod understudy;
 mod user;
 mod volumes;
 mod warm;
+mod warm_pools;
 
 /// A group whose tests start something, so that they run in the guest too.
 const fn start(name: &'static str, tests: &'static [Test]) -> Group {
@@ -189,6 +190,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("enter_terminal", 60, &[], enter_terminal::TESTS),
         host("parked", 60, &[], parked::TESTS),
         host("warm", 60, &[], warm::TESTS),
+        host("warm_pools", 60, &[], warm_pools::TESTS),
         host("understudy", 60, &[], understudy::TESTS),
         host("control_orders", 60, &[], control_orders::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),

@@ -1,0 +1,185 @@
+//! Pools of warm pods.
+
+use std::{fs, time::Duration};
+
+use kickstage_tests::{
+    TestResult,
+    command::Run,
+    compare, lock,
+    registered::{Registry, one_line, wait_until},
+    sys, tests,
+};
+
+/// The length of one.
+const UUID: usize = 36;
+
+tests![
+    a_pool,
+    a_pool_of_others,
+    a_pool_that_others_remove,
+    a_pool_elsewhere,
+    bad_pools,
+];
+
+/// Has the pool `jobs` so many pods of a program that ends with this code.
+pub fn pool_of(pods: &Registry, size: &str, code: &str) {
+    let root = pods.root.display().to_string();
+    let words = [
+        "jobs",
+        size,
+        "--rootfs",
+        &root,
+        "--",
+        "/bin/probe",
+        "exit",
+        code,
+    ];
+    pods.ask("pool", &words).code(0).quiet();
+}
+
+/// How many pods can be taken from the pool.
+pub fn in_pool(pods: &Registry) -> usize {
+    let pool = pods.path().join("pods/pools/jobs");
+    let is_pod = |name: &String| name.len() == UUID;
+    compare::names(&pool).into_iter().filter(is_pod).count()
+}
+
+/// As many as the pool is to have; each that is taken is made up for.
+fn a_pool() -> TestResult {
+    let pods = Registry::new();
+    let parked = || pods.in_folder("prepared").len();
+    pool_of(&pods, "3", "4");
+    assert_eq!(parked(), 3);
+    for _ in 0..5 {
+        pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
+        // It is parked before it is in the pool.
+        wait_until("it is full again", || parked() == 3 && in_pool(&pods) == 3);
+    }
+    // One whose pid 1 was killed is nobody's.
+    let uuid = pods.in_folder("prepared").remove(0);
+    let pid = fs::read_to_string(pods.place("prepared", &uuid).join("pid")).expect("its pid");
+    sys::kill(pid.trim_end().parse().expect("a number"), libc::SIGKILL).expect("it is there");
+    wait_until("it has ended", || pods.state(&uuid) != "parked");
+    for _ in 0..2 {
+        pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
+    }
+    pods.ask("gc", &[]).code(0).quiet();
+    pods.ask("pool", &["jobs"]).code(0).quiet();
+    wait_until("it is full again", || parked() == 3);
+    pods.ask("pool", &["jobs", "1"]).code(0).quiet();
+    assert_eq!(parked(), 1);
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    assert!(!pods.path().join("pods/pools/jobs").exists());
+    Ok(())
+}
+
+/// Another kind takes the place of the one before.
+fn a_pool_of_others() -> TestResult {
+    let pods = Registry::new();
+    for code in ["4", "5"] {
+        pool_of(&pods, "1", code);
+        assert_eq!(pods.in_folder("prepared").len(), 1);
+    }
+    let uuid = one_line(&pods.ask("list", &["--no-legend", "--full"]));
+    assert!(uuid.contains("parked"), "{uuid}");
+    pods.ask("run-prepared", &["--pool=jobs"]).code(5).quiet();
+    wait_until("it is full again", || pods.in_folder("prepared").len() == 1);
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Who was to fill it sees first that it is to have none, and has removed it already.
+fn a_pool_that_others_remove() -> TestResult {
+    let pods = Registry::new();
+    pool_of(&pods, "1", "4");
+    pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
+    wait_until("it is full again", || pods.in_folder("prepared").len() == 1);
+    let folder = pods.path().join("pods/pools/jobs");
+    let held = || {
+        let file = fs::File::options().write(true).open(folder.join("lock"));
+        let file = file.expect("its lock");
+        lock::as_stage0(&file).map(|()| file)
+    };
+    // Who has filled it may not have ended.
+    wait_until("nobody fills it", || held().is_ok());
+    let file = held().expect("nobody has it");
+    let running = pods.command("pool").args(["jobs", "0"]).start();
+    wait_until("it is told", || {
+        fs::read_to_string(folder.join("size")).is_ok_and(|size| size == "0")
+    });
+    fs::remove_dir_all(&folder).expect("a pool");
+    lock::give_back(&file).expect("a lock");
+    running.finish().code(0).quiet();
+    assert!(!folder.exists());
+    let [uuid] = &pods.in_folder("prepared")[..] else {
+        panic!("one was parked");
+    };
+    pods.ask("rm", &["--force", uuid]).code(0);
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// With `--state-dir` it is filled again, too; the option may stand anywhere.
+fn a_pool_elsewhere() -> TestResult {
+    let pods = Registry::new();
+    let (path, root) = (pods.path().display(), pods.root.display());
+    let (given, at_root) = (format!("--state-dir={path}"), format!("--rootfs={root}"));
+    let (given, at_root) = (given.as_str(), at_root.as_str());
+    let ask = |words: &[&str]| Run::ours("stage0").args(words).output();
+    let parked = || pods.in_folder("prepared").len();
+    let program = [at_root, "--", "/bin/probe", "exit", "4"];
+    for before in [
+        &["pool", given, "jobs", "1"][..],
+        &["pool", "jobs", given, "1"],
+        &["pool", "jobs", "1", given],
+    ] {
+        ask(&[before, &program].concat()).code(0).quiet();
+        for words in [[given, "--pool=jobs"], ["--pool=jobs", given]] {
+            assert_eq!(parked(), 1);
+            ask(&[&["run-prepared"], &words[..]].concat())
+                .code(4)
+                .quiet();
+            // It is parked before it is in the pool.
+            wait_until("it is full again", || parked() == 1 && in_pool(&pods) == 1);
+        }
+        ask(&["pool", "jobs", given, "2"]).code(0).quiet();
+        assert_eq!(parked(), 2);
+        ask(&["pool", "jobs", given]).code(0).quiet();
+        ask(&["pool", "jobs", "0", given]).code(0).quiet();
+        assert_eq!(pods.left(), Vec::<String>::new(), "{before:?}");
+    }
+    Ok(())
+}
+
+fn bad_pools() -> TestResult {
+    let pods = Registry::new();
+    for (words, text) in [
+        (&[][..], "it is no name of a pool"),
+        (&["../a", "1"], "../a"),
+        (&["a", "x"], "its size is a number"),
+        (&["a", "1001"], "its size is a number"),
+        (&["a"], "there is no such pool"),
+        (&["a", "1"], "there is no such pool"),
+        // Its pods would be those of the other one.
+        (&["a", "1", "--pool=b"], "it is of the run"),
+        (&["--warm", "a"], "it is no name of a pool"),
+    ] {
+        pods.ask("pool", words).refused(&[text]);
+    }
+    pods.ask("run-prepared", &["--pool=a"])
+        .refused(&["no pod of it is parked"]);
+    let words = ["a", "2", "--rootfs", "/nowhere", "--", "/bin/true"];
+    let run = pods
+        .command("pool")
+        .args(words)
+        .limit(Duration::from_secs(20));
+    let output = run.output();
+    output.code(254);
+    for text in ["a pod could not be parked", "/nowhere"] {
+        assert!(output.stderr.contains(text), "{}", output.stderr);
+    }
+    pods.ask("pool", &["a", "0"]).code(0).quiet();
+    Ok(())
+}
