@@ -5,17 +5,20 @@
 use core::{ffi::CStr, mem::MaybeUninit};
 
 use fly::{
-    error::{Error, What, Why},
+    error::{Error, FAILURE, What, Why},
     launch::KEPT,
     plan::{Kind, Plan},
-    sys::{descriptor, lock},
+    supervise,
+    sys::{clone::Child, descriptor, lock},
     text::{Digits, copy},
 };
+use linux_raw_sys::general as raw;
 use rustix::{
     event::{Timespec, poll},
     fd::{AsFd, AsRawFd, OwnedFd},
     fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
+    process::WaitIdOptions,
 };
 use stage1_init::{GATE, LOCK};
 
@@ -156,20 +159,25 @@ impl<'a> Directory<'a> {
         Ok(directory)
     }
 
-    /// The pod runs; `pid` is that of its first process. The directory is opened again:
-    /// what was open before the launch is closed by it.
+    /// The pod runs, `child` is its first process. The directory is opened again: what was
+    /// open before the launch is closed by it.
     ///
     /// # Errors
-    /// As for write(2).
-    pub fn began(&self, pid: u32) -> Result<(), Error<'a>> {
+    /// As for write(2): the pod is ended, and if it was made here all that was made is unmade.
+    pub fn began(&self, child: &Child) -> Result<(), Error<'a>> {
         let Some(path) = self.path else {
             return Ok(());
         };
         let written = self
             .open()
-            .and_then(|folder| write(&folder, c"pid", pid.into()));
+            .and_then(|folder| write(&folder, c"pid", child.pid.into()));
         written.map_err(|errno| {
-            self.ended(fly::error::FAILURE);
+            kill(child);
+            if self.made {
+                self.undo();
+            } else {
+                self.ended(FAILURE);
+            }
             Error::new(What::WriteFile, path, errno)
         })
     }
@@ -410,9 +418,19 @@ fn write(folder: &OwnedFd, name: &CStr, number: u64) -> Result<(), Errno> {
     copy(&mut line, digits.as_bytes());
     let line = line.get(..=digits.as_bytes().len()).unwrap_or_default();
     if !descriptor::write_all(new.as_raw_fd(), line) {
+        let _ = fs::unlinkat(folder, NEW, AtFlags::empty());
         return Err(Errno::NOSPC);
     }
     fs::renameat(folder, NEW, folder, name)
+}
+
+/// Ends a pod that was not to be started, or not so.
+#[cold]
+#[inline(never)]
+pub fn kill(child: &Child) {
+    let pod = child.pidfd.as_fd();
+    supervise::forward(pod, raw::SIGKILL);
+    let _ = supervise::ended(pod, WaitIdOptions::empty());
 }
 
 /// Takes away what a pod before has left in the directory `name`.

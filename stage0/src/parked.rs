@@ -4,11 +4,9 @@
 use fly::{
     error::{Error, FAILURE, What, Why},
     launch::KEPT,
-    supervise,
     sys::{clone::Child, descriptor, lock},
 };
-use linux_raw_sys::general as raw;
-use rustix::{fd::AsFd, io::Errno, process::WaitIdOptions};
+use rustix::{fd::AsFd, io::Errno};
 
 use stage1_init::control::SOCKET;
 
@@ -59,15 +57,6 @@ pub fn restore() {
     }
 }
 
-/// Ends a pod that is not going to be parked: it would not end with this process.
-#[cold]
-#[inline(never)]
-pub fn end(child: &Child) {
-    let pod = child.pidfd.as_fd();
-    supervise::forward(pod, raw::SIGKILL);
-    let _ = supervise::ended(pod, WaitIdOptions::empty());
-}
-
 impl<'a> Directory<'a> {
     /// Leaves a pod alone that is parked, as soon as it can be released; returns the exit
     /// code.
@@ -82,7 +71,7 @@ impl<'a> Directory<'a> {
         if is_parked == Ok(true) {
             return Ok(0);
         }
-        end(child);
+        directory::kill(child);
         self.ended(FAILURE);
         Err(match is_parked {
             Err(errno) => Error::new(What::Wait, c"pid 1 of the pod", errno),

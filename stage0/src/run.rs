@@ -109,7 +109,10 @@ fn detached<'e, F: Features>(
         let Some(rest) = rest.take() else {
             return FAILURE;
         };
-        run::<F>(plan, how, rest, Some(&background)).unwrap_or_else(crate::fail)
+        run::<F>(plan, how, rest, Some(&background)).unwrap_or_else(|error| {
+            background.give_up();
+            crate::fail(error)
+        })
     })
 }
 
@@ -177,12 +180,7 @@ fn run<'e, F: Features>(
         launcher.fallbacks().tell(NAME);
     }
     let mut running = in_namespace::<F>(running, rest.users)?;
-    if let Err(error) = directory.began(running.child.pid) {
-        if how.hold {
-            parked::end(&running.child);
-        }
-        return Err(error);
-    }
+    directory.began(&running.child)?;
     if how.hold {
         let parked = directory.park(&running.child)?;
         core::mem::forget(cgroups);

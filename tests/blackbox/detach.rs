@@ -24,6 +24,7 @@ tests![
     the_caller_is_killed,
     without_standard_descriptors,
     with_a_time_limit,
+    in_a_full_directory,
 ];
 
 /// With what is said by then.
@@ -375,5 +376,35 @@ fn with_a_time_limit() -> TestResult {
         .code(0)
         .has("code=124\n");
     pods.collected();
+    Ok(())
+}
+
+/// There is room for the plan, which is a page, and for nothing else.
+fn in_a_full_directory() -> TestResult {
+    let pods = Registry::new();
+    let small = roots::directory("small");
+    let small = small.to_str().expect("UTF-8");
+    sys::mount_tmpfs(small, "size=4k").expect("a tmpfs");
+    let words = ["write file", "No space left on device"];
+    let option = format!("--state-dir={small}");
+    for options in [&["--detach", &*option], &["--register", &option]] {
+        let output = pods.pod("run", options, &["sleep", "100000"]).output();
+        output.refused(&words);
+        for folder in ["run", "exited-garbage"] {
+            let folder = Path::new(small).join("pods").join(folder);
+            assert_eq!(fs::read_dir(folder).map_or(0, Iterator::count), 0);
+        }
+    }
+    // Whoever has prepared it knows its name.
+    let output = pods.pod("prepare", &[&option], &["sleep", "100000"]).output();
+    output.code(0).quiet();
+    let uuid = one_line(&output);
+    pods.ask("run-prepared", &["--detach", &option, &uuid])
+        .refused(&words);
+    pods.ask("status", &[&option, &uuid])
+        .code(0)
+        .has("state=exited\n");
+    pods.ask("rm", &[&option, &uuid]).code(0).quiet();
+    sys::unmount(small).expect("nobody has it");
     Ok(())
 }
