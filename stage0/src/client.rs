@@ -186,7 +186,8 @@ impl<'a> Pod<'a> {
     }
 }
 
-/// Opens /dev/null where a standard stream is closed.
+/// Opens /dev/null where a standard stream is closed: pid 1 of a pod that is controlled has all
+/// three, so that no descriptor that comes to it is one.
 #[cold]
 #[inline(never)]
 pub fn fill_streams() {

@@ -19,25 +19,15 @@ use crate::{
 /// Where standard error is meanwhile, beside what the launch keeps.
 const ERRORS: i32 = KEPT + 3;
 
-/// Sees to the standard streams of a pod that is controlled: pid 1 has all three, so that
-/// no descriptor that comes to it is one.
-///
-/// # Errors
-/// As of [`hold`].
-#[cold]
-#[inline(never)]
-pub fn streams(directory: &Directory<'_>, held: bool) -> Result<(), Errno> {
-    client::fill_streams();
-    if held { hold(directory) } else { Ok(()) }
-}
-
 /// Of a parked one nothing of the caller's is held open. Its standard input is a lock of
 /// its own until it is released: whoever is killed while pid 1 is on its way, and has no
 /// lock yet, nobody takes the pod for one that does not live.
 ///
 /// # Errors
 /// As open(2) and fcntl(2).
-fn hold(directory: &Directory<'_>) -> Result<(), Errno> {
+#[cold]
+#[inline(never)]
+pub fn hold(directory: &Directory<'_>) -> Result<(), Errno> {
     let errors = descriptor::borrow(2).unwrap_or(descriptor::NONE);
     descriptor::duplicate_onto(errors, ERRORS)?;
     descriptor::close_on_exec(ERRORS)?;

@@ -15,6 +15,7 @@ use crate::{
     NAME,
     background::{self, Background},
     cgroups::Cgroups,
+    client,
     directory::Directory,
     empty,
     lower::Features,
@@ -170,7 +171,8 @@ fn run<'e, F: Features>(
     };
     let cgroups = how.limited.then(|| Cgroups::look(plan));
     let running = launcher.launch();
-    if how.hold {
+    let is_held = F::ALL && how.hold;
+    if is_held {
         parked::restore();
     }
     if running.is_err() {
@@ -181,7 +183,7 @@ fn run<'e, F: Features>(
     }
     let mut running = in_namespace::<F>(running, rest.users)?;
     directory.began(&running.child)?;
-    if how.hold {
+    if is_held {
         let parked = directory.park(&running.child)?;
         core::mem::forget(cgroups);
         return Ok(parked);
@@ -306,8 +308,10 @@ fn prepare<'e, F: Features>(
     };
     if let Some(path) = path {
         launcher.keep(KEPT_COUNT);
-        only_own(how.hold, background.is_some());
-        if let Err(errno) = parked::streams(&directory, how.hold) {
+        let is_held = F::ALL && how.hold;
+        only_own(is_held, background.is_some());
+        client::fill_streams();
+        if is_held && let Err(errno) = parked::hold(&directory) {
             parked::restore();
             directory.undo();
             return Err(Error::new(What::Begin, path, errno));

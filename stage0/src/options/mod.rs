@@ -356,6 +356,7 @@ where
     pub fn is_rare(&self) -> bool {
         const LIMITS: [Limit; 2] = [Limit::IoMax, Limit::Devices];
         self.several
+            || self.hold
             || self.life.warm
             || self.life.pool.is_some()
             || self.pod_manifest
