@@ -182,6 +182,13 @@ impl<'a> Directory<'a> {
         })
     }
 
+    /// Nothing of it is to stay when it has ended.
+    pub fn forget(&mut self) {
+        if let Some(life) = &mut self.life {
+            life.forget();
+        }
+    }
+
     /// The pod has ended: the exit codes stay, or all is gone.
     #[inline(never)]
     pub fn ended(&self, code: i32) {

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use fly::sys::descriptor;
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fd::{AsRawFd, OwnedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::inotify,
     io::Errno,
 };
@@ -65,8 +65,20 @@ impl Files {
             if !first.revents().is_empty() {
                 return Ok(Come::First);
             }
-            let mut buffer = [0; 1024];
-            let _ = descriptor::read(self.0.as_raw_fd(), &mut buffer);
+            self.drain();
         }
+    }
+
+    /// What the kernel has told was seen.
+    pub fn drain(&self) {
+        let mut buffer = [0; 1024];
+        let _ = descriptor::read(self.0.as_raw_fd(), &mut buffer);
+    }
+}
+
+/// Can be read when one has appeared.
+impl AsFd for Files {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

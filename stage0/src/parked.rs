@@ -14,6 +14,7 @@ use crate::{
     background::wait_for,
     client,
     directory::{self, Directory},
+    wait::TimeLimit,
 };
 
 /// Where standard error is meanwhile, beside what the launch keeps.
@@ -57,8 +58,9 @@ impl<'a> Directory<'a> {
     #[inline(never)]
     pub fn park(&self, child: &Child) -> Result<i32, Error<'a>> {
         let pod = child.pidfd.as_fd();
-        let is_parked = wait_for(SOCKET, pod, self.path(), pod);
-        if is_parked == Ok(true) {
+        let mut never = TimeLimit::NONE;
+        let is_parked = wait_for(SOCKET, pod, self.path(), pod, &mut never);
+        if is_parked == Ok(Some(true)) {
             return Ok(0);
         }
         directory::kill(child);

@@ -106,7 +106,8 @@ fn detached<'e, F: Features>(
 ) -> Result<i32, Error<'e>> {
     let uuid = Place::of(rest.directory.unwrap_or_default()).uuid;
     let mut rest = Some(rest);
-    background::begin(uuid, &mut |background| {
+    let is_known = how.is_prepared || how.life.uuid_file.is_some();
+    background::begin(uuid, is_known, &mut |background| {
         let Some(rest) = rest.take() else {
             return FAILURE;
         };
@@ -124,7 +125,7 @@ fn run<'e, F: Features>(
     plan: Plan<'e>,
     how: &How<'e>,
     rest: Rest<'e>,
-    background: Option<&Background>,
+    background: Option<&Background<'_>>,
 ) -> Result<i32, Error<'e>> {
     let (words, stamps) = rest
         .words
@@ -163,7 +164,7 @@ fn run<'e, F: Features>(
     if times.is_some() || debug {
         launcher.before_exec(&report);
     }
-    let directory = prepare::<F>(rest.directory, how, &plan, background, &mut launcher)?;
+    let mut directory = prepare::<F>(rest.directory, how, &plan, background, &mut launcher)?;
     let streams = if F::ALL {
         hold(&plan, &directory, &mut launcher)?
     } else {
@@ -189,9 +190,9 @@ fn run<'e, F: Features>(
         return Ok(parked);
     }
     let mut limit = TimeLimit::new(how.life.timeout, &plan);
-    if let Some(background) = background {
-        background.began(&running, directory.path());
-    }
+    // Of who has not been told yet.
+    let waiting =
+        background.filter(|background| !background.began(&running, directory.path(), &mut limit));
     let holds = background.is_some() && empty::hold(link, launcher.fallbacks());
     let end = end::<F>(&running, &mut limit, streams, directory.path());
     let reaped = fly::sys::arch::cycles();
@@ -206,23 +207,25 @@ fn run<'e, F: Features>(
     if holds {
         empty::remove(link);
     }
+    let done = if is_killed {
+        Err(Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled))
+    } else {
+        Ok(code)
+    };
+    if let Some(background) = waiting {
+        return Ok(background.ended(&mut directory, done));
+    }
     directory.ended(code);
-    if let Some(background) = background {
-        background.ended(code);
-    }
-    if is_killed {
-        return Err(Error::new(What::Wait, c"pid 1 of the pod", Why::InitKilled));
-    }
-    Ok(code)
+    done
 }
 
 /// Of the descriptors that are kept some may be the caller's: nobody else's but that of the
-/// lock, unless the pod is parked (`hold`) or `detached`.
+/// lock, unless this process has put something there, of a pod that is parked or detached.
 #[cold]
 #[inline(never)]
-fn only_own(hold: bool, detached: bool) {
+fn only_own(are_own: bool) {
     for index in 1..KEPT_COUNT {
-        let _ = if hold || (detached && index < KEPT_COUNT - 1) {
+        let _ = if are_own {
             descriptor::close_on_exec(KEPT + index)
         } else {
             descriptor::close(KEPT + index)
@@ -278,7 +281,7 @@ fn code_of(end: Option<End>, is_over: bool) -> (i32, bool) {
 
 /// No pod was started.
 #[cold]
-fn give_up(directory: &Directory<'_>, background: Option<&Background>) {
+fn give_up(directory: &Directory<'_>, background: Option<&Background<'_>>) {
     directory.undo();
     if let Some(background) = background {
         background.give_up();
@@ -299,7 +302,7 @@ fn prepare<'e, F: Features>(
     path: Option<&'e CStr>,
     how: &How<'e>,
     plan: &Plan<'e>,
-    background: Option<&Background>,
+    background: Option<&Background<'_>>,
     launcher: &mut Launcher<'e, '_>,
 ) -> Result<Directory<'e>, Error<'e>> {
     let directory = match path {
@@ -309,7 +312,7 @@ fn prepare<'e, F: Features>(
     if let Some(path) = path {
         launcher.keep(KEPT_COUNT);
         let is_held = F::ALL && how.hold;
-        only_own(is_held, background.is_some());
+        only_own(is_held || background.is_some());
         client::fill_streams();
         if is_held && let Err(errno) = parked::hold(&directory) {
             parked::restore();

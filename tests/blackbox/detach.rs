@@ -22,9 +22,13 @@ tests![
     kept_or_removed,
     what_is_said,
     the_caller_is_killed,
+    signals_before_it_is_ready,
+    nobody_can_name_it,
+    named_otherwise,
+    in_a_full_directory,
+    pid_1_is_killed_before_it_is_ready,
     without_standard_descriptors,
     with_a_time_limit,
-    in_a_full_directory,
 ];
 
 /// With what is said by then.
@@ -330,12 +334,151 @@ fn the_caller_is_killed() -> TestResult {
         wait_until("it runs", || gate.join("runs").exists());
         running.signal(signal);
         running.finish().killed(signal);
-        wait_until("it is stopped", || {
-            let list = pods.list();
-            !list.is_empty() && list.iter().all(|(_, state)| state == "exited")
-        });
+        wait_until("it is stopped and removed", || pods.left().is_empty());
+    }
+    Ok(())
+}
+
+/// They are for the pod, as later.
+fn signals_before_it_is_ready() -> TestResult {
+    let pods = Registry::new();
+    for (signal, code) in [(libc::SIGTERM, 0), (libc::SIGINT, 130)] {
+        let running = pods
+            .pod(
+                "run",
+                &["--detach", "--ready=file:/never"],
+                &["catch", "TERM"],
+            )
+            .start();
+        let launcher = || {
+            let (uuid, _) = pods.list().into_iter().next()?;
+            let pid = fs::read_to_string(pods.place("run", &uuid).join("pid")).ok()?;
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim_end())).ok()?;
+            let parent = stat.rsplit(") ").next()?.split(' ').nth(1)?;
+            parent.parse().ok()
+        };
+        wait_until("it is there", || launcher().is_some());
+        sys::kill(launcher().expect("a process"), signal).expect("it lives");
+        let output = running.finish();
+        output.code(code).quiet();
+        assert_eq!(pods.state(&one_line(&output)), "exited");
         pods.collected();
     }
+    Ok(())
+}
+
+/// Its uuid can't be printed.
+fn nobody_can_name_it() -> TestResult {
+    let pods = Registry::new();
+    let words = ["standard output", "not all of it could be written"];
+    let full = || {
+        let full = fs::File::options().write(true).open("/dev/full");
+        full.expect("a device")
+    };
+    let closed = || std::io::pipe().expect("a pipe").1;
+    // Also where it has ended before it was ready.
+    for options in [&["--detach"][..], &["--detach", "--ready=file:/never"]] {
+        let probe: &[&str] = match options {
+            [_] => &["catch", "TERM"],
+            _ => &["exit", "0"],
+        };
+        let run = || pods.pod("run", options, probe);
+        let (full, closed) = (full(), closed());
+        run()
+            .hook(move || sys::duplicate_onto(&full, 1))
+            .output()
+            .refused(&words);
+        run()
+            .hook(move || sys::duplicate_onto(&closed, 1))
+            .output()
+            .refused(&words);
+        run().hook(|| sys::close(1)).output().refused(&words);
+        assert_eq!(pods.left(), Vec::<String>::new());
+    }
+    Ok(())
+}
+
+/// Then it goes on.
+fn named_otherwise() -> TestResult {
+    let pods = Registry::new();
+    let saved = roots::fresh("uuid");
+    let option = format!("--uuid-file-save={}", saved.display());
+    let words = ["standard output", "not all of it could be written"];
+    let closed = std::io::pipe().expect("a pipe").1;
+    pods.pod("run", &["--detach", &option], &["catch", "TERM"])
+        .hook(move || sys::duplicate_onto(&closed, 1))
+        .output()
+        .refused(&words);
+    let uuid = fs::read_to_string(&saved).expect("it was saved");
+    let uuid = uuid.trim_end();
+    assert_eq!(pods.state(uuid), "running");
+    pods.ask("stop", &[uuid]).code(0).quiet();
+    // Who starts it has its name already.
+    let prepared = pods.prepare(&[], &["catch", "TERM"]);
+    let closed = std::io::pipe().expect("a pipe").1;
+    pods.command("run-prepared")
+        .args(["--detach", &prepared])
+        .hook(move || sys::duplicate_onto(&closed, 1))
+        .output()
+        .refused(&words);
+    assert_eq!(pods.state(&prepared), "running");
+    pods.ask("stop", &[&prepared]).code(0).quiet();
+    pods.collected();
+    Ok(())
+}
+
+/// There is room for the plan, which is a page, and for nothing else.
+fn in_a_full_directory() -> TestResult {
+    let pods = Registry::new();
+    let small = roots::directory("small");
+    let small = small.to_str().expect("UTF-8");
+    sys::mount_tmpfs(small, "size=4k").expect("a tmpfs");
+    let words = ["write file", "No space left on device"];
+    let option = format!("--state-dir={small}");
+    for options in [&["--detach", &*option], &["--register", &option]] {
+        let output = pods.pod("run", options, &["sleep", "100000"]).output();
+        output.refused(&words);
+        for folder in ["run", "exited-garbage"] {
+            let folder = Path::new(small).join("pods").join(folder);
+            assert_eq!(fs::read_dir(folder).map_or(0, Iterator::count), 0);
+        }
+    }
+    // Whoever has prepared it knows its name.
+    let output = pods.pod("prepare", &[&option], &["sleep", "100000"]).output();
+    output.code(0).quiet();
+    let uuid = one_line(&output);
+    pods.ask("run-prepared", &["--detach", &option, &uuid])
+        .refused(&words);
+    pods.ask("status", &[&option, &uuid])
+        .code(0)
+        .has("state=exited\n");
+    pods.ask("rm", &[&option, &uuid]).code(0).quiet();
+    sys::unmount(small).expect("nobody has it");
+    Ok(())
+}
+
+fn pid_1_is_killed_before_it_is_ready() -> TestResult {
+    let pods = Registry::new();
+    let running = pods
+        .pod(
+            "run",
+            &["--detach", "--ready=file:/never"],
+            &["catch", "TERM"],
+        )
+        .start();
+    let pid = || {
+        let (uuid, _) = pods.list().into_iter().next()?;
+        let pid = fs::read_to_string(pods.place("run", &uuid).join("pid")).ok()?;
+        pid.trim_end().parse().ok()
+    };
+    wait_until("it is there", || pid().is_some());
+    sys::kill(pid().expect("a pid"), libc::SIGKILL).expect("it lives");
+    let output = running.finish();
+    output.code(254);
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    assert!(output.stderr.contains("it was killed"), "{}", output.stderr);
+    assert_eq!(pods.state(&one_line(&output)), "exited");
+    pods.collected();
     Ok(())
 }
 
@@ -375,36 +518,13 @@ fn with_a_time_limit() -> TestResult {
     pods.ask("status", &["--wait=10", &uuid])
         .code(0)
         .has("code=124\n");
-    pods.collected();
-    Ok(())
-}
-
-/// There is room for the plan, which is a page, and for nothing else.
-fn in_a_full_directory() -> TestResult {
-    let pods = Registry::new();
-    let small = roots::directory("small");
-    let small = small.to_str().expect("UTF-8");
-    sys::mount_tmpfs(small, "size=4k").expect("a tmpfs");
-    let words = ["write file", "No space left on device"];
-    let option = format!("--state-dir={small}");
-    for options in [&["--detach", &*option], &["--register", &option]] {
-        let output = pods.pod("run", options, &["sleep", "100000"]).output();
-        output.refused(&words);
-        for folder in ["run", "exited-garbage"] {
-            let folder = Path::new(small).join("pods").join(folder);
-            assert_eq!(fs::read_dir(folder).map_or(0, Iterator::count), 0);
-        }
-    }
-    // Whoever has prepared it knows its name.
-    let output = pods.pod("prepare", &[&option], &["sleep", "100000"]).output();
-    output.code(0).quiet();
+    // Also while nobody is told of it, since it is not ready.
+    let options = ["--detach", "--ready=file:/never", "--timeout=100ms"];
+    let output = pods.pod("run", &options, &["catch", "TERM"]).output();
+    output.code(124).quiet();
     let uuid = one_line(&output);
-    pods.ask("run-prepared", &["--detach", &option, &uuid])
-        .refused(&words);
-    pods.ask("status", &[&option, &uuid])
-        .code(0)
-        .has("state=exited\n");
-    pods.ask("rm", &[&option, &uuid]).code(0).quiet();
-    sys::unmount(small).expect("nobody has it");
+    assert_eq!(pods.state(&uuid), "exited");
+    assert_eq!(pods.status(&uuid).get("code").number(), Some(124));
+    pods.collected();
     Ok(())
 }

@@ -66,6 +66,11 @@ impl<'a> Lives<'a> {
         self.register = true;
     }
 
+    /// Nothing of the pod stays, whatever was said.
+    pub fn forget(&mut self) {
+        self.keep = Some(false);
+    }
+
     /// An option that is only about its preparation.
     #[must_use]
     pub fn is_of_a_preparation(&self) -> Option<&'static CStr> {
