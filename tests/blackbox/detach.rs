@@ -395,6 +395,12 @@ fn nobody_can_name_it() -> TestResult {
         run().hook(|| sys::close(1)).output().refused(&words);
         assert_eq!(pods.left(), Vec::<String>::new());
     }
+    let closed = closed();
+    pods.pod("prepare", &[], &["exit", "0"])
+        .hook(move || sys::duplicate_onto(&closed, 1))
+        .output()
+        .refused(&words);
+    assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
 }
 

@@ -10,9 +10,11 @@ use fly::{
         descriptor,
         entry::{Start, Strings, StringsIter},
         path::working_directory,
+        signal::{self, Set},
     },
     text::Line,
 };
+use linux_raw_sys::general as raw;
 use rustix::{
     fs::{self, Access},
     io::Errno,
@@ -102,6 +104,8 @@ impl Aim for Prepare {
             let _ = remove::pod(&place, Folder::Garbage);
             return Err(Error::new(What::WriteFile, file, errno));
         }
+        // Who has gone, and does not read it, is told as anybody who can't be.
+        signal::set_mask(Set::only(raw::SIGPIPE));
         // From here on it can be started.
         let _ = descriptor::close(KEPT);
         tell(1, &place, options, &rest.environment)
