@@ -450,7 +450,9 @@ fn in_a_full_directory() -> TestResult {
         }
     }
     // Whoever has prepared it knows its name.
-    let output = pods.pod("prepare", &[&option], &["sleep", "100000"]).output();
+    let output = pods
+        .pod("prepare", &[&option], &["sleep", "100000"])
+        .output();
     output.code(0).quiet();
     let uuid = one_line(&output);
     pods.ask("run-prepared", &["--detach", &option, &uuid])

@@ -114,6 +114,7 @@ mod starts;
 mod state_directory;
 mod states_kills;
 mod status_list;
+mod status_wait;
 mod stdio;
 mod stop;
 mod targets;
@@ -203,6 +204,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("stop", 60, &[], stop::TESTS),
         host("rm_gc", 60, &[], rm_gc::TESTS),
         host("status_list", 60, &[], status_list::TESTS),
+        host("status_wait", 60, &[], status_wait::TESTS),
         host("state_directory", 60, &[], state_directory::TESTS),
         host("prepare", 60, &[], prepare::TESTS),
         host("detach", 60, &[], detach::TESTS),

@@ -170,8 +170,7 @@ impl Pods {
             return Err(Error::new(What::FindPod, name, Why::EmptyUuid));
         }
         if uuid::is_one(wanted) {
-            keep(wanted);
-            return self.find_whole(wanted).ok_or(failed(Why::NoMatch));
+            return self.find_whole(wanted).ok_or(no_match(name, wanted));
         }
         // A pod may move while it is looked for, always onwards.
         for _ in 0..3 {
@@ -206,14 +205,12 @@ impl Pods {
                     }
                 }
                 (None, _) => {
-                    keep(wanted);
-                    return Err(failed(Why::NoMatch));
+                    return Err(no_match(name, wanted));
                 }
                 _ => return Err(failed(Why::MoreMatches)),
             }
         }
-        keep(wanted);
-        Err(failed(Why::NoMatch))
+        Err(no_match(name, wanted))
     }
 
     /// The pod `uuid`, without a look at any other one.
@@ -404,6 +401,12 @@ impl Pod {
             fs::AtFlags::SYMLINK_NOFOLLOW,
         ))
     }
+}
+
+/// There is no pod that is `wanted`, or none any more; `name` is what was asked for.
+pub fn no_match<'n>(name: &'n CStr, wanted: &[u8]) -> Error<'n> {
+    keep(wanted);
+    Error::new(What::FindPod, name, Why::NoMatch).advice(Advice::SeeList)
 }
 
 /// When a file of this status was changed last.

@@ -31,7 +31,8 @@ pub fn status(start: Start) -> Result<i32, Error<'static>> {
     let bytes = start.bytes;
     pods.each_meant(&words, &mut |name, mut pod| {
         if words.has(words::WAIT) || words.has(words::WAIT_READY) {
-            ready::wait(name, &pod, words.has(words::WAIT_READY), words.limit)?;
+            let ready = words.has(words::WAIT_READY);
+            ready::wait(name, &pods, &mut pod, ready, words.limit)?;
             // It may have moved.
             for folder in Folder::ALL {
                 if let Ok(found) = pods.open(folder, &pod.uuid) {
