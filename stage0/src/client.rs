@@ -64,6 +64,17 @@ impl<'a> Pod<'a> {
         let _ = fs::fcntl_setfl(&self.socket, OFlags::NONBLOCK);
     }
 
+    /// From here on it is sent as soon as pid 1 has read others.
+    pub fn wait_again(&self) {
+        let _ = fs::fcntl_setfl(&self.socket, OFlags::empty());
+    }
+
+    /// Whether pid 1 has read all that was sent to it from here.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        message::is_read(self.socket.as_raw_fd())
+    }
+
     /// Sends a request with these descriptors; the reply comes to the socket that is
     /// returned.
     ///

@@ -27,6 +27,7 @@ mod detach;
 mod devices;
 mod dns_hosts;
 mod enter;
+mod enter_stopped;
 mod enter_terminal;
 mod environment;
 mod exec;
@@ -188,6 +189,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("enter", 120, &[], enter::TESTS),
         host("added", 60, &[], added::TESTS),
         host("added_logs", 60, &[], added_logs::TESTS),
+        host("enter_stopped", 60, &[], enter_stopped::TESTS),
         host("enter_terminal", 60, &[], enter_terminal::TESTS),
         host("parked", 60, &[], parked::TESTS),
         host("warm", 60, &[], warm::TESTS),

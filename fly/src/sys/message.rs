@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use super::{arch, network, result};
-use linux_raw_sys::{general as raw, net};
+use linux_raw_sys::{general as raw, ioctl, net};
 use rustix::{
     fd::{BorrowedFd, RawFd},
     io::Errno,
@@ -66,6 +66,22 @@ pub fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<Received, Errno> {
 #[must_use]
 pub fn is_quiet(socket: RawFd) -> bool {
     receive_by(socket, &mut [], &mut [-1; MOST], NO_WAIT) == Err(Errno::AGAIN)
+}
+
+/// Whether all that was sent by `socket` was received (SIOCOUTQ, unix(7)), or it can't be said.
+#[cold]
+#[inline(never)]
+#[must_use]
+pub fn is_read(socket: RawFd) -> bool {
+    let mut bytes = 0_i32;
+    let number = socket.cast_unsigned() as usize;
+    // It has the number of TIOCOUTQ.
+    let command = ioctl::TIOCOUTQ as usize;
+    let place = (&raw mut bytes).expose_provenance();
+    // SAFETY: the kernel writes one int, which lives across the call.
+    let asked =
+        result(unsafe { arch::syscall(raw::__NR_ioctl, [number, command, place, 0, 0, 0]) });
+    asked.is_err() || bytes == 0
 }
 
 /// A flag of [`receive_by`]: the message stays there, for others or another time.

@@ -131,7 +131,7 @@ const NOW: Timespec = Timespec {
 };
 
 /// For an answer of who lives.
-const MOMENT: Timespec = Timespec {
+pub const MOMENT: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
@@ -188,7 +188,7 @@ fn send(process: &OwnedFd, signal: u32) -> Result<(), Errno> {
 }
 
 /// Whether the descriptor can be read within that time.
-fn is_over(descriptor: BorrowedFd<'_>, limit: &Timespec) -> bool {
+pub fn is_over(descriptor: BorrowedFd<'_>, limit: &Timespec) -> bool {
     let mut ready = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
     let mut done = poll(&mut ready, Some(limit));
     while done == Err(Errno::INTR) {

@@ -10,6 +10,7 @@ use fly::{
     lower::split_option,
     plan::{Builder, Kind, List, MAX_BYTES, Plan, Record, Step, Steps},
     sys::{
+        descriptor,
         entry::Start,
         signal::{self, Set},
     },
@@ -18,15 +19,23 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fd::{AsFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{self, Mode, OFlags, ResolveFlags},
     io::Errno,
+    pipe::{PipeFlags, pipe_with},
     process::getpid,
     pty,
 };
 use stage1_init::control::protocol::{self, Reply, Request};
 
-use super::{added, app::refused, before, change, manifest::Words, ready};
+use super::{
+    added,
+    app::refused,
+    before, change,
+    end::{MOMENT, is_over},
+    manifest::Words,
+    ready,
+};
 use crate::{
     client::{Pod, seal},
     options::{Choice, Choices, Life},
@@ -43,6 +52,13 @@ const PASSED: Set = Set::EMPTY
     .and(raw::SIGUSR1)
     .and(raw::SIGUSR2)
     .and(raw::SIGWINCH);
+
+/// Those of them that end who waits for a pod that does not go on.
+const ENDING: Set = Set::EMPTY
+    .and(raw::SIGHUP)
+    .and(raw::SIGINT)
+    .and(raw::SIGQUIT)
+    .and(raw::SIGTERM);
 
 /// What is run if nothing is named.
 const SHELL: &CStr = c"/bin/sh";
@@ -277,27 +293,40 @@ fn run<'a>(
     };
     let stream = |number| match &peer {
         Some(peer) => Ok(peer.as_fd()),
-        None => fly::sys::descriptor::borrow(number).ok_or(pod.gone()),
+        None => descriptor::borrow(number).ok_or(pod.gone()),
     };
     let sent: [BorrowedFd<'_>; 4] = [file.as_fd(), stream(0)?, stream(1)?, stream(2)?];
     // What comes from here on is for the program.
-    signal::set_mask(PASSED);
-    let own = pod.send(&request, &sent)?;
-    drop(peer);
-    let mut pass = |number| {
-        let signal = Request {
-            operation: protocol::SIGNAL,
-            flags: 0,
-            number,
-            name,
-        };
-        let _ = pod.say(&signal, &[]);
+    let mask = signal::replace_mask(PASSED);
+    pod.never_wait();
+    let own = match pod.send(&request, &sent) {
+        // Who waits until it can be sent can be ended by any signal.
+        Err(error) if error.cause() == Errno::AGAIN.into() => {
+            signal::set_mask(mask);
+            pod.wait_again();
+            let own = pod.send(&request, &sent);
+            signal::set_mask(PASSED);
+            pod.never_wait();
+            own?
+        }
+        sent => sent?,
     };
-    if let Some(master) = master {
+    drop(peer);
+    let mut ended_by = None;
+    let mut pass = |number| {
+        if !pass_on(pod, name, number) && ended_by.is_none() {
+            ended_by = Some(number);
+            leave(&own, master.as_ref());
+        }
+    };
+    if let Some(master) = &master {
         let (from, end, mut limit) = (master.as_fd(), own.as_fd(), TimeLimit::NONE);
         Terminal::relay_until(from, end, PASSED, &mut limit, &mut pass);
     }
     wait(pod, &own, &mut pass)?;
+    if let Some(number) = ended_by {
+        return Ok(i32::try_from(128 + number).unwrap_or(FAILURE));
+    }
     let bytes = pod.reply(&own)?;
     match Reply::read(&bytes) {
         Some((told, _)) if told.errno == 0 => Ok(i32::try_from(told.code).unwrap_or(FAILURE)),
@@ -306,6 +335,32 @@ fn run<'a>(
             Err(Error::new(What::Ask, pod.path, cause))
         }
         None => Ok(FAILURE),
+    }
+}
+
+/// Sends a signal to the program by pid 1; false if it is one that ends who waits for a pid 1
+/// that has not even read what was sent to it before, and does not within a moment: that is
+/// stopped or frozen.
+fn pass_on(pod: &Pod<'_>, name: &CStr, number: u32) -> bool {
+    let signal = Request {
+        operation: protocol::SIGNAL,
+        flags: 0,
+        number,
+        name,
+    };
+    let goes_on = pod.is_read() || !ENDING.holds(number);
+    match pod.send(&signal, &[]) {
+        Ok(answer) => goes_on || is_over(answer.as_fd(), &MOMENT),
+        Err(error) => goes_on || error.cause() != Errno::AGAIN.into(),
+    }
+}
+
+/// Nothing more comes from either of them: it is as if the other ends were closed.
+fn leave(own: &OwnedFd, master: Option<&OwnedFd>) {
+    if let Ok((ended, _)) = pipe_with(PipeFlags::CLOEXEC) {
+        for descriptor in [Some(own), master].into_iter().flatten() {
+            let _ = descriptor::duplicate_onto(ended.as_fd(), descriptor.as_raw_fd());
+        }
     }
 }
 
