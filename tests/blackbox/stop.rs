@@ -359,10 +359,15 @@ fn stopped_launcher() -> TestResult {
     let pods = Registry::new();
     let pod = pods.start(&["--stop-timeout=100ms"]);
     pod.running.signal(libc::SIGSTOP);
+    // Its program has ended when its end is waited for.
+    let stop = pods.command("stop").arg(&pod.uuid).start();
+    wait_until("pid 1 has ended", || !lives(pid_of(&pods, &pod.uuid).to_string()));
     pods.ask("rm", &["--force", &pod.uuid])
         .refused(&[&pod.uuid, "the time to wait is over"]);
+    stop.finish()
+        .refused(&[&pod.uuid, "the time to wait is over"]);
     pod.running.signal(libc::SIGCONT);
-    pod.running.finish().code(254);
+    pod.running.finish().code(0);
     pods.ask("rm", &[&pod.uuid]).code(0).quiet();
     pods.collected();
     Ok(())

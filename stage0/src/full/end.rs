@@ -47,8 +47,7 @@ pub fn tell(pod: &Pod, force: bool) -> Result<(), Errno> {
 /// killed.
 ///
 /// # Errors
-/// TIMEDOUT if it is there even so, or `by_force` its stage0; AGAIN if its number is not
-/// known.
+/// TIMEDOUT if it is there even so, or its stage0; AGAIN if its number is not known.
 pub fn wait(pod: &Pod, by_force: bool, grace: u64) -> Result<(), Errno> {
     let mut force = by_force;
     let limit = Timespec::try_from(Duration::from_millis(grace)).map_err(|_| Errno::INVAL)?;
@@ -86,12 +85,7 @@ pub fn wait(pod: &Pod, by_force: bool, grace: u64) -> Result<(), Errno> {
             Err(_) => ask(pod, protocol::STOP).is_ok_and(|own| is_over(own.as_fd(), &MOMENT)),
         };
     }
-    if by_force {
-        return wait_for_stage0(pod);
-    }
-    // What its stage0 still does takes as long as it takes.
-    pod.wait();
-    Ok(())
+    wait_for_stage0(pod)
 }
 
 /// Waits until nobody holds the lock of a pod whose pid 1 has ended: what its stage0 still
