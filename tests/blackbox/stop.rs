@@ -35,6 +35,7 @@ tests![
     init_that_no_signal_reaches,
     stopped_launcher,
     number_of_another_process,
+    wrong_number,
     number_that_comes_late,
     directory_that_is_removed,
     command_lines,
@@ -361,7 +362,9 @@ fn stopped_launcher() -> TestResult {
     pod.running.signal(libc::SIGSTOP);
     // Its program has ended when its end is waited for.
     let stop = pods.command("stop").arg(&pod.uuid).start();
-    wait_until("pid 1 has ended", || !lives(pid_of(&pods, &pod.uuid).to_string()));
+    wait_until("pid 1 has ended", || {
+        !lives(pid_of(&pods, &pod.uuid).to_string())
+    });
     pods.ask("rm", &["--force", &pod.uuid])
         .refused(&[&pod.uuid, "the time to wait is over"]);
     stop.finish()
@@ -406,6 +409,33 @@ fn number_of_another_process() -> TestResult {
     other.signal(libc::SIGKILL);
     other.finish().killed(libc::SIGKILL);
     assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// What has nothing to do with the pod is not killed, whatever the file says.
+fn wrong_number() -> TestResult {
+    let pods = Registry::new();
+    let mut other = Run::new("sleep").arg("60000").start();
+    let pod = pods.start(&["--stop-timeout=100ms"]);
+    let own = pid_of(&pods, &pod.uuid);
+    let file = pods.place("run", &pod.uuid).join("pid");
+    fs::write(&file, format!("{}\n", other.pid())).expect("a file");
+    pods.ask("stop", &["--force", &pod.uuid])
+        .refused(&[&pod.uuid, "the time to wait is over"]);
+    assert!(other.runs() && lives(own.to_string()));
+    // Its socket leads to the right one.
+    pods.ask("stop", &[&pod.uuid]).code(0).quiet();
+    pod.running.finish().code(0);
+    // The right number is good enough where pid 1 can't say anything.
+    let pod = pods.start(&["--stop-timeout=3600"]);
+    let own = pid_of(&pods, &pod.uuid);
+    sys::kill(own, libc::SIGSTOP).expect("it is there");
+    pods.ask("stop", &["--force", &pod.uuid]).code(0).quiet();
+    pod.running.finish().code(254);
+    assert!(other.runs());
+    other.signal(libc::SIGKILL);
+    other.finish().killed(libc::SIGKILL);
+    pods.collected();
     Ok(())
 }
 

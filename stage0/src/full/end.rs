@@ -5,7 +5,9 @@ use core::time::Duration;
 
 use fly::{
     error::{Error, What, Why},
-    sys::signal,
+    launch::path::Path,
+    sys::{descriptor, signal},
+    text::Digits,
 };
 use linux_raw_sys::general as raw;
 use rustix::{
@@ -149,7 +151,7 @@ impl Init {
             Err(Errno::SRCH) => Ok(Self::Ended),
             Err(errno) => Err(errno),
             // Whose number it was then has not ended before.
-            Ok(process) if is_there(pod) => Ok(Self::Lives(process)),
+            Ok(process) if is_there(pod) && !is_another(pod, pid) => Ok(Self::Lives(process)),
             Ok(_) => Ok(Self::Ended),
         }
     }
@@ -161,6 +163,22 @@ impl Init {
 fn is_there(pod: &Pod) -> bool {
     // It holds none yet, or somebody who reads has kept it from that: then its socket tells.
     pod.is_held() || (pod.is_locked() && !(pod.time(SOCKET).is_some() && is_refused(pod)))
+}
+
+/// Whether pid 1 holds the lock, and this process has no descriptor of it: the number in the file
+/// is wrong. It is none if that can't be seen.
+fn is_another(pod: &Pod, pid: Pid) -> bool {
+    let digits = Digits::new(u64::from(pid.as_raw_nonzero().get().unsigned_abs()), 10);
+    let Ok(folder) = Path::of(&[b"/proc/", digits.as_bytes(), b"/fd/"]) else {
+        return false;
+    };
+    let mut has_it = false;
+    let seen = descriptor::each_name(folder.as_c_str(), &mut |number| {
+        let path = Path::of(&[folder.as_bytes(), number]);
+        has_it = has_it || path.is_ok_and(|path| pod.is_lock(path.as_c_str()));
+    });
+    // It may have let go of it meanwhile.
+    seen && !has_it && pod.is_held()
 }
 
 /// Whether nobody has the other end of its socket.

@@ -308,6 +308,14 @@ impl Pod {
         lock.is_some_and(|file| lock::is_taken_from(file.as_fd(), 1, BYTES - 1) == Ok(true))
     }
 
+    /// Whether this path leads to its lock.
+    #[must_use]
+    pub fn is_lock(&self, path: &CStr) -> bool {
+        let lock = self.lock.as_ref().and_then(|lock| fs::fstat(lock).ok());
+        lock.zip(fs::stat(path).ok())
+            .is_some_and(|(own, other)| (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+    }
+
     /// How it is now.
     #[must_use]
     pub fn state(&self) -> State {
