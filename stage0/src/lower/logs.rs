@@ -19,6 +19,9 @@ use crate::options::AppOption;
 const SIZE: u64 = 1 << 20;
 const KEEP: u16 = 4;
 
+/// The most bytes of a name: an old one has two more, and 255 is NAME_MAX (limits.h).
+pub(super) const LONGEST: usize = 253;
+
 /// The value of --log.
 struct File<'a> {
     folder: &'a [u8],
@@ -40,8 +43,7 @@ impl<'a> File<'a> {
             size,
             keep,
         };
-        // An old one has two characters more; 255 is NAME_MAX (limits.h).
-        let good = !matches!(name, b"" | b"." | b"..") && name.len() <= 253;
+        let good = !matches!(name, b"" | b"." | b"..") && name.len() <= LONGEST;
         (good && path.starts_with(b"/")).then_some(file)
     }
 }

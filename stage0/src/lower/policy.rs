@@ -12,6 +12,7 @@ use fly::{
     signal,
     text::{Digits, decimal, split},
 };
+use rustix::io::Errno;
 
 /// Where its root is in a pod whose programs have roots of their own: before and behind
 /// its name. pid 1 sees them all.
@@ -264,6 +265,11 @@ impl<'a> Policies<'a> {
             return Err(wrong(value, Why::NotRegistered));
         }
         let (size, keep) = logs::rotation(rest).ok_or(wrong(value, Why::NotLog))?;
+        if let Some(name) = self.value(AppOption::Name)
+            && name.count_bytes() > logs::LONGEST
+        {
+            return Err(Error::new(What::ReadOption, c"--name", Errno::NAMETOOLONG));
+        }
         let names = (c"", c"");
         plan.begin_list(Step::LogFile {
             keep,
