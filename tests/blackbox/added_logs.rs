@@ -1,5 +1,7 @@
 //! Programs that are added to a pod whose logs somebody reads already.
 
+use std::fs;
+
 use kickstage_tests::{
     TestResult,
     command::Running,
@@ -17,6 +19,8 @@ tests![
     the_last_lines,
     attached,
     more_than_are_known,
+    old_files_beside_them,
+    long_names,
 ];
 
 /// Adds a program that says `words`, and waits for its end.
@@ -251,5 +255,51 @@ fn more_than_are_known() -> TestResult {
     lines.push("catch: waiting".to_owned());
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     ends(&pods, &uuid, reader, &lines);
+    Ok(())
+}
+
+/// However many of them there are, what was written before is known.
+fn old_files_beside_them() -> TestResult {
+    const COUNT: usize = 20;
+    let pods = Registry::new();
+    let uuid = start(&pods);
+    let logs = pods.place("run", &uuid).join("logs");
+    for number in 0..COUNT {
+        let name = format!("job-{number}");
+        say(&pods, &uuid, &name, "before");
+        remove(&pods, &uuid, &name);
+        for old in 1..=9 {
+            fs::write(logs.join(format!("{name}.{old}")), "long before\n").expect("a file");
+        }
+    }
+    let reader = follow(&pods, &["--tail=1", &uuid]);
+    let mut lines = vec!["main | catch: SIGTERM".to_owned()];
+    for number in 0..COUNT {
+        let name = format!("job-{number}");
+        say(&pods, &uuid, &name, "after");
+        lines.push(format!("{name} | after"));
+        reader.wait_for(&format!("{name} | after\n"));
+    }
+    lines.push("catch: waiting".to_owned());
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    ends(&pods, &uuid, reader, &lines);
+    Ok(())
+}
+
+/// The names of old files have two bytes more.
+fn long_names() -> TestResult {
+    let pods = Registry::new();
+    let [long, longer] = [253, 254].map(|length| "n".repeat(length));
+    let options = ["--keep", "--log=pod,size=4,keep=2", "--name", &long];
+    let words = ["echo", "one", ",", "echo", "two", ",", "echo", "three"];
+    pods.pod("run", &options, &words).output().code(0).quiet();
+    pods.ask("logs", &[&long])
+        .code(0)
+        .printed("one\ntwo\nthree\n");
+    for words in [&["--detach"][..], &["--keep", "--log=pod"]] {
+        let words = [words, &["--name", &longer]].concat();
+        let output = pods.pod("run", &words, &["exit", "0"]).output();
+        output.refused(&["--name", "File name too long"]);
+    }
     Ok(())
 }

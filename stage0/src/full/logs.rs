@@ -205,17 +205,23 @@ impl<'a> Reader<'a> {
         let path = Path::of_descriptor(b"/proc/self/fd/", folder.as_fd())?;
         self.tail = Some(0);
         let mut done = Ok(());
-        descriptor::each_name(path.as_c_str(), &mut |app| {
-            if !matches!(app, b"." | b"..") {
-                self.add(app, 0);
-            }
-            if let Some(place) = self.place_of(app)
-                && !self.is_shown(place)
-                && done.is_ok()
-            {
-                done = self.one(place, false, buffer);
-            }
-        });
+        // Old files may be those of apps that are called so, but take no other one's place.
+        for old in [false, true] {
+            descriptor::each_name(path.as_c_str(), &mut |app| {
+                if matches!(app, b"." | b"..") || is_old(&path, app) != old {
+                    return;
+                }
+                if !old || self.count < SOURCES {
+                    self.add(app, 0);
+                }
+                if let Some(place) = self.place_of(app)
+                    && !self.is_shown(place)
+                    && done.is_ok()
+                {
+                    done = self.one(place, false, buffer);
+                }
+            });
+        }
         self.tail = Some(tail);
         done
     }
@@ -515,6 +521,15 @@ impl<'a> Reader<'a> {
         }
         self.good &= self.line.flush();
     }
+}
+
+/// Whether this is the name of an old file of another log in the folder.
+fn is_old(folder: &Path, name: &[u8]) -> bool {
+    let [log @ .., b'.', b'1'..=b'9'] = name else {
+        return false;
+    };
+    let path = Path::of(&[folder.as_bytes(), b"/", log]);
+    path.is_ok_and(|path| fs::access(path.as_c_str(), fs::Access::EXISTS).is_ok())
 }
 
 /// The app of this number.
