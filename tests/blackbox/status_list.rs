@@ -31,6 +31,7 @@ tests![
     without_a_pod,
     as_another_user,
     during_changes,
+    that_nobody_gets,
     command_lines,
 ];
 
@@ -44,6 +45,21 @@ fn value(text: &str, key: &str) -> Option<String> {
 
 fn is_time(text: &str) -> bool {
     text.len() == 24 && text.ends_with('Z') && text.as_bytes()[10] == b'T'
+}
+
+/// It does not say that all is well.
+fn that_nobody_gets() -> TestResult {
+    let pods = Registry::new();
+    let uuid = pods.exited("3");
+    for format in ["text", "json"] {
+        let full = fs::File::options().write(true).open("/dev/full");
+        let full = full.expect("a device");
+        let words = ["--format", format, &uuid];
+        let command = pods.command("status").args(words);
+        let output = command.hook(move || sys::duplicate_onto(&full, 1)).output();
+        output.refused(&["write standard output", "not all of it could be written"]);
+    }
+    Ok(())
 }
 
 fn all_keys() -> TestResult {

@@ -29,7 +29,8 @@ pub fn status(start: Start) -> Result<i32, Error<'static>> {
     let words = super::words_behind(&start, ALLOWED)?;
     let pods = Pods::new(&words, &start.environment)?;
     let bytes = start.bytes;
-    pods.each_meant(&words, &mut |name, mut pod| {
+    let mut told = true;
+    let code = pods.each_meant(&words, &mut |name, mut pod| {
         if words.has(words::WAIT) || words.has(words::WAIT_READY) {
             let ready = words.has(words::WAIT_READY);
             ready::wait(name, &pods, &mut pod, ready, words.limit)?;
@@ -40,38 +41,42 @@ pub fn status(start: Start) -> Result<i32, Error<'static>> {
                 }
             }
         }
-        tell(&pod, words.json, bytes);
+        told &= tell(&pod, words.json, bytes);
         Ok(())
-    })
+    })?;
+    Error::said(told, code)
 }
 
 /// One line a fact; or an object of them.
 struct Facts {
     line: Line,
     json: Option<Json>,
+    /// All of it could be written.
+    good: bool,
 }
 
 impl Facts {
     fn text(&mut self, key: &str, value: &[u8]) {
         match &mut self.json {
             Some(json) => _ = json.key(key).string(value),
-            None => _ = self.line.text(key).text("=").quoted(value).end(),
+            None => self.good &= self.line.text(key).text("=").quoted(value).end(),
         }
     }
 
     fn number(&mut self, key: &str, value: u64) {
         match &mut self.json {
             Some(json) => _ = json.key(key).number(value),
-            None => _ = self.line.text(key).text("=").number(value).end(),
+            None => self.good &= self.line.text(key).text("=").number(value).end(),
         }
     }
 }
 
-fn tell(pod: &Pod, json: bool, bytes: &mut [u8]) {
+fn tell(pod: &Pod, json: bool, bytes: &mut [u8]) -> bool {
     let state = pod.state();
     let mut facts = Facts {
         line: Line::new(1),
         json: json.then(|| Json::pretty(1)),
+        good: true,
     };
     if let Some(json) = &mut facts.json {
         json.object();
@@ -114,8 +119,9 @@ fn tell(pod: &Pod, json: bool, bytes: &mut [u8]) {
         statistics::each(plan, &mut |key, value| facts.number(key, value));
     }
     if let Some(json) = &mut facts.json {
-        json.end_object().end();
+        facts.good &= json.end_object().end();
     }
+    facts.good
 }
 
 /// The exit codes of the apps that have one: those of the plan, then those that came later.
@@ -155,7 +161,7 @@ fn code(pod: &Pod, name: &[u8], facts: &mut Facts) {
         None => {
             let digits = Digits::new(code, 10);
             let line = facts.line.text("app-").quoted(name);
-            line.text("=").bytes(digits.as_bytes()).end();
+            facts.good &= line.text("=").bytes(digits.as_bytes()).end();
         }
     }
 }
