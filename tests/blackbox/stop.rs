@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::Write,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -88,8 +89,27 @@ fn by_uuid_file() -> TestResult {
         pods.ask("stop", &["--uuid-file", path])
             .refused(&[path, "uuid"]);
     }
-    pods.ask("stop", &["--uuid-file", "/no/such/file"])
-        .refused(&["/no/such/file"]);
+    let fifo = roots::fresh("fifo");
+    Run::new("mkfifo").arg(&fifo).output().code(0);
+    let fifo = fifo.to_str().expect("UTF-8");
+    for (path, cause) in [
+        ("/no/such/file", "No such file"),
+        ("/", "Is a directory"),
+        ("/dev/zero", "no uuid"),
+        (fifo, "no uuid"),
+    ] {
+        pods.ask("stop", &["--uuid-file", path])
+            .refused(&[path, cause]);
+    }
+    // What is to be written is waited for.
+    let pod = pods.start(&[]);
+    let mut writer = fs::File::options().read(true).write(true).open(fifo);
+    let writer = writer.as_mut().expect("a FIFO");
+    let stop = pods.command("stop").args(["--uuid-file", fifo]).start();
+    wait_until("it reads", || is_in(stop.pid(), &[libc::SYS_read]));
+    writeln!(writer, "{}", pod.uuid).expect("a reader");
+    stop.finish().code(0).quiet();
+    pod.running.finish().code(0);
     Ok(())
 }
 

@@ -43,7 +43,11 @@ use fly::{
     text::{Line, split},
 };
 
-use rustix::process::fchdir;
+use rustix::{
+    fd::AsRawFd,
+    fs::{self, Mode, OFlags},
+    process::fchdir,
+};
 
 use crate::{
     BYTES, NAME, client,
@@ -131,7 +135,15 @@ fn pod_of<'a>(
 /// The uuid in a file, as `--uuid-file-save` has written it.
 fn uuid_of(path: &'static CStr) -> Result<[u8; uuid::LENGTH], Error<'static>> {
     let mut buffer = [0; 64];
-    let read = descriptor::read_file(path, &mut buffer);
+    let mut read = || {
+        // A FIFO need not have a writer; what one that is there writes is waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = fs::open(path, flags, Mode::empty())?;
+        fs::fcntl_setfl(&file, OFlags::empty())?;
+        descriptor::read(file.as_raw_fd(), &mut buffer)
+    };
+    let length = read().map_err(|errno| Error::new(What::ReadUuid, path, errno))?;
+    let read = buffer.get(..length).unwrap_or_default();
     let line = split(read, b'\n').next().unwrap_or_default();
     match line.try_into() {
         Ok(uuid) if uuid::is_one(line) => Ok(uuid),
