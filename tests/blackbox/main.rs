@@ -94,6 +94,7 @@ mod pods_pipes;
 mod pods_restart;
 mod pods_status;
 mod pods_stdio;
+mod pools;
 mod prepare;
 mod private_ids;
 mod private_users;
@@ -194,6 +195,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("parked", 60, &[], parked::TESTS),
         host("warm", 60, &[], warm::TESTS),
         host("warm_pools", 60, &[], warm_pools::TESTS),
+        host("pools", 60, &[], pools::TESTS),
         host("understudy", 60, &[], understudy::TESTS),
         host("control_orders", 60, &[], control_orders::TESTS),
         host("cgroup", 60, &[], cgroup::TESTS),

@@ -138,8 +138,12 @@ pub fn pool(start: Start) -> Result<i32, Error<'static>> {
         environment: start.environment,
     };
     if let (Some(size), Some(words)) = (size, asked.kind) {
-        pool.begin(size, words)
-            .map_err(|errno| pool.failed(errno))?;
+        let begun = pool.begin(size, words.clone());
+        // What was begun anew, and has no size, is no pool.
+        if begun.is_err() && words.clone().next().is_some() && pool.size().is_none() {
+            let _ = pool.forget();
+        }
+        begun.map_err(|errno| pool.failed(errno))?;
     }
     match pool.fill(start, size.is_some()) {
         // Somebody who was to fill it has seen the size first, and has removed it.
@@ -209,6 +213,16 @@ impl Pool {
         self.write(of_size, digits.as_bytes())
     }
 
+    /// How many it is to have.
+    fn size(&self) -> Option<u64> {
+        let [_, of_size, ..] = FILES;
+        let mut text = [0; 24];
+        decimal(descriptor::read_file(
+            self.path(&[of_size]).ok()?.as_c_str(),
+            &mut text,
+        ))
+    }
+
     /// Makes its directory.
     fn make(&self) -> Result<(), Errno> {
         let own = self.path(&[b"/"])?;
@@ -249,7 +263,7 @@ impl Pool {
     /// knows nothing of what was `told` just now.
     #[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
     fn fill(&self, start: Start, told: bool) -> Result<i32, Error<'static>> {
-        let [_, of_size, of_folder, of_words] = FILES;
+        let [_, _, of_folder, of_words] = FILES;
         let failed = |errno| self.failed(errno);
         let lock = self.lock(told).map_err(failed)?;
         let mut taken = lock::take(lock.as_fd(), 0, 1);
@@ -263,9 +277,7 @@ impl Pool {
         }
         taken.map_err(failed)?;
         let (text, bytes) = start.bytes.split_at_mut_checked(8192).unwrap_or_default();
-        let size = self.path(&[of_size]).map_err(failed)?;
-        let size = decimal(descriptor::read_file(size.as_c_str(), text));
-        let size = size.ok_or(failed(Errno::NOENT))?;
+        let size = self.size().ok_or(failed(Errno::NOENT))?;
         let mut count = self.count();
         while count > size
             && let Some(uuid) = take(self.root.as_bytes(), self.name)
