@@ -74,9 +74,13 @@ fn empty(directory: &OwnedFd, depth: u8) -> Result<(), Errno> {
             continue;
         }
         match fs::unlinkat(directory, name, AtFlags::empty()) {
-            Err(Errno::ISDIR | Errno::PERM) if depth > 0 => {
+            Err(refused @ (Errno::ISDIR | Errno::PERM)) if depth > 0 => {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let below = fs::openat(directory, name, flags, Mode::empty())?;
+                // What is no directory was refused for another reason.
+                let below = match fs::openat(directory, name, flags, Mode::empty()) {
+                    Err(Errno::NOTDIR) => return Err(refused),
+                    below => below?,
+                };
                 empty(&below, depth - 1)?;
                 fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?;
             }

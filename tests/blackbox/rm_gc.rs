@@ -28,12 +28,33 @@ tests![
     of_a_killed_launcher,
     cgroups_go_too,
     hostile_content,
+    what_is_immutable,
     during_starts,
     while_somebody_waits,
     starts_while_somebody_waits,
     who_may_read_disturbs_nothing,
     calls_of_one_among_many,
 ];
+
+/// What keeps a file is told, not what came of another try.
+fn what_is_immutable() -> TestResult {
+    Requirement::Immutable.require()?;
+    let pods = Registry::new();
+    let uuid = pods.exited("0");
+    let change = |how: &str, file: &Path| {
+        let run = kickstage_tests::command::Run::new("chattr").arg(how);
+        run.arg(file).output().code(0).quiet();
+    };
+    let file = pods.place("exited-garbage", &uuid).join("note");
+    fs::write(&file, "").expect("a file");
+    change("+i", &file);
+    let output = pods.ask("rm", &[&uuid]);
+    change("-i", &pods.place("garbage", &uuid).join("note"));
+    output.refused(&[&uuid, "Operation not permitted"]);
+    pods.ask("rm", &[&uuid]).code(0).quiet();
+    pods.collected();
+    Ok(())
+}
 
 fn exited_and_prepared() -> TestResult {
     let pods = Registry::new();
@@ -113,12 +134,23 @@ fn grace_periods() -> TestResult {
     let pods = Registry::new();
     let ended = pods.exited("3");
     let prepared = pods.prepare(&[], &["exit", "0"]);
-    for words in ["", "--grace-period=1h", "--grace-period 5m"] {
+    for words in [
+        "",
+        "--grace-period=1h",
+        "--grace-period 5m",
+        "--grace-period=1d",
+    ] {
         let words: Vec<&str> = words.split_whitespace().collect();
         pods.ask("gc", &words).code(0).quiet().printed("");
         assert_eq!(pods.state(&ended), "exited");
     }
-    pods.ask("gc", &["--grace-period=soon"]).refused(&["soon"]);
+    for bad in ["soon", "30x", "d", "", "-1", "99999999999999999d"] {
+        let option = format!("--grace-period={bad}");
+        pods.ask("gc", &[&option])
+            .refused(&[&format!("{option}: ")]);
+        pods.ask("gc", &["--grace-period", bad])
+            .refused(&["read option --grace-period: it is no number"]);
+    }
     pods.ask("gc", &["word"]).refused(&["command line"]);
     // What is prepared waits for its start.
     pods.ask("gc", &["--grace-period=0"]).code(0).quiet();

@@ -34,6 +34,8 @@ pub enum Requirement {
     Guest,
     /// mke2fs(8) and debugfs(8), for disks of guests.
     Ext4,
+    /// chattr(1), and a tmpfs that knows of it (Linux 6.0).
+    Immutable,
     /// zstd(1).
     Zstd,
     /// newuidmap(1) and newgidmap(1).
@@ -87,6 +89,7 @@ impl Requirement {
             Self::Disk => controller("io").is_some() && disk().is_some(),
             Self::Guest => crate::guest::possible(),
             Self::Ext4 => in_path("mke2fs") && in_path("debugfs"),
+            Self::Immutable => in_path("chattr") && linux() >= (6, 0),
             Self::Zstd => in_path("zstd"),
             Self::Newuidmap => in_path("/usr/bin/newuidmap") && in_path("/usr/bin/newgidmap"),
             Self::Podman => in_path("podman") && in_path("crun"),
@@ -210,6 +213,7 @@ impl fmt::Display for Requirement {
             Self::Vsock => {
                 "/dev/vhost-vsock (modprobe vhost_vsock) and socat (apt-get install socat)"
             }
+            Self::Immutable => "chattr and Linux 6.0 (apt-get install e2fsprogs)",
             Self::Zsh => "zsh (apt-get install zsh)",
             Self::Openrc => "OpenRC (apt-get install openrc)",
             Self::Strace => "strace (apt-get install strace)",
