@@ -91,6 +91,14 @@ fn policies_that_are_none() -> TestResult {
         ("--stop-signal=NONE", "no signal"),
         ("--stop-signal=65", "no signal"),
         ("--stop-timeout=soon", "no number of seconds"),
+        (
+            "--timeout=1m",
+            "option --timeout=1m: it is no number of seconds",
+        ),
+        (
+            "--timeout=",
+            "option --timeout=: it is no number of seconds",
+        ),
         ("--pre-start=", "it is empty"),
         ("--name=a/b", "no slash"),
     ] {

@@ -211,15 +211,15 @@ impl Words {
                 b"text" => self.json = false,
                 _ => return Err(failed(Why::NotTextOrJson)),
             },
-            GRACE_PERIOD => self.grace = Some(time(value.take().unwrap_or_default())?),
+            GRACE_PERIOD => self.grace = Some(time(value.take().unwrap_or_default(), word)?),
             TAIL => {
                 let text = value.take().unwrap_or_default();
                 let count = fly::text::decimal(text.to_bytes());
-                self.tail = Some(count.ok_or(Error::new(What::ReadOption, text, Why::NoLines))?);
+                self.tail = Some(count.ok_or(Error::new(What::ReadOption, word, Why::NoLines))?);
             }
             WAIT | WAIT_READY => {
                 if let Some(text) = value.take() {
-                    self.limit = time(text)?;
+                    self.limit = time(text, word)?;
                 }
             }
             _ => {}
@@ -271,17 +271,19 @@ fn number(name: &[u8]) -> Flags {
     }
 }
 
-/// Seconds, also as `500ms`, `30s`, `10m`, `24h`: rkt's commands take these.
-fn time(text: &'static CStr) -> Result<u64, Error<'static>> {
+/// Seconds, also as `500ms`, `30s`, `10m`, `24h`, which rkt's commands take, and `7d`; `option`
+/// is how they were said.
+fn time(text: &'static CStr, option: &'static CStr) -> Result<u64, Error<'static>> {
     let bytes = text.to_bytes();
     let (digits, unit) = match bytes {
         [.., b'm', b's'] => (bytes, 1),
         [digits @ .., b's'] => (digits, 1),
         [digits @ .., b'm'] => (digits, 60),
         [digits @ .., b'h'] => (digits, 3600),
+        [digits @ .., b'd'] => (digits, 24 * 3600),
         _ => (bytes, 1),
     };
     milliseconds(digits)
         .and_then(|time| time.checked_mul(unit))
-        .ok_or(Error::new(What::ReadOption, text, Why::NoSeconds))
+        .ok_or(Error::new(What::ReadOption, option, Why::NoSeconds))
 }

@@ -121,11 +121,11 @@ impl<'a> Lives<'a> {
 /// Reads seconds, or with `ms` behind them milliseconds, as milliseconds; not 0.
 ///
 /// # Errors
-/// Names what is none.
-pub(super) fn time(text: &CStr) -> Result<u64, Error<'_>> {
+/// Names the `option` if it is none.
+pub(super) fn time<'a>(text: &CStr, option: &'a CStr) -> Result<u64, Error<'a>> {
     milliseconds(text.to_bytes())
         .filter(|time| *time != 0 && *time <= MOST)
-        .ok_or(Error::new(What::ReadOption, text, Why::NoSeconds))
+        .ok_or(Error::new(What::ReadOption, option, Why::NoSeconds))
 }
 
 /// The name of a pool, which is that of a directory.

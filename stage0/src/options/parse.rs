@@ -244,7 +244,7 @@ where
             b"--debug" => Choice::Debug,
             b"--help" | b"-h" => Choice::Help,
             b"--pool" => Choice::Life(Life::Pool(life::pool(take()?)?)),
-            b"--timeout" => Choice::Life(Life::Timeout(life::time(take()?)?)),
+            b"--timeout" => Choice::Life(Life::Timeout(life::time(take()?, word)?)),
             _ => match (text(name), turned(name), AppOption::of(name)) {
                 (Some(make), ..) => make(take()?),
                 (_, Some(make), _) => make(switch(value.take(), word)?),
