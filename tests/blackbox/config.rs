@@ -1,10 +1,10 @@
 //! `stage0 config`, and `stage0 cat-manifest`.
 
-use kickstage_tests::{TestResult, command::Run, json::Value, roots, tests};
+use kickstage_tests::{TestResult, command::Run, json::Value, roots, sys, tests};
 
 use crate::logs::Pods;
 
-tests![paths, checks, a_manifest, what_is_refused];
+tests![paths, checks, checks_of_a_user, a_manifest, what_is_refused];
 
 fn config(words: &[&str]) -> kickstage_tests::command::Output {
     Run::ours("stage0").arg("config").args(words).output()
@@ -33,6 +33,20 @@ fn checks() -> TestResult {
         assert!(["yes", "no", "fallback"].contains(&is), "{check:?}");
         let name = check.get("name").text().expect("a text");
         output.has(&format!("{name} {is} ("));
+    }
+    Ok(())
+}
+
+/// Who is not root may not mount, until there is a user namespace: that is no call that is
+/// missing.
+fn checks_of_a_user() -> TestResult {
+    let output = Run::ours("stage0")
+        .args(["config", "--check", "--state-dir=/x"])
+        .hook(|| sys::become_user(1000, 1000))
+        .output();
+    output.code(0).quiet();
+    for name in ["open_tree", "move_mount", "fsopen"] {
+        output.has(&format!("\n{name} yes ("));
     }
     Ok(())
 }

@@ -3,7 +3,10 @@
 
 use super::{arch, result};
 use linux_raw_sys::general as raw;
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    thread::{self, CapabilitySet},
+};
 
 /// A call that an older kernel may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +28,22 @@ pub enum Call {
     Landlock = raw::__NR_landlock_create_ruleset,
 }
 
-/// Whether the kernel has it, and no filter keeps it from this process.
+/// Whether the kernel has it, and no filter keeps it from this process. Of those that want
+/// the capability `sys_admin` before they look at their arguments, who lacks it can't tell a
+/// filter: they have it in the user namespace that they make.
 #[must_use]
 pub fn has(call: Call) -> bool {
     // SAFETY: each of these calls refuses flags or a size of which all bits are set
     // before it reads a pointer, and none of them ends or replaces the process.
     let answer = result(unsafe { arch::syscall(call as u32, [usize::MAX; 6]) });
-    !matches!(answer, Err(Errno::NOSYS | Errno::PERM))
+    match answer {
+        Err(Errno::PERM) => matches!(call, Call::MoveMount | Call::Fsopen) && !may_mount(),
+        Err(Errno::NOSYS) => false,
+        _ => true,
+    }
+}
+
+fn may_mount() -> bool {
+    let held = thread::capabilities(None);
+    held.is_ok_and(|held| held.effective.contains(CapabilitySet::SYS_ADMIN))
 }
