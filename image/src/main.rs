@@ -49,7 +49,8 @@ fn main() -> ExitCode {
     match parse().and_then(|options| options.map_or(Ok(()), |options| pack(&options))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{NAME}: {error}");
+            // eprintln! would abort where nobody can hear it.
+            let _ = writeln!(io::stderr(), "{NAME}: {error}");
             ExitCode::from(254)
         }
     }
@@ -80,8 +81,10 @@ fn parse() -> Result<Option<Options>, String> {
             "--zstd" => options.zstd = true,
             "--" => options.plan_options = words.by_ref().collect(),
             "--help" | "-h" => {
-                print!("{HELP}");
-                return Ok(None);
+                let said = io::stdout().write_all(HELP.as_bytes());
+                return said
+                    .map(|()| None)
+                    .map_err(|error| format!("write the help: {error}"));
             }
             _ => {
                 return Err(format!(

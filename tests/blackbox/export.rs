@@ -301,6 +301,20 @@ fn what_can_not_be_written() -> TestResult {
     }
     assert!(!folder.join("elsewhere").exists());
     export("/no/such/directory/file").refused(&["/no/such/directory/file", "No such file"]);
+    // Nor can be told why.
+    let unheard = |run: Run| {
+        let full = fs::File::options().write(true).open("/dev/full");
+        let full = full.expect("a device");
+        let output = run.hook(move || {
+            sys::duplicate_onto(&full, 1)?;
+            sys::duplicate_onto(&full, 2)
+        });
+        output.output().code(254).quiet();
+    };
+    unheard(pods.command("export").args([&uuid, "-"]));
+    unheard(Run::ours("stage0-image"));
+    unheard(Run::ours("kickstage-initramfs").arg("--help"));
+    unheard(Run::ours("kickstage-initramfs"));
     let run = pods.command("export").args([&uuid, "/dev/full"]);
     run.output().refused(&["no regular file"]);
     let terminal = Terminal::new(24, 80);

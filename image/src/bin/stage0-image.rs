@@ -28,7 +28,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("stage0: {error}");
+            // eprintln! would abort where nobody can hear it.
+            let _ = writeln!(io::stderr(), "stage0: {error}");
             ExitCode::from(FAILURE)
         }
     }
