@@ -273,5 +273,41 @@ fn the_hosts_dev_is_not_written() -> TestResult {
             .refused(&["host's /dev", "--dev"]);
     }
     assert_eq!(compare::names("/dev"), before);
+    // Nor in what is mounted below it, but for what is mounted there for the program.
+    let before = compare::names("/dev/shm");
+    let name = format!("kickstage-{}", std::process::id());
+    let (shared, below) = (format!("/dev/shm/{name}"), format!("/dev/shm/{name}/x"));
+    std::os::unix::fs::symlink("/dev/shm", root.join("shared")).expect("a link");
+    let link = format!("/shared/{name}");
+    for options in [
+        &["--tmpfs", &shared][..],
+        &["--dir", &below],
+        &["--file", "0", &shared],
+        &["--symlink", "x", &shared],
+        &["--bind", "/etc/passwd", &shared],
+        &["--bind", "/etc", &link],
+    ] {
+        Pod::fly(&root)
+            .options(options)
+            .probe(["exit", "0"])
+            .refused(&["host's /dev", "--dev"]);
+        for first in [&["--tmpfs", "/dev/shm"], &["--dev", "/dev"]] {
+            Pod::fly(&root)
+                .options(first)
+                .options(options)
+                .probe(["exit", "0"])
+                .code(0);
+        }
+    }
+    assert_eq!(compare::names("/dev/shm"), before);
+    // A root may be in there.
+    let inside = std::path::Path::new(&shared);
+    std::fs::create_dir(inside).expect("a directory");
+    let done = Pod::fly(inside)
+        .options(["--minimal", "--bind", root.to_str().expect("UTF-8"), &below])
+        .command([&format!("{below}/bin/probe"), "exit", "0"])
+        .output();
+    std::fs::remove_dir_all(inside).expect("it");
+    done.code(0);
     Ok(())
 }

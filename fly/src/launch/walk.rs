@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{self, FileType, Mode, OFlags, ResolveFlags},
+    fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 
@@ -130,16 +130,19 @@ impl Walk<'_, '_> {
     #[inline(never)]
     fn down(&mut self, name: &CStr) -> Result<(), Errno> {
         let before = self.done.as_bytes().len();
-        self.done.append(&[b"/", name.to_bytes()])?;
         let is_last = self.rest.as_bytes().iter().all(|byte| *byte == b'/');
-        if is_last && matches!(self.missing, Missing::NewFile(_) | Missing::Link(_)) {
-            return self.make_last(name);
+        let found = open_at(self.at.as_fd(), name, LOOK);
+        let is_made =
+            matches!(found, Err(Errno::NOENT)) && !matches!(self.missing, Missing::Refuse);
+        if is_made {
+            self.refuse_host_devices()?;
         }
-        let next = match open_at(self.at.as_fd(), name, LOOK) {
-            Err(Errno::NOENT) if !matches!(self.missing, Missing::Refuse) => {
-                self.make(name, is_last)?
-            }
-            done => done?,
+        self.done.append(&[b"/", name.to_bytes()])?;
+        let next = match self.missing {
+            Missing::NewFile(mode) if is_last => return self.make_file(name, mode),
+            Missing::Link(target) if is_last => return self.make_link(name, target),
+            _ if is_made => self.make(name, is_last)?,
+            _ => found?,
         };
         if FileType::from_raw_mode(fs::fstat(&next)?.st_mode) == FileType::Symlink {
             self.done.cut(before);
@@ -179,7 +182,6 @@ impl Walk<'_, '_> {
 
     /// Makes `name`, and opens it to look at it.
     fn make(&mut self, name: &CStr, is_last: bool) -> Result<OwnedFd, Errno> {
-        self.refuse_host_devices()?;
         let is_file = is_last && matches!(self.missing, Missing::File);
         if is_file {
             let mode = Mode::from_raw_mode(0o644);
@@ -195,23 +197,21 @@ impl Walk<'_, '_> {
         open_at(self.at.as_fd(), name, LOOK)
     }
 
-    /// Makes the file or the link at the end.
-    fn make_last(&mut self, name: &CStr) -> Result<(), Errno> {
-        self.refuse_host_devices()?;
-        match self.missing {
-            Missing::NewFile(mode) => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-                let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = fs::openat(&self.at, name, flags, mode)?;
-                self.note(name, true)?;
-                self.at = file;
-                Ok(())
-            }
-            Missing::Link(target) => match fs::symlinkat(target, &self.at, name) {
-                Err(Errno::EXIST) if self.is_link(name, target) => Ok(()),
-                done => done.and_then(|()| self.note(name, true)),
-            },
-            _ => Ok(()),
+    /// Makes the file at the end.
+    fn make_file(&mut self, name: &CStr, mode: Mode) -> Result<(), Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(&self.at, name, flags, mode)?;
+        self.note(name, true)?;
+        self.at = file;
+        Ok(())
+    }
+
+    /// Makes the link at the end.
+    fn make_link(&mut self, name: &CStr, target: &CStr) -> Result<(), Errno> {
+        match fs::symlinkat(target, &self.at, name) {
+            Err(Errno::EXIST) if self.is_link(name, target) => Ok(()),
+            done => done.and_then(|()| self.note(name, true)),
         }
     }
 
@@ -222,15 +222,17 @@ impl Walk<'_, '_> {
         length.is_ok_and(|length| found.buffer().get(..length) == Some(target.to_bytes()))
     }
 
-    /// The host's /dev is seen in many a root, and is the host's own: EXDEV. A
-    /// host whose /dev is a part of another file system has none to be told
-    /// apart.
+    /// The host's /dev is seen in many a root, and is the host's own, with what is mounted
+    /// below it, as /dev/shm: EXDEV. A host whose /dev is a part of another file system has
+    /// none to be told apart.
     fn refuse_host_devices(&self) -> Result<(), Errno> {
-        let device = |path: &CStr| fs::stat(path).map(|status| status.st_dev);
-        let here = fs::fstat(&self.at)?.st_dev;
-        if device(c"/dev") == Ok(here)
-            && device(c"/") != Ok(here)
-            && fs::fstat(self.root)?.st_dev != here
+        let here = device(self.at.as_fd(), c"");
+        let done = self.done.as_c_str();
+        let is_below = done.to_bytes().starts_with(b"/dev/");
+        let host = if is_below { done } else { c"/dev" };
+        if device(self.root, host) == here
+            && device(self.root, c"/") != here
+            && device(self.root, c"") != here
         {
             return Err(Errno::XDEV);
         }
@@ -243,9 +245,9 @@ impl Walk<'_, '_> {
         let path = self.done.as_bytes().get(1..).unwrap_or_default();
         if !(self.made)(path, is_file) {
             let flags = if is_file {
-                fs::AtFlags::empty()
+                AtFlags::empty()
             } else {
-                fs::AtFlags::REMOVEDIR
+                AtFlags::REMOVEDIR
             };
             let _ = fs::unlinkat(&self.at, name, flags);
             return Err(Errno::NOSPC);
@@ -261,6 +263,12 @@ fn is_magic(link: BorrowedFd<'_>, target: &[u8]) -> Result<bool, Errno> {
     const PROC_SUPER_MAGIC: i64 = 0x9fa0;
     let plain = target.first().is_some_and(u8::is_ascii_alphanumeric) && !holds(target, b':');
     Ok(!plain && fs::fstatfs(link)?.f_type == PROC_SUPER_MAGIC)
+}
+
+/// Of what `path` is, or of `at` if it is empty; nothing is below device 0.
+#[inline(never)]
+fn device(at: BorrowedFd<'_>, path: &CStr) -> u64 {
+    fs::statat(at, path, AtFlags::EMPTY_PATH).map_or(0, |status| status.st_dev)
 }
 
 fn open_root(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
