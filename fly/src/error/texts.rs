@@ -500,6 +500,7 @@ texts! {
         PODS from 216 {
             SeeList = "see stage0 list",
             StopFirst = "stop it first",
+            AbsoluteRoot = "start the pod with an absolute --rootfs, or by prepare",
         }
     }
 }

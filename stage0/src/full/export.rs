@@ -145,13 +145,19 @@ fn open_root(
             return fs::open(root.path, DIRECTORY, Mode::empty())
                 .map_err(|errno| Error::new(What::Open, root.path, errno));
         }
-        State::Running | State::Parked => of_process(pod, root.inside),
+        // In there the ids of files are others.
+        State::Running | State::Parked if is_absolute || !root.is_mapped => {
+            of_process(pod, root.inside)
+        }
         State::Exited | State::Garbage if root.has_layer => {
             return Err(failed(Why::LayerGone));
         }
         _ if root.has_layer => return Err(is_not(What::Export, name, state)),
         // Relative to where stage0 was called.
-        _ => return Err(Error::new(What::Export, root.path, Why::NotAbsolute)),
+        _ => {
+            let error = Error::new(What::Export, root.path, Why::NotAbsolute);
+            return Err(error.advice(Advice::AbsoluteRoot));
+        }
     };
     opened.map_err(|errno| Error::new(What::Export, name, errno))
 }
