@@ -24,11 +24,10 @@ pub fn become_program(
     environment: &mut dyn Iterator<Item = &'static CStr>,
     words: &'static mut [usize],
 ) -> Error<'static> {
-    let errno = match find(name) {
-        Ok(program) => execute(&program, arguments, environment, words),
-        Err(errno) => errno,
-    };
-    missing(name, errno)
+    match find(name) {
+        Ok(program) => missing(name, execute(&program, arguments, environment, words)),
+        Err(error) => error,
+    }
 }
 
 /// Becomes this program itself, with these words; returns only if it could not.
@@ -69,20 +68,23 @@ pub(crate) fn execute<'a>(
 
 /// Beside the running program, or in libexec of the same installation.
 #[inline(never)]
-pub(crate) fn find(name: &CStr) -> Result<Path, Errno> {
+pub(crate) fn find<'a>(name: &'static CStr) -> Result<Path, Error<'a>> {
+    const OWN: &CStr = c"/proc/self/exe";
     const PLACES: [&[u8]; 2] = [b"/", b"/../libexec/kickstage/"];
     let mut path = Path::new();
-    let length = fs::readlinkat_raw(fs::CWD, c"/proc/self/exe", path.buffer())?;
+    let length = fs::readlinkat_raw(fs::CWD, OWN, path.buffer())
+        .map_err(|errno| Error::new(What::Read, OWN, errno).advice(Advice::NeedsProc))?;
     path.cut(length);
     let folder = path.as_bytes().iter().rposition(|byte| *byte == b'/');
     for place in PLACES {
         path.cut(folder.unwrap_or(0));
-        path.append(&[place, name.to_bytes()])?;
-        if fs::access(path.as_c_str(), Access::EXEC_OK).is_ok() {
+        if path.append(&[place, name.to_bytes()]).is_ok()
+            && fs::access(path.as_c_str(), Access::EXEC_OK).is_ok()
+        {
             return Ok(path);
         }
     }
-    Err(Errno::NOENT)
+    Err(missing(name, Errno::NOENT))
 }
 
 pub(crate) fn missing<'a>(name: &'static CStr, errno: Errno) -> Error<'a> {

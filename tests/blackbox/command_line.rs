@@ -2,7 +2,7 @@
 
 use kickstage_tests::{
     TestResult,
-    command::{Output, Run},
+    command::{Output, Run, program},
     pod::Pod,
     roots, tests,
 };
@@ -28,6 +28,7 @@ tests![
     unprivileged,
     control_characters,
     did_you_mean,
+    without_proc,
 ];
 
 /// All of them; of some what `app` has.
@@ -589,6 +590,30 @@ fn did_you_mean() -> TestResult {
         let output = Run::ours("fly").arg(word).output();
         output.refused(&["no such option", "see --help"]);
         assert!(!output.stderr.contains("mean"), "{}", output.everything());
+    }
+    Ok(())
+}
+
+/// Where the programs beside are is told by /proc.
+fn without_proc() -> TestResult {
+    let root = roots::probe();
+    let copy = |name: &str| {
+        std::fs::copy(program(name), root.join("bin").join(name)).expect("a program");
+    };
+    for name in ["stage0", "stage0-full", "fly", "fly-full"] {
+        copy(name);
+    }
+    let run = |flag: &str, words: [&str; 2]| Pod::fly(&root).flag(flag).command(words).output();
+    for words in [["/bin/stage0", "list"], ["/bin/fly", "--completion=bash"]] {
+        run("--minimal", words).refused(&["/proc/self/exe", "needs /proc"]);
+        run("--debug", words).code(0);
+    }
+    for name in ["stage0-full", "fly-full"] {
+        std::fs::remove_file(root.join("bin").join(name)).expect("it");
+    }
+    for words in [["/bin/stage0", "list"], ["/bin/fly", "--completion=bash"]] {
+        let output = run("--debug", words);
+        output.refused(&["-full", "install it beside this"]);
     }
     Ok(())
 }

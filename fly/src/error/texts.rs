@@ -463,7 +463,7 @@ texts! {
             NoUpperFileSystem = "a layer can't be on an overlay: use a directory elsewhere, or --ephemeral",
             ChooseLayer = "one of --overlay and --ephemeral",
             ReadOnlyRoot = "mount it first; for the root there is --ro",
-            InstallBeside = "install it beside fly",
+            InstallBeside = "install it beside this",
             NoCgroup = "it must be a cgroup directory that takes processes",
             NoOverlay = "this kernel lacks overlay",
             NoLowerFileSystem = "overlay can't use this file system as its lower one",

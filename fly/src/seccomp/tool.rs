@@ -75,7 +75,7 @@ fn compile<'a>(
     path: &'a CStr,
     keep: Option<u64>,
 ) -> Result<OwnedFd, Error<'a>> {
-    let program = beside::find(PROGRAM).map_err(missing)?;
+    let program = beside::find(PROGRAM)?;
     let output = fs::memfd_create(c"filter", MemfdFlags::CLOEXEC).map_err(missing)?;
     let mut number = [0; 24];
     let digits = Digits::new(keep.unwrap_or(0), 10);
