@@ -343,7 +343,7 @@ fn what_is_refused() -> TestResult {
     // Who prepares it would hold them, and does not stay.
     let options = ["--warm", "--private-users=600000:65536"];
     let output = pods.pod("prepare", &options, &["exit", "0"]).output();
-    output.refused(&["--private-users"]);
+    output.refused(&["--private-users", "--warm", "pool"]);
     let uuid = park(&pods, &[], &["exit", "0"]);
     pods.ask("run-prepared", &["--detach", &uuid])
         .refused(&["--detach"]);

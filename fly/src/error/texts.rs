@@ -350,7 +350,7 @@ texts! {
             NoPreparedNamed = "no prepared pod is named",
             NotPrepared = "there is no such prepared pod",
             StartedAlready = "it is being started, or runs already",
-            NotWithHold = "not with --hold: nobody stays with the pod",
+            NotWithHold = "not with --hold, --warm or a pool",
             NotParked = "the pod is not parked",
             OnlyVariables = "only --set-env and arguments can be changed",
             NotRegistered = "only a registered pod has such a place: --register, --detach, --keep or --uuid-file-save",
