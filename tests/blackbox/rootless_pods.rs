@@ -102,9 +102,19 @@ fn root_inside() -> TestResult {
 
 fn nobody_else() -> TestResult {
     let (ids, root) = (alone(), root());
-    for option in ["--user=5", "--user=alice", "--group=5", "--groups=5"] {
+    for (option, object) in [
+        ("--user=5", "user 5"),
+        ("--user=alice", "user alice"),
+        ("--group=5", "group 5"),
+        ("--groups=5", "group 5"),
+    ] {
         let pod = Pod::new(&root).flag(option);
-        let why = &["nobody is in the pod but root", "newuidmap", "/etc/subuid"];
+        let why = &[
+            object,
+            "nobody is in the pod but root",
+            "newuidmap",
+            "/etc/subuid",
+        ];
         run(&ids, &pod, &["exit", "0"]).refused(why);
     }
     for option in ["--user=0", "--user=root", "--group=0"] {

@@ -298,12 +298,12 @@ where
         user: Option<&'a CStr>,
         group: Option<&'a CStr>,
     ) -> Result<(), Error<'a>> {
-        let object = match identity {
-            Some(identity) if identity.user != 0 => user,
-            Some(identity) if identity.group != 0 => group.or(user),
+        let (what, object) = match identity {
+            Some(identity) if identity.user != 0 => (What::LookUpUser, user),
+            Some(identity) if identity.group != 0 => (What::LookUpGroup, group.or(user)),
             _ => return Ok(()),
         };
-        Err(only_caller(What::LookUpUser, object.unwrap_or_default()))
+        Err(only_caller(what, object.unwrap_or_default()))
     }
 
     /// The directory's slot.
