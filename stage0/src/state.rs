@@ -128,7 +128,12 @@ fn parts<'e>(given: Option<&'e CStr>, environment: &Strings) -> Result<[&'e [u8]
     if base.starts_with(b"/") {
         return Ok([base, below]);
     }
-    let error = Error::new(What::ReadOption, object, Why::NotAbsolute);
+    let why = if base.is_empty() {
+        Why::NoValue
+    } else {
+        Why::NotAbsolute
+    };
+    let error = Error::new(What::ReadOption, object, why);
     Err(error.advice(Advice::NameStateDirectory))
 }
 

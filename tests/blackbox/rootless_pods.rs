@@ -347,6 +347,8 @@ fn what_needs_root() -> TestResult {
         with(&[network]).refused(&["--net", "user namespace", "needs root"]);
     }
     with(&["--pod-dir=/no/such"]).refused(&["/no/such"]);
+    // Tests have no variables.
+    with(&["--register"]).refused(&["XDG_RUNTIME_DIR", "is missing", "--state-dir"]);
     Ok(())
 }
 
