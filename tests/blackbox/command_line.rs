@@ -28,6 +28,7 @@ tests![
     unprivileged,
     control_characters,
     did_you_mean,
+    empty_words,
     without_proc,
 ];
 
@@ -591,6 +592,13 @@ fn did_you_mean() -> TestResult {
         output.refused(&["no such option", "see --help"]);
         assert!(!output.stderr.contains("mean"), "{}", output.everything());
     }
+    Ok(())
+}
+
+fn empty_words() -> TestResult {
+    let fly = |words: [&str; 3]| Run::ours("fly").args(words).output();
+    fly(["/", "--", ""]).refused(&["no program is named"]);
+    fly(["", "--", "sh"]).refused(&["no root file system is named"]);
     Ok(())
 }
 

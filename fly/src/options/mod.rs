@@ -281,13 +281,14 @@ where
         }
     }
     let missing = |why: Why| Error::new(What::Read, c"the command line", why).advice(USAGE);
-    options.rootfs = choices.pending.ok_or_else(|| missing(Why::NoRoot))?;
+    let rootfs = choices.pending.filter(|rootfs| !rootfs.is_empty());
+    options.rootfs = rootfs.ok_or_else(|| missing(Why::NoRoot))?;
     let mut program = choices.rest;
     let mut peek = program.clone();
     if peek.next() == Some(c"--") {
         program = peek;
     }
-    if program.clone().next().is_none() {
+    if program.clone().next().is_none_or(CStr::is_empty) {
         return Err(missing(Why::NoProgramNamed));
     }
     options.program = program;
