@@ -16,7 +16,7 @@ use linux_raw_sys::general as raw;
 use rustix::{
     event::{Timespec, poll},
     fd::{AsFd, AsRawFd, OwnedFd},
-    fs::{self, AtFlags, FileType, Mode, OFlags},
+    fs::{self, AtFlags, Mode, OFlags},
     io::Errno,
     process::WaitIdOptions,
 };
@@ -403,12 +403,8 @@ pub fn save(file: &CStr, uuid: &[u8]) -> Result<(), Errno> {
 #[inline(never)]
 pub fn forget(file: &CStr, uuid: &[u8]) {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let is_file = |opened: &OwnedFd| {
-        fs::fstat(opened).is_ok_and(|status| FileType::from_raw_mode(status.st_mode).is_file())
-    };
     let mut text = [0; uuid::LENGTH];
     if let Ok(opened) = fs::open(file, flags, Mode::empty())
-        && is_file(&opened)
         && descriptor::read(opened.as_raw_fd(), &mut text).is_ok()
         && text == uuid
     {
