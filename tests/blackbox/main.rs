@@ -122,6 +122,7 @@ mod stop;
 mod targets;
 mod terminal;
 mod timeouts;
+mod timings;
 mod understudy;
 mod user;
 mod volumes;
@@ -291,6 +292,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("init_own", 60, &[], init_own::TESTS),
         host("init_load", 120, &[], init_load::TESTS),
         host("command_line", 60, &[], command_line::TESTS),
+        host("timings", 60, &[], timings::TESTS),
         start("security", security::TESTS),
         start("hostile_images", hostile_images::TESTS),
         start("faults", faults::TESTS),
