@@ -37,6 +37,7 @@ tests![
     too_many_mounts,
     several_roots,
     networks_of_others,
+    keys_of_the_caller,
     without_it,
     other_flavours,
     in_a_user_namespace,
@@ -520,6 +521,17 @@ fn networks_of_others() -> TestResult {
         .refused(&["/no/such", "No such file"]);
     pool.wait_for(1);
     pool.end();
+    Ok(())
+}
+
+/// Possession is not a matter of ids.
+fn keys_of_the_caller() -> TestResult {
+    let pod = private(&roots::probe()).flag("--insecure-options=seccomp,paths");
+    let command = Ids::both("").with(pod.probe_command(["read", "/proc/keys"]));
+    let output = command
+        .hook(|| sys::session_key(c"kickstage-test"))
+        .output();
+    output.code(0).lacks("kickstage-test");
     Ok(())
 }
 

@@ -562,14 +562,6 @@ fn keys_of_the_caller() -> TestResult {
         (&["--insecure-options=seccomp,paths"], false),
         (&["--insecure-options=paths", "--seccomp=unconfined"], false),
         (&["--insecure-options=paths", &empty], false),
-        (
-            &[
-                "--insecure-options=paths",
-                "--seccomp=unconfined",
-                "--private-users",
-            ],
-            false,
-        ),
     ] {
         let pod = Pod::new(&root).options(options);
         let output = pod
