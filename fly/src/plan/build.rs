@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use crate::text::{holds, split};
+use crate::text::split;
 
 use super::{
     MAX_BYTES, Plan, Problem, Reason,
@@ -24,6 +24,8 @@ pub struct Builder<'a> {
     problem: Option<Problem>,
     /// Where the strings of the list step being written begin.
     open: Option<OpenList>,
+    /// How many apps there are, and waits for one.
+    named: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,7 @@ impl<'a> Builder<'a> {
             count: 0,
             problem: None,
             open: None,
+            named: 0,
         }
     }
 
@@ -102,10 +105,16 @@ impl<'a> Builder<'a> {
             strings: 0,
         });
         self.count += 1;
-        self.append(&head);
-        self.append(&number.to_ne_bytes());
-        // The number and the length of the strings: see `end`.
-        self.append(&[0; 8]);
+        let [kind, kind_high, ..] = head;
+        let kind = u16::from_ne_bytes([kind, kind_high]);
+        if kind == Kind::App as u16 || kind == Kind::After as u16 {
+            self.named += 1;
+        }
+        // The number and the length of the strings follow: see `end`.
+        let mut fixed = [0; Record::FIXED];
+        put(&mut fixed, 0, head);
+        put(&mut fixed, Record::NUMBER, number.to_ne_bytes());
+        self.append(&fixed);
     }
 
     /// Adds a string to the step that is open.
@@ -142,12 +151,10 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Adds one string made of `parts`. A part must not hold a zero byte.
+    /// Adds one string made of `parts`. A part must not hold a zero byte: it would be
+    /// more strings than are counted, which the check refuses.
     pub fn joined(&mut self, parts: &[&[u8]]) -> &mut Self {
         for part in parts {
-            if holds(part, 0) {
-                self.fail(Reason::Strings);
-            }
             self.append(part);
         }
         self.append(&[0]);
@@ -261,9 +268,12 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// The first [`Problem`], from here or from the check.
     pub fn finish(self) -> Result<Plan<'a>, Problem> {
+        let named = self.named;
         self.finish_by(|bytes| {
             Plan::check(bytes)?;
-            pods::resolve(bytes)?;
+            if named > 1 {
+                pods::resolve(bytes)?;
+            }
             Ok(Plan { bytes })
         })
     }
@@ -279,7 +289,7 @@ impl<'a> Builder<'a> {
     #[inline]
     fn finish_by(
         self,
-        check: fn(&'a mut [u8]) -> Result<Plan<'a>, Problem>,
+        check: impl FnOnce(&'a mut [u8]) -> Result<Plan<'a>, Problem>,
     ) -> Result<Plan<'a>, Problem> {
         if let Some(problem) = self.problem {
             return Err(problem);

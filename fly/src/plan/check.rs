@@ -6,6 +6,7 @@ use linux_raw_sys::general as raw;
 
 use crate::{
     seccomp,
+    sys::memory::c_str,
     text::{decimal, holds, split},
     user::MAX_GROUPS,
 };
@@ -13,7 +14,7 @@ use crate::{
 use super::{
     MAX_APPS, MAX_BYTES, MAX_PATH, MAX_SLOTS, MAX_STEPS, MAX_STRINGS, Records, VERSION, limits,
     pods,
-    record::{Header, List, Record},
+    record::{Header, Record},
     rules::{APP_RULES, Number, POD_RULES, POLICY_RULES, RULES, Rule, Text},
     step::{Kind, Phase, Step},
 };
@@ -102,16 +103,22 @@ pub(super) const LAUNCH: u8 = 1;
 pub(super) const POLICIES: u8 = 2;
 /// What the launcher of a pod does on the host, which no machine does.
 pub(super) const PODS: u8 = 4;
+/// All of that.
+pub(super) const ALL: u8 = LAUNCH | POLICIES | PODS;
 
 /// The rule of this kind.
 #[inline]
 fn rule<const HOLDS: u8>(kind: u16) -> Option<&'static Rule> {
-    let rules = if HOLDS & LAUNCH == 0 {
-        APP_RULES
-    } else {
-        RULES
-    };
-    let mut rule = one_of(rules, kind);
+    if HOLDS & LAUNCH == 0 {
+        let policies = if HOLDS & POLICIES == 0 {
+            &[]
+        } else {
+            POLICY_RULES
+        };
+        let mut rules = APP_RULES.iter().chain(policies);
+        return rules.find(|rule| rule.kind as u16 == kind);
+    }
+    let mut rule = one_of(RULES, kind);
     if HOLDS & POLICIES != 0 && rule.is_none() {
         rule = one_of(POLICY_RULES, kind);
     }
@@ -121,9 +128,18 @@ fn rule<const HOLDS: u8>(kind: u16) -> Option<&'static Rule> {
     rule
 }
 
+/// Halves the table, which is sorted.
 #[inline(never)]
-fn one_of(rules: &'static [Rule], kind: u16) -> Option<&'static Rule> {
-    rules.iter().find(|rule| rule.kind as u16 == kind)
+fn one_of(mut rules: &'static [Rule], kind: u16) -> Option<&'static Rule> {
+    loop {
+        let (below, rest) = rules.split_at_checked(rules.len() / 2)?;
+        let (rule, above) = rest.split_first()?;
+        let found = rule.kind as u16;
+        if found == kind {
+            return Some(rule);
+        }
+        rules = if found < kind { above } else { below };
+    }
 }
 
 /// Goes over the steps.
@@ -170,17 +186,25 @@ pub(super) fn check<const HOLDS: u8>(bytes: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The strings are terminated, and as many as the kind takes.
-fn strings(rule: &Rule, list: List<'_>) -> Result<(), Reason> {
+/// The strings are of their form, terminated, and as many as the kind takes.
+#[inline(never)]
+fn strings<const HOLDS: u8>(rule: &Rule, record: &Record<'_>) -> Result<(), Reason> {
     let most = match rule.most {
         Rule::MANY => MAX_STRINGS,
         most => usize::from(most),
     };
-    let bytes = list.as_bytes();
-    let terminators = bytes.iter().filter(|byte| **byte == 0).count();
-    let terminated = bytes.last().is_none_or(|byte| *byte == 0);
-    let count = list.len();
-    if terminated && terminators == count && count >= usize::from(rule.least) && count <= most {
+    let list = record.list;
+    let (mut rest, mut count) = (list.as_bytes(), 0);
+    while let Some(string) = c_str(rest) {
+        if rule.each || count == 0 {
+            text::<HOLDS>(rule.text, record, string)?;
+        }
+        rest = rest.get(string.count_bytes() + 1..).unwrap_or_default();
+        count += 1;
+    }
+    // What is left has no terminator.
+    let good = rest.is_empty() && count == list.len();
+    if good && count >= usize::from(rule.least) && count <= most {
         Ok(())
     } else {
         Err(Reason::Strings)
@@ -344,14 +368,8 @@ impl<const HOLDS: u8> State<HOLDS> {
         if let Text::Filter | Text::Groups | Text::Limit = rule.text {
             return bytes(rule.text, record).and_then(|()| self.order(rule.kind));
         }
-        strings(rule, record.list)?;
         number::<HOLDS>(rule.number, record.number)?;
-        for string in record.list.iter() {
-            text::<HOLDS>(rule.text, record, string)?;
-            if !rule.each {
-                break;
-            }
-        }
+        strings::<HOLDS>(rule, record)?;
         special::<HOLDS>(rule.kind, record)?;
         self.order(rule.kind)?;
         if HOLDS & LAUNCH == 0 {
@@ -470,4 +488,23 @@ impl<const HOLDS: u8> State<HOLDS> {
 /// The bit of a slot; those beyond 63 are refused before it matters.
 fn bit(slot: u64) -> u64 {
     1 << (slot & 63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_found() {
+        let mut count = 0;
+        for kind in (0..=u16::MAX).filter_map(Kind::from_number) {
+            assert_eq!(rule::<ALL>(kind as u16).map(|rule| rule.kind), Some(kind));
+            count += 1;
+        }
+        let rules = RULES.len() + POLICY_RULES.len() + POD_RULES.len();
+        assert_eq!(count, rules, "one for each");
+        for rules in [APP_RULES, RULES, POLICY_RULES, POD_RULES] {
+            assert!(rules.is_sorted_by_key(|rule| rule.kind as u16));
+        }
+    }
 }

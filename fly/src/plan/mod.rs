@@ -61,7 +61,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// The first [`Problem`]: which step, and what is wrong with it.
     pub fn check(bytes: &'a [u8]) -> Result<Self, Problem> {
-        check::check::<{ check::LAUNCH | check::POLICIES | check::PODS }>(bytes)?;
+        check::check::<{ check::ALL }>(bytes)?;
         Ok(Self { bytes })
     }
 

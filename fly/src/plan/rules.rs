@@ -123,11 +123,24 @@ const FILLS: u8 = Rule::FILLS;
 const USES: u8 = Rule::USES;
 const USES_OTHER: u8 = Rule::USES_OTHER;
 
-/// A rule a kind, of the steps of an app that pid 1 of a pod does, and of others behind
-/// them. Those that few starts need come last: the table is searched.
+/// In the order of their kinds: the tables are searched.
+const fn sorted<const N: usize>(mut rules: [Rule; N]) -> [Rule; N] {
+    let mut end = 1;
+    while end < N {
+        let mut at = end;
+        while at > 0 && rules[at - 1].kind as u16 > rules[at].kind as u16 {
+            (rules[at - 1], rules[at]) = (rules[at], rules[at - 1]);
+            at -= 1;
+        }
+        end += 1;
+    }
+    rules
+}
+
+/// A rule a kind, of the steps of an app that pid 1 of a pod does, and of others.
 macro_rules! rules {
     ($($others:expr),* $(,)?) => {
-        &[
+        &sorted([
             Rule::of(Kind::App).text(Text::Name),
             Rule::of(Kind::Stop),
             Rule::of(Kind::AppSession),
@@ -151,7 +164,7 @@ macro_rules! rules {
             Rule::of(Kind::KeepCapabilities),
             Rule::of(Kind::Ambient),
             $($others),*
-        ]
+        ])
     };
 }
 
@@ -269,7 +282,7 @@ pub(super) static RULES: &[Rule] = rules![
 ];
 
 /// The rules of what only pods have.
-pub(super) static POLICY_RULES: &[Rule] = &[
+pub(super) static POLICY_RULES: &[Rule] = &sorted([
     Rule::of(Kind::ExitPolicy),
     Rule::of(Kind::Restart).number(Number::Id),
     Rule::of(Kind::After).texts(1, 64, Text::Name),
@@ -289,10 +302,10 @@ pub(super) static POLICY_RULES: &[Rule] = &[
     Rule::of(Kind::PidNamespace).texts(0, 64, Text::Name),
     Rule::of(Kind::Pipe).text(Text::Name),
     Rule::of(Kind::AppRoot).text(Text::Absolute),
-];
+]);
 
 /// The rules of what only the launcher of a pod does.
-pub(super) static POD_RULES: &[Rule] = &[
+pub(super) static POD_RULES: &[Rule] = &sorted([
     Rule::of(Kind::MakeCgroup)
         .texts(2, 2, Text::Absolute)
         .only_first(),
@@ -324,4 +337,4 @@ pub(super) static POD_RULES: &[Rule] = &[
         .slots(FILLS | USES_OTHER)
         .number(Number::Attributes)
         .text(Text::Path),
-];
+]);
