@@ -6,7 +6,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, STAGE0_TEXTS, What, Why},
     launch::path::Path,
-    plan::{Kind, MAX_PATH, Plan, Record},
+    plan::{Kind, MAX_PATH, Plan},
     sys::{descriptor, time},
     text::{decimal, split},
 };
@@ -48,8 +48,17 @@ const OLD: u64 = 10;
 /// The cgroups of a plan, removed with this.
 pub struct Cgroups<'a> {
     plan: Plan<'a>,
-    /// As many bytes of each path were there before.
-    before: [usize; MOST],
+    made: [Option<Made<'a>>; MOST],
+}
+
+/// A cgroup that a plan makes.
+#[derive(Clone, Copy)]
+struct Made<'a> {
+    path: &'a CStr,
+    /// How many bytes of the path are the mount's.
+    mount: usize,
+    /// As many were there before.
+    before: usize,
 }
 
 impl<'a> Cgroups<'a> {
@@ -57,22 +66,12 @@ impl<'a> Cgroups<'a> {
     #[cold]
     #[inline(never)]
     pub fn look(plan: Plan<'a>) -> Self {
-        let mut cgroups = Self {
-            plan,
-            before: [0; MOST],
-        };
-        for (before, record) in cgroups.before.iter_mut().zip(made(&plan)) {
-            let mut found = false;
-            let mount = mount(&record);
-            each_above(&record, &mut |above| {
-                let length = above.count_bytes();
-                found = found || length == mount || stays(above, mount) || exists(above);
-                if found {
-                    *before = length.max(*before);
-                }
-            });
+        let mut all = [None; MOST];
+        for (place, mut made) in all.iter_mut().zip(made(&plan)) {
+            made.before = made.before();
+            *place = Some(made);
         }
-        cgroups
+        Self { plan, made: all }
     }
 
     /// Says so if the kernel has killed in the pod for want of memory, whose limit is
@@ -98,74 +97,105 @@ impl Drop for Cgroups<'_> {
     #[inline(never)]
     fn drop(&mut self) {
         let mut pause = FIRST_PAUSE;
-        for (before, record) in self.before.into_iter().zip(made(&self.plan)) {
-            remove(record.list.first(), &mut pause);
-            let mut is_first = true;
-            each_above(&record, &mut |above| {
-                if above.count_bytes() > before {
-                    let _ = fs::rmdir(above);
-                } else if core::mem::take(&mut is_first) && holds_others(above) {
-                    sweep(above);
+        for made in self.made.iter().rev().flatten() {
+            if !remove(made.path, &mut pause) {
+                break;
+            }
+            made.each_above(&mut |above| {
+                if above.len() > made.before {
+                    let _ = with_path(above, &mut |above| fs::rmdir(above));
                 }
-                is_first = false;
             });
+        }
+        // What was made first has gone last: where a stage0 has left anything, as one that
+        // was killed, it has left something there. A directory has two links, and one of
+        // each in it.
+        let parents = self.made.iter().flatten().filter_map(Made::parent);
+        let mut links = 2;
+        let _ = with_path(parents.clone().next().unwrap_or_default(), &mut |first| {
+            links = fs::stat(first)?.st_nlink;
+            Ok(())
+        });
+        if links != 2 {
+            parents.for_each(sweep);
         }
     }
 }
 
-fn made<'a>(plan: &Plan<'a>) -> impl Iterator<Item = Record<'a>> + use<'a> {
-    let records = plan.steps().records();
-    records.filter(|record| record.is(Kind::MakeCgroup))
-}
+impl Made<'_> {
+    /// Calls `each` for the directories from the one of this cgroup up to its mount.
+    fn each_above(&self, each: &mut dyn FnMut(&[u8])) {
+        let mut above = self.path.to_bytes();
+        while let Some(slash) = above.iter().rposition(|byte| *byte == b'/')
+            && slash >= self.mount
+        {
+            above = above.get(..slash).unwrap_or_default();
+            each(above);
+        }
+    }
 
-/// How many bytes of the path are the mount's.
-fn mount(record: &Record<'_>) -> usize {
-    usize::try_from(record.number).unwrap_or(MAX_PATH)
-}
+    /// How much of the path is there.
+    fn before(&self) -> usize {
+        let mut before = 0;
+        self.each_above(&mut |above| {
+            let is_there = before > 0
+                || above.len() == self.mount
+                || above.get(self.mount..) == Some(PARENT.to_bytes())
+                || with_path(above, &mut |above| {
+                    fs::accessat(fs::CWD, above, Access::EXISTS, AtFlags::empty())
+                })
+                .is_ok();
+            if is_there {
+                before = above.len().max(before);
+            }
+        });
+        before
+    }
 
-/// Whether a directory above a pod's cgroup is never removed.
-fn stays(above: &CStr, mount: usize) -> bool {
-    above.to_bytes().get(mount..) == Some(PARENT.to_bytes())
-}
-
-/// Whether there may be cgroups in this one: a directory has two links, and one of each in
-/// it.
-fn holds_others(path: &CStr) -> bool {
-    fs::stat(path).is_ok_and(|status| status.st_nlink != 2)
-}
-
-fn exists(path: &CStr) -> bool {
-    fs::accessat(fs::CWD, path, Access::EXISTS, AtFlags::empty()).is_ok()
-}
-
-/// Calls `each` for the directories from the one of this step's cgroup up to its mount.
-#[cold]
-#[inline(never)]
-fn each_above(record: &Record<'_>, each: &mut dyn FnMut(&CStr)) {
-    let bytes = record.list.first().to_bytes();
-    let slashes = bytes.iter().enumerate().skip(mount(record)).rev();
-    let Ok(mut path) = Path::of(&[bytes]) else {
-        return;
-    };
-    for (index, _) in slashes.filter(|(_, byte)| **byte == b'/') {
-        path.cut(index);
-        each(path.as_c_str());
+    /// The directory that it is in, if that stays.
+    fn parent(&self) -> Option<&[u8]> {
+        let path = self.path.to_bytes();
+        let slash = path.iter().rposition(|byte| *byte == b'/')?;
+        path.get(..slash)
+            .filter(|parent| parent.len() <= self.before)
     }
 }
 
+fn made<'a>(plan: &Plan<'a>) -> impl Iterator<Item = Made<'a>> + use<'a> {
+    let records = plan.steps().records();
+    let before = records.take_while(|record| !record.is(Kind::Clone));
+    let made = before.filter(|record| record.is(Kind::MakeCgroup));
+    made.map(|record| Made {
+        path: record.list.first(),
+        mount: usize::try_from(record.number).unwrap_or(MAX_PATH),
+        before: 0,
+    })
+}
+
+/// Calls `call` with the path as the kernel takes it.
+#[inline(never)]
+fn with_path(path: &[u8], call: &mut dyn FnMut(&CStr) -> Result<(), Errno>) -> Result<(), Errno> {
+    call(Path::of(&[path])?.as_c_str())
+}
+
+/// False if it is still in use.
 #[cold]
 #[inline(never)]
-fn remove(path: &CStr, pause: &mut i64) {
-    while fs::rmdir(path) == Err(Errno::BUSY) && *pause <= LAST_PAUSE {
+fn remove(path: &CStr, pause: &mut i64) -> bool {
+    while fs::rmdir(path) == Err(Errno::BUSY) {
+        if *pause > LAST_PAUSE {
+            return false;
+        }
         let time = Timespec {
             tv_sec: 0,
             tv_nsec: *pause,
         };
         let NanosleepRelativeResult::Ok = nanosleep(&time) else {
-            break;
+            return false;
         };
         *pause *= 2;
     }
+    true
 }
 
 /// Removes the cgroups of a plan whose pod does not live, and where pods are if that is
@@ -174,11 +204,11 @@ fn remove(path: &CStr, pause: &mut i64) {
 #[inline(never)]
 pub fn remove_all(plan: &Plan<'_>) {
     let mut pause = FIRST_PAUSE;
-    for record in made(plan) {
-        remove(record.list.first(), &mut pause);
-        each_above(&record, &mut |above| {
-            if above.to_bytes().ends_with(b"/kickstage") {
-                let _ = fs::rmdir(above);
+    for made in made(plan) {
+        let _ = remove(made.path, &mut pause);
+        made.each_above(&mut |above| {
+            if above.ends_with(PARENT.to_bytes()) {
+                let _ = with_path(above, &mut |above| fs::rmdir(above));
             }
         });
     }
@@ -205,7 +235,7 @@ pub fn remove_unplanned(end: OwnedFd, uuid: &[u8]) {
         for controller in split(controllers.unwrap_or_default(), b',') {
             for mount in [&b"/sys/fs/cgroup/"[..], b"/sys/fs/cgroup/unified/"] {
                 if let Ok(path) = Path::of(&[mount, controller, path]) {
-                    remove(path.as_c_str(), &mut pause);
+                    let _ = remove(path.as_c_str(), &mut pause);
                 }
             }
         }
@@ -216,14 +246,16 @@ pub fn remove_unplanned(end: OwnedFd, uuid: &[u8]) {
 /// be removed; what is about to be used is new.
 #[cold]
 #[inline(never)]
-fn sweep(parent: &CStr) {
-    let parts = parent.to_bytes();
-    descriptor::each_name(parent, &mut |name| {
+fn sweep(parent: &[u8]) {
+    let Ok(folder) = Path::of(&[parent]) else {
+        return;
+    };
+    descriptor::each_name(folder.as_c_str(), &mut |name| {
         let pid = name.strip_prefix(PREFIX);
         let pid = pid.and_then(|rest| decimal(split(rest, b'-').next()?));
         let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
-            && let Ok(path) = Path::of(&[parts, b"/", name])
+            && let Ok(path) = Path::of(&[parent, b"/", name])
             && is_old(path.as_c_str())
         {
             let _ = fs::rmdir(path.as_c_str());

@@ -91,7 +91,8 @@ const CONTROLLERS: [Controller; 5] = [
 pub(super) struct Cgroups<'c> {
     /// Those of version 1 that its first process joins, a bit each of [`CONTROLLERS`].
     joined: u8,
-    random: u64,
+    /// What their name is made of.
+    name: [Digits; 2],
     /// The mount of version 2, if that is needed.
     unified: Option<&'static [u8]>,
     /// Where its cgroup is made in there; in the others it is always the usual one.
@@ -112,7 +113,10 @@ where
         let usual = self.options.cgroup_parent.unwrap_or(PARENT).to_bytes();
         let mut cgroups = Cgroups {
             joined: 0,
-            random: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            name: [
+                Digits::new(self.host.pid, 10),
+                Digits::new(u64::from_be_bytes([a, b, c, d, e, f, g, h]), 16),
+            ],
             unified: None,
             parent: usual,
         };
@@ -299,18 +303,9 @@ where
                 .joined(&[mount, parent, b"/", REGISTERED, uuid, file]);
             return;
         }
-        let pid = Digits::new(self.host.pid, 10);
-        let random = Digits::new(cgroups.random, 16);
-        self.plan.joined(&[
-            mount,
-            parent,
-            b"/",
-            PREFIX,
-            pid.as_bytes(),
-            b"-",
-            random.as_bytes(),
-            file,
-        ]);
+        let [pid, random] = cgroups.name.each_ref().map(Digits::as_bytes);
+        self.plan
+            .joined(&[mount, parent, b"/", PREFIX, pid, b"-", random, file]);
     }
 }
 

@@ -353,13 +353,17 @@ where
                 sender: u64::from(PEER.0),
             });
         }
-        self.check_volumes()?;
+        if self.options.has_mounts() {
+            self.check_volumes()?;
+        }
         if F::ALL && self.options.several {
             self.roots()?;
         } else {
             self.root();
             self.pods_files()?;
-            self.mounts(self.options.each(), ROOT)?;
+            if self.options.has_mounts() {
+                self.mounts(self.options.each(), ROOT)?;
+            }
         }
         self.hostname();
         if self.options.network == Network::None {

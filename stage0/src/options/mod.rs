@@ -154,28 +154,32 @@ impl AppOption {
         self == Self::Seccomp || (self == Self::Stdin && value == STREAM)
     }
 
+    /// All of them, with their names.
+    const NAMED: [(&[u8], Self); Self::COUNT] = [
+        (b"--name", Self::Name),
+        (b"--after", Self::After),
+        (b"--ready", Self::Ready),
+        (b"--restart", Self::Restart),
+        (b"--pre-start", Self::PreStart),
+        (b"--post-stop", Self::PostStop),
+        (b"--stop-signal", Self::StopSignal),
+        (b"--stop-timeout", Self::StopTimeout),
+        (b"--stdin", Self::Stdin),
+        (b"--stdout", Self::Stdout),
+        (b"--stderr", Self::Stderr),
+        (b"--log", Self::Log),
+        (b"--listen-fds", Self::ListenFds),
+        (b"--notify-socket", Self::NotifySocket),
+        (b"--pid-namespace", Self::PidNamespace),
+        (b"--exec", Self::Exec),
+        (b"--no-new-privs", Self::NoNewPrivileges),
+        (b"--seccomp", Self::Seccomp),
+    ];
+
     pub(super) fn of(name: &[u8]) -> Option<Self> {
-        Some(match name {
-            b"--name" => Self::Name,
-            b"--after" => Self::After,
-            b"--ready" => Self::Ready,
-            b"--restart" => Self::Restart,
-            b"--pre-start" => Self::PreStart,
-            b"--post-stop" => Self::PostStop,
-            b"--stop-signal" => Self::StopSignal,
-            b"--stop-timeout" => Self::StopTimeout,
-            b"--stdin" => Self::Stdin,
-            b"--stdout" => Self::Stdout,
-            b"--stderr" => Self::Stderr,
-            b"--log" => Self::Log,
-            b"--listen-fds" => Self::ListenFds,
-            b"--notify-socket" => Self::NotifySocket,
-            b"--pid-namespace" => Self::PidNamespace,
-            b"--exec" => Self::Exec,
-            b"--no-new-privs" => Self::NoNewPrivileges,
-            b"--seccomp" => Self::Seccomp,
-            _ => return None,
-        })
+        let mut all = Self::NAMED.iter();
+        all.find(|(other, _)| *other == name)
+            .map(|(_, option)| *option)
     }
 }
 
@@ -257,6 +261,8 @@ pub struct Options<'a, I> {
     pub own: Option<Choices<I>>,
     /// Programs have roots of their own.
     pub several: bool,
+    /// One of `--volume`, `--mount` and `--tmpfs` is among the options of all.
+    pub mounts: bool,
     /// `--hostname`
     pub hostname: Option<&'a CStr>,
     /// `--cgroup`
@@ -351,6 +357,11 @@ where
         Each::new(self.choices.clone(), self.own.clone())
     }
 
+    /// Whether there may be a mount among [`Options::each`].
+    pub fn has_mounts(&self) -> bool {
+        self.mounts || self.own.is_some()
+    }
+
     /// Whether it asks for what few starts need, and only `stage0-full` can do.
     #[must_use]
     pub fn is_rare(&self) -> bool {
@@ -380,6 +391,7 @@ where
             has_default: false,
             own: None,
             several: false,
+            mounts: false,
             hostname: None,
             cgroup: None,
             limits: Limits::default(),

@@ -54,6 +54,7 @@ where
             Choice::Output(path) => options.output = Some(path),
             Choice::Timings(format) => options.timings = Some(format),
             Choice::Debug => options.debug = true,
+            Choice::Volume(_) | Choice::Mount(_) | Choice::Tmpfs(_) => options.mounts = true,
             // Each program's, see `lower::own`, or in their order.
             _ => {}
         }
@@ -245,19 +246,24 @@ where
             b"--help" | b"-h" => Choice::Help,
             b"--pool" => Choice::Life(Life::Pool(life::pool(take()?)?)),
             b"--timeout" => Choice::Life(Life::Timeout(life::time(take()?, word)?)),
-            _ => match (text(name), turned(name), AppOption::of(name)) {
-                (Some(make), ..) => make(take()?),
-                (_, Some(make), _) => make(switch(value.take(), word)?),
-                (.., Some(option)) if option.is_switch() => {
-                    let yes = switch(value.take(), word)?;
-                    Choice::App(option, if yes { c"true" } else { c"" })
+            _ => {
+                if let Some(make) = text(name) {
+                    make(take()?)
+                } else if let Some(make) = turned(name) {
+                    make(switch(value.take(), word)?)
+                } else if let Some(option) = AppOption::of(name) {
+                    if option.is_switch() {
+                        let yes = switch(value.take(), word)?;
+                        Choice::App(option, if yes { c"true" } else { c"" })
+                    } else {
+                        Choice::App(option, take()?)
+                    }
+                } else if let Some(option) = NameOption::of(name) {
+                    Choice::Name(option, option.check(take()?)?)
+                } else {
+                    return Err(failed(Why::NoSuchOption));
                 }
-                (.., Some(option)) => Choice::App(option, take()?),
-                _ => match NameOption::of(name) {
-                    Some(option) => Choice::Name(option, option.check(take()?)?),
-                    None => return Err(failed(Why::NoSuchOption)),
-                },
-            },
+            }
         };
         if value.is_some() {
             return Err(failed(Why::TakesNoValue));
