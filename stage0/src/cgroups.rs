@@ -175,7 +175,10 @@ fn made<'a>(plan: &Plan<'a>) -> impl Iterator<Item = Made<'a>> + use<'a> {
 /// Calls `call` with the path as the kernel takes it.
 #[inline(never)]
 fn with_path(path: &[u8], call: &mut dyn FnMut(&CStr) -> Result<(), Errno>) -> Result<(), Errno> {
-    call(Path::of(&[path])?.as_c_str())
+    // In its place at once: it is a page.
+    let mut place = Path::new();
+    place.append(&[path])?;
+    call(place.as_c_str())
 }
 
 /// False if it is still in use.

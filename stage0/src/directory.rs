@@ -6,7 +6,7 @@ use core::{ffi::CStr, mem::MaybeUninit};
 
 use fly::{
     error::{Error, FAILURE, What, Why},
-    launch::KEPT,
+    launch::{KEPT, path::Path},
     plan::{Kind, Plan},
     supervise,
     sys::{clone::Child, descriptor, lock},
@@ -286,7 +286,8 @@ fn fill<F: Features>(
     then: Folder,
     plan: &Plan<'_>,
 ) -> Result<(), Errno> {
-    let path = place.path(folder)?;
+    let mut path = Path::new();
+    place.path(folder, &mut path)?;
     let folder = open(fs::CWD, path.as_c_str(), OFlags::empty())?;
     let lock = lock_in(&folder, 1)?;
     keep(&lock)?;

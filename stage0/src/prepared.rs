@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
-    launch::{self, KEPT, ROOM},
+    launch::{self, KEPT, ROOM, path::Path},
     plan::{Kind, MAX_BYTES, Plan},
     sys::{
         descriptor,
@@ -388,7 +388,8 @@ fn shift(path: &CStr) -> Result<(), Errno> {
 /// starts or releases it has to hold standard inputs.
 #[inline(never)]
 fn begin(place: &Place<'_>) -> Result<(OwnedFd, bool, bool), Errno> {
-    let path = place.path(Folder::Prepared)?;
+    let mut path = Path::new();
+    place.path(Folder::Prepared, &mut path)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
     // What is passed on as a standard stream is none of ours.

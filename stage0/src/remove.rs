@@ -2,6 +2,7 @@
 
 use core::mem::MaybeUninit;
 
+use fly::launch::path::Path;
 use rustix::{
     fd::OwnedFd,
     fs::{self, AtFlags, Mode, OFlags},
@@ -22,7 +23,8 @@ const DEPTH: u8 = 3;
 #[cold]
 #[inline(never)]
 pub fn pod(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
-    let path = place.path(folder)?;
+    let mut path = Path::new();
+    place.path(folder, &mut path)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = fs::open(path.as_c_str(), flags, Mode::empty())?;
     if expected(&directory) && fs::rmdir(path.as_c_str()).is_ok() {

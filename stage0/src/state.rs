@@ -84,15 +84,9 @@ pub fn root<'e>(
     environment: &Strings,
     place: &mut Path,
 ) -> Result<(), Error<'e>> {
-    let [base, below] = parts(given, environment)?;
-    let done = match place.append(&[base, below]) {
-        Ok(()) if place.as_bytes().len() > MAX_ROOT => Err(Errno::NAMETOOLONG),
-        done => done,
-    };
-    done.map_err(|errno| {
-        let object = given.unwrap_or(c"KICKSTAGE_STATE_DIR");
-        Error::new(What::ReadOption, object, errno)
-    })
+    // They fit.
+    let _ = place.append(&parts(given, environment)?);
+    Ok(())
 }
 
 /// Writes the step by which a pod gets a network namespace of the pool.
@@ -125,6 +119,10 @@ fn parts<'e>(given: Option<&'e CStr>, environment: &Strings) -> Result<[&'e [u8]
             (c"XDG_RUNTIME_DIR", path, BELOW)
         }
     };
+    if base.len() + below.len() > MAX_ROOT {
+        let object = given.unwrap_or(variable);
+        return Err(Error::new(What::ReadOption, object, Errno::NAMETOOLONG));
+    }
     if base.starts_with(b"/") {
         return Ok([base, below]);
     }
@@ -168,12 +166,13 @@ impl<'a> Place<'a> {
         Self { root, uuid }
     }
 
-    /// Its path in this folder.
+    /// Adds its path in this folder to `path`, which is in its place: it is a page.
     ///
     /// # Errors
     /// ENAMETOOLONG.
-    pub fn path(&self, folder: Folder) -> Result<Path, Errno> {
-        path(self.root, folder, self.uuid)
+    #[inline(never)]
+    pub fn path(&self, folder: Folder, path: &mut Path) -> Result<(), Errno> {
+        path.append(&[self.root, b"/", folder.name().as_bytes(), b"/", self.uuid])
     }
 
     /// Moves it from one folder to another one, which is made if it is missing.
@@ -207,7 +206,8 @@ impl<'a> Place<'a> {
     #[cold]
     #[inline(never)]
     pub fn make(&self, folder: Folder) -> Result<(), Errno> {
-        let path = self.path(folder)?;
+        let mut path = Path::new();
+        self.path(folder, &mut path)?;
         match fs::mkdir(path.as_c_str(), PRIVATE) {
             Err(Errno::NOENT) => {
                 make_above(path.as_bytes(), self.root.len())?;
@@ -230,13 +230,19 @@ pub fn name<'p, 'e>(
     parts: &[&[u8]],
     bytes: &'p mut [u8],
 ) -> Result<(&'p CStr, &'p mut [u8]), Error<'e>> {
-    let mut path = Path::new();
-    root(given, environment, &mut path)?;
-    path.append(parts)
-        .map_err(|errno| Error::new(What::ReadOption, c"--state-dir", errno))?;
-    let path = path.as_c_str().to_bytes_with_nul();
-    let (place, rest) = bytes.split_at_mut_checked(path.len()).unwrap_or_default();
-    copy(place, path);
+    let mut length = 0;
+    for part in self::parts(given, environment)?.iter().chain(parts) {
+        copy(bytes.get_mut(length..).unwrap_or_default(), part);
+        length += part.len();
+    }
+    if length >= MAX_PATH {
+        let option = c"--state-dir";
+        return Err(Error::new(What::ReadOption, option, Errno::NAMETOOLONG));
+    }
+    let (place, rest) = bytes.split_at_mut_checked(length + 1).unwrap_or_default();
+    if let Some(terminator) = place.last_mut() {
+        *terminator = 0;
+    }
     Ok((fly::sys::memory::c_str(place).unwrap_or_default(), rest))
 }
 
@@ -285,7 +291,8 @@ mod tests {
         let place = Place::of(c"/run/kickstage/pods/run/00112233-4455-4677-8899-aabbccddeeff");
         assert_eq!(place.root, b"/run/kickstage/pods");
         assert_eq!(place.uuid, b"00112233-4455-4677-8899-aabbccddeeff");
-        let path = place.path(Folder::ExitedGarbage).unwrap();
+        let mut path = Path::new();
+        place.path(Folder::ExitedGarbage, &mut path).unwrap();
         assert_eq!(
             path.as_bytes(),
             b"/run/kickstage/pods/exited-garbage/00112233-4455-4677-8899-aabbccddeeff"

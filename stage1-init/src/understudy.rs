@@ -158,7 +158,11 @@ pub(crate) fn go() -> u32 {
 #[cold]
 #[inline(never)]
 pub(crate) fn dismiss() {
-    let pid = NUMBER.swap(0, Relaxed).cast_signed();
+    // Only read where there is none, as above.
+    let pid = NUMBER.load(Relaxed).cast_signed();
+    if pid != 0 {
+        NUMBER.store(0, Relaxed);
+    }
     if pid > 0 {
         STATE.store(CLOSED, Relaxed);
         let _ = signal::send(pid, raw::SIGKILL);

@@ -99,6 +99,7 @@ fn each_above(
 }
 
 #[cold]
+#[inline(never)]
 fn make_above(mount: usize, path: &CStr) -> Result<(), Errno> {
     each_above(mount, path, &mut |above| {
         if above.as_bytes().len() == mount {
@@ -181,6 +182,7 @@ pub(super) fn limit<'p>(plan: &Plan<'p>, path: &'p CStr, value: &CStr) -> Result
 /// Another pod enables the controllers at this moment: they are told to be there
 /// before their files are. A write that changes nothing waits for its end, of version 2.
 #[cold]
+#[inline(never)]
 fn wait_for_files(limit: &CStr) -> Result<(), Errno> {
     let own = Path::of(&[folder(limit), b"/cgroup.subtree_control"])?;
     write(own.as_c_str(), b"\n")
@@ -200,8 +202,10 @@ fn folder(path: &CStr) -> &[u8] {
 /// As open(2) and write(2).
 #[inline(never)]
 pub(super) fn join(path: &CStr) -> Result<(), Error<'_>> {
-    Path::of(&[path.to_bytes(), b"/tasks"])
-        .and_then(|file| write(file.as_c_str(), b"0"))
+    // In its place at once: it is a page.
+    let mut file = Path::new();
+    file.append(&[path.to_bytes(), b"/tasks"])
+        .and_then(|()| write(file.as_c_str(), b"0"))
         .map_err(|errno| {
             let advice = match errno {
                 // With CONFIG_RT_GROUP_SCHED, as the new one has no cpu.rt_runtime_us.

@@ -218,8 +218,9 @@ fn tell<'e, 'a: 'e, I>(
 ) -> Result<i32, Error<'e>> {
     let said = Error::said(Line::new(output).bytes(place.uuid).end(), 0);
     // Somebody may have taken it from a pool.
-    let is_there = |path: Path| fs::access(path.as_c_str(), Access::EXISTS).is_ok();
-    if said.is_err() && place.path(Folder::Prepared).is_ok_and(is_there) {
+    let mut path = Path::new();
+    let named = place.path(Folder::Prepared, &mut path);
+    if said.is_err() && named.is_ok() && fs::access(path.as_c_str(), Access::EXISTS).is_ok() {
         pool::end(place.uuid, options.life.state_directory, environment);
         if let Some(file) = options.life.uuid_file {
             directory::forget(file, place.uuid);

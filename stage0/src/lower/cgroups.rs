@@ -88,6 +88,7 @@ const CONTROLLERS: [Controller; 5] = [
 ];
 
 /// The cgroups that the pod is going to be in.
+#[derive(Clone, Copy)]
 pub(super) struct Cgroups<'c> {
     /// Those of version 1 that its first process joins, a bit each of [`CONTROLLERS`].
     joined: u8,
@@ -134,16 +135,8 @@ where
             cgroups.unified = Some(unified.find(controller)?);
         }
         let mut cgroup = Step::NO_SLOT;
-        let mut own = Path::new();
         if let Some(mount) = cgroups.unified {
-            if self.options.cgroup_parent.is_none()
-                && !self.host.later
-                && let Some(place) = delegated::find(mount, &mut own)
-            {
-                cgroups.parent = place.parent;
-                self.leave(mount, &place);
-            }
-            self.unified(mount, &cgroups)?;
+            self.unified(mount, cgroups)?;
             cgroup = CGROUP;
         }
         let own_users = self.has_users();
@@ -180,18 +173,30 @@ where
 
     /// The cgroup of version 2, for all limits whose controllers it has; the pod is born
     /// in there.
-    fn unified(&mut self, mount: &[u8], cgroups: &Cgroups<'_>) -> Result<(), Error<'a>> {
-        self.make(mount, cgroups);
+    #[cold]
+    #[inline(never)]
+    fn unified(&mut self, mount: &[u8], usual: Cgroups<'_>) -> Result<(), Error<'a>> {
+        let mut own = Path::new();
+        // For as long as that lives.
+        let mut cgroups = Cgroups { ..usual };
+        if self.options.cgroup_parent.is_none()
+            && !self.host.later
+            && let Some(place) = delegated::find(mount, &mut own)
+        {
+            cgroups.parent = place.parent;
+            self.leave(mount, &place);
+        }
+        self.make(mount, &cgroups);
         for (index, controller) in CONTROLLERS.iter().enumerate() {
             if cgroups.is_unified(index) && self.is_wanted(controller) {
-                self.limit(controller, mount, cgroups)?;
+                self.limit(controller, mount, &cgroups)?;
             }
         }
         self.plan.begin_list(Step::OpenCgroup {
             into: CGROUP,
             path: c"",
         });
-        self.path(mount, cgroups, b"");
+        self.path(mount, &cgroups, b"");
         self.plan.end();
         Ok(())
     }
