@@ -339,6 +339,13 @@ fn the_caller_is_killed() -> TestResult {
     Ok(())
 }
 
+/// The pid 1 of the only pod, if it is there.
+fn first_pid(pods: &Registry) -> Option<i32> {
+    let (uuid, _) = pods.list().into_iter().next()?;
+    let pid = fs::read_to_string(pods.place("run", &uuid).join("pid")).ok()?;
+    pid.trim_end().parse().ok()
+}
+
 /// They are for the pod, as later.
 fn signals_before_it_is_ready() -> TestResult {
     let pods = Registry::new();
@@ -351,9 +358,7 @@ fn signals_before_it_is_ready() -> TestResult {
             )
             .start();
         let launcher = || {
-            let (uuid, _) = pods.list().into_iter().next()?;
-            let pid = fs::read_to_string(pods.place("run", &uuid).join("pid")).ok()?;
-            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim_end())).ok()?;
+            let stat = fs::read_to_string(format!("/proc/{}/stat", first_pid(&pods)?)).ok()?;
             let parent = stat.rsplit(") ").next()?.split(' ').nth(1)?;
             parent.parse().ok()
         };
@@ -474,13 +479,8 @@ fn pid_1_is_killed_before_it_is_ready() -> TestResult {
             &["catch", "TERM"],
         )
         .start();
-    let pid = || {
-        let (uuid, _) = pods.list().into_iter().next()?;
-        let pid = fs::read_to_string(pods.place("run", &uuid).join("pid")).ok()?;
-        pid.trim_end().parse().ok()
-    };
-    wait_until("it is there", || pid().is_some());
-    sys::kill(pid().expect("a pid"), libc::SIGKILL).expect("it lives");
+    wait_until("it is there", || first_pid(&pods).is_some());
+    sys::kill(first_pid(&pods).expect("a pid"), libc::SIGKILL).expect("it lives");
     let output = running.finish();
     output.code(254);
     assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);

@@ -201,12 +201,17 @@ fn park<'e, 'a: 'e, I>(
         None => Ok(()),
     };
     if marked.is_err() {
-        pool::end(place.uuid, options.life.state_directory, &environment);
-        if let Some(file) = options.life.uuid_file {
-            directory::forget(file, place.uuid);
-        }
+        unmake(&place, options, &environment);
     }
     marked.and_then(|()| tell(OUTPUT, &place, options, &environment))
+}
+
+/// Ends a pod that is parked, and takes back what was saved of it.
+fn unmake<I>(place: &Place<'_>, options: &Options<'_, I>, environment: &Strings) {
+    pool::end(place.uuid, options.life.state_directory, environment);
+    if let Some(file) = options.life.uuid_file {
+        directory::forget(file, place.uuid);
+    }
 }
 
 /// Says what pod there is now. If that can't be said there is none: nobody could name it.
@@ -221,10 +226,7 @@ fn tell<'e, 'a: 'e, I>(
     let mut path = Path::new();
     let named = place.path(Folder::Prepared, &mut path);
     if said.is_err() && named.is_ok() && fs::access(path.as_c_str(), Access::EXISTS).is_ok() {
-        pool::end(place.uuid, options.life.state_directory, environment);
-        if let Some(file) = options.life.uuid_file {
-            directory::forget(file, place.uuid);
-        }
+        unmake(place, options, environment);
     }
     said
 }
