@@ -8,7 +8,7 @@ use fly::{
     launch::{KEPT, Running},
     supervise,
     sys::{
-        clone, descriptor, map,
+        clone, descriptor,
         signal::{self, SUPERVISED, Set},
     },
     text::Line,
@@ -137,7 +137,6 @@ impl Background<'_> {
                 let said = self.say();
                 if said || self.is_known {
                     tell(said, 0);
-                    map::give_back_stack();
                     return true;
                 }
             }

@@ -6,7 +6,7 @@ use fly::{
     error::{Error, FAILURE, What, Why},
     launch::{Fallbacks, KEPT, KEPT_COUNT, Launcher, Running},
     plan::{Kind, MAX_STRINGS, Plan},
-    sys::{descriptor, message, wait::End},
+    sys::{descriptor, map, message, wait::End},
     timings::{APP_ENDED, FIRST_INSTRUCTION, Format, Report, Scale, Times},
 };
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -194,6 +194,10 @@ fn run<'e, F: Features>(
     let waiting =
         background.filter(|background| !background.began(&running, directory.path(), &mut limit));
     let holds = background.is_some() && empty::hold(link, launcher.fallbacks());
+    if background.is_some() {
+        // It may wait for long.
+        map::give_back_stack();
+    }
     let end = end::<F>(&running, &mut limit, streams, directory.path());
     let reaped = fly::sys::arch::cycles();
     if let (true, Some(times)) = (F::ALL, &times) {
