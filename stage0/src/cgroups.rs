@@ -97,27 +97,25 @@ impl Drop for Cgroups<'_> {
     #[inline(never)]
     fn drop(&mut self) {
         let mut pause = FIRST_PAUSE;
-        for made in self.made.iter().rev().flatten() {
-            if !remove(made.path, &mut pause) {
-                break;
-            }
+        for made in self.made.iter().flatten() {
+            remove(made.path, &mut pause);
             made.each_above(&mut |above| {
                 if above.len() > made.before {
                     let _ = with_path(above, &mut |above| fs::rmdir(above));
                 }
             });
         }
-        // What was made first has gone last: where a stage0 has left anything, as one that
-        // was killed, it has left something there. A directory has two links, and one of
-        // each in it.
-        let parents = self.made.iter().flatten().filter_map(Made::parent);
-        let mut links = 2;
-        let _ = with_path(parents.clone().next().unwrap_or_default(), &mut |first| {
-            links = fs::stat(first)?.st_nlink;
-            Ok(())
-        });
-        if links != 2 {
-            parents.for_each(sweep);
+        // A stage0 that was killed may have had other limits, so that each is looked at. A
+        // directory has two links, and one of each in it.
+        for parent in self.made.iter().flatten().filter_map(Made::parent) {
+            let mut links = 2;
+            let _ = with_path(parent, &mut |parent| {
+                links = fs::stat(parent)?.st_nlink;
+                Ok(())
+            });
+            if links != 2 {
+                sweep(parent);
+            }
         }
     }
 }
@@ -181,24 +179,19 @@ fn with_path(path: &[u8], call: &mut dyn FnMut(&CStr) -> Result<(), Errno>) -> R
     call(place.as_c_str())
 }
 
-/// False if it is still in use.
 #[cold]
 #[inline(never)]
-fn remove(path: &CStr, pause: &mut i64) -> bool {
-    while fs::rmdir(path) == Err(Errno::BUSY) {
-        if *pause > LAST_PAUSE {
-            return false;
-        }
+fn remove(path: &CStr, pause: &mut i64) {
+    while fs::rmdir(path) == Err(Errno::BUSY) && *pause <= LAST_PAUSE {
         let time = Timespec {
             tv_sec: 0,
             tv_nsec: *pause,
         };
         let NanosleepRelativeResult::Ok = nanosleep(&time) else {
-            return false;
+            break;
         };
         *pause *= 2;
     }
-    true
 }
 
 /// Removes the cgroups of a plan whose pod does not live, and where pods are if that is
@@ -208,7 +201,7 @@ fn remove(path: &CStr, pause: &mut i64) -> bool {
 pub fn remove_all(plan: &Plan<'_>) {
     let mut pause = FIRST_PAUSE;
     for made in made(plan) {
-        let _ = remove(made.path, &mut pause);
+        remove(made.path, &mut pause);
         made.each_above(&mut |above| {
             if above.ends_with(PARENT.to_bytes()) {
                 let _ = with_path(above, &mut |above| fs::rmdir(above));
@@ -238,7 +231,7 @@ pub fn remove_unplanned(end: OwnedFd, uuid: &[u8]) {
         for controller in split(controllers.unwrap_or_default(), b',') {
             for mount in [&b"/sys/fs/cgroup/"[..], b"/sys/fs/cgroup/unified/"] {
                 if let Ok(path) = Path::of(&[mount, controller, path]) {
-                    let _ = remove(path.as_c_str(), &mut pause);
+                    remove(path.as_c_str(), &mut pause);
                 }
             }
         }

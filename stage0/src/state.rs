@@ -85,7 +85,7 @@ pub fn root<'e>(
     place: &mut Path,
 ) -> Result<(), Error<'e>> {
     // They fit.
-    let _ = place.append(&parts(given, environment)?);
+    let _ = place.append(&bounded(given, environment)?);
     Ok(())
 }
 
@@ -100,15 +100,28 @@ pub fn join_pooled<'e>(
     environment: &Strings,
     plan: &mut Builder<'_>,
 ) -> Result<(), Error<'e>> {
-    let [base, below] = parts(given, environment)?;
+    let (_, [base, below]) = parts(given, environment)?;
     plan.begin_list(Step::JoinPooled { path: c"" })
         .joined(&[base, below, NETWORKS])
         .end();
     Ok(())
 }
 
-/// The path of [`root`] in two parts.
-fn parts<'e>(given: Option<&'e CStr>, environment: &Strings) -> Result<[&'e [u8]; 2], Error<'e>> {
+/// The path of [`root`] in two parts, which is not too long.
+fn bounded<'e>(given: Option<&'e CStr>, environment: &Strings) -> Result<[&'e [u8]; 2], Error<'e>> {
+    let (object, parts) = parts(given, environment)?;
+    let [base, below] = parts;
+    if base.len() + below.len() > MAX_ROOT {
+        return Err(Error::new(What::ReadOption, object, Errno::NAMETOOLONG));
+    }
+    Ok(parts)
+}
+
+/// The path of [`root`] in two parts, and what has said it.
+fn parts<'e>(
+    given: Option<&'e CStr>,
+    environment: &Strings,
+) -> Result<(&'e CStr, [&'e [u8]; 2]), Error<'e>> {
     let variable = c"KICKSTAGE_STATE_DIR";
     let (object, base, below) = match (given, environment.value("KICKSTAGE_STATE_DIR")) {
         (Some(path), _) => (path, path.to_bytes(), PODS),
@@ -119,12 +132,8 @@ fn parts<'e>(given: Option<&'e CStr>, environment: &Strings) -> Result<[&'e [u8]
             (c"XDG_RUNTIME_DIR", path, BELOW)
         }
     };
-    if base.len() + below.len() > MAX_ROOT {
-        let object = given.unwrap_or(variable);
-        return Err(Error::new(What::ReadOption, object, Errno::NAMETOOLONG));
-    }
     if base.starts_with(b"/") {
-        return Ok([base, below]);
+        return Ok((object, [base, below]));
     }
     let why = if base.is_empty() {
         Why::NoValue
@@ -231,7 +240,7 @@ pub fn name<'p, 'e>(
     bytes: &'p mut [u8],
 ) -> Result<(&'p CStr, &'p mut [u8]), Error<'e>> {
     let mut length = 0;
-    for part in self::parts(given, environment)?.iter().chain(parts) {
+    for part in bounded(given, environment)?.iter().chain(parts) {
         copy(bytes.get_mut(length..).unwrap_or_default(), part);
         length += part.len();
     }
