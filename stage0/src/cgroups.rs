@@ -104,16 +104,7 @@ impl Drop for Cgroups<'_> {
                     let _ = with_path(above, &mut |above| fs::rmdir(above));
                 }
             });
-        }
-        // A stage0 that was killed may have had other limits, so that each is looked at. A
-        // directory has two links, and one of each in it.
-        for parent in self.made.iter().flatten().filter_map(Made::parent) {
-            let mut links = 2;
-            let _ = with_path(parent, &mut |parent| {
-                links = fs::stat(parent)?.st_nlink;
-                Ok(())
-            });
-            if links != 2 {
+            if let Some(parent) = made.parent().filter(|parent| holds_others(parent)) {
                 sweep(parent);
             }
         }
@@ -136,15 +127,13 @@ impl Made<'_> {
     fn before(&self) -> usize {
         let mut before = 0;
         self.each_above(&mut |above| {
-            let is_there = before > 0
-                || above.len() == self.mount
-                || above.get(self.mount..) == Some(PARENT.to_bytes())
-                || with_path(above, &mut |above| {
-                    fs::accessat(fs::CWD, above, Access::EXISTS, AtFlags::empty())
-                })
-                .is_ok();
-            if is_there {
-                before = above.len().max(before);
+            let is_there = || {
+                above.len() == self.mount
+                    || above.get(self.mount..) == Some(PARENT.to_bytes())
+                    || exists(above)
+            };
+            if before == 0 && is_there() {
+                before = above.len();
             }
         });
         before
@@ -168,6 +157,24 @@ fn made<'a>(plan: &Plan<'a>) -> impl Iterator<Item = Made<'a>> + use<'a> {
         mount: usize::try_from(record.number).unwrap_or(MAX_PATH),
         before: 0,
     })
+}
+
+fn exists(path: &[u8]) -> bool {
+    with_path(path, &mut |path| {
+        fs::accessat(fs::CWD, path, Access::EXISTS, AtFlags::empty())
+    })
+    .is_ok()
+}
+
+/// Whether there may be cgroups in this one: a directory has two links, and one of each in
+/// it.
+fn holds_others(path: &[u8]) -> bool {
+    let mut links = 2;
+    let _ = with_path(path, &mut |path| {
+        links = fs::stat(path)?.st_nlink;
+        Ok(())
+    });
+    links != 2
 }
 
 /// Calls `call` with the path as the kernel takes it.

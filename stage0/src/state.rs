@@ -149,7 +149,7 @@ fn parts<'e>(
 /// # Errors
 /// ENAMETOOLONG.
 pub fn path(root: &[u8], folder: Folder, uuid: &[u8]) -> Result<Path, Errno> {
-    Path::of(&[root, b"/", folder.name().as_bytes(), b"/", uuid])
+    Path::of(&Place { root, uuid }.parts(folder))
 }
 
 /// What a registered pod's path says of it.
@@ -181,7 +181,11 @@ impl<'a> Place<'a> {
     /// ENAMETOOLONG.
     #[inline(never)]
     pub fn path(&self, folder: Folder, path: &mut Path) -> Result<(), Errno> {
-        path.append(&[self.root, b"/", folder.name().as_bytes(), b"/", self.uuid])
+        path.append(&self.parts(folder))
+    }
+
+    fn parts(&self, folder: Folder) -> [&'a [u8]; 5] {
+        [self.root, b"/", folder.name().as_bytes(), b"/", self.uuid]
     }
 
     /// Moves it from one folder to another one, which is made if it is missing.
@@ -193,10 +197,10 @@ impl<'a> Place<'a> {
     pub fn shift(&self, from: Folder, to: Folder) -> Result<(), Errno> {
         // Both in one buffer: another one would be a page of the stack more.
         let mut paths = Path::new();
-        let [from, to] = [from, to].map(|folder| folder.name().as_bytes());
-        paths.append(&[self.root, b"/", from, b"/", self.uuid, b"\0"])?;
+        self.path(from, &mut paths)?;
+        paths.append(&[b"\0"])?;
         let second = paths.as_bytes().len();
-        paths.append(&[self.root, b"/", to, b"/", self.uuid])?;
+        self.path(to, &mut paths)?;
         let from = paths.as_c_str();
         let to = paths.c_str_from(second);
         match fs::rename(from, to) {

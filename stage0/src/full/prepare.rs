@@ -29,7 +29,7 @@ use crate::{
     remove,
     run::{self, How},
     start::{self, Aim, Rest},
-    state::{Folder, Place},
+    state::{self, Folder, Place},
 };
 
 /// Carries out `stage0 prepare`; returns the exit code.
@@ -223,9 +223,9 @@ fn tell<'e, 'a: 'e, I>(
 ) -> Result<i32, Error<'e>> {
     let said = Error::said(Line::new(output).bytes(place.uuid).end(), 0);
     // Somebody may have taken it from a pool.
-    let mut path = Path::new();
-    let named = place.path(Folder::Prepared, &mut path);
-    if said.is_err() && named.is_ok() && fs::access(path.as_c_str(), Access::EXISTS).is_ok() {
+    let is_there = |path: Path| fs::access(path.as_c_str(), Access::EXISTS).is_ok();
+    let path = || state::path(place.root, Folder::Prepared, place.uuid);
+    if said.is_err() && path().is_ok_and(is_there) {
         unmake(place, options, environment);
     }
     said

@@ -353,17 +353,13 @@ where
                 sender: u64::from(PEER.0),
             });
         }
-        if self.options.has_mounts() {
-            self.check_volumes()?;
-        }
+        self.check_volumes()?;
         if F::ALL && self.options.several {
             self.roots()?;
         } else {
             self.root();
             self.pods_files()?;
-            if self.options.has_mounts() {
-                self.mounts(self.options.each(), ROOT)?;
-            }
+            self.mounts_of_all()?;
         }
         self.hostname();
         if self.options.network == Network::None {
@@ -448,7 +444,7 @@ where
         common::host_file_systems(self.plan, SOURCE, ROOT);
         self.names(ROOT);
         self.check_volumes()?;
-        self.mounts(self.options.each(), ROOT)?;
+        self.mounts_of_all()?;
         self.plan.push(Step::Chroot { root: ROOT });
         Ok(())
     }

@@ -8,7 +8,7 @@ use fly::{
     plan::{List, Slot, Step},
 };
 
-use super::{Features, Lowering, RDONLY, SOURCE, own::Programs, users::slot_of};
+use super::{Features, Lowering, RDONLY, ROOT, SOURCE, own::Programs, users::slot_of};
 use crate::{
     options::{Choice, Each},
     volume::{self, Kind, Mount, Short, Volume},
@@ -43,6 +43,14 @@ where
                 Choice::Mount(text) => self.mount(text, root)?,
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Those among the options of all, in the root of the pod.
+    pub(super) fn mounts_of_all(&mut self) -> Result<(), Error<'a>> {
+        if self.options.has_mounts() {
+            self.mounts(self.options.each(), ROOT)?;
         }
         Ok(())
     }
@@ -178,6 +186,9 @@ where
 
     /// Names are unique, every volume is mounted, and there are not too many.
     pub(super) fn check_volumes(&self) -> Result<(), Error<'a>> {
+        if !self.options.has_mounts() {
+            return Ok(());
+        }
         let mut choices = self.options.each();
         let mut empty = 0;
         while let Some(choice) = choices.take()? {
