@@ -398,7 +398,7 @@ impl List<'_> {
     }
 
     fn binary(&self, name: &str) -> Option<PathBuf> {
-        let path = self.options.binaries.join(name);
+        let path = self.place.programs().join(name);
         // Launchers look beside themselves: an absolute path for everybody.
         path.canonicalize().ok()
     }

@@ -74,12 +74,21 @@ impl Place {
             folder,
             cgroup: Cgroup::make(),
         };
-        for name in ["sys", "state", "source"] {
+        for name in ["sys", "state", "source", "programs"] {
             fs::create_dir(place.folder.path.join(name)).map_err(made)?;
         }
+        copy_programs(binaries, &place.programs())
+            .map_err(|error| failed("copy the programs", error))?;
         mount("sysfs", &place.sysfs(), "sysfs", libc::MS_RDONLY)
             .map_err(|error| failed("mount a sysfs", error))?;
         Ok(place)
+    }
+
+    /// Copies of the programs under test: what a file system costs to open and read them,
+    /// such as a guest's that is the machine's, is none of their cost.
+    #[must_use]
+    pub fn programs(&self) -> PathBuf {
+        self.folder.path.join("programs")
     }
 
     /// A /sys with nothing mounted below, for launchers that can only bind.
@@ -178,6 +187,20 @@ impl Drop for Cgroup {
         let _ = fs::remove_dir(Path::new(Self::PATH).join("floor"));
         let _ = fs::remove_dir(Self::PATH);
     }
+}
+
+/// Copies what is started from `binaries`, our programs and their floors; what is not
+/// there is told where it is needed.
+fn copy_programs(binaries: &Path, folder: &Path) -> io::Result<()> {
+    const FIRST: [&str; 5] = ["fly", "stage", "floor", "noop", "probe"];
+    for entry in fs::read_dir(binaries)? {
+        let (name, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+        let text = name.to_string_lossy();
+        if FIRST.iter().any(|first| text.starts_with(first)) && !text.contains('.') {
+            fs::copy(path, folder.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// One program and the mount points.

@@ -46,6 +46,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
         pin(processor).map_err(|error| format!("--pin {processor}: {error}"))?;
     }
     let place = Place::make(&options.binaries)?;
+    let binaries = place.programs();
     let awake = (!options.asleep).then(Awake::hold);
     let awake = awake.map(|held| held.map_err(|error| format!("/dev/cpu_dma_latency: {error}")));
     let machine = Machine::look(&place.state(), awake.as_ref().map(Result::as_ref));
@@ -64,16 +65,16 @@ pub fn run(options: &Options) -> Result<bool, String> {
     // These take a while: only in a whole run, or where they are asked for.
     let mut inits = Inits::default();
     if options.wants("inits") {
-        inits = inits::measure(&options.binaries, &place.inits(), &mut spawner)
+        inits = inits::measure(&binaries, &place.inits(), &mut spawner)
             .map_err(|error| format!("inits: {error}"))?;
     }
     judged.extend(inits.lines);
     if options.wants("pods") {
-        let pods = pods::lines(&options.binaries, &place, &mut spawner);
+        let pods = pods::lines(&binaries, &place, &mut spawner);
         judged.extend(pods.map_err(|error| format!("pods: {error}"))?);
     }
     if options.wants("networks") {
-        let lines = networks::lines(&options.binaries, &place, options.rounds, &mut spawner);
+        let lines = networks::lines(&binaries, &place, options.rounds, &mut spawner);
         judged.extend(lines.map_err(|error| format!("networks: {error}"))?);
     }
     print(&cases, &samples, &failures, &judged, &proof);

@@ -12,6 +12,7 @@ fn linux_6_1() -> TestResult {
     let output = guest::run(
         &tests,
         &["--guest", "--jobs", "2"],
+        guest::Time::Real,
         Duration::from_secs(400),
     );
     println!("{}", output.stdout);

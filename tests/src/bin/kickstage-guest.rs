@@ -1,6 +1,6 @@
 //! `kickstage-guest PROGRAM [WORD...]`: runs a program of this machine in a guest with
-//! Linux 6.1, whose only cgroups are of version 2; prints what the guest's console shows,
-//! and ends with the program's exit code.
+//! Linux 6.1, whose only cgroups are of version 2, and whose clock counts instructions; prints what
+//! the guest's console shows, and ends with the program's exit code.
 
 use std::{env, path::Path, process::ExitCode, time::Duration};
 
@@ -36,7 +36,12 @@ fn run() -> Result<ExitCode, String> {
     }
     guest::make()?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let output = guest::run(&program, &words, Duration::from_secs(1200));
+    let output = guest::run(
+        &program,
+        &words,
+        guest::Time::Counted,
+        Duration::from_secs(1200),
+    );
     print!("{}", output.stdout);
     let code = output.stdout.lines().rev().find_map(|line| {
         let code = line.trim_end().strip_prefix("guest: code ")?;
