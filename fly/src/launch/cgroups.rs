@@ -4,6 +4,7 @@
 use core::ffi::CStr;
 
 use rustix::{
+    fd::BorrowedFd,
     fs::{self, Mode, OFlags},
     io::{self, Errno},
 };
@@ -12,7 +13,7 @@ use super::{explain, path::Path};
 use crate::{
     error::{Advice, Error, What},
     plan::{Kind, Plan, Step},
-    sys::descriptor,
+    sys::{descriptor, memory},
     text::split,
 };
 
@@ -151,30 +152,47 @@ fn has_all(folder: &mut Path, name: &[u8], wanted: &[u8]) -> Result<bool, Errno>
     Ok(split(wanted, b' ').all(is_there))
 }
 
+const WRITE: OFlags = OFlags::WRONLY.union(OFlags::CLOEXEC);
+
 fn write(path: &CStr, value: &[u8]) -> Result<(), Errno> {
-    let file = fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = fs::open(path, WRITE, Mode::empty())?;
     io::write(&file, value).map(drop)
 }
 
-/// Writes `value` into the file at `path`.
+fn write_in(folder: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errno> {
+    let file = fs::openat(folder, name, WRITE, Mode::empty())?;
+    io::write(&file, value).map(drop)
+}
+
+/// Writes `value` into the file at `path`, whose directory may be open already: then its
+/// name is enough, and the kernel has a shorter way to it.
 ///
 /// # Errors
 /// As open(2) and write(2).
 #[inline(never)]
-pub(super) fn limit<'p>(plan: &Plan<'p>, path: &'p CStr, value: &CStr) -> Result<(), Error<'p>> {
+pub(super) fn limit<'p>(
+    plan: &Plan<'p>,
+    cgroup: Option<BorrowedFd<'_>>,
+    path: &'p CStr,
+    value: &CStr,
+) -> Result<(), Error<'p>> {
     const ADVICES: &explain::Advices = &[
         (Errno::NOENT, Advice::NoSuchLimit),
         (Errno::INVAL, Advice::NotPossibleHere),
         // Of a disk's rates.
         (Errno::NODEV, Advice::WholeDisk),
     ];
-    let mut written = write(path, value.to_bytes());
+    let write = || match cgroup {
+        Some(cgroup) => write_in(cgroup, name(path), value.to_bytes()),
+        None => write(path, value.to_bytes()),
+    };
+    let mut written = write();
     if written == Err(Errno::NOENT) {
         enable_for(plan, path)?;
-        written = write(path, value.to_bytes());
+        written = write();
     }
     if written == Err(Errno::NOENT) && wait_for_files(path).is_ok() {
-        written = write(path, value.to_bytes());
+        written = write();
     }
     written.map_err(|errno| explain::error(What::LimitBy, path, errno, ADVICES))
 }
@@ -186,6 +204,13 @@ pub(super) fn limit<'p>(plan: &Plan<'p>, path: &'p CStr, value: &CStr) -> Result
 fn wait_for_files(limit: &CStr) -> Result<(), Errno> {
     let own = Path::of(&[folder(limit), b"/cgroup.subtree_control"])?;
     write(own.as_c_str(), b"\n")
+}
+
+/// What the file is called in there.
+fn name(path: &CStr) -> &CStr {
+    let bytes = path.to_bytes_with_nul();
+    let name = bytes.get(folder(path).len() + 1..);
+    name.and_then(memory::c_str).unwrap_or(path)
 }
 
 /// The directory that the file is in.

@@ -29,7 +29,9 @@ impl<'p> Launcher<'p, '_> {
                 let _ = (flags, controllers);
                 cgroups::make(mount, path)
             },
-            LimitCgroup { path, value } => cgroups::limit(&self.plan, path, value),
+            LimitCgroup { cgroup, path, value } => {
+                cgroups::limit(&self.plan, self.filled(cgroup), path, value)
+            },
             Leaf { path } => cgroups::leaf(path),
             JoinCgroup { path } => cgroups::join(path),
             JoinPooled { path } => networks::join_pooled(path),

@@ -447,7 +447,9 @@ impl<const HOLDS: u8> State<HOLDS> {
             self.fill(other)?;
         }
         match rule.kind {
-            Kind::Clone | Kind::Maps if record.slot != Step::NO_SLOT.0 => self.used(first),
+            Kind::Clone | Kind::Maps | Kind::LimitCgroup if record.slot != Step::NO_SLOT.0 => {
+                self.used(first)
+            }
             Kind::Terminal => self.fill(record.number),
             Kind::ExecInit => {
                 if record.other != Step::NO_SLOT.0 {

@@ -27,7 +27,7 @@ pub use step::{Kind, Phase, Slot, Step};
 use record::Header;
 
 /// Version of the plan's format; a plan of another version is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The largest plan in bytes. Its strings are mostly the arguments and the
 /// environment of the apps, for which the kernel's own limit is 2 MiB
 /// (execve(2), a quarter of the usual stack limit).

@@ -272,8 +272,9 @@ steps! {
     /// enabled that are not yet, if a limit's file is missing: their names, each behind
     /// a plus sign.
     MakeCgroup = 16 "newcgroup %t[0 with %u|]" Launch { flags flags, number mount, text path, second controllers }
-    /// Writes the limit `value` into the file at `path` of a cgroup.
-    LimitCgroup = 17 "limit %t to %u" Launch { text path, second value }
+    /// Writes the limit `value` into the file at `path` of a cgroup, whose directory is the
+    /// one in `cgroup` unless that is [`Step::NO_SLOT`].
+    LimitCgroup = 17 "limit %t to %u[s in %s|]" Launch { slot cgroup, text path, second value }
     /// Lets the cgroup at the first path use only the devices of these rules, each a type,
     /// b or c, MAJOR:MINOR, where * stands for all, and r, w, m; of version 2, with
     /// [`Step::ENABLE`], by a BPF program.

@@ -216,7 +216,7 @@ fn each_volume<'p>(plan: &Plan<'p>, each: &mut dyn FnMut(&'p CStr, u64, &'p CStr
 /// The limits of the pod, of which appc knows those of memory and of processors.
 fn limits(plan: &Plan<'_>, json: &mut Json) {
     for step in plan.steps() {
-        let Step::LimitCgroup { path, value } = step else {
+        let Step::LimitCgroup { path, value, .. } = step else {
             continue;
         };
         let name = path.to_bytes().rsplit(|byte| *byte == b'/').next();

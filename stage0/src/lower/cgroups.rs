@@ -18,14 +18,20 @@ use crate::{
     state::Place,
 };
 
+/// Where cgroups of version 2 are mounted if there are no others, and often where all are.
+const TOP: &CStr = c"/sys/fs/cgroup";
+
 /// Where cgroups of version 2 are mounted: alone, or beside those of version 1.
 const UNIFIED: [(&[u8], &CStr); 2] = [
-    (b"/sys/fs/cgroup", c"/sys/fs/cgroup/cgroup.controllers"),
+    (TOP.to_bytes(), c"/sys/fs/cgroup/cgroup.controllers"),
     (
         b"/sys/fs/cgroup/unified",
         c"/sys/fs/cgroup/unified/cgroup.controllers",
     ),
 ];
+
+/// CGROUP2_SUPER_MAGIC (statfs(2)).
+const CGROUP2_SUPER_MAGIC: fs::FsWord = 0x6367_7270;
 
 /// The largest weight of version 1, whose default is the same.
 const MOST_BFQ: u64 = 1000;
@@ -43,6 +49,10 @@ struct Controller {
     enabled: &'static [u8],
     limits: &'static [Limit],
 }
+
+/// So many of [`CONTROLLERS`], the first ones, are in each hierarchy of version 2 that is
+/// alone: it is not asked. Where one is not given on, the first limit tells.
+const COMMON: usize = 3;
 
 const CONTROLLERS: [Controller; 5] = [
     Controller {
@@ -122,11 +132,16 @@ where
             parent: usual,
         };
         let mut unified = Unified::new();
+        let is_alone = fs::statfs(TOP).is_ok_and(|status| status.f_type == CGROUP2_SUPER_MAGIC);
         for (index, controller) in CONTROLLERS.iter().enumerate() {
             if !self.is_wanted(controller) || unified.has(controller) {
                 continue;
             }
-            if exists(controller.probe) {
+            if is_alone && index < COMMON {
+                cgroups.unified = Some(TOP.to_bytes());
+                continue;
+            }
+            if !is_alone && exists(controller.probe) {
                 cgroups.joined |= 1 << index;
                 self.make(controller.mount, &cgroups);
                 self.limit(controller, controller.mount, &cgroups)?;
@@ -187,17 +202,17 @@ where
             self.leave(mount, &place);
         }
         self.make(mount, &cgroups);
-        for (index, controller) in CONTROLLERS.iter().enumerate() {
-            if cgroups.is_unified(index) && self.is_wanted(controller) {
-                self.limit(controller, mount, &cgroups)?;
-            }
-        }
         self.plan.begin_list(Step::OpenCgroup {
             into: CGROUP,
             path: c"",
         });
         self.path(mount, &cgroups, b"");
         self.plan.end();
+        for (index, controller) in CONTROLLERS.iter().enumerate() {
+            if cgroups.is_unified(index) && self.is_wanted(controller) {
+                self.limit(controller, mount, &cgroups)?;
+            }
+        }
         Ok(())
     }
 
@@ -275,6 +290,7 @@ where
                 }
             };
             let step = Step::LimitCgroup {
+                cgroup: if unified { CGROUP } else { Step::NO_SLOT },
                 path: c"",
                 value: c"",
             };

@@ -22,10 +22,15 @@ pub(super) struct Place<'p> {
 #[cold]
 #[inline(never)]
 pub(super) fn find<'p>(mount: &[u8], own: &'p mut Path) -> Option<Place<'p>> {
-    let mut buffer = [0; 4096];
-    let text = descriptor::read_file(c"/proc/self/cgroup", &mut buffer);
-    let path = split(text, b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
-    own.append(&[path]).ok()?;
+    let text = descriptor::read_file(c"/proc/self/cgroup", own.buffer());
+    let mut end = 0;
+    let length = split(text, b'\n').find_map(|line| {
+        end += line.len();
+        let path = line.strip_prefix(b"0::");
+        end += usize::from(path.is_none());
+        path.map(<[u8]>::len)
+    })?;
+    own.keep(end - length..end);
     let path = own.as_bytes();
     // Out of the cgroup namespace it can't be reached.
     if split(path, b'/').any(|part| part == b"..") {

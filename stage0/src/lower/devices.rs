@@ -11,7 +11,7 @@ use fly::{
 };
 use rustix::fs::{self, FileType, major, minor};
 
-use super::{DEV, Features, Lowering, NOEXEC, NOSUID, SOURCE, cgroups::Cgroups};
+use super::{CGROUP, DEV, Features, Lowering, NOEXEC, NOSUID, SOURCE, cgroups::Cgroups};
 use crate::options::{
     Choice, Limit,
     limits::{self, RATES},
@@ -150,6 +150,7 @@ where
             };
             let (major, minor) = (digits(major(number)), digits(minor(number)));
             let step = Step::LimitCgroup {
+                cgroup: if unified { CGROUP } else { Step::NO_SLOT },
                 path: c"",
                 value: c"",
             };
