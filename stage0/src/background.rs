@@ -87,9 +87,9 @@ fn settle(pipe: &OwnedFd) -> Result<(), Errno> {
         if to != TOLD && from == pipe {
             continue;
         }
-        match descriptor::duplicate_onto(descriptor::borrow(from).ok_or(Errno::BADF)?, to) {
+        match descriptor::keep_as(descriptor::borrow(from).ok_or(Errno::BADF)?, to) {
             Err(Errno::BADF) if to != TOLD => {}
-            done => done.and_then(|()| descriptor::close_on_exec(to))?,
+            done => done?,
         }
     }
     Ok(())

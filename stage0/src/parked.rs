@@ -30,8 +30,7 @@ const ERRORS: i32 = KEPT + 3;
 #[inline(never)]
 pub fn hold(directory: &Directory<'_>) -> Result<(), Errno> {
     let errors = descriptor::borrow(2).unwrap_or(descriptor::NONE);
-    descriptor::duplicate_onto(errors, ERRORS)?;
-    descriptor::close_on_exec(ERRORS)?;
+    descriptor::keep_as(errors, ERRORS)?;
     client::silence(3);
     let file = directory::open_lock(&directory.open()?)?;
     lock::take(file.as_fd(), directory::HELD, 1)?;

@@ -98,8 +98,7 @@ pub fn hold(plan: &Plan<'_>, path: &CStr) -> Result<i32, Errno> {
         let reader = fs::openat(&folder, name, flags | OFlags::RDWR, Mode::empty())?;
         let writer = fs::openat(&folder, name, flags | OFlags::WRONLY, Mode::empty())?;
         drop(reader);
-        descriptor::duplicate_onto(writer.as_fd(), FIRST + count)?;
-        descriptor::close_on_exec(FIRST + count)?;
+        descriptor::keep_as(writer.as_fd(), FIRST + count)?;
         count += 1;
     }
     Ok(count)

@@ -102,30 +102,29 @@ pub fn close(number: RawFd) -> Result<(), Errno> {
 /// # Errors
 /// EBADF, EMFILE.
 pub fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> Result<(), Errno> {
-    let from = from.as_raw_fd();
-    let (number, arguments) = if from == to {
+    duplicate(from, to, 0, 0)
+}
+
+/// The same, but it does not survive exec.
+///
+/// # Errors
+/// As [`duplicate_onto`].
+#[inline(never)]
+pub fn keep_as(from: BorrowedFd<'_>, to: RawFd) -> Result<(), Errno> {
+    duplicate(from, to, raw::O_CLOEXEC, raw::FD_CLOEXEC)
+}
+
+fn duplicate(from: BorrowedFd<'_>, to: RawFd, open: u32, own: u32) -> Result<(), Errno> {
+    let (from, to) = (from.as_raw_fd(), to.cast_unsigned() as usize);
+    let (number, arguments) = if from.cast_unsigned() as usize == to {
         (
             raw::__NR_fcntl,
-            [
-                to.cast_unsigned() as usize,
-                raw::F_SETFD as usize,
-                0,
-                0,
-                0,
-                0,
-            ],
+            [to, raw::F_SETFD as usize, own as usize, 0, 0, 0],
         )
     } else {
         (
             raw::__NR_dup3,
-            [
-                from.cast_unsigned() as usize,
-                to.cast_unsigned() as usize,
-                0,
-                0,
-                0,
-                0,
-            ],
+            [from.cast_unsigned() as usize, to, open as usize, 0, 0, 0],
         )
     };
     // SAFETY: neither call takes a pointer.

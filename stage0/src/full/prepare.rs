@@ -169,9 +169,7 @@ fn park<'e, 'a: 'e, I>(
     directory::make::<All>(&place, Folder::Embryo, Folder::Prepare, &plan).map_err(failed)?;
     // A parked pod holds nothing of the caller's, and this process has it from the pod.
     let output = descriptor::borrow(1).unwrap_or(descriptor::NONE);
-    if descriptor::duplicate_onto(output, OUTPUT).is_ok() {
-        let _ = descriptor::close_on_exec(OUTPUT);
-    }
+    let _ = descriptor::keep_as(output, OUTPUT);
     let environment = rest.environment;
     let how = How {
         life: options.life,
