@@ -11,7 +11,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::BorrowedFd,
-    fs::{self, AtFlags, Mode},
+    fs::{self, AtFlags, FileType, Mode},
     io::Errno,
     process::getpid,
 };
@@ -112,7 +112,9 @@ impl Report {
     pub fn ready(&mut self) {
         if !self.ready {
             self.ready = true;
-            let _ = file(self.pod, c"ready", &[]);
+            // With nothing in it, it appears whole.
+            let mode = Mode::from_raw_mode(0o644);
+            let _ = fs::mknodat(folder(self.pod), c"ready", FileType::RegularFile, mode, 0);
         }
     }
 
@@ -123,21 +125,16 @@ impl Report {
     }
 }
 
-fn write(folder: i32, name: &CStr, number: u64) -> Result<(), Errno> {
-    file(folder, name, Digits::new(number, 10).as_bytes())
-}
-
-/// Writes a line, if there is one, under another name, and moves it into place.
+/// Writes a line under another name, and moves it into place.
 #[inline(never)]
-fn file(number: i32, name: &CStr, line: &[u8]) -> Result<(), Errno> {
+fn write(number: i32, name: &CStr, value: u64) -> Result<(), Errno> {
     const NEW: &CStr = c".new";
     const FLAGS: u32 = raw::O_WRONLY | raw::O_CREAT | raw::O_EXCL;
     let folder = folder(number);
     let _ = fs::unlinkat(folder, NEW, AtFlags::empty());
     let new = descriptor::open_at(number, NEW, FLAGS, 0o644)?;
-    let written = line.is_empty() || {
-        descriptor::write_all(new, line) && descriptor::write_all(new, b"\n")
-    };
+    let line = Digits::new(value, 10);
+    let written = descriptor::write_all(new, line.as_bytes()) && descriptor::write_all(new, b"\n");
     let _ = descriptor::close(new);
     if !written {
         return Err(Errno::IO);

@@ -102,8 +102,10 @@ fn until_started(pods: &Pods, pod: &mut Pod, clock: &OwnedFd) -> Result<bool, Er
         return Ok(true);
     }
     let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    // It is moved both when it is started and when it is removed, and its pid is moved into it.
-    let watched = WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF | WatchFlags::MOVED_TO;
+    // It is moved both when it is started and when it is removed; its pid is moved into it, or,
+    // of one that has it, as it is parked, what tells that it is ready is made there.
+    let started = WatchFlags::MOVED_TO | WatchFlags::CREATE;
+    let watched = WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF | started;
     watch(&events, &pod.directory, watched)?;
     let mut was_started = false;
     while is_to_start(pods, pod) {
@@ -119,7 +121,9 @@ fn until_started(pods: &Pods, pod: &mut Pod, clock: &OwnedFd) -> Result<bool, Er
         let mut room = [const { MaybeUninit::uninit() }; 1024];
         let mut told = Reader::new(&events, &mut room);
         while let Ok(event) = told.next() {
-            was_started |= event.events().contains(ReadFlags::MOVED_TO);
+            was_started |= event
+                .events()
+                .intersects(ReadFlags::MOVED_TO | ReadFlags::CREATE);
         }
     }
     match pods.find_whole(&pod.uuid) {

@@ -20,6 +20,8 @@ impl<'p> Pod<'p, '_> {
     /// It starts, with the apps of `plan` if there is one; `releaser` is told of the end.
     #[cold]
     pub(crate) fn go(&mut self, plan: Option<Plan<'p>>, releaser: i32, flags: u32) {
+        // Its plan stays: the releaser waits for the end, which may come at once.
+        self.map = None;
         (self.held, self.releaser) = (false, releaser);
         self.unseen = flags & protocol::REMOVES != 0;
         if let Some(plan) = plan {
