@@ -199,7 +199,7 @@ impl<'a> Directory<'a> {
         let place = Place::of(path);
         if !life.keeps() {
             let _ = place.shift(Folder::Run, Folder::Garbage);
-            let _ = remove::pod(&place, Folder::Garbage);
+            let _ = remove::opened(&place, Folder::Garbage, &folder);
             return;
         }
         let _ = write(&folder, c"code", code.unsigned_abs().into());
@@ -223,7 +223,7 @@ impl<'a> Directory<'a> {
                 return;
             }
             let _ = place.shift(Folder::Run, Folder::Garbage);
-            let _ = remove::pod(&place, Folder::Garbage);
+            let _ = remove::opened(&place, Folder::Garbage, &folder);
             if let Some(file) = life.uuid_file {
                 forget(file, place.uuid);
             }
@@ -379,8 +379,7 @@ fn hide(folder: &OwnedFd) -> Result<(), Errno> {
 /// # Errors
 /// EBADF if this process may not have that many.
 pub fn keep(file: &OwnedFd) -> Result<(), Errno> {
-    descriptor::duplicate_onto(file.as_fd(), KEPT)?;
-    descriptor::close_on_exec(KEPT)
+    descriptor::keep_as(file.as_fd(), KEPT)
 }
 
 /// Writes the pod's name, and a line's end, to `file`.

@@ -50,6 +50,7 @@ impl Terminal {
     }
 
     /// Moves bytes until the pod has ended and all of its output is written.
+    #[cold]
     #[inline(never)]
     pub fn relay(
         master: BorrowedFd<'_>,

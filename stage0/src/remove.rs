@@ -1,6 +1,6 @@
 //! Removal of a registered pod: in time proportional to what it has, and it has little.
 
-use core::mem::MaybeUninit;
+use core::{ffi::CStr, mem::MaybeUninit};
 
 use fly::launch::path::Path;
 use rustix::{
@@ -27,13 +27,30 @@ pub fn pod(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
     place.path(folder, &mut path)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = fs::open(path.as_c_str(), flags, Mode::empty())?;
-    if expected(&directory) && fs::rmdir(path.as_c_str()).is_ok() {
+    remove(path.as_c_str(), &directory)
+}
+
+/// The same of one that is open.
+///
+/// # Errors
+/// As [`pod`].
+#[cold]
+#[inline(never)]
+pub fn opened(place: &Place<'_>, folder: Folder, directory: &OwnedFd) -> Result<(), Errno> {
+    let mut path = Path::new();
+    place.path(folder, &mut path)?;
+    remove(path.as_c_str(), directory)
+}
+
+#[inline(never)]
+fn remove(path: &CStr, directory: &OwnedFd) -> Result<(), Errno> {
+    if expected(directory) && fs::rmdir(path).is_ok() {
         return Ok(());
     }
     let mut tries = 0;
     loop {
-        empty(&directory, DEPTH)?;
-        match fs::rmdir(path.as_c_str()) {
+        empty(directory, DEPTH)?;
+        match fs::rmdir(path) {
             // Who makes a pod may have opened its directory before that was moved away.
             Err(Errno::NOTEMPTY) if tries < MOST_TRIES => tries += 1,
             done => return done,
@@ -41,24 +58,18 @@ pub fn pod(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
     }
 }
 
-/// Takes away what most pods have, without looking; false if there is more.
+/// Takes away what most pods have, without looking: what else there is keeps the directory.
 fn expected(directory: &OwnedFd) -> bool {
     for name in [c"ready", c"control", c"pid", c"plan"] {
         let _ = fs::unlinkat(directory, name, AtFlags::empty());
     }
-    for name in [c"status", c"logs"] {
-        let mut done = fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
-        if done == Err(Errno::NOTEMPTY) && name == c"status" {
-            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            if let Ok(status) = fs::openat(directory, name, flags, Mode::empty()) {
-                let _ = empty(&status, 0);
-            }
-            done = fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
+    let status = c"status";
+    if fs::unlinkat(directory, status, AtFlags::REMOVEDIR) == Err(Errno::NOTEMPTY) {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if let Ok(status) = fs::openat(directory, status, flags, Mode::empty()) {
+            let _ = empty(&status, 0);
         }
-        match done {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(_) => return false,
-        }
+        let _ = fs::unlinkat(directory, status, AtFlags::REMOVEDIR);
     }
     fs::unlinkat(directory, LOCK, AtFlags::empty()).is_ok()
 }

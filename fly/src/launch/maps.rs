@@ -182,6 +182,7 @@ pub(super) fn collect(pid: i32) {
 /// Writes the maps of the process whose folder of a procfs is `folder`; with
 /// `deny` it loses setgroups(2), without which it may not map a group by itself
 /// (CVE-2014-8989).
+#[cold]
 fn write_maps(folder: &[u8], deny: bool, users: u64, lines: List<'_>) -> Result<(), Errno> {
     if deny {
         match write_file(folder, b"/setgroups", b"deny") {

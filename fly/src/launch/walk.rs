@@ -127,6 +127,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
+    #[cold]
     #[inline(never)]
     fn down(&mut self, name: &CStr) -> Result<(), Errno> {
         let before = self.done.as_bytes().len();
