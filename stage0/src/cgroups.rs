@@ -7,7 +7,7 @@ use fly::{
     error::{Advice, Error, STAGE0_TEXTS, What, Why},
     launch::path::Path,
     plan::{Kind, MAX_PATH, Plan},
-    sys::{descriptor, time},
+    sys::{descriptor, memory, time},
     text::{decimal, split},
 };
 use rustix::{
@@ -177,9 +177,26 @@ fn holds_others(path: &[u8]) -> bool {
     links != 2
 }
 
+/// As many bytes as most paths of cgroups have.
+const FEW: usize = 256;
+
 /// Calls `call` with the path as the kernel takes it.
 #[inline(never)]
 fn with_path(path: &[u8], call: &mut dyn FnMut(&CStr) -> Result<(), Errno>) -> Result<(), Errno> {
+    let mut few = [0; FEW];
+    if let Some((place, [_, ..])) = few.split_at_mut_checked(path.len()) {
+        place.copy_from_slice(path);
+        return call(memory::c_str(&few).unwrap_or_default());
+    }
+    with_long_path(path, call)
+}
+
+#[cold]
+#[inline(never)]
+fn with_long_path(
+    path: &[u8],
+    call: &mut dyn FnMut(&CStr) -> Result<(), Errno>,
+) -> Result<(), Errno> {
     // In its place at once: it is a page.
     let mut place = Path::new();
     place.append(&[path])?;
@@ -241,6 +258,29 @@ pub fn remove_unplanned(end: OwnedFd, uuid: &[u8]) {
                     remove(path.as_c_str(), &mut pause);
                 }
             }
+        }
+    }
+}
+
+/// The same of the pod `uuid` whose plan nobody can read: those where pods are usually.
+#[cold]
+#[inline(never)]
+pub fn remove_usual(uuid: &[u8]) {
+    const MOUNTS: [&[u8]; 7] = [
+        b"",
+        b"/unified",
+        b"/memory",
+        b"/cpu",
+        b"/pids",
+        b"/blkio",
+        b"/devices",
+    ];
+    let mut pause = FIRST_PAUSE;
+    for mount in MOUNTS {
+        let parent = PARENT.to_bytes();
+        let parts = [b"/sys/fs/cgroup", mount, parent, b"/", REGISTERED, uuid];
+        if let Ok(path) = Path::of(&parts) {
+            remove(path.as_c_str(), &mut pause);
         }
     }
 }

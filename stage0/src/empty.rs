@@ -50,8 +50,10 @@ fn own() -> Result<Path, Errno> {
     Path::of(&[b"/proc/", digits.as_bytes(), b"/fd/"])
 }
 
-/// Nobody is to find it any more; another one may be there by now.
+/// Nobody is to find it any more; another one may be there by now. By itself: two paths on the
+/// stack of each start would be two page faults.
 #[cold]
+#[inline(never)]
 pub fn remove(link: &CStr) {
     let mut text = [0; 64];
     let length = fs::readlinkat_raw(fs::CWD, link, &mut text).unwrap_or(0);

@@ -11,7 +11,7 @@ use rustix::{
 
 use super::{explain, path::Path};
 use crate::{
-    error::{Advice, Error, What},
+    error::{Advice, Error, What, Why},
     plan::{Kind, Plan, Step},
     sys::{descriptor, memory},
     text::split,
@@ -71,8 +71,30 @@ fn enable_for<'p>(plan: &Plan<'p>, limit: &CStr) -> Result<(), Error<'p>> {
             (Errno::NOENT, Advice::NotDelegated),
             (Errno::BUSY, Advice::HoldsProcesses),
         ];
+        if let Some(object) = missing(mount, path, controllers) {
+            return Error::new(What::Find, object, Why::NoController)
+                .advice(Advice::MountController);
+        }
         explain::error(What::EnableControllers, path, errno, ADVICES)
     })
+}
+
+/// The one of the controllers that the hierarchy has not at all.
+fn missing(mount: usize, path: &CStr, controllers: &CStr) -> Option<&'static CStr> {
+    const OBJECTS: [(&[u8], &CStr); 3] = [
+        (b"+memory", c"the controller memory"),
+        (b"+cpu", c"the controller cpu"),
+        (b"+pids", c"the controller pids"),
+    ];
+    let top = path.to_bytes().get(..mount)?;
+    let has = |word: &[u8]| {
+        let mut top = Path::of(&[top])?;
+        has_all(&mut top, b"/cgroup.controllers", word)
+    };
+    let mut objects = OBJECTS.into_iter().filter(|(word, _)| {
+        split(controllers.to_bytes(), b' ').any(|other| other == *word) && has(word) == Ok(false)
+    });
+    objects.next().map(|(_, object)| object)
 }
 
 /// That co-mounted controllers have one directory is no error: nobody else has the

@@ -286,7 +286,8 @@ impl<'p, 's> Launcher<'p, 's> {
         let wanted = self.filled(cgroup);
         let child = clone::vfork(made, wanted, |birth| {
             let joined = match wanted {
-                Some(cgroup) if !birth.in_cgroup => process::join(cgroup),
+                Some(cgroup) if !birth.in_cgroup => process::join(cgroup)
+                    .and_then(|()| process::unshare(made & u64::from(raw::CLONE_NEWCGROUP))),
                 _ => Ok(()),
             };
             let error = match joined {

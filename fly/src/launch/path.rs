@@ -1,6 +1,6 @@
 //! A path in a fixed buffer, always with room for its terminator.
 
-use core::{ffi::CStr, ops::Range};
+use core::ffi::CStr;
 
 use rustix::{
     fd::{AsRawFd, BorrowedFd},
@@ -114,13 +114,6 @@ impl Path {
         copy(self.bytes.get_mut(path.len()..).unwrap_or_default(), b"/");
         self.cut(self.used + length);
         Ok(())
-    }
-
-    /// Moves what stands at `place` of the buffer to its beginning, where it is the path.
-    pub fn keep(&mut self, place: Range<usize>) {
-        let length = place.len();
-        self.bytes.copy_within(place, 0);
-        self.cut(length);
     }
 
     /// Makes `length` its length.

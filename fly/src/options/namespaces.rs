@@ -276,14 +276,7 @@ where
             mapper = MAPPER;
             plan.push(Step::Mapper { into: MAPPER });
         }
-        let all = u64::from(asked | raw::CLONE_NEWNS);
-        // The root of a cgroup namespace is the cgroup that its maker is in.
-        let late = cgroup != Step::NO_SLOT && asked & raw::CLONE_NEWCGROUP != 0;
-        let namespaces = if late {
-            all & !u64::from(raw::CLONE_NEWCGROUP)
-        } else {
-            all
-        };
+        let namespaces = u64::from(asked | raw::CLONE_NEWNS);
         if forks {
             plan.push(Step::Clone { cgroup, namespaces });
         } else {
@@ -292,11 +285,8 @@ where
         if user {
             self.lower_maps(plan, mapper)?;
         }
-        if late {
-            plan.push(Step::CgroupNamespace {});
-        }
         if own.has(Name::Status) {
-            plan.push(Step::NoteNamespaces { namespaces: all });
+            plan.push(Step::NoteNamespaces { namespaces });
         }
         plan.push(Step::Private {});
         if own.has(Name::Confine) {

@@ -116,14 +116,19 @@ fn vfork_with<F: FnMut(&Birth) -> i32>(
     body: &mut Body<F>,
 ) -> Result<Child, Errno> {
     let attempt = run::<F>;
+    // Who has to join the cgroup makes its namespace behind that.
+    let later = match cgroup {
+        Some(_) => namespaces & !u64::from(raw::CLONE_NEWCGROUP),
+        None => namespaces,
+    };
     match clone3(namespaces, cgroup, attempt, ptr::from_mut(body).cast()) {
         // E2BIG and EINVAL: the structure or the flag is newer than the
         // kernel (5.3 to 5.6). EBADF: not a cgroup v2 directory.
         Err(Errno::INVAL | Errno::TOOBIG | Errno::BADF) if cgroup.is_some() => {
             body.birth.in_cgroup = false;
             let other = ptr::from_mut(body).cast();
-            match clone3(namespaces, None, attempt, other) {
-                Err(Errno::NOSYS | Errno::PERM) => clone(namespaces, attempt, other),
+            match clone3(later, None, attempt, other) {
+                Err(Errno::NOSYS | Errno::PERM) => clone(later, attempt, other),
                 done => done,
             }
         }
@@ -132,7 +137,7 @@ fn vfork_with<F: FnMut(&Birth) -> i32>(
         // permission: then clone says the same.
         Err(Errno::NOSYS | Errno::PERM) => {
             body.birth.in_cgroup = false;
-            clone(namespaces, attempt, ptr::from_mut(body).cast())
+            clone(later, attempt, ptr::from_mut(body).cast())
         }
         done => done,
     }

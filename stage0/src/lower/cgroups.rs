@@ -4,11 +4,11 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, What, Why},
-    launch::path::Path,
     plan::Step,
     sys::descriptor,
     text::{Digits, split},
 };
+use linux_raw_sys::general::CLONE_NEWCGROUP;
 use rustix::fs::{self, Access, AtFlags};
 
 use super::{CGROUP, Features, Lowering, delegated};
@@ -18,20 +18,14 @@ use crate::{
     state::Place,
 };
 
-/// Where cgroups of version 2 are mounted if there are no others, and often where all are.
-const TOP: &CStr = c"/sys/fs/cgroup";
-
 /// Where cgroups of version 2 are mounted: alone, or beside those of version 1.
 const UNIFIED: [(&[u8], &CStr); 2] = [
-    (TOP.to_bytes(), c"/sys/fs/cgroup/cgroup.controllers"),
+    (b"/sys/fs/cgroup", c"/sys/fs/cgroup/cgroup.controllers"),
     (
         b"/sys/fs/cgroup/unified",
         c"/sys/fs/cgroup/unified/cgroup.controllers",
     ),
 ];
-
-/// CGROUP2_SUPER_MAGIC (statfs(2)).
-const CGROUP2_SUPER_MAGIC: fs::FsWord = 0x6367_7270;
 
 /// The largest weight of version 1, whose default is the same.
 const MOST_BFQ: u64 = 1000;
@@ -132,13 +126,16 @@ where
             parent: usual,
         };
         let mut unified = Unified::new();
-        let is_alone = fs::statfs(TOP).is_ok_and(|status| status.f_type == CGROUP2_SUPER_MAGIC);
+        let [(top, probe), _] = UNIFIED;
+        let is_alone = exists(probe);
+        // What is for later is refused now.
+        let common = if self.host.later { 0 } else { COMMON };
         for (index, controller) in CONTROLLERS.iter().enumerate() {
             if !self.is_wanted(controller) || unified.has(controller) {
                 continue;
             }
-            if is_alone && index < COMMON {
-                cgroups.unified = Some(TOP.to_bytes());
+            if is_alone && index < common {
+                cgroups.unified = Some(top);
                 continue;
             }
             if !is_alone && exists(controller.probe) {
@@ -158,7 +155,14 @@ where
         if own_users {
             self.mapper();
         }
-        self.plan.push(Step::Clone { cgroup, namespaces });
+        // The root of its cgroup namespace are the cgroups that the process is in: behind all
+        // joins.
+        let joins = cgroups.joined != 0;
+        let own = if joins { 0 } else { CLONE_NEWCGROUP.into() };
+        self.plan.push(Step::Clone {
+            cgroup,
+            namespaces: namespaces | own,
+        });
         // Before anything else.
         for (index, controller) in CONTROLLERS.iter().enumerate() {
             if cgroups.joined >> index & 1 != 0 {
@@ -170,8 +174,9 @@ where
         if own_users {
             self.maps();
         }
-        // Behind all joins: its root are the cgroups that the process is in.
-        self.plan.push(Step::CgroupNamespace {});
+        if joins {
+            self.plan.push(Step::CgroupNamespace {});
+        }
         Ok(())
     }
 
@@ -191,16 +196,19 @@ where
     #[cold]
     #[inline(never)]
     fn unified(&mut self, mount: &[u8], usual: Cgroups<'_>) -> Result<(), Error<'a>> {
-        let mut own = Path::new();
-        // For as long as that lives.
-        let mut cgroups = Cgroups { ..usual };
-        if self.options.cgroup_parent.is_none()
-            && !self.host.later
-            && let Some(place) = delegated::find(mount, &mut own)
-        {
-            cgroups.parent = place.parent;
-            self.leave(mount, &place);
+        let mut done = None;
+        if self.options.cgroup_parent.is_none() && !self.host.later {
+            delegated::find(mount, &mut |place| {
+                self.leave(mount, place);
+                let parent = place.parent;
+                done = Some(self.unified_below(mount, Cgroups { parent, ..usual }));
+            });
         }
+        done.unwrap_or_else(|| self.unified_below(mount, usual))
+    }
+
+    #[inline(never)]
+    fn unified_below(&mut self, mount: &[u8], cgroups: Cgroups<'_>) -> Result<(), Error<'a>> {
         self.make(mount, &cgroups);
         self.plan.begin_list(Step::OpenCgroup {
             into: CGROUP,

@@ -10,6 +10,12 @@ use rustix::{fs, process::geteuid};
 /// processes itself.
 pub(super) const LEAF: &[u8] = b"/supervisor";
 
+/// The cgroups of this process.
+const OWN: &CStr = c"/proc/self/cgroup";
+/// As many bytes as they have where there is only version 2, and as they have at most.
+const FEW: usize = 512;
+const MANY: usize = 4096;
+
 /// A delegated cgroup.
 pub(super) struct Place<'p> {
     /// From the top of the hierarchy on.
@@ -18,33 +24,47 @@ pub(super) struct Place<'p> {
     pub(super) holds_us: bool,
 }
 
-/// The cgroup that this process is in, or the one above it, if that was delegated.
+/// Calls `call` with the cgroup that this process is in, or the one above it, if that was
+/// delegated.
 #[cold]
 #[inline(never)]
-pub(super) fn find<'p>(mount: &[u8], own: &'p mut Path) -> Option<Place<'p>> {
-    let text = descriptor::read_file(c"/proc/self/cgroup", own.buffer());
-    let mut end = 0;
-    let length = split(text, b'\n').find_map(|line| {
-        end += line.len();
-        let path = line.strip_prefix(b"0::");
-        end += usize::from(path.is_none());
-        path.map(<[u8]>::len)
-    })?;
-    own.keep(end - length..end);
-    let path = own.as_bytes();
-    // Out of the cgroup namespace it can't be reached.
-    if split(path, b'/').any(|part| part == b"..") {
-        return None;
+pub(super) fn find(mount: &[u8], call: &mut dyn FnMut(&Place<'_>)) {
+    let mut few = [0; FEW];
+    let text = descriptor::read_file(OWN, &mut few);
+    if text.len() == FEW {
+        return find_long(mount, call);
     }
-    let slash = path.iter().rposition(|byte| *byte == b'/')?;
-    let above = path.get(..slash)?;
-    [(path, true), (above, false)]
-        .into_iter()
-        .find(|(path, _)| path.len() > 1 && is_delegated(mount, path))
-        .map(|(parent, holds_us)| Place { parent, holds_us })
+    find_in(mount, text, call);
+}
+
+/// The same: by itself, so that others have no room for so much on their stack, which would
+/// be a page fault for each page of it.
+#[cold]
+#[inline(never)]
+fn find_long(mount: &[u8], call: &mut dyn FnMut(&Place<'_>)) {
+    let mut many = [0; MANY];
+    find_in(mount, descriptor::read_file(OWN, &mut many), call);
+}
+
+#[inline(never)]
+fn find_in(mount: &[u8], text: &[u8], call: &mut dyn FnMut(&Place<'_>)) {
+    let path = split(text, b'\n').find_map(|line| line.strip_prefix(b"0::"));
+    // Out of the cgroup namespace it can't be reached.
+    let Some(path) = path.filter(|path| split(path, b'/').all(|part| part != b"..")) else {
+        return;
+    };
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let above = path.get(..slash.unwrap_or(0)).unwrap_or_default();
+    let mut places = [(path, true), (above, false)].into_iter();
+    if let Some((parent, holds_us)) =
+        places.find(|(path, _)| path.len() > 1 && is_delegated(mount, path))
+    {
+        call(&Place { parent, holds_us });
+    }
 }
 
 /// By the mark of a service manager, or because it belongs to the user who has called.
+#[inline(never)]
 fn is_delegated(mount: &[u8], path: &[u8]) -> bool {
     const MARKS: [&CStr; 2] = [c"user.delegate", c"trusted.delegate"];
     let Ok(path) = Path::of(&[mount, path]) else {
