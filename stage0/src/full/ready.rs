@@ -63,8 +63,17 @@ pub fn wait<'n>(
             pod.wait();
             Ok(())
         };
-        // Who prepares it holds the lock as well, and who starts it in vain.
-        if !is_to_start(pods, pod) {
+        // Who prepares it holds the lock as well, and who starts it in vain; then somebody else
+        // may have started it already.
+        let again = match pods.find_whole(&pod.uuid) {
+            Some(found) if found.state() == State::Prepared => true,
+            Some(found) if !ready && done.is_ok() && found.state() == State::Running => {
+                *pod = found;
+                true
+            }
+            _ => false,
+        };
+        if !again {
             return done.map_err(|why| match why {
                 Ok(why) => Error::new(What::WaitForPod, name, why),
                 Err(errno) => failed(errno),
@@ -102,10 +111,9 @@ fn until_started(pods: &Pods, pod: &mut Pod, clock: &OwnedFd) -> Result<bool, Er
         return Ok(true);
     }
     let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    // It is moved both when it is started and when it is removed; its pid is moved into it, or,
-    // of one that has it, as it is parked, what tells that it is ready is made there.
-    let started = WatchFlags::MOVED_TO | WatchFlags::CREATE;
-    let watched = WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF | started;
+    // It is moved both when it is started and when it is removed, and its pid is moved into it;
+    // what is only made there may be of a start that has failed.
+    let watched = WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF | WatchFlags::MOVED_TO;
     watch(&events, &pod.directory, watched)?;
     let mut was_started = false;
     while is_to_start(pods, pod) {
@@ -121,9 +129,7 @@ fn until_started(pods: &Pods, pod: &mut Pod, clock: &OwnedFd) -> Result<bool, Er
         let mut room = [const { MaybeUninit::uninit() }; 1024];
         let mut told = Reader::new(&events, &mut room);
         while let Ok(event) = told.next() {
-            was_started |= event
-                .events()
-                .intersects(ReadFlags::MOVED_TO | ReadFlags::CREATE);
+            was_started |= event.events().contains(ReadFlags::MOVED_TO);
         }
     }
     match pods.find_whole(&pod.uuid) {
