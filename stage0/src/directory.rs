@@ -198,8 +198,7 @@ impl<'a> Directory<'a> {
         };
         let place = Place::of(path);
         if !life.keeps() {
-            let _ = place.shift(Folder::Run, Folder::Garbage);
-            let _ = remove::opened(&place, Folder::Garbage, &folder);
+            discard(&place, &folder);
             return;
         }
         let _ = write(&folder, c"code", code.unsigned_abs().into());
@@ -222,8 +221,7 @@ impl<'a> Directory<'a> {
                 let _ = place.shift(Folder::Run, Folder::Prepared);
                 return;
             }
-            let _ = place.shift(Folder::Run, Folder::Garbage);
-            let _ = remove::opened(&place, Folder::Garbage, &folder);
+            discard(&place, &folder);
             if let Some(file) = life.uuid_file {
                 forget(file, place.uuid);
             }
@@ -246,6 +244,14 @@ impl<'a> Directory<'a> {
     pub(crate) fn open(&self) -> Result<OwnedFd, Errno> {
         let path = self.path.ok_or(Errno::NOENT)?;
         open(fs::CWD, path, OFlags::empty())
+    }
+}
+
+/// Removes a pod that runs no more: first it is garbage.
+#[inline(never)]
+fn discard(place: &Place<'_>, folder: &OwnedFd) {
+    if place.shift(Folder::Run, Folder::Garbage).is_ok() {
+        let _ = remove::opened(place, Folder::Garbage, folder);
     }
 }
 

@@ -49,6 +49,7 @@ fn remove(path: &CStr, directory: &OwnedFd) -> Result<(), Errno> {
     }
     let mut tries = 0;
     loop {
+        fs::seek(directory, fs::SeekFrom::Start(0))?;
         empty(directory, DEPTH)?;
         match fs::rmdir(path) {
             // Who makes a pod may have opened its directory before that was moved away.

@@ -97,13 +97,19 @@ fn with_limits() -> TestResult {
     assert!(own("memory").exists() && own("pids").exists());
     pods.ask("run-prepared", &[&uuid]).code(9).has("EAGAIN");
     assert!(!own("memory").exists() && !own("pids").exists());
-    // One that is never run.
-    let uuid = park(&pods, &["--memory=64M"], &["exit", "0"]);
-    let (mount, _) = controller("memory").expect("the requirement");
-    let own = mount.join("kickstage").join(format!("uuid-{uuid}"));
-    assert!(own.exists());
-    pods.ask("rm", &[&uuid]).code(0).quiet();
-    assert!(!own.exists());
+    // One that is never run, also if nobody can read its plan, as after an upgrade.
+    for damage in [None, Some("no plan")] {
+        let uuid = park(&pods, &["--memory=64M"], &["exit", "0"]);
+        let (mount, _) = controller("memory").expect("the requirement");
+        let own = mount.join("kickstage").join(format!("uuid-{uuid}"));
+        assert!(own.exists());
+        if let Some(damage) = damage {
+            let plan = pods.place("prepared", &uuid).join("plan");
+            fs::write(plan, damage).expect("a plan");
+        }
+        pods.ask("rm", &[&uuid]).code(0).quiet();
+        assert!(!own.exists());
+    }
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
 }

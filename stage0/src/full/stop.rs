@@ -153,8 +153,9 @@ fn dispose(place: &Place<'_>, pod: &Pod, bytes: &mut [u8]) -> Result<(), Errno> 
             done => done?,
         }
     }
-    if let Ok(plan) = pod.plan(bytes) {
-        cgroups::remove_all(&plan);
+    match pod.plan(bytes) {
+        Ok(plan) => cgroups::remove_all(&plan),
+        Err(_) => cgroups::remove_usual(place.uuid),
     }
     drop(claimed);
     match remove::pod(place, Folder::Garbage) {
