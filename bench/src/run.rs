@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io,
     os::fd::AsRawFd,
+    path::Path,
     thread,
     time::Duration,
 };
@@ -59,7 +60,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let proof = prove(&mut cases, &place, &mut spawner)?;
     table::head(&machine, options.rounds);
     let (samples, failures) = measure(options, &cases, &place, &mut spawner)?;
-    let mut judged = judge(options, &cases, &samples);
+    let mut judged = judge(&binaries, &cases, &samples);
     let filter = filter::lines().map_err(|error| format!("load the filter: {error}"))?;
     judged.extend(filter);
     // These take a while: only in a whole run, or where they are asked for.
@@ -340,7 +341,7 @@ fn round(
     None
 }
 
-fn judge(options: &Options, cases: &[Case], samples: &Samples) -> Vec<budget::Line> {
+fn judge(binaries: &Path, cases: &[Case], samples: &Samples) -> Vec<budget::Line> {
     let of = |name: &str| {
         let index = cases.iter().position(|case| case.name == name);
         index
@@ -348,7 +349,7 @@ fn judge(options: &Options, cases: &[Case], samples: &Samples) -> Vec<budget::Li
             .map_or(&[][..], Vec::as_slice)
     };
     let mut lines = budget::ratios(of);
-    lines.extend(budget::sizes(&options.binaries));
+    lines.extend(budget::sizes(binaries));
     lines
 }
 

@@ -21,6 +21,9 @@ use crate::{NAME, control};
 /// The file in the pod's directory whose first two bytes stage0 and pid 1 lock, and the third who makes a parked pod.
 pub const LOCK: &CStr = c"lock";
 
+/// There when all apps are ready.
+const READY: &CStr = c"ready";
+
 /// The directory of the pod, and the one of the apps' codes in it. Both are held
 /// open, so that a link that comes later leads nowhere else.
 #[derive(Debug)]
@@ -66,6 +69,8 @@ impl Report {
         let is_controlled = self.pod >= 0;
         if !is_controlled {
             self.pod = path::open_in(None, path, FLAGS, 0)?;
+            // Of a pod before.
+            unlink(self.pod, READY);
         }
         match fs::mkdirat(folder(self.pod), c"status", Mode::from_raw_mode(0o755)) {
             Err(Errno::EXIST) => {}
@@ -102,9 +107,8 @@ impl Report {
     }
 
     /// The app `name` is no more.
-    #[cold]
     pub fn forget(&self, name: &CStr) {
-        let _ = fs::unlinkat(folder(self.status), name, AtFlags::empty());
+        unlink(self.status, name);
     }
 
     /// The apps run, and all are ready.
@@ -114,7 +118,8 @@ impl Report {
             self.ready = true;
             // With nothing in it, it appears whole.
             let mode = Mode::from_raw_mode(0o644);
-            let _ = fs::mknodat(folder(self.pod), c"ready", FileType::RegularFile, mode, 0);
+            let pod = folder(self.pod);
+            let _ = fs::mknodat(pod, READY, FileType::RegularFile, mode, 0);
         }
     }
 
@@ -131,7 +136,7 @@ fn write(number: i32, name: &CStr, value: u64) -> Result<(), Errno> {
     const NEW: &CStr = c".new";
     const FLAGS: u32 = raw::O_WRONLY | raw::O_CREAT | raw::O_EXCL;
     let folder = folder(number);
-    let _ = fs::unlinkat(folder, NEW, AtFlags::empty());
+    unlink(number, NEW);
     let new = descriptor::open_at(number, NEW, FLAGS, 0o644)?;
     let line = Digits::new(value, 10);
     let written = descriptor::write_all(new, line.as_bytes()) && descriptor::write_all(new, b"\n");
@@ -140,6 +145,11 @@ fn write(number: i32, name: &CStr, value: u64) -> Result<(), Errno> {
         return Err(Errno::IO);
     }
     fs::renameat(folder, NEW, folder, name)
+}
+
+#[inline(never)]
+fn unlink(number: i32, name: &CStr) {
+    let _ = fs::unlinkat(folder(number), name, AtFlags::empty());
 }
 
 /// One that was opened.

@@ -12,6 +12,7 @@ tests![
     what_never_ran_has_no_code,
     a_restart_has_the_last_code,
     no_link_is_followed,
+    what_a_pod_before_has_left,
     a_directory_that_is_missing,
     a_path_that_is_none,
 ];
@@ -98,6 +99,35 @@ fn no_link_is_followed() -> TestResult {
     pod(&told).probe(["exit", "4"]).code(4).quiet();
     assert_eq!(fs::read_to_string(&secret).expect("a file"), "secret");
     assert_eq!(code(&told, "app-0").as_deref(), Some("4\n"));
+    Ok(())
+}
+
+/// Whoever waits for `ready` hears of this pod.
+fn what_a_pod_before_has_left() -> TestResult {
+    let told = roots::directory("told");
+    let ready = told.join("ready");
+    for link in [false, true] {
+        if link {
+            fs::remove_file(&ready).expect("a file");
+            std::os::unix::fs::symlink("/nowhere", &ready).expect("a link");
+        } else {
+            fs::write(&ready, "old").expect("a file");
+        }
+        let run = pod(&told)
+            .flag("--ready=file:/tmp/up")
+            .probe_command([
+                "echo", "up", ",", "catch", "USR1", ",", "write", "/tmp/up", "x", ",", "sleep",
+                "60000",
+            ])
+            .start();
+        run.wait_for("up");
+        assert!(fs::symlink_metadata(&ready).is_err());
+        run.signal(libc::SIGUSR1);
+        let is_new = || fs::symlink_metadata(&ready).is_ok_and(|ready| ready.is_file());
+        wait_until("it is ready", is_new);
+        run.signal(libc::SIGTERM);
+        run.finish().code(143);
+    }
     Ok(())
 }
 
