@@ -18,7 +18,7 @@ use rustix::{
     thread::{NanosleepRelativeResult, Timespec, nanosleep},
 };
 
-use crate::NAME;
+use crate::{NAME, lower};
 
 /// Where pods are, unless `--cgroup-parent` says otherwise. It stays, empty, for the next
 /// one: to make it and to remove it would cost as much as the pod's own cgroup does.
@@ -266,19 +266,9 @@ pub fn remove_unplanned(end: OwnedFd, uuid: &[u8]) {
 #[cold]
 #[inline(never)]
 pub fn remove_usual(uuid: &[u8]) {
-    const MOUNTS: [&[u8]; 7] = [
-        b"",
-        b"/unified",
-        b"/memory",
-        b"/cpu",
-        b"/pids",
-        b"/blkio",
-        b"/devices",
-    ];
     let mut pause = FIRST_PAUSE;
-    for mount in MOUNTS {
-        let parent = PARENT.to_bytes();
-        let parts = [b"/sys/fs/cgroup", mount, parent, b"/", REGISTERED, uuid];
+    for mount in lower::mounts() {
+        let parts = [mount, PARENT.to_bytes(), b"/", REGISTERED, uuid];
         if let Ok(path) = Path::of(&parts) {
             remove(path.as_c_str(), &mut pause);
         }

@@ -65,19 +65,19 @@ pub fn wait<'n>(
         };
         // Who prepares it holds the lock as well, and who starts it in vain; then somebody else
         // may have started it already.
-        let again = match pods.find_whole(&pod.uuid) {
-            Some(found) if found.state() == State::Prepared => true,
-            Some(found) if !ready && done.is_ok() && found.state() == State::Running => {
-                *pod = found;
-                true
-            }
+        let again = |found: &Pod| match found.state() {
+            State::Prepared => true,
+            State::Running => !ready && done.is_ok(),
             _ => false,
         };
-        if !again {
-            return done.map_err(|why| match why {
-                Ok(why) => Error::new(What::WaitForPod, name, why),
-                Err(errno) => failed(errno),
-            });
+        match pods.find_whole(&pod.uuid).filter(again) {
+            Some(found) => *pod = found,
+            None => {
+                return done.map_err(|why| match why {
+                    Ok(why) => Error::new(What::WaitForPod, name, why),
+                    Err(errno) => failed(errno),
+                });
+            }
         }
     }
 }

@@ -91,6 +91,21 @@ const CONTROLLERS: [Controller; 5] = [
     },
 ];
 
+/// Where hierarchies are mounted.
+pub fn mounts() -> impl Iterator<Item = &'static [u8]> {
+    let unified = UNIFIED.iter().map(|(mount, _)| *mount);
+    unified.chain(CONTROLLERS.iter().map(|controller| controller.mount))
+}
+
+/// The step of a limit, whose path and value follow.
+pub(super) const fn limit_step(unified: bool) -> Step<'static> {
+    Step::LimitCgroup {
+        cgroup: if unified { CGROUP } else { Step::NO_SLOT },
+        path: c"",
+        value: c"",
+    }
+}
+
 /// The cgroups that the pod is going to be in.
 #[derive(Clone, Copy)]
 pub(super) struct Cgroups<'c> {
@@ -297,12 +312,7 @@ where
                     continue;
                 }
             };
-            let step = Step::LimitCgroup {
-                cgroup: if unified { CGROUP } else { Step::NO_SLOT },
-                path: c"",
-                value: c"",
-            };
-            self.plan.begin_list(step);
+            self.plan.begin_list(limit_step(unified));
             self.path(mount, cgroups, file);
             let digits = Digits::new(value, 10);
             let period = Digits::new(PERIOD, 10);

@@ -11,7 +11,10 @@ use fly::{
 };
 use rustix::fs::{self, FileType, major, minor};
 
-use super::{CGROUP, DEV, Features, Lowering, NOEXEC, NOSUID, SOURCE, cgroups::Cgroups};
+use super::{
+    DEV, Features, Lowering, NOEXEC, NOSUID, SOURCE,
+    cgroups::{Cgroups, limit_step},
+};
 use crate::options::{
     Choice, Limit,
     limits::{self, RATES},
@@ -149,11 +152,7 @@ where
                 return Err(Error::new(What::ReadOption, text, Why::NoBlockDevice));
             };
             let (major, minor) = (digits(major(number)), digits(minor(number)));
-            let step = Step::LimitCgroup {
-                cgroup: if unified { CGROUP } else { Step::NO_SLOT },
-                path: c"",
-                value: c"",
-            };
+            let step = limit_step(unified);
             if unified {
                 lowering.plan.begin_list(step);
                 lowering.path(mount, cgroups, b"/io.max");

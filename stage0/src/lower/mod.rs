@@ -29,6 +29,7 @@ use fly::{
 };
 use linux_raw_sys::general as raw;
 
+pub use cgroups::mounts;
 pub use pass::{Wants, wants};
 pub use roots::MAX_ROOTS;
 pub use volumes::MAX_EMPTY;
