@@ -13,6 +13,8 @@ CMD ?=
 OUT ?= initramfs.cpio
 # What make fuzz may take.
 FUZZ_SECONDS ?= 3600
+# How many pods make soak starts.
+STARTS ?= 100000
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 RELEASE := $(TARGET)/release
@@ -21,7 +23,7 @@ MAN_PAGES := $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(MAN)/stage1-ini
 export KICKSTAGE_BIN := $(RELEASE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz bench bench-guest bench-plan initramfs lint lint-selftest build programs floors man install clean
+.PHONY: help setup run test fuzz bench bench-guest bench-plan soak initramfs lint lint-selftest build programs floors man install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +54,11 @@ bench-guest: ## The same in a guest with Linux 6.1: what limits by cgroups of ve
 	@$(CARGO) build --quiet --release -p kickstage-bench
 	@KICKSTAGE_CACHE=$(TARGET) $(CARGO) run --quiet -p kickstage-tests --bin kickstage-guest -- \
 		$(RELEASE)/kickstage-bench --binaries $(RELEASE) $(or $(ARGS),--only limits --only default --rounds 300)
+
+soak: ## STARTS (100,000) pods in a row: whether anything has grown of what the kernel keeps (root)
+	@scripts/setup.sh run
+	@$(MAKE) --no-print-directory build floors
+	$(CARGO) run --quiet --release -p kickstage-bench -- --soak $(STARTS)
 
 initramfs: ## Packs ROOT into an initramfs that runs CMD: OUT (initramfs.cpio)
 	@$(MAKE) --no-print-directory programs

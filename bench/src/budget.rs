@@ -34,6 +34,12 @@ pub struct Line {
     pub verdict: Verdict,
 }
 
+/// Whether none of them is missed.
+#[must_use]
+pub fn is_kept(lines: &[Line]) -> bool {
+    lines.iter().all(|line| line.verdict != Verdict::Miss)
+}
+
 /// At most this many times the other case.
 struct AtMost {
     case: &'static str,

@@ -2,7 +2,7 @@
 //!
 //! Measuring ([`measure`]), statistics ([`statistics`]), the proof that both
 //! sides of a comparison do the same work ([`equal`]), the budget ([`budget`]), the filter
-//! ([`filter`]), the inits ([`inits`])
+//! ([`filter`]), the inits ([`inits`]), starts in a row ([`soak`])
 //! and the two outputs ([`table`], [`json`]) know nothing of each other;
 //! [`run`] joins them.
 
@@ -21,6 +21,7 @@ pub mod options;
 pub mod place;
 pub mod pods;
 pub mod run;
+pub mod soak;
 pub mod statistics;
 pub mod steps;
 pub mod table;

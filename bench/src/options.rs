@@ -25,10 +25,14 @@ pub struct Options {
     pub asleep: bool,
     /// Print where the time of a default start goes, step by step.
     pub steps: bool,
+    /// Measure nothing, but make so many starts in a row and tell what has grown.
+    pub soak: Option<usize>,
 }
 
 /// Rounds by default: about a minute in all.
 const ROUNDS: usize = 2000;
+/// Fewer starts in a row than this would not be all kinds of them between two looks.
+const LEAST_SOAK: usize = 200;
 /// Rounds of `--quick`.
 const QUICK: usize = 300;
 
@@ -47,6 +51,8 @@ or a case does not run.
   --settle US        microseconds of sleep after each start (default 300)
   --asleep           let idle processors sleep, which are kept awake otherwise
   --steps            also print what each step of a default start costs
+  --soak N           nothing of that: N starts in a row, and what has grown meanwhile of
+                     what the kernel keeps; drops its caches (vm.drop_caches) between
   --binaries DIR     where the programs are (default: $KICKSTAGE_BIN, else target/release)
   --help             this text
 ";
@@ -68,6 +74,7 @@ impl Options {
             settle: 300,
             asleep: false,
             steps: false,
+            soak: None,
         };
         let mut arguments = arguments.peekable();
         while let Some(argument) = arguments.next() {
@@ -87,6 +94,7 @@ impl Options {
                 "--asleep" => options.asleep = true,
                 "--steps" => options.steps = true,
                 "--rounds" => options.rounds = number(&argument, &value()?)?,
+                "--soak" => options.soak = Some(number(&argument, &value()?)?),
                 "--pin" => options.pin = Some(number(&argument, &value()?)?),
                 "--settle" => options.settle = number(&argument, &value()?)?,
                 "--only" => options.only.push(value()?.to_string_lossy().into_owned()),
@@ -98,6 +106,12 @@ impl Options {
         }
         if options.rounds == 0 {
             return Err("--rounds needs at least 1".into());
+        }
+        if options.soak.is_some_and(|starts| starts < LEAST_SOAK) {
+            return Err(format!("--soak needs at least {LEAST_SOAK}"));
+        }
+        if options.soak.is_some() && (options.json.is_some() || !options.only.is_empty()) {
+            return Err("--soak measures nothing: not with --json or --only".into());
         }
         Ok(Some(options))
     }

@@ -23,7 +23,7 @@ use crate::{
     networks,
     options::Options,
     place::Place,
-    pods,
+    pods, soak,
     statistics::{Summary, drift, shuffled},
     steps, table,
 };
@@ -51,12 +51,19 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let awake = (!options.asleep).then(Awake::hold);
     let awake = awake.map(|held| held.map_err(|error| format!("/dev/cpu_dma_latency: {error}")));
     let machine = Machine::look(&place.state(), awake.as_ref().map(Result::as_ref));
+    let mut spawner = Spawner::default();
+    if let Some(starts) = options.soak {
+        table::machine(&machine);
+        let lines = soak::lines(&binaries, &place, starts, &mut spawner);
+        let lines = lines.map_err(|error| format!("starts in a row: {error}"))?;
+        table::budget(&lines);
+        return Ok(budget::is_kept(&lines));
+    }
     let mut cases = cases::all(options, &place)?;
     let wanted = cases.iter().filter(|case| options.wants(&case.name));
     // A product without its floor would prove nothing.
     let floors: Vec<_> = wanted.filter_map(|case| case.equals).collect();
     cases.retain(|case| options.wants(&case.name) || floors.contains(&case.name.as_str()));
-    let mut spawner = Spawner::default();
     let proof = prove(&mut cases, &place, &mut spawner)?;
     table::head(&machine, options.rounds);
     let (samples, failures) = measure(options, &cases, &place, &mut spawner)?;
@@ -94,7 +101,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     if !proof.unequal.is_empty() {
         return Err("the work is not equal: the figures compare nothing".into());
     }
-    Ok(judged.iter().all(|line| line.verdict != Verdict::Miss))
+    Ok(budget::is_kept(&judged))
 }
 
 /// With a terminal as standard input the product would make one for the pod;

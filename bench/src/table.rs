@@ -7,12 +7,17 @@ use crate::{
     statistics::Summary,
 };
 
-/// The machine, in two lines.
-pub fn head(machine: &Machine, rounds: usize) {
+/// The machine, in a line.
+pub fn machine(machine: &Machine) {
     println!(
         "{} x {}, Linux {}",
         machine.processors, machine.processor, machine.kernel
     );
+}
+
+/// The machine, and how it is measured.
+pub fn head(machine: &Machine, rounds: usize) {
+    self::machine(machine);
     println!(
         "{rounds} rounds, cases alternating; spawn to reaped, a static no-op in a one-file root; state on {}; {} mounts; load {}; processors {}",
         machine.state, machine.mounts, machine.load, machine.idle
