@@ -47,6 +47,7 @@ fn main() {
         "-Wl,--gc-sections",      // what is not called is not linked
         "-Wl,-z,noseparate-code", // headers and code share a segment
         "-Wl,-z,max-page-size=4096",
+        "-Wl,-z,nosectionheader", // nobody reads the table of a stripped program
     ] {
         link(argument);
     }

@@ -107,7 +107,7 @@ where
     I: Iterator<Item = &'static CStr>,
 {
     match (words.next(), words.next()) {
-        (Some(directory), None) if !directory.to_bytes().starts_with(b"-") => Pod::open(directory)
+        (Some(directory), None) if directory.to_bytes().contains(&b'/') => Pod::open(directory)
             .and_then(|pod| release::release(&pod, None))
             .unwrap_or_else(fail),
         _ => other(start),

@@ -149,7 +149,8 @@ where
     if A::Features::ALL && options.rare {
         wants.streams = lower::streams::are_wanted(options)?;
     }
-    let has_none = A::IS_LATER || (A::Features::ALL && wants.streams);
+    let has_none = A::IS_LATER
+        || (A::Features::ALL && (wants.streams || matches!(options.stage1, Stage1::Other(_))));
     let said = options.terminal.or(has_none.then_some(false));
     let terminal = !options.life.detach && relay::Terminal::wanted(said);
     let variable = |name, wanted: bool| wanted.then(|| start.environment.value(name)).flatten();

@@ -1,7 +1,14 @@
 //! Published attacks by images: links where mounts and files belong. One test
 //! each, named after the row of the table of attacks.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use kickstage_tests::{TestResult, compare, pod::Pod, roots, terminal::Terminal, tests};
 
@@ -15,6 +22,8 @@ tests![
     cve_2025_52565_console_is_a_symlink,
     cve_2025_52881_procfs_writes,
     cve_2018_15664_mount_points_inside,
+    mount_points_are_unmade_inside,
+    mount_points_with_a_content_stay,
 ];
 
 /// Replaces `name` in `root` by a link to `target`.
@@ -308,5 +317,86 @@ fn cve_2018_15664_mount_points_inside() -> TestResult {
             .refused(&[]);
     }
     assert!(compare::names(&decoy).is_empty());
+    Ok(())
+}
+
+/// A pod that makes the mount point `/data/f`, and then fails; and its root.
+fn failing(launcher: fn(PathBuf) -> Pod) -> (Pod, PathBuf) {
+    let (root, source) = (roots::probe(), roots::directory("source"));
+    fs::write(source.join("f"), "source").expect("a file");
+    symlink("/proc/sys", root.join("link")).expect("a link");
+    let pod = launcher(root.clone())
+        .volume(source.join("f"), "/data/f")
+        .volume(&source, "/link/kernel");
+    (pod, root)
+}
+
+const LAUNCHERS: [fn(PathBuf) -> Pod; 2] = [
+    |root| Pod::new(root),
+    |root| Pod::fly(root).flag("--confine"),
+];
+
+/// Who can write in a root puts links in the place of directories in which a start has made
+/// mount points, and the start fails: nothing of the host goes in their place.
+fn mount_points_are_unmade_inside() -> TestResult {
+    for launcher in LAUNCHERS {
+        let decoy = roots::directory("decoy");
+        fs::write(decoy.join("f"), "").expect("a file");
+        let (pod, root) = failing(launcher);
+        let (data, old) = (root.join("data"), root.join("old"));
+        let (is_over, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let swap = || {
+            while !is_over.load(Relaxed) {
+                if data.join("f").exists() && fs::rename(&data, &old).is_ok() {
+                    symlink(&decoy, &data).expect("a link");
+                    swaps.fetch_add(1, Relaxed);
+                    thread::sleep(Duration::from_millis(3));
+                }
+                let _ = fs::remove_file(&data);
+                let _ = fs::remove_dir_all(&old);
+                let _ = fs::remove_dir_all(&data);
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(swap);
+            while swaps.load(Relaxed) < 50 {
+                pod.probe(["exit", "0"]).code(254);
+            }
+            is_over.store(true, Relaxed);
+        });
+        assert!(decoy.join("f").exists(), "a file of the host was removed");
+    }
+    Ok(())
+}
+
+/// What somebody has written meanwhile into a file that was made as a mount point.
+fn mount_points_with_a_content_stay() -> TestResult {
+    for launcher in LAUNCHERS {
+        let (pod, root) = failing(launcher);
+        let (file, new) = (root.join("data/f"), root.join("new"));
+        let is_over = AtomicBool::new(false);
+        let write = || {
+            while !is_over.load(Relaxed) {
+                if file.exists() && !new.exists() {
+                    fs::write(&new, "content").expect("a file");
+                    let _ = fs::rename(&new, &file);
+                    let _ = fs::remove_file(&new);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(write);
+            // It may have come too late.
+            while !file.exists() {
+                pod.probe(["exit", "0"]).code(254);
+            }
+            is_over.store(true, Relaxed);
+        });
+        assert_eq!(fs::read_to_string(&file).expect("a file"), "content");
+        // And as before when nobody interferes.
+        fs::remove_dir_all(root.join("data")).expect("a directory");
+        pod.probe(["exit", "0"]).code(254);
+        assert!(!root.join("data").exists());
+    }
     Ok(())
 }

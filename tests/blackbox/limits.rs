@@ -258,10 +258,14 @@ fn processes_are_enforced() -> TestResult {
     pod.options(["--pids=3"])
         .probe(["fork", "1", ",", "exit", "4"])
         .code(4);
-    // Without room for the program itself.
+    // Without room for the program itself, and for the second one.
     parent
         .pod(&["--pids=1"])
         .probe(["exit", "0"])
+        .refused(&["read option 1", "--pids is a number from 2"]);
+    parent
+        .pod(&["--pids=2"])
+        .probe(["sleep", "60000", "---", "/bin/probe", "exit", "0"])
         .refused(&["start an app"]);
     parent.is_gone();
     Ok(())

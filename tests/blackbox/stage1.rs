@@ -13,7 +13,9 @@ use kickstage_tests::{
     isolate::processes,
     pod::Pod,
     registered::wait_until,
-    roots, tests,
+    roots,
+    terminal::Terminal,
+    tests,
 };
 
 tests![
@@ -28,6 +30,7 @@ tests![
     fly_confines_like_a_pod,
     fly_refuses_what_it_cannot_do,
     other_program,
+    other_program_is_not_helped,
     other_programs_code,
     other_program_is_missing,
     other_programs_lock_and_plan,
@@ -249,6 +252,31 @@ fn other_program() -> TestResult {
     Ok(())
 }
 
+/// What the contract says nothing of is refused, and the caller's terminal is its own.
+fn other_program_is_not_helped() -> TestResult {
+    let root = roots::probe();
+    let stage1 = format!("--stage1={}", script("test -t 0 && exit 7").display());
+    for option in [
+        "--timeout=1",
+        "--pod-dir=/nowhere",
+        "--timings",
+        "--tty",
+        "--net=pool",
+    ] {
+        Pod::new(&root)
+            .options([&stage1, option])
+            .probe(["exit", "0"])
+            .refused(&[
+                option.split('=').next().expect("a name"),
+                "only with --stage1=init",
+            ]);
+    }
+    let terminal = Terminal::new(24, 80);
+    let pod = terminal.start(Pod::new(&root).flag(&stage1).probe_command(["exit", "0"]));
+    pod.finish().code(7);
+    Ok(())
+}
+
 fn other_programs_code() -> TestResult {
     let root = roots::probe();
     for (text, code) in [("exit 7", 7), ("exit 0", 0), ("exit 254", 254)] {
@@ -266,6 +294,11 @@ fn other_program_is_missing() -> TestResult {
         .flag("--stage1=/no/stage1")
         .probe(["exit", "0"])
         .refused(&["/no/stage1", "No such file"]);
+    // It is a file of the host, which would be looked for in the pod's directory.
+    Pod::new(&root)
+        .flag("--stage1=./stage1")
+        .probe(["exit", "0"])
+        .refused(&["./stage1", "not absolute"]);
     for bad in ["--stage1=", "--stage1=nonsense"] {
         Pod::new(&root)
             .flag(bad)

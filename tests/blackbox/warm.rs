@@ -36,6 +36,7 @@ tests![
     codes_of_programs_that_ended,
     released_before_it_is_told,
     untold,
+    not_for_app_release,
 ];
 
 fn park(pods: &Registry, options: &[&str], probe: &[&str]) -> String {
@@ -465,5 +466,23 @@ fn untold() -> TestResult {
             .refused(&["write standard output"]);
         assert_eq!(pods.left(), Vec::<String>::new(), "{options:?}");
     }
+    Ok(())
+}
+
+/// That is for a pod with a directory of somebody's own: a registered one would be released
+/// by who does not take care of its end.
+fn not_for_app_release() -> TestResult {
+    let pods = Registry::new();
+    let uuid = park(&pods, &["--name=web"], &["exit", "4"]);
+    let path = pods.place("prepared", &uuid).display().to_string();
+    for words in [
+        &["release", "web"][..],
+        &["release", &uuid],
+        &["release", &path, "--"],
+    ] {
+        pods.ask("app", words)
+            .refused(&["registered", "stage0 run-prepared"]);
+    }
+    pods.ask("run-prepared", &[&uuid]).code(4).quiet();
     Ok(())
 }

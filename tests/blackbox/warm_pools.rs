@@ -15,6 +15,7 @@ const UUID: usize = 36;
 
 tests![
     a_pool,
+    arguments_for_one_of_a_pool,
     a_pool_of_others,
     a_pool_that_others_remove,
     a_pool_elsewhere,
@@ -42,6 +43,24 @@ pub fn in_pool(pods: &Registry) -> usize {
     let pool = pods.path().join("pods/pools/jobs");
     let is_pod = |name: &String| name.len() == UUID;
     compare::names(&pool).into_iter().filter(is_pod).count()
+}
+
+/// The arguments of the last moment stand behind the dashes, whether a pod is named or not.
+fn arguments_for_one_of_a_pool() -> TestResult {
+    let pods = Registry::new();
+    pool_of(&pods, "1", "4");
+    for code in ["5", "6"] {
+        let words = ["--pool=jobs", "--", "exit", code];
+        let code = code.parse().expect("a number");
+        pods.ask("run-prepared", &words).code(code).quiet();
+        wait_until("it is full again", || in_pool(&pods) == 1);
+    }
+    pods.ask("run-prepared", &["--pool=jobs", "--"])
+        .code(4)
+        .quiet();
+    wait_until("it is full again", || in_pool(&pods) == 1);
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    Ok(())
 }
 
 /// As many as the pool is to have; each that is taken is made up for.

@@ -287,7 +287,7 @@ texts! {
             OtherNotify = "--ready=notify gives it another socket",
             OnlyInit = "only with --stage1=init",
             NoSeconds = "it is no number of seconds, or of milliseconds as 500ms",
-            NoAppCommand = "no command for apps (list, status, add, start, stop, rm or kill)",
+            NoAppCommand = "no command for apps (list, status, add, start, stop, rm, kill, exec or release)",
             NoPodDirectory = "no pod's directory is named",
             NoAppNamed = "no app is named",
             TooManyWords = "too many words",
@@ -311,7 +311,7 @@ texts! {
             NoMemory = "--memory is a number of bytes, or of K, M or G, from 1M on",
             NoCpus = "--cpus is a number of processors as 2 or 0.5, from 0.01 on",
             NoWeight = "--cpu-weight is a number from 1 to 10000",
-            NoPids = "--pids is a number from 1 to 4194304",
+            NoPids = "--pids is a number from 2 to 4194304",
             NoParent = "--cgroup-parent is an absolute path without . and ..",
             ParentUnused = "nothing uses it: --memory, another limit or --device",
             NotWithLimits = "not with a limit, for which a cgroup is made",
@@ -343,6 +343,8 @@ texts! {
             NoFileNamed = "no file is named",
             NoStream = "it has no --stdin=stream, so nothing can be closed",
             MoreStreams = "several of its programs have --stdin=stream: name one by --app",
+            IsRegistered = "it is a registered pod",
+            NoTime = "it is no time, as 30, 500ms, 30s, 10m, 24h or 7d",
         }
         STARTS from 512 {
             NotWithPodDirectory = "it can't be used with --pod-dir",
@@ -405,7 +407,7 @@ texts! {
             NotExecutable = "it is not executable: chmod +x",
             NotExecutableHere = "this user may not execute it, may not enter a directory on the way, or not by --landlock",
             MountedNoexec = "it is on a file system mounted noexec",
-            FoundButRefused = "it was found in PATH, but may not be executed",
+            FoundButRefused = "it, or a directory of PATH, is not for this user",
             NotInPath = "no such program in PATH",
             MagicProgram = "a magic link of /proc can't be the program or its interpreter",
             MagicLink = "a magic link of /proc can't be the working directory",
@@ -501,6 +503,7 @@ texts! {
             SeeList = "see stage0 list",
             StopFirst = "stop it first",
             AbsoluteRoot = "start the pod with an absolute --rootfs, or by prepare",
+            RunPrepared = "stage0 run-prepared releases it",
         }
     }
 }

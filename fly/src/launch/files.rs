@@ -9,7 +9,13 @@ use rustix::{
     mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags},
 };
 
-use super::{Launcher, explain, remount::Pending, walk};
+use super::{
+    Launcher,
+    created::{DIRECTORY, MOUNT_POINT},
+    explain,
+    remount::Pending,
+    walk,
+};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::DEVPTS_WITHOUT_GROUP,
@@ -193,7 +199,7 @@ impl<'p> Launcher<'p, '_> {
         if errno == Errno::NOENT && flags & Step::CREATE != 0 {
             fs::mkdirat(self.get(under), name, Mode::from_raw_mode(0o755))
                 .map_err(|errno| explain::missing_mount_point(name, errno))?;
-            if !self.note(under, name.to_bytes(), false) {
+            if !self.note(under, name.to_bytes(), DIRECTORY) {
                 return Err(Error::new(What::MakeMountPoint, name, Errno::NOSPC));
             }
             return move_by_path(self.get(slot), self.get(under), name)
@@ -274,7 +280,9 @@ impl<'p> Launcher<'p, '_> {
         let missing = self.missing(slot, flags)?;
         let root = self.get(under);
         let created = &mut self.created;
-        let note = &mut |path: &[u8], is_file: bool| created.note(under.0, path, is_file);
+        let note = &mut |path: &[u8], is_file| {
+            created.note(under.0, path, if is_file { MOUNT_POINT } else { DIRECTORY })
+        };
         walk::step_by_step(root, target, OFlags::PATH, missing, note)
             .map_err(|errno| explain::missing_mount_point(target, errno))
     }
@@ -292,8 +300,8 @@ impl<'p> Launcher<'p, '_> {
         })
     }
 
-    fn note(&mut self, under: Slot, path: &[u8], is_file: bool) -> bool {
-        self.created.note(under.0, path, is_file)
+    fn note(&mut self, under: Slot, path: &[u8], kind: u8) -> bool {
+        self.created.note(under.0, path, kind)
     }
 
     pub(super) fn directory(

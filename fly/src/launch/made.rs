@@ -6,13 +6,15 @@ use core::ffi::CStr;
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{self, FileType, Mode, OFlags, ResolveFlags},
+    fs::{self, FileType, Mode, OFlags},
     io::Errno,
     process,
 };
 
 use super::{
-    Launcher, explain, files,
+    Launcher,
+    created::{DIRECTORY, FILE},
+    explain, files,
     path::Path,
     remount::Pending,
     walk::{self, Missing},
@@ -54,7 +56,9 @@ impl<'p> Launcher<'p, '_> {
     ) -> Result<Result<OwnedFd, Errno>, Error<'p>> {
         let root = self.get(under);
         let created = &mut self.created;
-        let note = &mut |path: &[u8], is_file: bool| created.note(under.0, path, is_file);
+        let note = &mut |path: &[u8], is_file| {
+            created.note(under.0, path, if is_file { FILE } else { DIRECTORY })
+        };
         let mask = process::umask(Mode::empty());
         let made = walk::step_by_step(root, path, OFlags::PATH, missing, note);
         process::umask(mask);
@@ -217,14 +221,7 @@ fn copy<'p>(number: i32, file: &OwnedFd, path: &'p CStr) -> Result<(), Error<'p>
 pub(super) fn open_from_below(path: &CStr) -> Result<OwnedFd, Errno> {
     let straight = split(path.to_bytes(), b'/').all(|part| part != b"..");
     let opened = if straight {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        fs::openat2(
-            fs::CWD,
-            path,
-            flags,
-            Mode::empty(),
-            ResolveFlags::NO_SYMLINKS,
-        )
+        walk::open_by(fs::CWD, path, OFlags::PATH, raw::RESOLVE_NO_SYMLINKS)
     } else {
         Err(Errno::LOOP)
     };

@@ -289,7 +289,7 @@ impl<'p> Launcher<'p, '_> {
                     exec::execve(path, list, variables)
                 });
                 drop((plan, lock));
-                explain::exec(path, path, errno)
+                Error::new(What::HandOver, path, errno)
             }
             Err(errno) => Error::new(What::HandOver, path, errno),
         }

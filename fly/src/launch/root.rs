@@ -10,7 +10,7 @@ use rustix::{
     process,
 };
 
-use super::{Launcher, explain, files, made::open_from_below, path::Path};
+use super::{Launcher, created::DIRECTORY, explain, files, made::open_from_below, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
     plan::Slot,
@@ -111,7 +111,7 @@ impl<'p> Launcher<'p, '_> {
         }
         // The kernel makes one more in it.
         if self.kept_part(base, WORK, noted, b"work")?
-            && !noted.is_none_or(|slot| self.created.note(slot.0, b"work/work", false))
+            && !noted.is_none_or(|slot| self.created.note(slot.0, b"work/work", DIRECTORY))
         {
             return Err(Errno::NOSPC);
         }
@@ -166,7 +166,7 @@ impl<'p> Launcher<'p, '_> {
             Err(Errno::EXIST) => return Ok(false),
             done => done?,
         }
-        if noted.is_none_or(|slot| self.created.note(slot.0, path, false)) {
+        if noted.is_none_or(|slot| self.created.note(slot.0, path, DIRECTORY)) {
             Ok(true)
         } else {
             Err(Errno::NOSPC)
@@ -180,7 +180,7 @@ impl<'p> Launcher<'p, '_> {
             .filter(|part| !part.is_empty())
             .fold(&b""[..], |_, part| part);
         if let Ok(path) = Path::of(&[b"../", name]) {
-            let _ = self.created.note(slot.0, path.as_bytes(), false);
+            let _ = self.created.note(slot.0, path.as_bytes(), DIRECTORY);
         }
     }
 

@@ -2,18 +2,20 @@
 
 use core::ffi::CStr;
 
+use linux_raw_sys::general as raw;
 use rustix::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 
 use super::path::Path;
-use crate::{plan::MAX_PATH, text::holds};
+use crate::{
+    plan::MAX_PATH,
+    sys::{self, descriptor},
+    text::holds,
+};
 
-/// openat2's EAGAIN (a rename or a mount raced with the walk) is retried this
-/// often, then refused.
-const RETRIES: u32 = 128;
 /// As many symbolic links as the kernel follows (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 
@@ -45,14 +47,26 @@ pub const PARENT: Mode = Mode::from_raw_mode(0o755);
 /// # Errors
 /// As openat2(2); ENOSYS and EPERM where it is missing or refused.
 pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    for _ in 0..RETRIES {
-        match fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            Err(Errno::AGAIN) => {}
-            done => return done,
-        }
-    }
-    Err(Errno::AGAIN)
+    open_by(
+        root,
+        path,
+        flags,
+        raw::RESOLVE_IN_ROOT | raw::RESOLVE_NO_MAGICLINKS,
+    )
+}
+
+/// Opens `path` below `root` as `resolve` says.
+///
+/// # Errors
+/// As of [`open`].
+pub fn open_by(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    flags: OFlags,
+    resolve: u32,
+) -> Result<OwnedFd, Errno> {
+    let number = sys::path::open_by(root.as_raw_fd(), path, flags.bits(), (0, resolve))?;
+    descriptor::own(number).ok_or(Errno::BADF)
 }
 
 /// The same without openat2, and able to make what is missing: component by

@@ -6,6 +6,10 @@ use core::ffi::CStr;
 use linux_raw_sys::general as raw;
 use rustix::io::Errno;
 
+/// openat2's EAGAIN (a rename or a mount raced with the walk) is retried this
+/// often, then refused.
+const RETRIES: u32 = 128;
+
 const fn cwd() -> usize {
     (raw::AT_FDCWD as isize).cast_unsigned()
 }
@@ -49,26 +53,7 @@ pub fn walk_to(path: &CStr) -> Result<(), Errno> {
 /// As [`walk_to`].
 #[inline(never)]
 pub fn open(path: &CStr, flags: u32) -> Result<i32, Errno> {
-    let how = raw::open_how {
-        flags: u64::from(raw::O_PATH | raw::O_CLOEXEC | flags),
-        mode: 0,
-        resolve: u64::from(raw::RESOLVE_NO_MAGICLINKS),
-    };
-    // SAFETY: the path is zero-terminated, the structure has the size given.
-    let number = result(unsafe {
-        arch::syscall(
-            raw::__NR_openat2,
-            [
-                cwd(),
-                path.as_ptr().expose_provenance(),
-                (&raw const how).expose_provenance(),
-                size_of_val(&how),
-                0,
-                0,
-            ],
-        )
-    })?;
-    i32::try_from(number).map_err(|_| Errno::BADF)
+    open_in(None, path, raw::O_PATH | flags, 0)
 }
 
 /// Opens `path` below the directory `folder`, or below the working directory, as
@@ -80,6 +65,7 @@ pub fn open(path: &CStr, flags: u32) -> Result<i32, Errno> {
 #[cold]
 #[inline(never)]
 pub fn open_in(folder: Option<i32>, path: &CStr, flags: u32, mode: u64) -> Result<i32, Errno> {
+    let folder = folder.unwrap_or(raw::AT_FDCWD);
     open_by(folder, path, flags, (mode, raw::RESOLVE_NO_MAGICLINKS))
 }
 
@@ -90,12 +76,17 @@ pub fn open_in(folder: Option<i32>, path: &CStr, flags: u32, mode: u64) -> Resul
 #[cold]
 #[inline(never)]
 pub fn open_safely(folder: Option<i32>, path: &CStr, flags: u32, mode: u64) -> Result<i32, Errno> {
+    let folder = folder.unwrap_or(raw::AT_FDCWD);
     open_by(folder, path, flags, (mode, raw::RESOLVE_NO_SYMLINKS))
 }
 
+/// The same below `folder`, or AT_FDCWD, with `resolve` of openat2(2) beside the mode.
+///
+/// # Errors
+/// As openat2(2).
 #[inline(never)]
-fn open_by(
-    folder: Option<i32>,
+pub fn open_by(
+    folder: i32,
     path: &CStr,
     flags: u32,
     (mode, resolve): (u64, u32),
@@ -105,22 +96,27 @@ fn open_by(
         mode,
         resolve: u64::from(resolve),
     };
-    let folder = folder.map_or(cwd(), |number| number.cast_unsigned() as usize);
-    // SAFETY: the path is zero-terminated, the structure has the size given.
-    let number = result(unsafe {
-        arch::syscall(
-            raw::__NR_openat2,
-            [
-                folder,
-                path.as_ptr().expose_provenance(),
-                (&raw const how).expose_provenance(),
-                size_of_val(&how),
-                0,
-                0,
-            ],
-        )
-    })?;
-    i32::try_from(number).map_err(|_| Errno::BADF)
+    let mut tries = RETRIES;
+    loop {
+        // SAFETY: the path is zero-terminated, the structure has the size given.
+        let done = result(unsafe {
+            arch::syscall(
+                raw::__NR_openat2,
+                [
+                    folder.cast_unsigned() as usize,
+                    path.as_ptr().expose_provenance(),
+                    (&raw const how).expose_provenance(),
+                    size_of_val(&how),
+                    0,
+                    0,
+                ],
+            )
+        });
+        tries -= 1;
+        if done != Err(Errno::AGAIN) || tries == 0 {
+            return done.and_then(|number| i32::try_from(number).map_err(|_| Errno::BADF));
+        }
+    }
 }
 
 /// A directory outside of the root has no path in it: getcwd(2) then answers

@@ -205,7 +205,7 @@ fn add<'a>(
 
 /// Whether a pod that is called so is a registered one: by its name, or by the path of its
 /// directory.
-fn is_registered(word: &CStr) -> bool {
+pub(super) fn is_registered(word: &CStr) -> bool {
     let name = word.to_bytes().rsplit(|byte| *byte == b'/').next();
     !word.to_bytes().contains(&b'/') || name.is_some_and(uuid::is_one)
 }

@@ -25,7 +25,12 @@ _stage0_pods() {
 }
 _stage0_value() {
  case $1 in
- --net) _stage0_words 'host none' ;;
+ --net) _stage0_words 'host none pool' ;;
+ --private-users) _stage0_words 'auto true false' ;;
+ --stage1)
+  _stage0_words 'init fly'
+  [[ $COMPREPLY ]] || _stage0_files ''
+  ;;
  --ipc) _stage0_words 'auto private parent' ;;
  --dns) _stage0_words 'host none' ;;
  --format) _stage0_words 'text json' ;;

@@ -34,6 +34,10 @@ pub fn run<'a>(
     let directory = before::operand(&mut words, &mut given)?;
     let directory = directory.ok_or(missing.advice(Advice::SeeHelp))?;
     before::skip(&mut words, &mut given)?;
+    if super::app::is_registered(directory) {
+        let error = Error::new(What::Ask, directory, Why::IsRegistered);
+        return Err(error.advice(Advice::RunPrepared));
+    }
     let pod = super::pod_of(directory, given, &start.environment)?;
     ready::wait_for_start(&pod)?;
     if words.clone().next().is_none() {
@@ -86,9 +90,11 @@ pub fn change<'b>(
     let choices = Choices::new(asked.words.iter());
     let mut rest = choices.clone();
     while rest.take()?.is_some() {}
-    // Behind the pod, and the dashes.
+    // Behind the pod, unless it is any one of a pool, and the dashes.
     let mut arguments = rest.words();
-    let _ = arguments.by_ref().take(2).count();
+    if arguments.next().is_some_and(|word| word != c"--") {
+        let _ = arguments.next();
+    }
     let count = arguments.clone().count() as u64;
     if count != 0 && plan.app(1).is_some() {
         return Err(Error::new(What::Read, c"the command line", Why::OnlyOneApp));

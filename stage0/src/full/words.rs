@@ -30,8 +30,6 @@ pub const WAIT_READY: Flags = 1 << 5;
 pub const MARK_ONLY: Flags = 1 << 6;
 /// `--grace-period SECONDS`
 pub const GRACE_PERIOD: Flags = 1 << 7;
-/// `--all`
-pub const ALL: Flags = 1 << 8;
 /// `--follow`
 pub const FOLLOW: Flags = 1 << 9;
 /// `--app NAME`
@@ -44,9 +42,8 @@ pub const CHECK: Flags = 1 << 12;
 pub const FULL: Flags = 1 << 13;
 /// `--tail N`
 pub const TAIL: Flags = 1 << 14;
-
 /// `--close`
-pub const CLOSE: Flags = 1 << 15;
+pub const CLOSE: Flags = 1 << 8;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -259,7 +256,6 @@ fn number(name: &[u8]) -> Flags {
         b"--wait-ready" => WAIT_READY,
         b"--mark-only" => MARK_ONLY,
         b"--grace-period" => GRACE_PERIOD,
-        b"--all" | b"-a" => ALL,
         b"--follow" | b"-f" => FOLLOW,
         b"--app" => APP,
         b"--no-legend" => NO_LEGEND,
@@ -285,5 +281,5 @@ fn time(text: &'static CStr, option: &'static CStr) -> Result<u64, Error<'static
     };
     milliseconds(digits)
         .and_then(|time| time.checked_mul(unit))
-        .ok_or(Error::new(What::ReadOption, option, Why::NoSeconds))
+        .ok_or(Error::new(What::ReadOption, option, Why::NoTime))
 }

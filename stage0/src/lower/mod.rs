@@ -239,10 +239,7 @@ where
             }
             Stage1::Other(path) => {
                 if F::ALL {
-                    if self.options.network == Network::Pool {
-                        let option = c"--net=pool";
-                        return Err(Error::new(What::ReadOption, option, Why::OnlyInit));
-                    }
+                    self.check_other(path)?;
                     self.hand_over(path);
                     self.namespaces()?;
                     self.isolated()?;
@@ -293,6 +290,28 @@ where
             state::join_pooled(given, environment, self.plan)?;
         }
         Ok(())
+    }
+
+    /// Whatever another stage 1 would have to know of, and the contract does not say.
+    fn check_other(&self, path: &'a CStr) -> Result<(), Error<'a>> {
+        let failed = |option, why| Err(Error::new(What::ReadOption, option, why));
+        if !path.to_bytes().starts_with(b"/") {
+            return failed(path, Why::NotAbsolute);
+        }
+        let option = if self.options.network == Network::Pool {
+            c"--net=pool"
+        } else if self.options.life.timeout != 0 {
+            c"--timeout"
+        } else if self.options.pod_directory.is_some() {
+            c"--pod-dir"
+        } else if self.options.timings.is_some() {
+            c"--timings"
+        } else if self.options.terminal == Some(true) {
+            c"--tty"
+        } else {
+            return Ok(());
+        };
+        failed(option, Why::OnlyInit)
     }
 
     fn hand_over(&mut self, path: &'a CStr) {

@@ -156,7 +156,7 @@ pub(super) fn parse<'a>(name: &[u8], text: &'a CStr) -> Result<Choice<'a>, Error
         }
         _ => (
             Limit::Pids,
-            within(decimal(bytes), 1, MOST_PIDS),
+            within(decimal(bytes), 2, MOST_PIDS),
             Why::NoPids,
         ),
     };

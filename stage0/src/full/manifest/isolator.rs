@@ -183,8 +183,8 @@ impl<'a> Manifest<'a, '_, '_> {
             }
             Isolator::Pids => {
                 let limit = limit.div_ceil(1000);
-                if !(1..=4_194_304).contains(&limit) {
-                    return self.refuse("limit", limit_at, "it is not from 1 to 4194304");
+                if !(2..=4_194_304).contains(&limit) {
+                    return self.refuse("limit", limit_at, "it is not from 2 to 4194304");
                 }
                 self.limit(b"--pids=", limit, b"");
             }
