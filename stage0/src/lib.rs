@@ -43,6 +43,7 @@ use fly::{
 
 use client::Pod;
 use lower::Common;
+use options::Options;
 use prepared::Asked;
 
 /// The program's name in messages.
@@ -72,10 +73,20 @@ pub fn main(start: Start) -> i32 {
         Ok(Some(options)) if options.output.is_some() => fail(
             Error::new(What::ReadOption, c"--output", Why::OnlyForPlan).advice(Advice::SeeHelp),
         ),
-        Ok(Some(options)) if !options.is_rare() => start::pod(&options, start, run::Run(Common)),
+        Ok(Some(options)) if !options.is_rare() && !wants_terminal(&options) => {
+            start::pod(&options, start, run::Run(Common))
+        }
         Ok(_) => other(start),
         Err(error) => fail(error),
     }
+}
+
+/// Who has a terminal at hand does not count microseconds.
+fn wants_terminal<'a, I>(options: &Options<'a, I>) -> bool
+where
+    I: Iterator<Item = &'a CStr> + Clone,
+{
+    !options.life.detach && relay::Terminal::wanted(options.terminal)
 }
 
 /// A pod that is named as a whole is here, another one has to be looked for.

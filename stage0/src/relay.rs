@@ -5,15 +5,17 @@ use fly::{
     error::{Error, STAGE0_TEXTS, What},
     launch, supervise,
     sys::{
+        clone::Child,
         descriptor,
         signal::{self, Set},
         wait::End,
     },
+    text::copy,
 };
 use linux_raw_sys::general as raw;
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fd::{AsRawFd, BorrowedFd, OwnedFd},
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     fs::{self, Mode, OFlags},
     io::Errno,
     process::WaitIdOptions,
@@ -52,40 +54,45 @@ impl Terminal {
     /// Moves bytes until the pod has ended and all of its output is written.
     #[cold]
     #[inline(never)]
-    pub fn relay(
-        master: BorrowedFd<'_>,
-        pod: BorrowedFd<'_>,
-        limit: &mut TimeLimit,
-    ) -> Option<End> {
-        Self::relay_until(master, pod, signal::SUPERVISED, limit, &mut |number| {
-            supervise::forward(pod, number);
-        });
-        supervise::ended(pod, WaitIdOptions::empty())
+    pub fn relay(master: BorrowedFd<'_>, pod: &Child, limit: &mut TimeLimit) -> Option<End> {
+        let process = pod.pidfd.as_fd();
+        let mut pass = |number| supervise::forward(process, number);
+        if Self::relay_until(master, process, signal::SUPERVISED, limit, &mut pass) {
+            supervise::ended(process, WaitIdOptions::empty())
+        } else {
+            supervise::wait(process, pod.pid)
+        }
     }
 
     /// Moves bytes until `end` can be read and all output is written, or nobody has the
     /// terminal any more; calls `pass` for each of `signals`, which are blocked. With a
-    /// limit `end` is the pod's process.
+    /// limit `end` is the pod's process. Returns false if it could not be waited for.
     pub fn relay_until(
         master: BorrowedFd<'_>,
         end: BorrowedFd<'_>,
         signals: Set,
         limit: &mut TimeLimit,
         pass: &mut dyn FnMut(u32),
-    ) {
+    ) -> bool {
         let caller = Caller::new();
-        let done = Relay {
+        let mut relay = Relay {
             master,
             end,
             limit,
             input: true,
+            keys: Pending::NOTHING,
+            shown: Pending::NOTHING,
+            lost: None,
             pass,
-        }
-        .run(signals);
+        };
+        let done = relay.run(signals);
         caller.restore();
-        if let Err(errno) = done {
+        // A reader who has left knows that.
+        let lost = relay.lost.filter(|errno| *errno != Errno::PIPE);
+        if let Some(errno) = done.err().or(lost) {
             Error::new(What::Relay, c"the terminal", errno).print(NAME, STAGE0_TEXTS);
         }
+        done.is_ok()
     }
 }
 
@@ -127,6 +134,51 @@ pub fn each_signal(signals: &OwnedFd, each: &mut dyn FnMut(u32)) {
     }
 }
 
+/// Bytes that were read, and are not written yet.
+struct Pending {
+    bytes: [u8; CHUNK],
+    from: usize,
+    to: usize,
+}
+
+impl Pending {
+    const NOTHING: Self = Self {
+        bytes: [0; CHUNK],
+        from: 0,
+        to: 0,
+    };
+
+    fn is_any(&self) -> bool {
+        self.from < self.to
+    }
+
+    /// Reads them; false at the end. A descriptor from which nothing can be read is at its
+    /// end, too: EIO is that of a terminal.
+    fn read(&mut self, from: RawFd) -> bool {
+        match descriptor::read(from, &mut self.bytes) {
+            Ok(count) => {
+                (self.from, self.to) = (0, count);
+                count != 0
+            }
+            Err(errno) => matches!(errno, Errno::INTR | Errno::AGAIN),
+        }
+    }
+
+    /// Writes what can be written at once. If nothing can ever, they are gone.
+    fn write(&mut self, to: RawFd) -> Result<(), Errno> {
+        let bytes = self.bytes.get(self.from..self.to).unwrap_or_default();
+        match descriptor::write(to, bytes) {
+            Ok(count) => self.from += count,
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(errno) => {
+                self.from = self.to;
+                return Err(errno);
+            }
+        }
+        Ok(())
+    }
+}
+
 struct Relay<'r> {
     master: BorrowedFd<'r>,
     /// Can be read at the end.
@@ -134,82 +186,110 @@ struct Relay<'r> {
     limit: &'r mut TimeLimit,
     /// Standard input has not ended yet.
     input: bool,
+    /// From standard input to the pod.
+    keys: Pending,
+    /// From the pod to standard output.
+    shown: Pending,
+    /// Why output could not be written.
+    lost: Option<Errno>,
     pass: &'r mut dyn FnMut(u32),
 }
 
 impl Relay<'_> {
+    /// Never waits for one of the two sides: who reads nothing must not keep the other's
+    /// bytes, and signals, from going on.
     fn run(&mut self, signals: Set) -> Result<(), Errno> {
         let signals = signal::descriptor(signals)?;
-        let stdin = descriptor::borrow(0).ok_or(Errno::BADF)?;
+        fs::fcntl_setfl(self.master, OFlags::NONBLOCK)?;
+        let [stdin, stdout] =
+            [0, 1].map(|number| descriptor::borrow(number).unwrap_or(descriptor::NONE));
         loop {
-            let watched = if self.input {
-                PollFlags::IN
-            } else {
-                PollFlags::empty()
+            let (shows, types) = (self.shown.is_any(), self.keys.is_any());
+            let mut moves = PollFlags::empty();
+            moves.set(PollFlags::IN, !shows);
+            moves.set(PollFlags::OUT, types);
+            // What ends is told again and again: in the place of what is not looked at are
+            // the signals.
+            let place = |looked_at, one, flags| {
+                let none = (signals.as_fd(), PollFlags::IN);
+                let (one, flags) = if looked_at { (one, flags) } else { none };
+                PollFd::from_borrowed_fd(one, flags)
             };
             let mut ready = [
-                PollFd::new(&self.master, PollFlags::IN),
-                PollFd::new(&signals, PollFlags::IN),
-                PollFd::new(&self.end, PollFlags::IN),
-                PollFd::new(&stdin, watched),
+                place(false, stdin, moves),
+                place(!shows || types, self.master, moves),
+                place(!shows, self.end, PollFlags::IN),
+                place(self.input && !types, stdin, PollFlags::IN),
+                place(shows, stdout, PollFlags::OUT),
             ];
             let left = self.limit.left(self.end);
             match poll(&mut ready, left.as_ref()) {
                 Err(Errno::INTR) => continue,
                 done => done?,
             };
-            let [output, signal, end, input] = ready.map(|one| one.revents());
+            let [signal, terminal, end, input, output] = ready.map(|one| one.revents());
             if !signal.is_empty() {
-                self.signal(&signals);
+                // Who has ended the pod, and then this, does not want what is left of it.
+                if self.signal(&signals) && shows && has_ended(self.end) {
+                    return Ok(());
+                }
+                continue;
             }
-            if self.input && !input.is_empty() {
-                self.keys()?;
+            if self.input && !types && !input.is_empty() {
+                self.type_more();
             }
-            // The kernel answers EIO when the last peer is closed.
-            if output.contains(PollFlags::IN) {
-                self.output()?;
-            } else if !end.is_empty() || !output.is_empty() {
+            let master = self.master.as_raw_fd();
+            if types && !terminal.is_empty() {
+                let done = self.keys.write(master);
+                if done.is_err() || terminal.contains(PollFlags::HUP) {
+                    // Nobody reads them any more.
+                    (self.input, self.keys.from) = (false, self.keys.to);
+                }
+            }
+            if shows && !output.is_empty() {
+                self.lost = self.shown.write(1).err().or(self.lost);
+            } else if terminal.contains(PollFlags::IN) {
+                self.shown.read(master);
+            } else if !shows && (!end.is_empty() || terminal.contains(PollFlags::HUP)) {
                 // All output is written; what is left is the end.
                 return Ok(());
             }
         }
     }
 
-    fn signal(&mut self, signals: &OwnedFd) {
+    /// Passes them on; whether there were any but of the window.
+    fn signal(&mut self, signals: &OwnedFd) -> bool {
+        let mut is_any = false;
         each_signal(signals, &mut |number| match number {
             raw::SIGWINCH => launch::copy_window_size(self.master),
-            number => (self.pass)(number),
+            number => {
+                is_any = true;
+                (self.pass)(number);
+            }
         });
+        is_any
     }
 
-    fn keys(&mut self) -> Result<(), Errno> {
-        let mut bytes = [0; CHUNK];
-        match descriptor::read(0, &mut bytes) {
-            Ok(0) | Err(Errno::IO) => {
-                // The end of a pipe is the key that ends a terminal's input.
-                self.input = false;
-                descriptor::write_all(self.master.as_raw_fd(), &[4]);
-                Ok(())
-            }
-            Ok(count) => {
-                let bytes = bytes.get(..count).unwrap_or_default();
-                descriptor::write_all(self.master.as_raw_fd(), bytes);
-                Ok(())
-            }
-            Err(Errno::INTR | Errno::AGAIN) => Ok(()),
-            Err(errno) => Err(errno),
+    /// Reads keys. The end of a pipe is the key that ends a terminal's input, which ends but
+    /// a line that has begun.
+    fn type_more(&mut self) {
+        let before = self.keys.to.checked_sub(1);
+        let last = before.and_then(|last| self.keys.bytes.get(last).copied());
+        if !self.keys.read(0) {
+            self.input = false;
+            copy(&mut self.keys.bytes, &[4, 4]);
+            let in_line = last.is_some_and(|last| !matches!(last, b'\n' | b'\r'));
+            (self.keys.from, self.keys.to) = (usize::from(!in_line), 2);
         }
     }
+}
 
-    fn output(&mut self) -> Result<(), Errno> {
-        let mut bytes = [0; CHUNK];
-        match descriptor::read(self.master.as_raw_fd(), &mut bytes) {
-            Ok(count) => {
-                descriptor::write_all(1, bytes.get(..count).unwrap_or_default());
-                Ok(())
-            }
-            Err(Errno::IO | Errno::INTR | Errno::AGAIN) => Ok(()),
-            Err(errno) => Err(errno),
-        }
-    }
+/// Whether it can be read.
+fn has_ended(end: BorrowedFd<'_>) -> bool {
+    const NOW: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut ready = [PollFd::from_borrowed_fd(end, PollFlags::IN)];
+    poll(&mut ready, Some(&NOW)) == Ok(1)
 }

@@ -270,7 +270,7 @@ fn end<F: Features>(
     {
         return streams.end(running, limit);
     }
-    wait::end(running, limit)
+    wait::end::<F>(running, limit)
 }
 
 /// The code of a pod that has ended so, and whether somebody has killed its pid 1.

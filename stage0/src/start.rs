@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use crate::{
-    fail,
+    client, fail,
     lower::{self, Features},
     options::{Options, Stage1},
     relay, stage1,
@@ -152,7 +152,11 @@ where
     let has_none = A::IS_LATER
         || (A::Features::ALL && (wants.streams || matches!(options.stage1, Stage1::Other(_))));
     let said = options.terminal.or(has_none.then_some(false));
-    let terminal = !options.life.detach && relay::Terminal::wanted(said);
+    let terminal = A::Features::ALL && !options.life.detach && relay::Terminal::wanted(said);
+    if terminal {
+        // None of them becomes what the pod's first process has to find there.
+        client::fill_streams();
+    }
     let variable = |name, wanted: bool| wanted.then(|| start.environment.value(name)).flatten();
     let own = u64::from(getpid().as_raw_nonzero().get().unsigned_abs());
     let is_own = |pid| fly::text::decimal(pid) == Some(own);

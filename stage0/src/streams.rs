@@ -24,6 +24,7 @@ use rustix::{
 };
 
 use crate::{
+    lower,
     relay::each_signal,
     release::Watch,
     wait::{self, TimeLimit},
@@ -175,7 +176,7 @@ impl Streams {
     pub fn end(&self, running: &Running, limit: &mut TimeLimit) -> Option<End> {
         let process = running.child.pidfd.as_fd();
         let Ok(signals) = signal::descriptor(SUPERVISED) else {
-            return wait::end(running, limit);
+            return wait::end::<lower::All>(running, limit);
         };
         loop {
             let left = limit.left(process);

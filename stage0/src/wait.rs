@@ -8,7 +8,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::{fd::AsFd, time::Timespec};
 
-use crate::relay::Terminal;
+use crate::{lower::Features, relay::Terminal};
 use fly::launch::Running;
 
 /// Nanoseconds of a millisecond.
@@ -98,12 +98,13 @@ impl TimeLimit {
 }
 
 /// Waits for the end of the pod; what its terminal says is passed on.
-pub fn end(running: &Running, limit: &mut TimeLimit) -> Option<End> {
+#[inline]
+pub fn end<F: Features>(running: &Running, limit: &mut TimeLimit) -> Option<End> {
     let child = &running.child;
     match &running.terminal {
-        Some(master) => Terminal::relay(master.as_fd(), child.pidfd.as_fd(), limit),
-        None if limit.is_set() => limited(running, limit),
-        None => supervise::wait(child.pidfd.as_fd(), child.pid),
+        Some(master) if F::ALL => Terminal::relay(master.as_fd(), child, limit),
+        _ if limit.is_set() => limited(running, limit),
+        _ => supervise::wait(child.pidfd.as_fd(), child.pid),
     }
 }
 

@@ -121,6 +121,7 @@ mod stdio;
 mod stop;
 mod targets;
 mod terminal;
+mod terminal_relay;
 mod timeouts;
 mod timings;
 mod understudy;
@@ -244,6 +245,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("roots_mounts", roots_mounts::TESTS),
         start("ace", ace::TESTS),
         start("terminal", terminal::TESTS),
+        host("terminal_relay", 60, &[], terminal_relay::TESTS),
         start("stage1", stage1::TESTS),
         host("pod_manifest", 60, &[], pod_manifest::TESTS),
         host("pod_manifest_errors", 60, &[], pod_manifest_errors::TESTS),

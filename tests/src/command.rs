@@ -514,7 +514,7 @@ impl Output {
     }
 
     /// It failed as our programs fail: 254, nothing on standard output, and
-    /// one line `program: step object: cause` that holds all of `words`.
+    /// one line `program: step object: cause`, and that with a cause, that holds all of `words`.
     #[track_caller]
     pub fn refused(&self, words: &[&str]) -> &Self {
         self.code(254);
@@ -523,7 +523,10 @@ impl Output {
             .iter()
             .any(|name| line.starts_with(name));
         assert!(
-            ours && !line.contains('\n') && self.stdout.is_empty() && !line.contains("panicked"),
+            ours && !line.contains('\n')
+                && !line.ends_with(": ")
+                && self.stdout.is_empty()
+                && !line.contains("panicked"),
             "expected one line of ours on stderr\n{}",
             self.everything()
         );

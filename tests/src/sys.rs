@@ -267,6 +267,15 @@ pub fn duplicate_onto(file: &impl AsRawFd, number: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(file.as_raw_fd(), number) }).map(drop)
 }
 
+/// Makes calls fail with EAGAIN that would wait (O_NONBLOCK, fcntl(2)).
+///
+/// # Errors
+/// As fcntl(2).
+pub fn never_wait(file: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: takes no pointer.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
+}
+
 /// Closes a descriptor by number; in the child, before exec.
 ///
 /// # Errors

@@ -12,15 +12,8 @@ impl<'p> Launcher<'p, '_> {
     pub(super) fn pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
         match_step!(record {
             KeepListening { count } => self.keep_listening(count),
-            Terminal {
-                devpts,
-                master,
-                peer,
-            } => self.open_terminal(devpts, master, peer),
             Session { flags } => process::session(flags & Step::NO_TERMINAL != 0),
-            TerminalStdio { peer } => self.terminal_stdio(peer),
             PodBounding { keep } => app::bound(keep),
-            Console { peer, under, name } => self.console(peer, under, name),
             ExecInit { program, directory, flags, stamps } => {
                 Err(self.exec_init(program, directory, flags & Step::HOLD != 0, stamps))
             },
@@ -45,6 +38,9 @@ impl<'p> Launcher<'p, '_> {
     pub(super) fn any_pod_step(&mut self, record: &Record<'p>) -> Result<(), Error<'p>> {
         match_step!(record {
             Stamps { reader, writer } => self.stamps_pipe(reader, writer),
+            Terminal { devpts, master, peer } => self.open_terminal(devpts, master, peer),
+            TerminalStdio { peer } => self.terminal_stdio(peer),
+            Console { peer, under, name } => self.console(peer, under, name),
             HandOver { path, uuid } => Err(self.hand_over(path, uuid)),
             FilterDevices { flags, list } => devices::filter(flags & Step::ENABLE != 0, list),
             Write { under, mode, lines } => self.write(under, mode, lines),
@@ -62,8 +58,10 @@ impl<'p> Launcher<'p, '_> {
 }
 
 /// The steps that only a launcher with [`Launcher::for_all_pods`] can do.
-const RARE: [Kind; 7] = [
+const RARE: [Kind; 8] = [
     Kind::Stamps,
+    // With whatever a terminal needs, but for those of user namespaces.
+    Kind::Terminal,
     Kind::HandOver,
     Kind::FilterDevices,
     Kind::Write,

@@ -78,7 +78,7 @@ where
         }
         let own_session = options.stage1 != Stage1::Fly;
         if own_session {
-            let terminal = self.host.terminal;
+            let terminal = self.has_terminal();
             let flags = if terminal { Step::TERMINAL } else { 0 };
             self.plan.push(Step::AppSession { flags });
         }
@@ -288,7 +288,7 @@ where
         if lacks(GIVEN_NAME) {
             app.join(self.plan, b"AC_APP_NAME=");
         }
-        if self.host.terminal && lacks(GIVEN_TERM) {
+        if self.has_terminal() && lacks(GIVEN_TERM) {
             self.plan
                 .joined(&[b"TERM=", self.host.term.unwrap_or(b"xterm")]);
         }

@@ -93,7 +93,7 @@ where
         } else {
             self.names(ROOT);
         }
-        let terminal = self.host.terminal;
+        let terminal = self.has_terminal();
         files.pts_and_shm(self.plan, !terminal);
         if terminal {
             self.plan

@@ -249,6 +249,11 @@ where
         self.apps()
     }
 
+    /// Whoever starts a pod with a terminal does all.
+    fn has_terminal(&self) -> bool {
+        F::ALL && self.host.terminal
+    }
+
     /// What the init of a machine does itself: its names, and its root, which is a
     /// path of the machine.
     fn machine(&mut self) {
@@ -278,7 +283,7 @@ where
                 writer: STAMPS_WRITER,
             });
         }
-        if self.host.terminal && !self.has_users() {
+        if self.has_terminal() && !self.has_users() {
             self.plan.push(Step::Terminal {
                 devpts: PTS,
                 master: MASTER,
@@ -366,7 +371,7 @@ where
         self.plan
             .push(Step::Private {})
             .push(Step::Umask { mask: 0 });
-        if self.host.terminal && self.has_users() {
+        if self.has_terminal() && self.has_users() {
             self.plan.push(Step::OwnTerminal {
                 devpts: PTS,
                 peer: PEER,
@@ -385,7 +390,7 @@ where
         if self.options.network == Network::None {
             self.plan.push(Step::Loopback {});
         }
-        if self.host.terminal {
+        if self.has_terminal() {
             self.plan.push(Step::TerminalStdio { peer: PEER });
         }
         if let (Some(path), false) = (self.host.directory, self.maps_mounts()) {

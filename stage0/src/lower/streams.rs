@@ -61,7 +61,7 @@ where
         if registered == Registered::No {
             return failed(c"--stdin=stream", Why::NotRegistered);
         }
-        if self.host.terminal {
+        if self.has_terminal() {
             return failed(c"--tty", Why::OtherInput);
         }
         self.plan.begin_list(Step::Stdio {

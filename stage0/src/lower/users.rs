@@ -74,7 +74,7 @@ where
     #[cold]
     #[inline(never)]
     pub(super) fn before_user_namespace(&mut self) -> Result<(), Error<'a>> {
-        if self.host.terminal {
+        if self.has_terminal() {
             self.plan.push(Step::TerminalPair {
                 sender: PEER,
                 receiver: MASTER,
