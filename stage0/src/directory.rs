@@ -5,9 +5,9 @@
 use core::{ffi::CStr, mem::MaybeUninit};
 
 use fly::{
-    error::{Error, FAILURE, What, Why},
+    error::{Advice, Error, FAILURE, What, Why},
     launch::{KEPT, path::Path},
-    plan::{Kind, Plan},
+    plan::{Kind, MAX_LISTENING, Plan},
     supervise,
     sys::{clone::Child, descriptor, lock},
     text::{Digits, copy},
@@ -97,6 +97,7 @@ impl<'a> Directory<'a> {
         };
         let failed = |errno: Errno| match errno {
             Errno::AGAIN => Error::new(What::Begin, path, Why::PodRuns),
+            Errno::MFILE => Error::new(What::Begin, path, errno).advice(Advice::RaiseOpenFiles),
             errno => Error::new(What::Begin, path, errno),
         };
         match fs::mkdir(path, Mode::from_raw_mode(0o700)) {
@@ -106,19 +107,29 @@ impl<'a> Directory<'a> {
                 directory.made = true;
             }
         }
-        let folder = directory.open().map_err(failed)?;
+        match directory.take(plan) {
+            Ok(()) => Ok(directory),
+            Err(errno) => {
+                // Of another pod nothing was made here, but the directory is that one's.
+                if errno != Errno::AGAIN {
+                    directory.undo();
+                }
+                Err(failed(errno))
+            }
+        }
+    }
+
+    /// Locks it, and takes away what a pod before has left.
+    fn take(&self, plan: &Plan<'_>) -> Result<(), Errno> {
+        let folder = self.open()?;
         // pid 1 of a pod that has the directory holds another byte than the first one.
-        let file = lock_in(&folder, BYTES).map_err(failed)?;
-        lock::give_back(file.as_fd(), 1, BYTES - 1).map_err(failed)?;
+        let file = lock_in(&folder, BYTES)?;
+        lock::give_back(file.as_fd(), 1, BYTES - 1)?;
         empty(&folder, c"status");
         empty(&folder, ADDED);
         clear(&folder);
-        keep(&file).map_err(failed)?;
-        if let Err(errno) = write_plan(&folder, plan) {
-            directory.undo();
-            return Err(failed(errno));
-        }
-        Ok(directory)
+        keep(&file)?;
+        write_plan(&folder, plan)
     }
 
     /// Nobody sees it before it is whole, and locked.
@@ -380,12 +391,23 @@ fn hide(folder: &OwnedFd) -> Result<(), Errno> {
     fs::chmodat(folder, LOCK, Mode::from_raw_mode(0o600), AtFlags::empty())
 }
 
+/// Closes what was inherited but the sockets of LISTEN_FDS, before anything is opened: all
+/// that has a number from [`KEPT`] on is then what was put there. Before Linux 5.9 nothing
+/// is closed.
+#[cold]
+#[inline(never)]
+pub fn make_room() {
+    const FIRST: u32 = 3 + MAX_LISTENING.unsigned_abs();
+    let _ = descriptor::close_range(FIRST, u32::MAX);
+}
+
 /// Gives it the number under which the launch leaves it open.
 ///
 /// # Errors
-/// EBADF if this process may not have that many.
+/// EMFILE if this process may not have that many.
 pub fn keep(file: &OwnedFd) -> Result<(), Errno> {
-    descriptor::keep_as(file.as_fd(), KEPT)
+    // The only number that can be wrong.
+    descriptor::keep_as(file.as_fd(), KEPT).map_err(|_| Errno::MFILE)
 }
 
 /// Writes the pod's name, and a line's end, to `file`.

@@ -156,6 +156,7 @@ pub fn run<F: Features>(
     start: Start,
     others: &Others,
 ) -> Result<i32, Error<'static>> {
+    directory::make_room();
     let name = asked.pod.unwrap_or_default();
     let (room, bytes) = start.bytes.split_at_mut_checked(ROOM).unwrap_or_default();
     let given = asked.state_directory();

@@ -16,7 +16,7 @@ use crate::{
     background::{self, Background},
     cgroups::Cgroups,
     client,
-    directory::Directory,
+    directory::{self, Directory},
     empty,
     lower::Features,
     options::{Lives, Options},
@@ -91,6 +91,9 @@ pub fn start<'e, F: Features>(
     how: &How<'e>,
     rest: Rest<'e>,
 ) -> Result<i32, Error<'e>> {
+    if rest.directory.is_some() && !how.is_prepared {
+        directory::make_room();
+    }
     if how.life.detach {
         return detached::<F>(plan, how, rest);
     }

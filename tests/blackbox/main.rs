@@ -53,6 +53,7 @@ mod fly_status;
 mod fly_volumes;
 mod guest;
 mod hostile_images;
+mod inherited;
 mod init_catatonit;
 mod init_dumb_init;
 mod init_load;
@@ -245,6 +246,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("roots_mounts", roots_mounts::TESTS),
         start("ace", ace::TESTS),
         start("terminal", terminal::TESTS),
+        host("inherited", 60, &[], inherited::TESTS),
         host("terminal_relay", 60, &[], terminal_relay::TESTS),
         start("stage1", stage1::TESTS),
         host("pod_manifest", 60, &[], pod_manifest::TESTS),

@@ -276,6 +276,13 @@ pub fn never_wait(file: &impl AsRawFd) -> io::Result<()> {
     check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
 }
 
+/// Whether there is such a descriptor; in the child, before exec.
+#[must_use]
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: takes no pointer.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) }).is_ok()
+}
+
 /// Closes a descriptor by number; in the child, before exec.
 ///
 /// # Errors

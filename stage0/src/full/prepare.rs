@@ -89,6 +89,7 @@ impl Aim for Prepare {
         I: Iterator<Item = &'a CStr> + Clone,
     {
         check(&plan)?;
+        directory::make_room();
         let plan = absolute(plan, core::mem::take(&mut self.room))?;
         let path = rest.directory.unwrap_or_default();
         let place = Place::of(path);
