@@ -347,6 +347,9 @@ fn one_name(name: &CStr) -> Result<(), Reason> {
     }
 }
 
+/// A bit that is none of a namespace.
+const CLONED: u64 = 1;
+
 /// What the steps so far have done.
 #[derive(Default)]
 struct State<const HOLDS: u8> {
@@ -356,7 +359,9 @@ struct State<const HOLDS: u8> {
     waits_for: u64,
     apps: usize,
     in_app: bool,
-    cloned: bool,
+    /// Those of the clone, or of what is done in its place.
+    namespaces: u64,
+    supervised: bool,
     init: bool,
 }
 
@@ -364,12 +369,12 @@ impl<const HOLDS: u8> State<HOLDS> {
     #[inline(never)]
     fn step(&mut self, rule: &Rule, record: &Record<'_>) -> Result<(), Reason> {
         if let Text::Filter | Text::Groups | Text::Limit = rule.text {
-            return bytes(rule.text, record).and_then(|()| self.order(rule.kind));
+            return bytes(rule.text, record).and_then(|()| self.order(rule.kind, 0));
         }
         number::<HOLDS>(rule.number, record.number)?;
         strings::<HOLDS>(rule, record)?;
         special::<HOLDS>(rule.kind, record)?;
-        self.order(rule.kind)?;
+        self.order(rule.kind, record.number)?;
         if HOLDS & LAUNCH == 0 {
             // No step of an app has a slot.
             return Ok(());
@@ -378,7 +383,7 @@ impl<const HOLDS: u8> State<HOLDS> {
     }
 
     #[inline(never)]
-    fn order(&mut self, kind: Kind) -> Result<(), Reason> {
+    fn order(&mut self, kind: Kind, number: u64) -> Result<(), Reason> {
         let allowed = match kind {
             Kind::App => {
                 self.apps += 1;
@@ -389,12 +394,21 @@ impl<const HOLDS: u8> State<HOLDS> {
             }
             Kind::Exec => core::mem::replace(&mut self.in_app, false),
             _ if HOLDS & LAUNCH == 0 => self.in_app,
-            Kind::Clone | Kind::Unshare => !core::mem::replace(&mut self.cloned, true),
-            Kind::ExecInit => !core::mem::replace(&mut self.init, true) && self.cloned,
+            Kind::Clone | Kind::Unshare => {
+                let own = if HOLDS & PODS == 0 { 0 } else { number };
+                core::mem::replace(&mut self.namespaces, CLONED | own) == 0
+            }
+            Kind::Supervise if HOLDS & PODS != 0 => {
+                self.supervised = true;
+                self.namespaces == 0
+            }
+            // Whose end could not be waited for.
+            Kind::ExecInit if HOLDS & PODS != 0 && !self.supervised => false,
+            Kind::ExecInit => !core::mem::replace(&mut self.init, true) && self.namespaces != 0,
             Kind::ExecSealed | Kind::Check => core::mem::replace(&mut self.in_app, false),
             _ => match kind.phase() {
-                Phase::Launch => !self.cloned,
-                Phase::Pod => !self.init,
+                Phase::Launch => self.namespaces == 0,
+                Phase::Pod => !self.init && self.is_in_namespaces(kind),
                 Phase::App => self.in_app,
             },
         };
@@ -403,6 +417,18 @@ impl<const HOLDS: u8> State<HOLDS> {
         } else {
             Err(Reason::Order)
         }
+    }
+
+    /// A damaged plan must not do on the host what is meant for a pod's namespaces. A machine,
+    /// which has none, has its name and its root.
+    fn is_in_namespaces(&self, kind: Kind) -> bool {
+        let needed = match (kind, self.namespaces) {
+            _ if HOLDS & PODS == 0 => return true,
+            (Kind::Hostname | Kind::OpenDirectory | Kind::Chroot, 0) => return true,
+            (Kind::Hostname, _) => raw::CLONE_NEWUTS,
+            _ => raw::CLONE_NEWNS,
+        };
+        self.namespaces & u64::from(needed) != 0
     }
 
     /// Apart from those of the apps there may be steps of other phases.

@@ -1,6 +1,8 @@
 use super::*;
 use core::ffi::CStr;
 
+use linux_raw_sys::general as raw;
+
 /// A small plan with a step of each shape.
 fn build(arena: &mut [u8]) -> Plan<'_> {
     let mut builder = Builder::new(arena);
@@ -223,6 +225,37 @@ fn nonsense_is_refused_by_name() {
         ),
     ] {
         assert_eq!(reason(steps), expected, "{steps:?}");
+    }
+}
+
+/// What a plan whose clone is damaged would do to its caller's namespaces.
+#[test]
+fn nothing_of_a_pod_is_done_on_the_host() {
+    let clone = |namespaces: u32| Step::Clone {
+        cgroup: Step::NO_SLOT,
+        namespaces: namespaces.into(),
+    };
+    let (mount, names) = (raw::CLONE_NEWNS, raw::CLONE_NEWUTS);
+    let hostname = Step::Hostname { name: c"pod" };
+    let init = Step::ExecInit {
+        program: Slot(0),
+        directory: Step::NO_SLOT,
+        flags: 0,
+        stamps: Step::NO_STAMPS,
+    };
+    for steps in [
+        &[Step::Private {}][..],
+        &[clone(names), Step::Private {}],
+        &[clone(mount), hostname],
+        &[
+            Step::Unshare {
+                namespaces: mount.into(),
+            },
+            hostname,
+        ],
+        &[clone(mount | names), init],
+    ] {
+        assert_eq!(reason(steps), Reason::Order, "{steps:?}");
     }
 }
 
