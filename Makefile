@@ -86,7 +86,7 @@ install: ## Installs programs, man pages, documents below DESTDIR and PREFIX
 	@$(MAKE) --no-print-directory programs man
 	@$(CARGO) build --quiet --release -p kickstage-image
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin libexec/kickstage share/man/man1 share/man/man8 share/doc/kickstage/docs/examples)
-	install -m 755 $(RELEASE)/fly $(RELEASE)/fly-full $(RELEASE)/fly-seccomp $(RELEASE)/stage0 $(RELEASE)/stage0-full $(RELEASE)/stage1-init $(RELEASE)/stage1-machine $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(RELEASE)/fly $(RELEASE)/fly-full $(RELEASE)/fly-seccomp $(RELEASE)/stage0 $(RELEASE)/stage0-full $(RELEASE)/stage1-init $(RELEASE)/stage1-machine $(RELEASE)/kickstage-initramfs $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(RELEASE)/stage1-init $(RELEASE)/stage0-image $(DESTDIR)$(PREFIX)/libexec/kickstage
 	install -m 644 $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(MAN)/stage1-init.8 $(DESTDIR)$(PREFIX)/share/man/man8
