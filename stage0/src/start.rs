@@ -81,7 +81,8 @@ where
 {
     // On the stack, which is there already: no page fault.
     let mut path = [0; stage1::MAX_NAME];
-    let called = start.path.filter(|_| A::STARTS);
+    // In the background there is nobody who tries once more.
+    let called = start.path.filter(|_| A::STARTS && !options.life.detach);
     let held = thread::capabilities(None);
     let privileged = held.as_ref().map_or(true, |held| {
         held.effective.contains(CapabilitySet::SYS_ADMIN)

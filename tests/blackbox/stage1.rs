@@ -12,7 +12,7 @@ use kickstage_tests::{
     compare,
     isolate::processes,
     pod::Pod,
-    registered::wait_until,
+    registered::{Registry, one_line, wait_until},
     roots,
     terminal::Terminal,
     tests,
@@ -99,6 +99,12 @@ fn init_is_found_in_libexec() -> TestResult {
     fs::create_dir_all(&libexec).expect("a directory");
     fs::copy(program("stage1-init"), libexec.join("stage1-init")).expect("a copy");
     start(&stage0, &root).output().code(7).quiet();
+    // In the background, too.
+    let pods = Registry::new();
+    let run = Run::new(&stage0).env("KICKSTAGE_STATE_DIR", pods.path());
+    let run = run.args(["run", "--detach", "--rootfs"]).arg(&root);
+    let uuid = one_line(&run.args(["--", "/bin/probe", "exit", "7"]).output());
+    pods.ask("status", &["--wait", &uuid]).code(0).has("code=7");
     Ok(())
 }
 

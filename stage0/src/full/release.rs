@@ -34,11 +34,11 @@ pub fn run<'a>(
     let directory = before::operand(&mut words, &mut given)?;
     let directory = directory.ok_or(missing.advice(Advice::SeeHelp))?;
     before::skip(&mut words, &mut given)?;
+    let pod = super::pod_of(directory, given, &start.environment)?;
     if super::app::is_registered(directory) {
         let error = Error::new(What::Ask, directory, Why::IsRegistered);
         return Err(error.advice(Advice::RunPrepared));
     }
-    let pod = super::pod_of(directory, given, &start.environment)?;
     ready::wait_for_start(&pod)?;
     if words.clone().next().is_none() {
         return release(&pod, None);
