@@ -14,6 +14,7 @@ tests![
     libraries,
     library_directories,
     of_a_script,
+    what_runs_a_script_is_a_program,
     leaves_nothing,
     a_real_program,
     hostile_tables,
@@ -179,6 +180,51 @@ fn of_a_script() -> TestResult {
         .refused(&["script", "libone.so"]);
     put(&root, "bin/script", b"#!/bin/probe\n");
     check(&root).run(["script"]).code(0).quiet();
+    Ok(())
+}
+
+/// What the start of each says: the kernel runs five scripts of scripts, and no more.
+fn what_runs_a_script_is_a_program() -> TestResult {
+    let root = roots::probe();
+    let mut other = fs::read(root.join("bin/probe")).expect("a program");
+    other[18] = 183;
+    put(&root, "other", &other);
+    put(&root, "empty", b"");
+    put(&root, "text", b"text\n");
+    put(&root, "itself", b"#!/itself\n");
+    put(&root, "nested0", b"#!/bin/probe exit 3 , echo\n");
+    for depth in 1..7 {
+        let text = format!("#!/nested{}\n", depth - 1);
+        put(&root, &format!("nested{depth}"), text.as_bytes());
+    }
+    let long = format!("#!/{}\n", "x".repeat(300));
+    for (name, text) in [
+        ("to-other", "#!/other\n"),
+        ("to-directory", "#!/bin\n"),
+        ("to-nothing", "#! \n"),
+        ("to-empty", "#!/empty\n"),
+        ("to-text", "#!/text\n"),
+        ("to-itself", "#!/itself\n"),
+        ("to-long", &long),
+    ] {
+        put(&root, name, text.as_bytes());
+    }
+    let scripts = compare::names(&root).into_iter();
+    let scripts = scripts.filter(|name| name.starts_with("to-") || name.starts_with("nested"));
+    let (mut run, mut refused) = (0, 0);
+    for script in scripts {
+        let program = format!("/{script}");
+        let started = Pod::fly(&root).run(&[program.as_str()]);
+        let checked = check(&root).run(&[program.as_str()]);
+        if started.code == Some(254) {
+            checked.refused(&[&program]);
+            refused += 1;
+        } else {
+            checked.code(0).quiet();
+            run += 1;
+        }
+    }
+    assert_eq!((run, refused), (5, 9));
     Ok(())
 }
 

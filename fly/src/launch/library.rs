@@ -59,34 +59,49 @@ pub(super) fn check<'p>(arguments: u64, strings: List<'p>) -> Error<'p> {
 /// As execve(2).
 #[cold]
 pub fn look(file: &CStr, directories: &[u8]) -> Result<Why, Errno> {
+    is_program(file, false)?;
+    if explain::missing_interpreter(file).is_some() {
+        return Err(Errno::NOENT);
+    }
+    let mut depth = 0;
+    let mut is_complete = true;
+    guard::each(file, &mut |file| {
+        is_program(file, depth == guard::DEPTH)?;
+        depth += 1;
+        // The first one is told.
+        is_complete = is_complete && missing(file, directories) != Some(true);
+        Ok(())
+    })?;
+    Ok(if is_complete {
+        Why::Complete
+    } else {
+        Why::Library
+    })
+}
+
+/// Whether the kernel executes it, or has it run a script; `is_last` if that can't be one
+/// more script.
+fn is_program(file: &CStr, is_last: bool) -> Result<(), Errno> {
     if FileType::from_raw_mode(fs::stat(file)?.st_mode) != FileType::RegularFile {
         return Err(Errno::ACCESS);
     }
     fs::accessat(fs::CWD, file, Access::EXEC_OK, AtFlags::EACCESS)?;
     let mut magic = [0; 4];
     path::read_at(file, 0, &mut magic)?;
-    if !matches!(&magic, b"\x7fELF" | [b'#', b'!', ..]) || elf::other_machine(file).is_some() {
-        return Err(Errno::NOEXEC);
-    }
-    if explain::missing_interpreter(file).is_some() {
-        return Err(Errno::NOENT);
-    }
-    // Of the program, or of what runs the script.
-    let (mut name, mut current);
-    let mut file = file;
-    for _ in 0..guard::DEPTH {
-        if missing(file, directories) == Some(true) {
-            return Ok(Why::Library);
+    match magic {
+        [b'#', b'!', ..] if is_last => Err(Errno::LOOP),
+        [b'#', b'!', ..] => {
+            let mut name = [0; elf::MAX_NAME];
+            elf::interpreter(file, &mut name)?;
+            // `#!` and nothing.
+            if name == [0; elf::MAX_NAME] {
+                return Err(Errno::NOEXEC);
+            }
+            Ok(())
         }
-        name = [0; elf::MAX_NAME];
-        elf::interpreter(file, &mut name)?;
-        current = name;
-        file = crate::sys::memory::c_str(&current).unwrap_or_default();
-        if file.is_empty() {
-            break;
-        }
+        _ if magic == *b"\x7fELF" && elf::other_machine(file).is_none() => Ok(()),
+        _ => Err(Errno::NOEXEC),
     }
-    Ok(Why::Complete)
 }
 
 /// Whether a library of `file` is missing, which is then kept for the text; `None`
