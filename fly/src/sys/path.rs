@@ -96,10 +96,11 @@ pub fn open_by(
         mode,
         resolve: u64::from(resolve),
     };
+    const AGAIN: isize = -(linux_raw_sys::errno::EAGAIN as isize);
     let mut tries = RETRIES;
     loop {
         // SAFETY: the path is zero-terminated, the structure has the size given.
-        let done = result(unsafe {
+        let value = unsafe {
             arch::syscall(
                 raw::__NR_openat2,
                 [
@@ -111,10 +112,10 @@ pub fn open_by(
                     0,
                 ],
             )
-        });
+        };
         tries -= 1;
-        if done != Err(Errno::AGAIN) || tries == 0 {
-            return done.and_then(|number| i32::try_from(number).map_err(|_| Errno::BADF));
+        if value != AGAIN || tries == 0 {
+            return result(value).map(|number| i32::try_from(number).unwrap_or(-1));
         }
     }
 }
