@@ -131,7 +131,7 @@ impl Background<'_> {
     #[inline(never)]
     pub fn began(&self, running: &Running, directory: &CStr, limit: &mut TimeLimit) -> bool {
         let pod = running.child.pidfd.as_fd();
-        let caller = descriptor::borrow(TOLD).unwrap_or(descriptor::NONE);
+        let caller = descriptor::get(TOLD);
         match wait_for(c"ready", pod, directory, caller, limit) {
             Ok(Some(true)) => {
                 let said = self.say();

@@ -29,7 +29,7 @@ const ERRORS: i32 = KEPT + 3;
 #[cold]
 #[inline(never)]
 pub fn hold(directory: &Directory<'_>) -> Result<(), Errno> {
-    let errors = descriptor::borrow(2).unwrap_or(descriptor::NONE);
+    let errors = descriptor::get(2);
     descriptor::keep_as(errors, ERRORS)?;
     client::silence(3);
     let file = directory::open_lock(&directory.open()?)?;

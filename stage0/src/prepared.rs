@@ -381,7 +381,7 @@ fn is_of_memory(path: &CStr) -> bool {
 
 /// Moves it to those that run: others may see that it does.
 fn shift(path: &CStr) -> Result<(), Errno> {
-    directory::show(descriptor::borrow(KEPT).unwrap_or(descriptor::NONE))?;
+    directory::show(descriptor::get(KEPT))?;
     Place::of(path).shift(Folder::Prepared, Folder::Run)
 }
 

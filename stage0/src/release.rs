@@ -87,8 +87,7 @@ pub fn run<'a, W: Watch>(
         number: 0,
         name: c"",
     };
-    let [input, output, error] =
-        [0, 1, 2].map(|number| descriptor::borrow(number).unwrap_or(descriptor::NONE));
+    let [input, output, error] = [0, 1, 2].map(descriptor::get);
     let sent = [input, output, error, plan.map_or(input, AsFd::as_fd)];
     let sent = sent
         .get(..3 + usize::from(plan.is_some()))

@@ -113,7 +113,7 @@ pub struct App {
     pub due: u64,
     pub kill_at: u64,
     started: u64,
-    /// Nanoseconds of the last pause or probe.
+    /// Nanoseconds to the next probe.
     pause: u64,
     /// The apps that it waits for, a bit each.
     pub after: u64,
@@ -354,19 +354,17 @@ impl App {
         let Some(flags) = self.again else {
             return false;
         };
-        if time::monotonic().saturating_sub(self.started) >= PAUSES.1 {
-            (self.pause, self.restarts) = (0, 0);
+        // Not behind a pre-start hook that has failed: the program has not run.
+        let started = core::mem::take(&mut self.started);
+        if started != 0 && time::monotonic().saturating_sub(started) >= PAUSES.1 {
+            self.restarts = 0;
         }
         let done = self.code == 0 && (flags & Step::ALWAYS == 0 || self.how == Step::READY_EXIT);
         if done || (self.most != 0 && self.restarts >= self.most) {
             return false;
         }
-        if self.restarts == 0 {
-            self.pause = 0;
-        }
+        self.due = behind((PAUSES.0 << self.restarts.min(7)).min(PAUSES.1));
         self.restarts += 1;
-        self.pause = (self.pause * 2).clamp(PAUSES.0, PAUSES.1);
-        self.due = behind(self.pause);
         self.state = State::Pauses;
         self.ready = false;
         true
@@ -410,7 +408,7 @@ impl App {
     pub fn again(&mut self) {
         (self.state, self.told, self.ready) = (State::Waits, false, false);
         self.stopped = false;
-        (self.code, self.restarts, self.pause) = (0, 0, 0);
+        (self.code, self.restarts) = (0, 0);
     }
 
     /// How it is, for who asks.

@@ -12,7 +12,6 @@ use fly::{
 };
 use linux_raw_sys::general as raw;
 use rustix::{
-    fd::BorrowedFd,
     fs::{self, SeekFrom},
     io::Errno,
 };
@@ -73,7 +72,7 @@ impl File {
         let pods = Some(DIRECTORY_DESCRIPTOR);
         self.folder = path::open_safely(pods, names.second(), FOLDER, 0)?;
         self.begin(names.first(), 0)?;
-        self.used = fs::seek(borrow(self.file), SeekFrom::End(0))?;
+        self.used = fs::seek(descriptor::get(self.file), SeekFrom::End(0))?;
         Ok(())
     }
 
@@ -142,7 +141,7 @@ impl File {
     /// The file becomes the first old one, and that the second; the last one is gone.
     #[inline(never)]
     fn rotate(&mut self, name: &CStr) -> Result<(), Errno> {
-        let folder = borrow(self.folder);
+        let folder = descriptor::get(self.folder);
         let old = self.file;
         let mut names = [[0; 260]; 2];
         let [from, to] = &mut names;
@@ -168,8 +167,4 @@ fn numbered<'b>(place: &'b mut [u8; 260], name: &CStr, number: u8) -> &'b CStr {
         (*dot, *digit) = (b'.', b'0' + number);
     }
     memory::c_str(place).unwrap_or_default()
-}
-
-fn borrow(number: i32) -> BorrowedFd<'static> {
-    descriptor::borrow(number).unwrap_or(descriptor::NONE)
 }

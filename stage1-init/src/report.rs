@@ -10,7 +10,6 @@ use fly::{
 };
 use linux_raw_sys::general as raw;
 use rustix::{
-    fd::BorrowedFd,
     fs::{self, AtFlags, FileType, Mode},
     io::Errno,
     process::getpid,
@@ -72,7 +71,11 @@ impl Report {
             // Of a pod before.
             unlink(self.pod, READY);
         }
-        match fs::mkdirat(folder(self.pod), c"status", Mode::from_raw_mode(0o755)) {
+        match fs::mkdirat(
+            descriptor::get(self.pod),
+            c"status",
+            Mode::from_raw_mode(0o755),
+        ) {
             Err(Errno::EXIST) => {}
             done => done?,
         }
@@ -83,7 +86,7 @@ impl Report {
             // byte, and this file is not closed. Who may read it may have locked that byte:
             // the first one is enough then.
             self.lock = descriptor::open_at(self.pod, LOCK, RDWR, 0o640)?;
-            let _ = lock::take(folder(self.lock), 1, 1);
+            let _ = lock::take(descriptor::get(self.lock), 1, 1);
             control::open(self.pod);
         }
         // In a pid namespace of its own pid 1 can't know its number on the host.
@@ -118,7 +121,7 @@ impl Report {
             self.ready = true;
             // With nothing in it, it appears whole.
             let mode = Mode::from_raw_mode(0o644);
-            let pod = folder(self.pod);
+            let pod = descriptor::get(self.pod);
             let _ = fs::mknodat(pod, READY, FileType::RegularFile, mode, 0);
         }
     }
@@ -135,7 +138,7 @@ impl Report {
 fn write(number: i32, name: &CStr, value: u64) -> Result<(), Errno> {
     const NEW: &CStr = c".new";
     const FLAGS: u32 = raw::O_WRONLY | raw::O_CREAT | raw::O_EXCL;
-    let folder = folder(number);
+    let folder = descriptor::get(number);
     unlink(number, NEW);
     let new = descriptor::open_at(number, NEW, FLAGS, 0o644)?;
     let line = Digits::new(value, 10);
@@ -149,10 +152,5 @@ fn write(number: i32, name: &CStr, value: u64) -> Result<(), Errno> {
 
 #[inline(never)]
 fn unlink(number: i32, name: &CStr) {
-    let _ = fs::unlinkat(folder(number), name, AtFlags::empty());
-}
-
-/// One that was opened.
-fn folder(number: i32) -> BorrowedFd<'static> {
-    descriptor::borrow(number).unwrap_or(descriptor::NONE)
+    let _ = fs::unlinkat(descriptor::get(number), name, AtFlags::empty());
 }

@@ -102,7 +102,7 @@ pub(crate) fn told<'p>(error: Error<'p>, passed: &[i32; 3]) -> Error<'p> {
 
 #[inline(never)]
 fn put(from: i32, to: i32) -> Result<(), Errno> {
-    let from = descriptor::borrow(from).unwrap_or(descriptor::NONE);
+    let from = descriptor::get(from);
     descriptor::duplicate_onto(from, to)
 }
 

@@ -12,6 +12,7 @@ tests![
     on_failure_until_success,
     always,
     pauses_double,
+    a_pre_start_hook_that_fails,
     a_failure_that_is_made_good,
     hooks_run_each_time,
     a_signal_ends_it,
@@ -71,12 +72,26 @@ fn always() -> TestResult {
     Ok(())
 }
 
-/// 100, 200 and 400 ms.
+/// 100, 200 and 400 ms, also if it is looked for whether the program is ready.
 fn pauses_double() -> TestResult {
-    let output = run(&["--restart=on-failure:3"], &["exit 3"]);
-    output.code(3);
-    let took = output.elapsed.as_millis();
-    assert!(took >= 700, "{took} ms");
+    for ready in ["start", "file:/never", "port:1"] {
+        let ready = format!("--ready={ready}");
+        let output = run(&["--restart=on-failure:3", &ready], &["exit 3"]);
+        output.code(3);
+        let took = output.elapsed.as_millis();
+        assert!(took >= 700, "{ready}: {took} ms");
+    }
+    Ok(())
+}
+
+/// A program that has never run has not run for long.
+fn a_pre_start_hook_that_fails() -> TestResult {
+    let options = [
+        "--restart=on-failure:2",
+        "--pre-start=/bin/probe echo before , exit 3",
+    ];
+    let output = run(&options, &["exit 0"]);
+    times(output.code(3), "before", 3);
     Ok(())
 }
 

@@ -87,7 +87,7 @@ fn session<'p>(flags: u16) -> Result<(), Error<'p>> {
     } else {
         let begun = process::setsid().map(drop);
         if begun.is_ok() && flags & Step::TERMINAL != 0 {
-            process::ioctl_tiocsctty(descriptor::borrow(0).unwrap_or(descriptor::NONE))
+            process::ioctl_tiocsctty(descriptor::get(0))
         } else {
             begun
         }

@@ -536,7 +536,8 @@ impl<'p, 's> Launcher<'p, 's> {
     /// What `slot` holds. Of an empty one, for which a checked plan never asks,
     /// the call that uses it says that it is a bad descriptor.
     fn get(&self, slot: Slot) -> BorrowedFd<'static> {
-        self.filled(slot).unwrap_or(descriptor::NONE)
+        let number = self.slots.get(usize::from(slot.0));
+        descriptor::get(number.copied().unwrap_or(-1))
     }
 
     fn filled(&self, slot: Slot) -> Option<BorrowedFd<'static>> {

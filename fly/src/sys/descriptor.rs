@@ -58,6 +58,13 @@ pub fn borrow(number: RawFd) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
+/// The same; for -1, which is none, [`NONE`].
+#[must_use]
+pub fn get(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: not -1, as it is not negative; see above for its lifetime.
+    unsafe { BorrowedFd::borrow_raw(number & RawFd::MAX) }
+}
+
 /// A descriptor that is never open: its number is beyond every limit (NR_OPEN is
 /// at most a multiple of a page below it).
 pub const NONE: BorrowedFd<'static> = {

@@ -59,7 +59,7 @@ impl Sealed {
     #[cold]
     #[inline(never)]
     pub fn map(number: RawFd, offset: usize) -> Result<Self, Errno> {
-        let file = descriptor::borrow(number).unwrap_or(descriptor::NONE);
+        let file = descriptor::get(number);
         let fixed = SealFlags::SHRINK.union(SealFlags::WRITE);
         if !fs::fcntl_get_seals(file)?.contains(fixed) {
             return Err(Errno::PERM);

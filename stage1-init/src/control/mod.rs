@@ -80,7 +80,7 @@ pub(crate) fn open(directory: i32) {
 #[cold]
 #[inline(never)]
 pub(crate) fn make(directory: i32, name: &CStr) -> Result<i32, Errno> {
-    let folder = descriptor::borrow(directory).unwrap_or(descriptor::NONE);
+    let folder = descriptor::get(directory);
     let _ = fs::unlinkat(folder, name, fs::AtFlags::empty());
     // bind(2) takes a path only: of at most 107 bytes, and none that an app could
     // change.
