@@ -22,9 +22,6 @@ pub fn close_on_exec(number: RawFd) -> Result<(), Errno> {
                 number.cast_unsigned() as usize,
                 raw::F_SETFD as usize,
                 raw::FD_CLOEXEC as usize,
-                0,
-                0,
-                0,
             ],
         )
     })
@@ -79,13 +76,8 @@ pub const NONE: BorrowedFd<'static> = {
 pub fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: no pointers. Closing descriptors that somebody owns is a bug of
     // the caller's, seen as EBADF, not a memory error.
-    result(unsafe {
-        arch::syscall(
-            raw::__NR_close_range,
-            [first as usize, last as usize, 0, 0, 0, 0],
-        )
-    })
-    .map(drop)
+    result(unsafe { arch::syscall(raw::__NR_close_range, [first as usize, last as usize, 0]) })
+        .map(drop)
 }
 
 /// Closes one descriptor by number; used where `close_range` is missing.
@@ -94,13 +86,8 @@ pub fn close_range(first: u32, last: u32) -> Result<(), Errno> {
 /// EBADF.
 pub fn close(number: RawFd) -> Result<(), Errno> {
     // SAFETY: as for `close_range`.
-    result(unsafe {
-        arch::syscall(
-            raw::__NR_close,
-            [number.cast_unsigned() as usize, 0, 0, 0, 0, 0],
-        )
-    })
-    .map(drop)
+    result(unsafe { arch::syscall(raw::__NR_close, [number.cast_unsigned() as usize, 0, 0]) })
+        .map(drop)
 }
 
 /// `dup3(from, to, 0)`: `to` then refers to what `from` does and survives exec.
@@ -151,9 +138,6 @@ pub fn read(number: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
                 number.cast_unsigned() as usize,
                 buffer.as_mut_ptr().expose_provenance(),
                 buffer.len(),
-                0,
-                0,
-                0,
             ],
         )
     })
@@ -268,9 +252,6 @@ pub fn each_name(path: &CStr, each: &mut dyn FnMut(&[u8])) -> bool {
                     number.cast_unsigned() as usize,
                     buffer.as_mut_ptr().expose_provenance(),
                     buffer.len(),
-                    0,
-                    0,
-                    0,
                 ],
             )
         });
@@ -327,9 +308,6 @@ pub fn write(number: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
                 number.cast_unsigned() as usize,
                 bytes.as_ptr().expose_provenance(),
                 bytes.len(),
-                0,
-                0,
-                0,
             ],
         )
     })

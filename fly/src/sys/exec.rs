@@ -64,9 +64,6 @@ pub fn execve(path: &CStr, arguments: Pointers<'_>, environment: Pointers<'_>) -
                 path.as_ptr().expose_provenance(),
                 arguments.address(),
                 environment.address(),
-                0,
-                0,
-                0,
             ],
         )
     })

@@ -44,10 +44,7 @@ impl Ruleset {
         let version = access::LANDLOCK_CREATE_RULESET_VERSION;
         // SAFETY: with this flag the call takes neither pointer nor size.
         let abi = result(unsafe {
-            arch::syscall(
-                raw::__NR_landlock_create_ruleset,
-                [0, 0, version as usize, 0, 0, 0],
-            )
+            arch::syscall(raw::__NR_landlock_create_ruleset, [0, 0, version as usize])
         })?;
         // Missing of the 16 bits, by ABI.
         let missing = [3_u8, 3, 2, 1, 1].get(abi).map_or(0, |bits| *bits);
@@ -60,9 +57,6 @@ impl Ruleset {
                 [
                     (&raw const handled).expose_provenance(),
                     size_of_val(&handled),
-                    0,
-                    0,
-                    0,
                     0,
                 ],
             )

@@ -135,7 +135,7 @@ fn ask(
     let number = file.as_raw_fd().cast_unsigned() as usize;
     let place = (&raw mut lock).expose_provenance();
     // SAFETY: the kernel reads one struct flock, and writes to it, during the call.
-    result(unsafe { arch::syscall(raw::__NR_fcntl, [number, command as usize, place, 0, 0, 0]) })?;
+    result(unsafe { arch::syscall(raw::__NR_fcntl, [number, command as usize, place]) })?;
     Ok(lock)
 }
 

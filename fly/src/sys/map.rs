@@ -42,10 +42,7 @@ pub fn give_back_stack() {
     // 128 MiB below the beginning of the stack free (mmap_base, arch/x86/mm/mmap.c). What
     // is not mapped yields ENOMEM, and the rest is done.
     unsafe {
-        arch::syscall(
-            raw::__NR_madvise,
-            [end.saturating_sub(DEEP), DEEP, advice, 0, 0, 0],
-        );
+        arch::syscall(raw::__NR_madvise, [end.saturating_sub(DEEP), DEEP, advice]);
     }
 }
 

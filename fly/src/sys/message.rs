@@ -79,8 +79,7 @@ pub fn is_read(socket: RawFd) -> bool {
     let command = ioctl::TIOCOUTQ as usize;
     let place = (&raw mut bytes).expose_provenance();
     // SAFETY: the kernel writes one int, which lives across the call.
-    let asked =
-        result(unsafe { arch::syscall(raw::__NR_ioctl, [number, command, place, 0, 0, 0]) });
+    let asked = result(unsafe { arch::syscall(raw::__NR_ioctl, [number, command, place]) });
     asked.is_err() || bytes == 0
 }
 

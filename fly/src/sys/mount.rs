@@ -161,7 +161,7 @@ pub fn is_bare(namespace: BorrowedFd<'_>) -> Result<(), Errno> {
     let number = namespace.as_raw_fd().cast_unsigned() as usize;
     let place = info.as_mut_ptr().expose_provenance();
     // SAFETY: the kernel writes 16 bytes at most, of which there are as many.
-    result(unsafe { arch::syscall(raw::__NR_ioctl, [number, NS_MNT_GET_INFO, place, 0, 0, 0]) })?;
+    result(unsafe { arch::syscall(raw::__NR_ioctl, [number, NS_MNT_GET_INFO, place]) })?;
     let [_, mounts, ..] = info;
     if mounts > 2 { Err(Errno::BUSY) } else { Ok(()) }
 }

@@ -23,9 +23,6 @@ pub fn loopback_up() -> Result<(), Errno> {
                 net::AF_INET as usize,
                 (net::SOCK_DGRAM | raw::O_CLOEXEC) as usize,
                 0,
-                0,
-                0,
-                0,
             ],
         )
     })?;
@@ -49,9 +46,6 @@ pub fn loopback_up() -> Result<(), Errno> {
                 socket.as_raw_fd().cast_unsigned() as usize,
                 ioctl::SIOCSIFFLAGS as usize,
                 request.as_ptr().expose_provenance(),
-                0,
-                0,
-                0,
             ],
         )
     })
@@ -100,7 +94,7 @@ pub fn receiver(path: &CStr, waits: bool) -> Result<RawFd, Errno> {
     // Before anybody can send to it: nothing that comes goes unheard.
     announce_by(socket.as_raw_fd(), u32::from(!waits) * raw::O_NONBLOCK)?;
     // SAFETY: bind reads `length` bytes of the address, which lives across the call.
-    result(unsafe { arch::syscall(raw::__NR_bind, [number, address, length, 0, 0, 0]) })?;
+    result(unsafe { arch::syscall(raw::__NR_bind, [number, address, length]) })?;
     Ok(socket.into_raw_fd())
 }
 
@@ -168,7 +162,7 @@ pub fn pipe() -> Result<(RawFd, RawFd), Errno> {
     let place = ends.as_mut_ptr().expose_provenance();
     let flags = raw::O_CLOEXEC as usize;
     // SAFETY: the kernel writes two ints.
-    result(unsafe { arch::syscall(raw::__NR_pipe2, [place, flags, 0, 0, 0, 0]) })?;
+    result(unsafe { arch::syscall(raw::__NR_pipe2, [place, flags, 0]) })?;
     let [reader, writer] = ends;
     Ok((reader, writer))
 }
@@ -217,9 +211,6 @@ pub fn listens(port: u16) -> bool {
                         socket.as_raw_fd().cast_unsigned() as usize,
                         address.as_ptr().expose_provenance(),
                         address.len(),
-                        0,
-                        0,
-                        0,
                     ],
                 )
             })
@@ -234,12 +225,8 @@ pub fn listens(port: u16) -> bool {
 fn non_blocking(family: u32, kind: u32) -> Result<OwnedFd, Errno> {
     let kind = kind | raw::O_CLOEXEC | raw::O_NONBLOCK;
     // SAFETY: socket takes no pointer.
-    let socket = result(unsafe {
-        arch::syscall(
-            raw::__NR_socket,
-            [family as usize, kind as usize, 0, 0, 0, 0],
-        )
-    })?;
+    let socket =
+        result(unsafe { arch::syscall(raw::__NR_socket, [family as usize, kind as usize, 0]) })?;
     let socket = RawFd::try_from(socket).map_err(|_| Errno::BADF)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(socket) })
@@ -315,8 +302,7 @@ fn command_of(socket: &OwnedFd, command: u32, request: &mut [u8]) -> Result<(), 
     let number = socket.as_raw_fd().cast_unsigned() as usize;
     let place = request.as_mut_ptr().expose_provenance();
     // SAFETY: the callers pass an ifreq of 40 bytes, or an rtentry of 120 for SIOCADDRT.
-    result(unsafe { arch::syscall(raw::__NR_ioctl, [number, command as usize, place, 0, 0, 0]) })
-        .map(drop)
+    result(unsafe { arch::syscall(raw::__NR_ioctl, [number, command as usize, place]) }).map(drop)
 }
 
 /// Connects to `port` of the machine that this one is a guest of (vsock(7)); the kernel
@@ -329,10 +315,7 @@ pub fn connect_to_host(port: u32) -> Result<RawFd, Errno> {
     let kind = net::SOCK_STREAM | raw::O_CLOEXEC;
     // SAFETY: socket takes no pointer.
     let socket = result(unsafe {
-        arch::syscall(
-            raw::__NR_socket,
-            [net::AF_VSOCK as usize, kind as usize, 0, 0, 0, 0],
-        )
+        arch::syscall(raw::__NR_socket, [net::AF_VSOCK as usize, kind as usize, 0])
     })?;
     // struct sockaddr_vm: family, port, and context 2, the host.
     let address = [net::AF_VSOCK, port, 2, 0];
@@ -344,9 +327,6 @@ pub fn connect_to_host(port: u32) -> Result<RawFd, Errno> {
                 socket,
                 address.as_ptr().expose_provenance(),
                 size_of_val(&address),
-                0,
-                0,
-                0,
             ],
         )
     })?;
@@ -361,13 +341,8 @@ pub fn connect_to_host(port: u32) -> Result<RawFd, Errno> {
 pub fn end_sending(number: RawFd) -> Result<(), Errno> {
     let number = number.cast_unsigned() as usize;
     // SAFETY: shutdown takes no pointer.
-    result(unsafe {
-        arch::syscall(
-            raw::__NR_shutdown,
-            [number, net::SHUT_WR as usize, 0, 0, 0, 0],
-        )
-    })
-    .map(drop)
+    result(unsafe { arch::syscall(raw::__NR_shutdown, [number, net::SHUT_WR as usize, 0]) })
+        .map(drop)
 }
 
 /// IFF_UP (netdevice(7)).

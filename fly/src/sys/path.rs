@@ -28,8 +28,7 @@ pub fn enter(path: &CStr) -> Result<(), Errno> {
         Ok(directory) => {
             let number = directory.cast_unsigned() as usize;
             // SAFETY: no pointer.
-            let entered =
-                result(unsafe { arch::syscall(raw::__NR_fchdir, [number, 0, 0, 0, 0, 0]) });
+            let entered = result(unsafe { arch::syscall(raw::__NR_fchdir, [number, 0, 0]) });
             let _ = descriptor::close(directory);
             entered.map(drop)
         }
@@ -178,9 +177,6 @@ pub fn read_at(path: &CStr, offset: u64, buffer: &mut [u8]) -> Result<usize, Err
                 cwd(),
                 path.as_ptr().expose_provenance(),
                 (raw::O_RDONLY | raw::O_NONBLOCK | raw::O_CLOEXEC) as usize,
-                0,
-                0,
-                0,
             ],
         )
     })?;

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 #[cold]
 pub fn write(port: u16, value: u8) -> Result<(), Errno> {
     // SAFETY: iopl takes no pointer; level 3 lets this process use ports.
-    result(unsafe { arch::syscall(raw::__NR_iopl, [3, 0, 0, 0, 0, 0]) })?;
+    result(unsafe { arch::syscall(raw::__NR_iopl, [3, 0, 0]) })?;
     // SAFETY: iopl has succeeded.
     unsafe { arch::out(port, value) };
     Ok(())

@@ -33,14 +33,7 @@ pub fn load(filter: &[u8]) -> Result<(), Errno> {
     result(unsafe {
         arch::syscall(
             raw::__NR_seccomp,
-            [
-                SET_MODE_FILTER,
-                0,
-                (&raw const program).expose_provenance(),
-                0,
-                0,
-                0,
-            ],
+            [SET_MODE_FILTER, 0, (&raw const program).expose_provenance()],
         )
     })
     .map(drop)

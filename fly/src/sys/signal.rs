@@ -225,7 +225,7 @@ pub fn send(pid: i32, signal: u32) -> Result<(), Errno> {
     result(unsafe {
         arch::syscall(
             raw::__NR_kill,
-            [(pid as isize).cast_unsigned(), signal as usize, 0, 0, 0, 0],
+            [(pid as isize).cast_unsigned(), signal as usize, 0],
         )
     })
     .map(drop)

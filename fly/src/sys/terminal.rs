@@ -56,14 +56,7 @@ fn control(number: i32, request: u32, argument: usize) -> Result<(), Errno> {
     result(unsafe {
         arch::syscall(
             raw::__NR_ioctl,
-            [
-                number.cast_unsigned() as usize,
-                request as usize,
-                argument,
-                0,
-                0,
-                0,
-            ],
+            [number.cast_unsigned() as usize, request as usize, argument],
         )
     })
     .map(drop)

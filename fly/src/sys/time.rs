@@ -26,14 +26,7 @@ fn clock(number: u32) -> u64 {
     unsafe {
         arch::syscall(
             raw::__NR_clock_gettime,
-            [
-                number as usize,
-                (&raw mut time).expose_provenance(),
-                0,
-                0,
-                0,
-                0,
-            ],
+            [number as usize, (&raw mut time).expose_provenance(), 0],
         )
     };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()

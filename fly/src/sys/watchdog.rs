@@ -20,9 +20,6 @@ pub fn set_timeout(number: RawFd, seconds: u32) -> Result<u32, Errno> {
                 number.cast_unsigned() as usize,
                 ioctl::WDIOC_SETTIMEOUT as usize,
                 (&raw mut time).expose_provenance(),
-                0,
-                0,
-                0,
             ],
         )
     })?;
