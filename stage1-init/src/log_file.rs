@@ -94,7 +94,6 @@ impl File {
             | raw::O_NONBLOCK
             | raw::O_NOCTTY;
         self.file = descriptor::open_at(self.folder, name, FLAGS | new, 0o640)?;
-        self.used = 0;
         Ok(())
     }
 
@@ -138,9 +137,11 @@ impl File {
         }
     }
 
-    /// The file becomes the first old one, and that the second; the last one is gone.
+    /// The file becomes the first old one, and that the second; the last one is gone. A
+    /// failure is tried again behind as many bytes only, as each try moves the old ones.
     #[inline(never)]
     fn rotate(&mut self, name: &CStr) -> Result<(), Errno> {
+        self.used = 0;
         let folder = descriptor::get(self.folder);
         let old = self.file;
         let mut names = [[0; 260]; 2];
@@ -154,7 +155,11 @@ impl File {
                 done => done?,
             }
         }
-        self.begin(name, raw::O_EXCL)?;
+        if let Err(errno) = self.begin(name, raw::O_EXCL) {
+            // It is written on: as an old one it would be moved on, and be gone at last.
+            let _ = fs::renameat(folder, numbered(to, name, 1), folder, name);
+            return Err(errno);
+        }
         descriptor::close(old)
     }
 }

@@ -26,6 +26,7 @@ tests![
     who_writes_without_end,
     no_other_process,
     a_full_disk,
+    no_inode_for_the_next_file,
     a_file_that_cannot_be_renamed,
     files_that_cannot_be_opened,
     a_folder_that_is_moved,
@@ -278,6 +279,29 @@ fn a_full_disk() -> TestResult {
     );
     assert_eq!(text(root.join("tmp/end")), "end\n");
     assert!(used.starts_with("1\n2\n3\n"));
+    Ok(())
+}
+
+/// It is told once, and what was written before stays: a file is given up only where that
+/// makes room for the next one.
+fn no_inode_for_the_next_file() -> TestResult {
+    let root = roots::busybox()?;
+    let folder = root.join("small");
+    fs::create_dir(&folder).expect("a directory");
+    sys::mount_tmpfs(folder.to_str().expect("a path"), "nr_inodes=8").expect("a tmpfs");
+    let output = Pod::new(&root)
+        .flag("--log=file:/small/log,size=2,keep=4")
+        .sh("seq 4; until test -e /small/log.3; do sleep 0.01; done; \
+         number=0; while touch /small/$number 2>/dev/null; do number=$((number + 1)); done; \
+         seq 5 8");
+    let texts: Vec<String> = files(&folder.join("log")).iter().map(text).collect();
+    sys::unmount(folder.to_str().expect("a path")).expect("unmounted");
+    output.code(0);
+    assert_eq!(
+        output.stderr,
+        "stage1-init: log to log: No space left on device\n"
+    );
+    assert_eq!(texts, ["3\n", "4\n5\n", "6\n", "7\n8\n"]);
     Ok(())
 }
 
