@@ -5,7 +5,14 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{packed::Packed, sys::descriptor};
+use crate::{
+    packed::Packed,
+    sys::{
+        descriptor,
+        signal::{self, Set},
+    },
+};
+use linux_raw_sys::general as raw;
 
 /// A decimal number, exactly: digits only, no sign, no leading zero but for
 /// "0" itself, no overflow (CVE-2026-30892: `1` must not be read as root).
@@ -367,6 +374,11 @@ impl Line {
             self.bytes.get(..self.used).unwrap_or_default(),
         );
         self.used = 0;
+        if !done {
+            // Nobody reads it any more. Who has blocked the signal of that passes signals
+            // on, and this is none for a program.
+            let _ = signal::wait(Set::only(raw::SIGPIPE), Some(0));
+        }
         done
     }
 }

@@ -10,11 +10,7 @@ use rustix::{
 use super::Launcher;
 use crate::{
     error::{Advice, Error, What},
-    sys::{
-        descriptor,
-        signal::{self, Set},
-        wait::End,
-    },
+    sys::{descriptor, wait::End},
     text::Line,
 };
 use core::ffi::CStr;
@@ -64,7 +60,7 @@ impl Status {
             }
         }
         line.text(" }");
-        Self::send(&mut line);
+        line.end();
     }
 
     /// Tells how it has ended.
@@ -78,14 +74,7 @@ impl Status {
         line.text("{ \"exit-code\": ")
             .number(u64::from(end.code().unsigned_abs()))
             .text(" }");
-        Self::send(&mut line);
-    }
-
-    fn send(line: &mut Line) {
-        if !line.end() {
-            // Nobody reads it any more: that is no signal for the program.
-            let _ = signal::wait(Set::only(raw::SIGPIPE), Some(0));
-        }
+        line.end();
     }
 }
 
