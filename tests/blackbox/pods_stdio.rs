@@ -1,8 +1,14 @@
 //! The standard streams of each program of a pod.
 
-use std::fs;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Read,
+    os::unix::fs::OpenOptionsExt,
+    thread,
+    time::Duration,
+};
 
-use kickstage_tests::{TestResult, pod::Pod, roots, tests};
+use kickstage_tests::{TestResult, command::Run, pod::Pod, roots, sys, tests};
 
 use crate::pods::programs;
 
@@ -20,6 +26,8 @@ tests![
     a_line_that_does_not_end,
     many_lines,
     who_writes_without_end,
+    standard_error_that_does_not_block,
+    standard_error_that_nobody_reads,
 ];
 
 fn output_to_a_file() -> TestResult {
@@ -244,5 +252,62 @@ fn who_writes_without_end() -> TestResult {
         ]);
     output.code(5);
     assert!(output.elapsed.as_secs() < 5, "{:?}", output.elapsed);
+    Ok(())
+}
+
+/// A standard error that is O_NONBLOCK, and its reader.
+fn not_blocking() -> (File, File) {
+    let fifo = roots::fresh("pipe");
+    Run::new("mkfifo").arg(&fifo).output().code(0);
+    let open = |options: &mut OpenOptions| {
+        options.custom_flags(libc::O_NONBLOCK);
+        options.open(&fifo).expect("a pipe")
+    };
+    let first = open(OpenOptions::new().read(true));
+    let write = open(OpenOptions::new().write(true));
+    let read = File::open(&fifo).expect("a reader");
+    drop(first);
+    (write, read)
+}
+
+/// It belongs to others, too, who may have made it so; nothing is lost.
+fn standard_error_that_does_not_block() -> TestResult {
+    let root = roots::busybox()?;
+    let (write, mut read) = not_blocking();
+    let running = Pod::new(root)
+        .flag("--log=prefix")
+        .command(["/bin/sh", "-c", "seq 50000"])
+        .hook(move || sys::duplicate_onto(&write, 2))
+        .start();
+    // The pipe is full before that.
+    let mut text = vec![0; 9];
+    read.read_exact(&mut text).expect("a line");
+    thread::sleep(Duration::from_millis(200));
+    read.read_to_end(&mut text).expect("all lines");
+    running.finish().code(0);
+    let expected: String = (1..=50_000)
+        .map(|number| format!("app-0: {number}\n"))
+        .collect();
+    assert!(
+        text == expected.as_bytes(),
+        "{} bytes of {}",
+        text.len(),
+        expected.len()
+    );
+    Ok(())
+}
+
+/// pid 1 gets SIGPIPE for that, which is not for the programs.
+fn standard_error_that_nobody_reads() -> TestResult {
+    let (write, read) = not_blocking();
+    drop(read);
+    let words = programs(&["echo one", "sleep 500 , echo two"]);
+    Pod::new(roots::probe())
+        .flag("--log=prefix")
+        .command(words)
+        .hook(move || sys::duplicate_onto(&write, 2))
+        .output()
+        .code(0)
+        .printed("two\n");
     Ok(())
 }

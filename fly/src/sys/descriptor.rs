@@ -313,7 +313,9 @@ pub fn write(number: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     })
 }
 
-/// Writes all of `bytes` to descriptor `number`; false if it failed.
+/// Writes all of `bytes` to descriptor `number`; false if it failed. A standard stream that
+/// is O_NONBLOCK, as its other users may have made it, is waited for as any other: nobody
+/// would write the rest.
 pub fn write_all(number: RawFd, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match write(number, bytes) {
@@ -322,8 +324,25 @@ pub fn write_all(number: RawFd, mut bytes: &[u8]) -> bool {
                 None => return false,
             },
             Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if number < 3 => wait_for_room(number),
             _ => return false,
         }
     }
     true
+}
+
+/// Waits until descriptor `number` can be written to (ppoll(2)).
+#[cold]
+fn wait_for_room(number: RawFd) {
+    // The kernel's struct pollfd: the number, then two halves, what is waited for and what
+    // has come.
+    let mut watched = [number, raw::POLLOUT.cast_signed()];
+    // SAFETY: the kernel reads and writes one structure of 8 bytes; without a time and a
+    // mask it takes no other pointer.
+    let _ = unsafe {
+        arch::syscall(
+            raw::__NR_ppoll,
+            [(&raw mut watched).expose_provenance(), 1, 0, 0, 0, 0],
+        )
+    };
 }
