@@ -54,7 +54,7 @@ impl Report {
             path = record.list.first();
         }
         if let Err(errno) = report.open(path) {
-            Error::new(What::Begin, path, errno).print(NAME, INIT_TEXTS);
+            Error::new(What::Open, path, errno).print(NAME, INIT_TEXTS);
             report.status = -1;
         }
         report
@@ -122,14 +122,27 @@ impl Report {
             // With nothing in it, it appears whole.
             let mode = Mode::from_raw_mode(0o644);
             let pod = descriptor::get(self.pod);
-            let _ = fs::mknodat(pod, READY, FileType::RegularFile, mode, 0);
+            let made = fs::mknodat(pod, READY, FileType::RegularFile, mode, 0);
+            if made != Err(Errno::EXIST) {
+                tell(READY, made);
+            }
         }
     }
 
     /// The app `name` has ended for good.
     #[cold]
     pub fn ended(&self, name: &CStr, code: i32) {
-        let _ = write(self.status, name, u64::from(code.cast_unsigned()));
+        let code = u64::from(code.cast_unsigned());
+        tell(name, write(self.status, name, code));
+    }
+}
+
+/// A file that is missing may be waited for.
+#[cold]
+#[inline(never)]
+fn tell(name: &CStr, done: Result<(), Errno>) {
+    if let Err(errno) = done {
+        Error::new(What::Tell, name, errno).print(NAME, INIT_TEXTS);
     }
 }
 

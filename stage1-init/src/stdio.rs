@@ -47,7 +47,7 @@ pub(crate) fn policy<'p>(record: &Record<'p>, apps: &[App], app: &App) -> Result
         ROOT => namespace::enter_root(record.list.first()),
         _ => Ok(()),
     };
-    done.map_err(|errno| Error::new(What::Begin, record.list.first(), errno))
+    done.map_err(|errno| Error::new(What::Open, record.list.first(), errno))
 }
 
 /// Its end is written, and it is made if it is missing. It is opened as pid 1 could,

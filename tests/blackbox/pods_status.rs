@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use kickstage_tests::{TestResult, pod::Pod, registered::wait_until, roots, tests};
+use kickstage_tests::{TestResult, pod::Pod, registered::wait_until, roots, sys, tests};
 
 use crate::pods::programs;
 
@@ -14,6 +14,7 @@ tests![
     no_link_is_followed,
     what_a_pod_before_has_left,
     a_directory_that_is_missing,
+    a_directory_that_is_full,
     a_path_that_is_none,
 ];
 
@@ -138,10 +139,25 @@ fn a_directory_that_is_missing() -> TestResult {
         .probe(["exit", "4"]);
     output.code(4);
     assert!(
-        output.stderr.contains("/none: No such file"),
+        output.stderr.contains("open /none: No such file"),
         "{}",
         output.stderr
     );
+    Ok(())
+}
+
+/// Who waits for one of these files would wait for ever.
+fn a_directory_that_is_full() -> TestResult {
+    let told = roots::directory("told");
+    let path = told.to_str().expect("a path");
+    // For itself, and `status` in it.
+    sys::mount_tmpfs(path, "nr_inodes=2").expect("a tmpfs");
+    let output = pod(&told).probe(["sleep", "100", ",", "exit", "4"]);
+    sys::unmount(path).expect("unmounted");
+    output.code(4);
+    let expected = ["ready", "app-0"]
+        .map(|name| format!("stage1-init: report {name}: No space left on device\n"));
+    assert_eq!(output.stderr, expected.concat());
     Ok(())
 }
 

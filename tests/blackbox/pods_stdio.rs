@@ -88,7 +88,7 @@ fn input_from_a_file() -> TestResult {
     Pod::new(&root)
         .flag("--stdin=file:/none")
         .probe(["exit", "0"])
-        .refused(&["/none", "No such file or directory"]);
+        .refused(&["open /none", "No such file or directory"]);
     Ok(())
 }
 

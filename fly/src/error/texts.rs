@@ -52,9 +52,9 @@ texts! {
             SetPolicy = "set scheduling policy",
             RestrictFiles = "restrict files",
             AllowFiles = "allow files",
+            Open = "open",
         }
         FLY from 32 {
-            Open = "open",
             LookUpUser = "look up user",
             ReadPasswd = "read /etc/passwd for user",
             ReadGroups = "read /etc/group for user",
@@ -112,6 +112,7 @@ texts! {
             ReadValue = "read value",
             Begin = "run",
             Log = "log to",
+            Tell = "report",
         }
         MACHINE from 172 {
             MountFor = "mount",
@@ -409,7 +410,7 @@ texts! {
             MountedNoexec = "it is on a file system mounted noexec",
             FoundButRefused = "it, or a directory of PATH, is not for this user",
             NotInPath = "no such program in PATH",
-            MagicProgram = "a magic link of /proc can't be the program or its interpreter",
+            MagicProgram = "it or its interpreter leads to itself, or is a magic link of /proc",
             MagicLink = "a magic link of /proc can't be the working directory",
             NeedsPriority = "needs root outside of a user namespace: sys_resource, for priorities sys_nice",
             NotPossibleHere = "this machine can't",

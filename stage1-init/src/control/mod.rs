@@ -71,7 +71,7 @@ pub(crate) fn socket() -> i32 {
 pub(crate) fn open(directory: i32) {
     match make(directory, SOCKET) {
         Ok(socket) => SOCKET_NUMBER.store(!socket, Relaxed),
-        Err(errno) => Error::new(What::Begin, SOCKET, errno).print(NAME, INIT_TEXTS),
+        Err(errno) => Error::new(What::Open, SOCKET, errno).print(NAME, INIT_TEXTS),
     }
 }
 
