@@ -27,7 +27,7 @@ mod understudy;
 pub use understudy::GATE;
 
 use fly::{
-    error::{Error, FAILURE, INIT_TEXTS, MACHINE_TEXTS, What, Why},
+    error::{Advice, Error, FAILURE, INIT_TEXTS, MACHINE_TEXTS, What, Why},
     launch::{self, PLAN_DESCRIPTOR},
     sys::{
         descriptor::close_on_exec,
@@ -54,7 +54,8 @@ pub fn run(start: Start) -> i32 {
     let plan = number(&start.environment, "STAGE1_PLAN_FD");
     let (None, Some(descriptor)) = (role, plan) else {
         if is_pods() {
-            Error::new(What::Start, c"itself", Errno::LOOP).print(NAME, INIT_TEXTS);
+            let error = Error::new(What::Exec, called, Errno::LOOP);
+            error.advice(Advice::MagicProgram).print(NAME, INIT_TEXTS);
             return FAILURE;
         }
         return container::run(role, start);

@@ -29,6 +29,7 @@ tests![
     script_with_interpreter,
     executable_only_for_its_owner,
     through_a_symlink,
+    what_leads_to_itself,
 ];
 
 /// Both ways to start the root.
@@ -410,5 +411,22 @@ fn through_a_symlink() -> TestResult {
         pod.run(["/relative", "exit", "6"]).code(6);
         pod.run(["/outside"]).refused(&["/outside"]);
     }
+    Ok(())
+}
+
+/// No magic link of /proc is needed for that; and one is named like any other program.
+fn what_leads_to_itself() -> TestResult {
+    let root = roots::probe();
+    symlink("circle", root.join("circle")).expect("a link");
+    symlink("/proc/self/exe", root.join("magic")).expect("a link");
+    put(&root, "script", b"#!/script\n", 0o755);
+    let advice = "Too many levels of symbolic links (it or its interpreter leads to itself, or";
+    for pod in both(&root) {
+        pod.run(["/circle"]).refused(&["exec /circle: ", advice]);
+        pod.run(["/script"]).refused(&["exec /script: ", advice]);
+    }
+    Pod::new(&root)
+        .run(["/magic"])
+        .refused(&["exec /magic: ", advice]);
     Ok(())
 }
