@@ -10,7 +10,7 @@ use rustix::{
 
 use crate::{
     error::{Advice, Error, What, Why},
-    launch::walk_inside,
+    launch::{file_type, walk_inside},
     text::{self, Short, Split, decimal, split},
 };
 
@@ -237,7 +237,7 @@ fn add_groups(root: BorrowedFd<'_>, identity: &mut Identity) -> Result<(), Errno
     if name.is_empty() {
         return Ok(());
     }
-    each_line(root, c"/etc/group", &mut |line| {
+    let is_whole = each_line(root, c"/etc/group", &mut |line| {
         if let Some(mut entry) = Entry::parse(line) {
             let members = entry.rest.next().unwrap_or_default();
             let member = split(members, b',').any(|one| one == name);
@@ -245,7 +245,9 @@ fn add_groups(root: BorrowedFd<'_>, identity: &mut Identity) -> Result<(), Errno
                 identity.add_group(entry.id);
             }
         }
-    })
+    })?;
+    // A group that is not known could be one whose members may do less.
+    if is_whole { Ok(()) } else { Err(Errno::TOOBIG) }
 }
 
 /// A number, or nothing if it is a name; a number that is none of an id is an
@@ -294,18 +296,22 @@ fn id(text: &[u8]) -> Option<u32> {
 }
 
 /// Calls `each` for every line of a file inside `root`; a file that is not
-/// there has none. A line longer than the buffer is passed over.
+/// there has none. A line of more than 16 KiB is passed over: then it returns false.
 #[inline(never)]
-fn each_line(root: BorrowedFd<'_>, path: &CStr, each: &mut dyn FnMut(&[u8])) -> Result<(), Errno> {
+fn each_line(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<bool, Errno> {
     let file: OwnedFd = match walk_inside(root, path, OFlags::RDONLY | OFlags::NONBLOCK) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(true),
         done => done?,
     };
     // A fifo or a device of the image's choice would keep us waiting.
-    if fs::FileType::from_raw_mode(fs::fstat(&file)?.st_mode) != fs::FileType::RegularFile {
+    if file_type(&file)? != fs::FileType::RegularFile {
         return Err(Errno::INVAL);
     }
-    text::each_line(file.as_fd(), &mut [0; 4096], each).map(drop)
+    text::each_line(file.as_fd(), &mut [0; 16 << 10], each)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ tests![
     callers_groups_are_gone,
     no_user_database,
     strange_user_database,
+    groups_with_many_members,
     the_hosts_users_do_not_count,
 ];
 
@@ -276,6 +277,26 @@ fn strange_user_database() -> TestResult {
         .options(["--user", "alice"])
         .probe(KEYS)
         .refused(&["alice"]);
+    Ok(())
+}
+
+/// Whoever is one of many is in the group; of too many it is not known.
+fn groups_with_many_members() -> TestResult {
+    let root = roots::probe();
+    let many = |count: usize| {
+        let members: String = (0..count).map(|number| format!("user{number},")).collect();
+        let text = format!("big:x:7000:{members}alice\nsmall:x:50:bob\n");
+        std::fs::write(root.join("etc/group"), text).expect("a file");
+        let pod = Pod::new(&root).options(["--user", "alice"]);
+        let fly = Pod::fly(&root).options(["--user", "alice"]);
+        [pod, fly].map(|pod| pod.probe(KEYS))
+    };
+    for output in many(1000) {
+        ids(&output.report(), 1000, 1000, "7000");
+    }
+    for output in many(3000) {
+        output.refused(&["read /etc/group for user alice", "too long"]);
+    }
     Ok(())
 }
 

@@ -74,7 +74,7 @@ impl<'p> Launcher<'p, '_> {
         let mode = Mode::from_raw_mode(u32::try_from(mode).unwrap_or(0));
         let made = self.make(under, path, Missing::Directory(mode))?;
         made.and_then(|made| {
-            if file_type(&made)? == FileType::Directory {
+            if walk::file_type(&made)? == FileType::Directory {
                 Ok(())
             } else {
                 Err(Errno::NOTDIR)
@@ -105,7 +105,7 @@ impl<'p> Launcher<'p, '_> {
         let made = self.make(under, path, Missing::NewFile(mode))?;
         let file = made.map_err(|errno| explain::made(What::MakeFile, path, errno))?;
         // A path without a name leads to a directory.
-        if file_type(&file) != Ok(FileType::RegularFile) {
+        if walk::file_type(&file) != Ok(FileType::RegularFile) {
             return Err(explain::made(What::MakeFile, path, Errno::ISDIR));
         }
         let number = i32::try_from(number).unwrap_or(-1);
@@ -181,10 +181,6 @@ impl<'p> Launcher<'p, '_> {
         files::move_by_path(clone.as_fd(), under, name)?;
         pending.settle(clone.as_fd())
     }
-}
-
-fn file_type(file: &OwnedFd) -> Result<FileType, Errno> {
-    fs::fstat(file).map(|status| FileType::from_raw_mode(status.st_mode))
 }
 
 /// Writes what descriptor `number` holds, to its end, into `file`.

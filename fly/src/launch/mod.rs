@@ -42,6 +42,7 @@ pub use process::{
 };
 pub use running::Running;
 pub use status::Status;
+pub(crate) use walk::file_type;
 
 use core::ffi::CStr;
 

@@ -159,7 +159,7 @@ impl Walk<'_, '_> {
             _ if is_made => self.make(name, is_last)?,
             _ => found?,
         };
-        if FileType::from_raw_mode(fs::fstat(&next)?.st_mode) == FileType::Symlink {
+        if file_type(&next)? == FileType::Symlink {
             self.done.cut(before);
             return self.follow(next.as_fd());
         }
@@ -284,6 +284,16 @@ fn is_magic(link: BorrowedFd<'_>, target: &[u8]) -> Result<bool, Errno> {
 #[inline(never)]
 fn device(at: BorrowedFd<'_>, path: &CStr) -> u64 {
     fs::statat(at, path, AtFlags::EMPTY_PATH).map_or(0, |status| status.st_dev)
+}
+
+/// What the file is.
+///
+/// # Errors
+/// As fstat(2).
+#[inline(never)]
+pub fn file_type(file: &OwnedFd) -> Result<FileType, Errno> {
+    let status = fs::fstat(file)?;
+    Ok(FileType::from_raw_mode(status.st_mode))
 }
 
 fn open_root(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
