@@ -35,7 +35,10 @@ impl<'p> Launcher<'p, '_> {
         let plan = self.plan;
         let pid = clone::fork(0, || {
             let _ = descriptor::close(asks.as_raw_fd());
-            serve(answers.as_fd(), &plan);
+            serve(answers.as_fd(), &plan, |pid, users, lines| {
+                let path = Path::of(&[b"/proc/", pid])?;
+                write_maps(path.as_bytes(), false, users, lines)
+            });
             0
         });
         self.mapper = pid.map_err(failed)?;
@@ -149,23 +152,24 @@ impl<'p> Launcher<'p, '_> {
     }
 }
 
-/// The helper: one question, one answer.
-fn serve(socket: BorrowedFd<'_>, plan: &Plan<'_>) {
+/// The helper: one question, which process asks for its maps, and one answer, the errno with
+/// which `write` could not give it those of the plan.
+pub(super) fn serve(
+    socket: BorrowedFd<'_>,
+    plan: &Plan<'_>,
+    write: impl FnOnce(&[u8], u64, List<'_>) -> Result<(), Errno>,
+) {
     let mut name = [0; 16];
     let count = descriptor::read(socket.as_raw_fd(), &mut name).unwrap_or(0);
-    let name = name.get(..count).unwrap_or_default();
+    let pid = name.get(..count).unwrap_or_default();
     let mut records = plan.steps().records();
-    let Some(maps) = records.find(|record| record.is(Kind::Maps)) else {
-        return;
-    };
+    let maps = records.find(|record| record.is(Kind::Maps));
     // Nobody has asked, or not by a pid.
-    if decimal(name).is_none() {
-        return;
+    if let (Some(maps), Some(_)) = (maps, decimal(pid)) {
+        let done = write(pid, maps.number, maps.list);
+        let answer = done.err().map_or(0, Errno::raw_os_error);
+        let _ = io::write(socket, &answer.to_ne_bytes());
     }
-    let done = Path::of(&[b"/proc/", name])
-        .and_then(|path| write_maps(path.as_bytes(), false, maps.number, maps.list));
-    let answer = done.err().map_or(0, Errno::raw_os_error);
-    let _ = io::write(socket, &answer.to_ne_bytes());
 }
 
 /// Waits for the end of the child `pid`.

@@ -3,15 +3,16 @@
 use core::ffi::CStr;
 
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd},
+    fd::{AsFd, AsRawFd},
     fs::{self, Mode, OFlags},
-    io::{self, Errno},
+    io::Errno,
     process::{self, Pid, WaitOptions},
 };
 
 use super::{
     Launcher, explain, files,
     made::open_from_below,
+    maps,
     path::Path,
     process::fresh_terminal,
     root::{LOWER, open_directory},
@@ -19,13 +20,13 @@ use super::{
 use crate::{
     error::{Error, What},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES, DEVPTS_WITHOUT_GROUP},
-    plan::{Kind, Plan, Slot},
+    plan::{List, Slot},
     sys::{
         clone, descriptor,
         exec::{self, Pointers},
         memory, message, network,
     },
-    text::{decimal, split},
+    text::split,
 };
 
 /// Bytes of the arguments of newuidmap(1).
@@ -42,7 +43,9 @@ impl<'p> Launcher<'p, '_> {
         let plan = self.plan;
         let pid = clone::fork(0, || {
             let _ = descriptor::close(asks.as_raw_fd());
-            serve(answers.as_fd(), &plan, folder);
+            maps::serve(answers.as_fd(), &plan, |pid, users, lines| {
+                map_by_programs(folder, pid, users, lines)
+            });
             0
         });
         self.mapper = pid.map_err(failed)?;
@@ -125,25 +128,14 @@ impl<'p> Launcher<'p, '_> {
     }
 }
 
-/// The helper: one question, one answer.
-fn serve(socket: BorrowedFd<'_>, plan: &Plan<'_>, folder: &CStr) {
-    let mut name = [0; 16];
-    let count = descriptor::read(socket.as_raw_fd(), &mut name).unwrap_or(0);
-    let pid = name.get(..count).unwrap_or_default();
-    // Nobody has asked, or not by a pid.
-    if decimal(pid).is_none() {
-        return;
-    }
-    let mut records = plan.steps().records();
-    let Some(maps) = records.find(|record| record.is(Kind::Maps)) else {
-        return;
-    };
-    let users = usize::try_from(maps.number).unwrap_or(usize::MAX);
+/// Has newuidmap(1) and newgidmap(1) of `folder` map the ids of the process `pid`.
+fn map_by_programs(folder: &CStr, pid: &[u8], users: u64, lines: List<'_>) -> Result<(), Errno> {
+    let users = usize::try_from(users).unwrap_or(usize::MAX);
     let lists: [(&[u8], usize, usize); 2] = [
         (b"/newuidmap", 0, users),
         (b"/newgidmap", users, usize::MAX),
     ];
-    let done = lists.into_iter().try_for_each(|(program, skip, take)| {
+    lists.into_iter().try_for_each(|(program, skip, take)| {
         let program = Path::of(&[folder.to_bytes(), program])?;
         let mut text = [0; ROOM];
         let mut used = 0;
@@ -157,13 +149,11 @@ fn serve(socket: BorrowedFd<'_>, plan: &Plan<'_>, folder: &CStr) {
         };
         add(program.as_bytes())?;
         add(pid)?;
-        for line in maps.list.iter().skip(skip).take(take) {
+        for line in lines.iter().skip(skip).take(take) {
             split(line.to_bytes(), b':').try_for_each(&mut add)?;
         }
         run(program.as_c_str(), text.get(..used).unwrap_or_default())
-    });
-    let answer = done.err().map_or(0, Errno::raw_os_error);
-    let _ = io::write(socket, &answer.to_ne_bytes());
+    })
 }
 
 /// Runs `program` with these words, each with its terminator; it says nothing.
