@@ -214,8 +214,8 @@ fn what_runs_a_script_is_a_program() -> TestResult {
     let (mut run, mut refused) = (0, 0);
     for script in scripts {
         let program = format!("/{script}");
-        let started = Pod::fly(&root).run(&[program.as_str()]);
-        let checked = check(&root).run(&[program.as_str()]);
+        let started = Pod::fly(&root).run([program.as_str()]);
+        let checked = check(&root).run([program.as_str()]);
         if started.code == Some(254) {
             checked.refused(&[&program]);
             refused += 1;

@@ -9,6 +9,7 @@ pub mod attribute;
 pub mod booted;
 pub mod command;
 pub mod compare;
+pub mod descriptors;
 pub mod fault;
 pub mod filter;
 pub mod guest;

@@ -95,7 +95,7 @@ pub fn open_by(
         mode,
         resolve: u64::from(resolve),
     };
-    const AGAIN: isize = -(linux_raw_sys::errno::EAGAIN as isize);
+    const AGAIN: isize = -(Errno::AGAIN.raw_os_error() as isize);
     let mut tries = RETRIES;
     loop {
         // SAFETY: the path is zero-terminated, the structure has the size given.
