@@ -359,7 +359,7 @@ fn mount_points_are_unmade_inside() -> TestResult {
         };
         thread::scope(|scope| {
             scope.spawn(swap);
-            while swaps.load(Relaxed) < 50 {
+            while swaps.load(Relaxed) < 10 {
                 pod.probe(["exit", "0"]).code(254);
             }
             is_over.store(true, Relaxed);

@@ -149,7 +149,7 @@ fn grace_periods() -> TestResult {
         pods.ask("gc", &[&option])
             .refused(&[&format!("{option}: ")]);
         pods.ask("gc", &["--grace-period", bad])
-            .refused(&["read option --grace-period: it is no number"]);
+            .refused(&["read option --grace-period: it is no time"]);
     }
     pods.ask("gc", &["word"]).refused(&["command line"]);
     // What is prepared waits for its start.
