@@ -86,6 +86,7 @@ mod plan;
 mod pod_manifest;
 mod pod_manifest_errors;
 mod pods;
+mod pods_found;
 mod pods_logs;
 mod pods_order;
 mod pods_own;
@@ -211,6 +212,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("stop", 60, &[], stop::TESTS),
         host("rm_gc", 60, &[], rm_gc::TESTS),
         host("status_list", 60, &[], status_list::TESTS),
+        host("pods_found", 60, &[], pods_found::TESTS),
         host("status_wait", 60, &[], status_wait::TESTS),
         host("state_directory", 60, &[], state_directory::TESTS),
         host("prepare", 60, &[], prepare::TESTS),

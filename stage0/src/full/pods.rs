@@ -1,12 +1,12 @@
 //! The registered pods: how each is, and which one is meant.
 
-use core::ffi::CStr;
+use core::{cell::Cell, ffi::CStr};
 
 use fly::{
     error::{Advice, Error, What, Why, keep},
     launch::path::Path,
     plan::{Kind, MAX_BYTES, Plan},
-    sys::{descriptor, entry::Strings, lock, memory::c_str},
+    sys::{descriptor, entry::Strings, lock, memory::c_str, reserved::Reserved},
     text::{copy, decimal, split},
 };
 use rustix::{
@@ -72,10 +72,13 @@ impl State {
 }
 
 /// Where all of them are.
-#[derive(Debug)]
 pub struct Pods {
     root: Path,
+    /// For the plan of each that may be called so: its first program may stand anywhere in it.
+    room: Cell<&'static mut [u8]>,
 }
+
+static ROOM: Reserved<[u8; MAX_BYTES]> = Reserved::new([0; MAX_BYTES]);
 
 /// One of them.
 #[derive(Debug)]
@@ -106,7 +109,9 @@ impl Pods {
     pub fn below<'e>(given: Option<&'e CStr>, environment: &Strings) -> Result<Self, Error<'e>> {
         let mut root = Path::new();
         state::root(given, environment, &mut root)?;
-        Ok(Self { root })
+        let room = ROOM.take().map_or(&mut [][..], |room| room);
+        let room = Cell::new(room);
+        Ok(Self { root, room })
     }
 
     /// Makes the folder of all states the working directory: the kernel then looks up a pod's
@@ -231,9 +236,10 @@ impl Pods {
     fn is_called(&self, folder: Folder, uuid: &[u8], wanted: &[u8]) -> bool {
         let mut is_it = false;
         if let Ok(pod) = self.open(folder, uuid) {
-            let mut bytes = [0; 4096];
-            let text = pod.beginning(c"plan", &mut bytes);
-            is_it = first_app(text).is_some_and(|name| name == wanted);
+            let room = self.room.take();
+            let plan = pod.beginning(c"plan", room);
+            is_it = first_app(plan).is_some_and(|name| name == wanted);
+            self.room.set(room);
         }
         is_it
     }
