@@ -339,9 +339,11 @@ fn released<F: Features>(
     if let (Some(cgroups), true) = (&cgroups, done.as_ref().is_ok_and(|code| *code != 0)) {
         cgroups.tell(how.memory);
     }
-    let done = match done {
-        Ok(_) if limit.is_over => Ok(TIME_IS_OVER),
-        done => done,
+    // Also where it had to be killed for that.
+    let done = if limit.is_over {
+        Ok(TIME_IS_OVER)
+    } else {
+        done
     };
     // As long as there is something to find them by.
     drop(cgroups);

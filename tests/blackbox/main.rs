@@ -130,6 +130,7 @@ mod understudy;
 mod user;
 mod volumes;
 mod warm;
+mod warm_ends;
 mod warm_pools;
 
 /// A group whose tests start something, so that they run in the guest too.
@@ -198,6 +199,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("enter_terminal", 60, &[], enter_terminal::TESTS),
         host("parked", 60, &[], parked::TESTS),
         host("warm", 60, &[], warm::TESTS),
+        host("warm_ends", 60, &[], warm_ends::TESTS),
         host("warm_pools", 60, &[], warm_pools::TESTS),
         host("pools", 60, &[], pools::TESTS),
         host("understudy", 60, &[], understudy::TESTS),
