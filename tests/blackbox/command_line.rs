@@ -393,6 +393,8 @@ fn did_you_mean() -> TestResult {
         ("stage0", &["rum"], "did you mean run?"),
         ("stage0", &["run", "--rootf", "/"], "did you mean --rootfs?"),
         ("stage0", &["plan", "--tempfs=/t"], "did you mean --tmpfs?"),
+        ("stage0", &["list", "--ful"], "did you mean --full?"),
+        ("stage0", &["status", "--wiat"], "did you mean --wait?"),
     ] {
         Run::ours(program)
             .args(words)
@@ -402,6 +404,8 @@ fn did_you_mean() -> TestResult {
     // That is known, but not here.
     for (program, words) in [
         ("stage0", &["list", "--rootfs=/"][..]),
+        ("stage0", &["list", "--forc"]),
+        ("stage0", &["list", "--rotfs"]),
         ("stage0", &["--user"]),
     ] {
         let output = Run::ours(program).args(words).output();

@@ -8,7 +8,18 @@ use kickstage_tests::{
     roots, tests,
 };
 
-tests![for_one_that_is_prepared];
+tests![for_one_that_is_prepared, for_no_time];
+
+/// No time is one that is over at once.
+fn for_no_time() -> TestResult {
+    let pods = Registry::new();
+    let uuid = pods.prepare(&[], &["exit", "0"]);
+    for option in ["--wait=0", "--wait-ready=0", "--wait=0ms"] {
+        pods.ask("status", &[option, &uuid])
+            .refused(&["time to wait is over"]);
+    }
+    Ok(())
+}
 
 /// Neither its end nor that it is ready comes before its start.
 fn for_one_that_is_prepared() -> TestResult {

@@ -170,7 +170,13 @@ fn pod<A: Aim>(words: StringsIter, mut start: Start, aim: A) -> i32 {
 }
 
 fn fail(error: Error<'_>) -> i32 {
-    error.print_suggesting(NAME, ALL_TEXTS, options::NAMES);
+    fail_near(error, options::NAMES)
+}
+
+/// The same; what may have been meant is one of `names`.
+#[allow(clippy::needless_pass_by_value, reason = "as of the other one")]
+fn fail_near(error: Error<'_>, names: &str) -> i32 {
+    error.print_suggesting(NAME, ALL_TEXTS, names);
     FAILURE
 }
 

@@ -6,13 +6,19 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, What, Why},
     lower::split_option,
+    near::nearest,
     sys::entry::{Strings, StringsIter},
+    text::split,
 };
 
 use crate::options::milliseconds;
 
 /// An option of these commands, one bit each.
 pub type Flags = u32;
+
+/// What they are called, in the order of their bits.
+const NAMES: &str = "--state-dir\n--format\n--uuid-file\n--force\n--wait\n--wait-ready\n\
+    --mark-only\n--grace-period\n--close\n--follow\n--app\n--no-legend\n--check\n--full\n--tail";
 
 /// `--state-dir DIR`
 pub const STATE_DIRECTORY: Flags = 1;
@@ -30,6 +36,8 @@ pub const WAIT_READY: Flags = 1 << 5;
 pub const MARK_ONLY: Flags = 1 << 6;
 /// `--grace-period SECONDS`
 pub const GRACE_PERIOD: Flags = 1 << 7;
+/// `--close`
+pub const CLOSE: Flags = 1 << 8;
 /// `--follow`
 pub const FOLLOW: Flags = 1 << 9;
 /// `--app NAME`
@@ -42,8 +50,6 @@ pub const CHECK: Flags = 1 << 12;
 pub const FULL: Flags = 1 << 13;
 /// `--tail N`
 pub const TAIL: Flags = 1 << 14;
-/// `--close`
-pub const CLOSE: Flags = 1 << 8;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -190,7 +196,10 @@ impl Words {
         let failed = |why: Why| Error::new(What::ReadOption, word, why).advice(Advice::SeeHelp);
         let option = number(name);
         if option & allowed == 0 {
-            return Err(failed(Why::NoSuchOption));
+            // Only what this command takes is meant.
+            let near = nearest(name, NAMES).is_some_and(|near| number(near) & allowed != 0);
+            super::fail_near(failed(Why::NoSuchOption), if near { NAMES } else { "" });
+            return Err(Error::told());
         }
         if takes_value(option) && value.is_none() {
             value = walk.rest.next();
@@ -216,7 +225,8 @@ impl Words {
             }
             WAIT | WAIT_READY => {
                 if let Some(text) = value.take() {
-                    self.limit = time(text, word)?;
+                    // Not the 0 that is for ever.
+                    self.limit = time(text, word)?.max(1);
                 }
             }
             _ => {}
@@ -247,24 +257,9 @@ fn takes_value(option: Flags) -> bool {
 
 /// The bit of the option that is called so, 0 for none.
 fn number(name: &[u8]) -> Flags {
-    match name {
-        b"--state-dir" => STATE_DIRECTORY,
-        b"--format" => FORMAT,
-        b"--uuid-file" => UUID_FILE,
-        b"--force" => FORCE,
-        b"--wait" => WAIT,
-        b"--wait-ready" => WAIT_READY,
-        b"--mark-only" => MARK_ONLY,
-        b"--grace-period" => GRACE_PERIOD,
-        b"--follow" | b"-f" => FOLLOW,
-        b"--app" => APP,
-        b"--no-legend" => NO_LEGEND,
-        b"--check" => CHECK,
-        b"--full" => FULL,
-        b"--tail" => TAIL,
-        b"--close" => CLOSE,
-        _ => 0,
-    }
+    let name = if name == b"-f" { b"--follow" } else { name };
+    let place = split(NAMES.as_bytes(), b'\n').position(|other| other == name);
+    place.map_or(0, |place| 1 << place)
 }
 
 /// Seconds, also as `500ms`, `30s`, `10m`, `24h`, which rkt's commands take, and `7d`; `option`
