@@ -55,7 +55,11 @@ pub fn logs(start: Start) -> Result<i32, Error<'static>> {
     let buffer: &mut [u8] = &mut [0; CHUNK];
     let mut told = true;
     let code = pods.each_meant(&words, &mut |name, pod| {
-        let plan = pod.beginning(c"plan", plan);
+        let plan = match pod.read(c"plan", plan) {
+            // The logs may be of a group, but only the plan says whose they are.
+            Err(errno @ Errno::ACCESS) => return Err(Error::new(What::ReadLogs, name, errno)),
+            done => done.unwrap_or_default(),
+        };
         let mut reader = Reader::new(&pod, (plan, names), words.app, words.tail)?;
         let done = if words.has(words::FOLLOW) {
             reader.follow(&pod, None, buffer).map(drop)

@@ -175,7 +175,12 @@ impl Pods {
             return Err(Error::new(What::FindPod, name, Why::EmptyUuid));
         }
         if uuid::is_one(wanted) {
-            return self.find_whole(wanted).ok_or(no_match(name, wanted));
+            if let Some(pod) = self.find_whole(wanted) {
+                return Ok(pod);
+            }
+            // Who may not look can't know.
+            self.each(Folder::Run, &mut |_| {})?;
+            return Err(no_match(name, wanted));
         }
         // A pod may move while it is looked for, always onwards.
         for _ in 0..3 {
@@ -327,10 +332,24 @@ impl Pod {
     pub fn state(&self) -> State {
         match State::of(self.folder, self.is_locked()) {
             State::Preparing | State::Running if self.is_left() => State::Abandoned,
-            // It was parked, and its pid 1 is no more: nobody can start it.
-            State::Prepared if self.time(SOCKET).is_some() => State::Exited,
+            State::Abandoned if self.is_hidden() => State::Preparing,
+            State::Prepared if self.time(SOCKET).is_some() => {
+                if self.is_hidden() {
+                    State::Parked
+                } else {
+                    // It was parked, and its pid 1 is no more: nobody can start it.
+                    State::Exited
+                }
+            }
             state => state,
         }
+    }
+
+    /// Whether it has a lock that this process may not open: before the pod is started that is
+    /// for its owner only.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.lock.is_none() && self.time(LOCK).is_some()
     }
 
     /// Whether only its pid 1 holds its lock, of a pod that is being made, or released: who
@@ -360,10 +379,17 @@ impl Pod {
 
     /// The beginning of a file in its directory; empty if there is none.
     pub fn beginning<'b>(&self, name: &CStr, buffer: &'b mut [u8]) -> &'b [u8] {
+        self.read(name, buffer).unwrap_or_default()
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// As open(2).
+    #[inline(never)]
+    pub fn read<'b>(&self, name: &CStr, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(file) = fs::openat(&self.directory, name, flags, Mode::empty()) else {
-            return &[];
-        };
+        let file = fs::openat(&self.directory, name, flags, Mode::empty())?;
         let mut used = 0;
         while let Some(rest @ [_, ..]) = buffer.get_mut(used..) {
             let asked = rest.len();
@@ -374,7 +400,7 @@ impl Pod {
                 break;
             }
         }
-        buffer.get(..used).unwrap_or_default()
+        Ok(buffer.get(..used).unwrap_or_default())
     }
 
     /// The number in a file in its directory.
@@ -390,10 +416,10 @@ impl Pod {
     /// # Errors
     /// It can't be read, or is none.
     pub fn plan<'b>(&self, bytes: &'b mut [u8]) -> Result<Plan<'b>, Error<'static>> {
-        const { assert!(MAX_BYTES >= 4096) }
-        let read = self.beginning(c"plan", bytes);
-        Plan::check(read)
-            .map_err(|problem| Error::new(What::Read, c"the plan of the pod", problem.reason))
+        let object = c"the plan of the pod";
+        let read = self.read(c"plan", bytes);
+        let read = read.map_err(|errno| Error::new(What::Read, object, errno))?;
+        Plan::check(read).map_err(|problem| Error::new(What::Read, object, problem.reason))
     }
 
     /// When it was made, in nanoseconds since 1970: its lock is the first thing that it has.

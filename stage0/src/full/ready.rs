@@ -100,7 +100,8 @@ fn until_done(pod: &Pod, ready: bool, clock: &OwnedFd) -> Result<(), Result<Why,
 /// Whether the pod can be started, and nobody does.
 fn is_to_start(pods: &Pods, pod: &Pod) -> bool {
     let prepared = pods.open(Folder::Prepared, &pod.uuid);
-    prepared.is_ok_and(|pod| pod.state() == State::Prepared)
+    // Who can't see whether it is parked sees when it is moved.
+    prepared.is_ok_and(|pod| pod.state() == State::Prepared || pod.is_hidden())
 }
 
 /// Waits as long as it is so; false if the pod was removed then. One that was started is opened
