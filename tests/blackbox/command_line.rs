@@ -401,6 +401,13 @@ fn did_you_mean() -> TestResult {
             .output()
             .refused(&[meant, "see --help"]);
     }
+    for (word, text) in [
+        ("--set-evn=A=b", "did you mean --set-env?"),
+        ("--set-env=A=b", "no pod is named"),
+    ] {
+        let output = Run::ours("stage0").args(["enter", word, "some"]).output();
+        output.refused(&[word, text]);
+    }
     // That is known, but not here.
     for (program, words) in [
         ("stage0", &["list", "--rootfs=/"][..]),

@@ -13,7 +13,7 @@ use kickstage_tests::{
     sys, tests,
 };
 
-tests![by_a_name_far_behind, of_a_group, of_nobody];
+tests![by_a_name_far_behind, of_several, of_a_group, of_nobody];
 
 /// The first program stands behind the roots of all, which may be many.
 fn by_a_name_far_behind() -> TestResult {
@@ -40,6 +40,25 @@ fn by_a_name_far_behind() -> TestResult {
     pods.ask("status", &["first"]).code(0).has("state=prepared");
     pods.ask("rm", &["first"]).code(0).quiet();
     assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// It is told which one is which.
+fn of_several() -> TestResult {
+    let pods = Registry::new();
+    let all = [(); 2].map(|()| pods.prepare(&[], &["exit", "0"]));
+    let output = pods.ask("status", &[&all[0], &all[1]]);
+    output.code(0).quiet();
+    let told: Vec<&str> = output
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("uuid="))
+        .collect();
+    assert_eq!(told, all);
+    pods.ask("status", &[&all[0]])
+        .code(0)
+        .quiet()
+        .lacks("uuid=");
     Ok(())
 }
 

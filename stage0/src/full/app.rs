@@ -222,7 +222,8 @@ impl<'a> Pod<'a> {
         let path = self.of_process(&mut path, b"/status")?;
         let text = descriptor::read_file(path, &mut room);
         let mut lines = split(text, b'\n').filter_map(|line| line.strip_prefix(b"CapBnd:\t"));
-        let digits = lines.next().unwrap_or_default();
+        // Of a process that has ended nothing can be read.
+        let digits = lines.next().ok_or(self.gone())?;
         let digits = digits.iter().map(|digit| char::from(*digit).to_digit(16));
         Ok(digits.fold(0, |held, digit| held << 4 | u64::from(digit.unwrap_or(0))))
     }

@@ -413,11 +413,13 @@ pub fn by_name<'a>(start: &'a mut Start) -> Result<i32, Error<'a>> {
         app = Some(value.ok_or(Error::new(What::ReadOption, word, Why::NoValue))?);
         words = ahead;
     }
-    let Some(name) = words
-        .next()
-        .filter(|word| !word.to_bytes().starts_with(b"-"))
-    else {
-        return Err(missing.advice(Advice::SeeHelp));
-    };
+    let mut choices = Choices::new(words.clone());
+    let name = words.next().unwrap_or_default();
+    if name.to_bytes().starts_with(b"-") {
+        // One that there is goes behind the pod.
+        choices.take()?;
+        let error = Error::new(What::ReadOption, name, Why::NoPodNamed);
+        return Err(error.advice(Advice::SeeHelp));
+    }
     enter((name, given), app, words, start)
 }

@@ -29,6 +29,10 @@ pub fn status(start: Start) -> Result<i32, Error<'static>> {
     let words = super::words_behind(&start, ALLOWED)?;
     let pods = Pods::new(&words, &start.environment)?;
     let bytes = start.bytes;
+    let several = match words.operand() {
+        Ok(one) => one.is_some() && words.uuid_file.is_some(),
+        Err(_) => true,
+    };
     let mut told = true;
     let code = pods.each_meant(&words, &mut |name, mut pod| {
         if words.has(words::WAIT) || words.has(words::WAIT_READY) {
@@ -41,7 +45,7 @@ pub fn status(start: Start) -> Result<i32, Error<'static>> {
                 }
             }
         }
-        told &= tell(&pod, words.json, bytes);
+        told &= tell(&pod, (words.json, several), bytes);
         Ok(())
     })?;
     Error::said(told, code)
@@ -71,7 +75,8 @@ impl Facts {
     }
 }
 
-fn tell(pod: &Pod, json: bool, bytes: &mut [u8]) -> bool {
+/// The uuid goes first where there is an object for it, or `several` pods are told of.
+fn tell(pod: &Pod, (json, several): (bool, bool), bytes: &mut [u8]) -> bool {
     let state = pod.state();
     let mut facts = Facts {
         line: Line::new(1),
@@ -80,7 +85,9 @@ fn tell(pod: &Pod, json: bool, bytes: &mut [u8]) -> bool {
     };
     if let Some(json) = &mut facts.json {
         json.object();
-        json.key("uuid").string(&pod.uuid);
+    }
+    if json || several {
+        facts.text("uuid", &pod.uuid);
     }
     facts.text("state", state.name().as_bytes());
     for (key, file) in [
