@@ -23,6 +23,8 @@ use rustix::{
     process::{Pid, WaitOptions, setsid, waitpid},
 };
 
+use stage1_init::LOCK;
+
 use crate::{directory::Directory, files::Files, relay::each_signal, wait::TimeLimit};
 
 /// Where it tells how the start went: whether the pod's uuid was printed, and the exit code.
@@ -224,7 +226,7 @@ const PASSED: Set = SUPERVISED.without(raw::SIGCHLD);
 /// `None` if the caller has. The pod is told of signals, and when the time of `limit` is over.
 ///
 /// # Errors
-/// As inotify(7) and signalfd(2).
+/// As inotify(7) and signalfd(2); that somebody has removed the directory.
 #[cold]
 #[inline(never)]
 pub fn wait_for(
@@ -244,7 +246,10 @@ pub fn wait_for(
         PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(caller, PollFlags::empty()),
     ];
-    while fs::accessat(&folder, name, Access::EXISTS, AtFlags::empty()).is_err() {
+    let is_there = |name| fs::accessat(&folder, name, Access::EXISTS, AtFlags::empty());
+    while is_there(name).is_err() {
+        // All of it was removed by somebody.
+        is_there(LOCK)?;
         let left = limit.left(pod);
         match poll(&mut ready, left.as_ref()) {
             Err(Errno::INTR) => continue,

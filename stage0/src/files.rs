@@ -33,7 +33,10 @@ impl Files {
     #[inline]
     pub fn of(path: &CStr) -> Result<Self, Errno> {
         let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        let watched = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE;
+        // Also what goes: perhaps the directory is removed, with all that is in it.
+        let watched = inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::DELETE;
         inotify::add_watch(&events, path, watched)?;
         Ok(Self(events))
     }
