@@ -16,6 +16,7 @@ tests![
     returns_when_it_is_ready,
     errors_are_shown,
     names_of_others,
+    with_a_terminal,
     ends_before_it_is_ready,
     nothing_of_the_caller_is_held,
     in_a_session_of_its_own,
@@ -115,6 +116,19 @@ fn errors_are_shown() -> TestResult {
     .output()
     .refused(&["/no/folder/x"]);
     assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Nobody is there to pass it on.
+fn with_a_terminal() -> TestResult {
+    let pods = Registry::new();
+    for words in [["--detach", "--tty"], ["--tty", "-d"]] {
+        let output = pods.pod("run", &words, &["exit", "0"]).output();
+        output.refused(&["--tty", "not with --detach"]);
+    }
+    pods.pod("run", &["--detach", "--tty=false"], &["exit", "0"])
+        .output()
+        .code(0);
     Ok(())
 }
 

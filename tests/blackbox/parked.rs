@@ -537,9 +537,10 @@ fn command_lines() -> TestResult {
         .refused(&["--hold", "no pod's directory is named"]);
     let directory = roots::fresh("pod");
     let pod = pod.options(["--pod-dir".as_ref(), directory.as_os_str()]);
-    for option in ["--tty", "--timings"] {
+    for option in ["--tty", "--timings", "--timeout=5"] {
         let run = pod.clone().flag(option).probe(["exit", "0"]);
-        run.refused(&[option, "--hold"]);
+        let name = option.split('=').next().unwrap_or_default();
+        run.refused(&[name, "--hold"]);
     }
     pod.clone()
         .flag("--stage1=/bin/other")

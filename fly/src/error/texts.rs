@@ -390,6 +390,7 @@ texts! {
             TooManyMappedMounts = "with --private-users there may be 16 volumes and mounts of the host",
             NoPoolName = "it is no name of a pool",
             PoolEmpty = "no pod of it is parked",
+            NotWithDetach = "not with --detach",
         }
     }
 }

@@ -159,9 +159,9 @@ fn pod<A: Aim>(words: StringsIter, mut start: Start, aim: A) -> i32 {
     };
     match options::parse(words) {
         Ok(Some(options)) => match options.life.is_of_a_preparation() {
-            Some(option) => fail(
-                Error::new(What::ReadOption, option, Why::OfThePreparation).advice(Advice::SeeHelp),
-            ),
+            Some((option, why)) => {
+                fail(Error::new(What::ReadOption, option, why).advice(Advice::SeeHelp))
+            }
             None => start::pod(&options, start, aim),
         },
         Ok(None) => print(HELP),

@@ -88,6 +88,8 @@ where
             c"--timings"
         } else if self.output.is_some() {
             c"--output"
+        } else if self.life.timeout != 0 {
+            c"--timeout"
         } else {
             return Ok(());
         };
@@ -123,6 +125,9 @@ where
                 option,
                 Why::NotWithPodDirectory,
             )),
+            _ if self.life.detach && self.terminal == Some(true) => {
+                Err(Error::new(What::ReadOption, c"--tty", Why::NotWithDetach))
+            }
             _ => Ok(()),
         }
     }

@@ -71,12 +71,12 @@ impl<'a> Lives<'a> {
         self.keep = Some(false);
     }
 
-    /// An option that is only about its preparation.
+    /// An option that is not about a run that was not prepared, and why.
     #[must_use]
-    pub fn is_of_a_preparation(&self) -> Option<&'static CStr> {
+    pub fn is_of_a_preparation(&self) -> Option<(&'static CStr, Why)> {
         match (self.warm, self.pool) {
-            (true, _) => Some(c"--warm"),
-            (_, Some(_)) => Some(c"--pool"),
+            (true, _) => Some((c"--warm", Why::OfThePreparation)),
+            (_, Some(_)) => Some((c"--pool", Why::OnlyWarm)),
             _ => None,
         }
     }
@@ -86,8 +86,9 @@ impl<'a> Lives<'a> {
     pub fn is_of_a_run(&self) -> Option<&'static CStr> {
         if self.detach {
             Some(c"--detach")
-        } else if let Some(yes) = self.keep {
-            Some(if yes { c"--keep" } else { c"--rm" })
+        } else if self.keep.is_some() {
+            // Each may have been said of the other one, as --keep=false.
+            Some(c"--keep or --rm")
         } else if self.timeout != 0 {
             Some(c"--timeout")
         } else {
