@@ -211,14 +211,14 @@ pub fn fill_streams() {
 }
 
 /// Opens /dev/null as the descriptors below `count`, whatever they are.
+///
+/// # Errors
+/// As open(2).
 #[cold]
 #[inline(never)]
-pub fn silence(count: i32) {
-    if let Ok(null) = fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-        for number in 0..count {
-            let _ = descriptor::duplicate_onto(null.as_fd(), number);
-        }
-    }
+pub fn silence(count: i32) -> Result<(), Errno> {
+    let null = fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    (0..count).try_for_each(|number| descriptor::duplicate_onto(null.as_fd(), number))
 }
 
 /// The plan in a memory file that nobody can change.

@@ -78,7 +78,7 @@ pub fn fill_behind(
     let mut words = Some(words);
     let _ = clone::fork(0, || {
         let _ = setsid();
-        client::silence(3);
+        let _ = client::silence(3);
         let option = [c"--state-dir", given.unwrap_or_default()];
         let option = option.iter().filter(|_| given.is_some());
         let command = [c"stage0", c"pool"];

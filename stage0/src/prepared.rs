@@ -25,7 +25,7 @@ use crate::{
     client::{self, Pod, seal},
     directory::{self, Directory},
     lower::Features,
-    options::{Choice, Choices, Lives},
+    options::{Choice, Choices, Life, Lives},
     pool, release,
     run::{self, How, TIME_IS_OVER},
     start::Rest,
@@ -71,7 +71,7 @@ impl Asked {
             let word = choices.operands().next().unwrap_or_default();
             match choices.take()? {
                 None => break,
-                Some(Choice::Life(life)) => how.life.set(life),
+                Some(Choice::Life(life)) if !matches!(life, Life::Warm(_)) => how.life.set(life),
                 Some(Choice::Timings(format)) => how.timings = Some(format),
                 Some(Choice::SetVariable(_)) => changes = true,
                 Some(Choice::Debug) => how.debug = true,
@@ -91,10 +91,7 @@ impl Asked {
         }
         let mut operands = choices.words();
         // Of a pool it is the next one.
-        let pod = match how.life.pool {
-            Some(_) if operands.clone().next().is_none_or(|word| word == c"--") => how.life.pool,
-            _ => operands.next(),
-        };
+        let pod = how.life.pool.or_else(|| operands.next());
         let why = match (pod, operands.next()) {
             (Some(_), behind) if behind.is_none_or(|word| word == c"--") => {
                 changes |= operands.next().is_some();
@@ -118,6 +115,22 @@ impl Asked {
         let name = self.pod.unwrap_or_default().to_bytes();
         let uuid = name.try_into().ok();
         uuid.filter(|uuid: &[u8; uuid::LENGTH]| uuid::is_one(uuid))
+    }
+
+    /// A parked pod has more than a plan by now.
+    ///
+    /// # Errors
+    /// Names what can't be had with it.
+    #[inline]
+    pub fn check_warm<F: Features>(&self) -> Result<(), Error<'static>> {
+        let option = if self.how.life.detach {
+            c"--detach"
+        } else if F::ALL && self.how.timings.is_some() {
+            c"--timings"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(What::ReadOption, option, Why::NotWithHold))
     }
 
     /// The pool from which a pod is taken.
@@ -170,7 +183,7 @@ pub fn run<F: Features>(
     if is_parked && is_plain && !has_streams {
         return finish::<F>(
             asked,
-            released::<F>(path, asked.how, Known::Later(file, bytes), None),
+            released::<F>(path, asked, Known::Later(file, bytes), None),
             start.environment,
             start.words,
         );
@@ -193,7 +206,7 @@ pub fn run<F: Features>(
     }
     if is_parked {
         let changed = asked.changes.then_some(plan);
-        let done = released::<F>(path, asked.how, Known::Now(before), changed);
+        let done = released::<F>(path, asked, Known::Now(before), changed);
         return finish::<F>(asked, done, start.environment, start.words);
     }
     let mut how = asked.how;
@@ -280,13 +293,12 @@ fn failed(name: &CStr, errno: Errno) -> Error<'_> {
 #[inline(never)]
 fn released<F: Features>(
     path: &'static CStr,
-    mut how: How<'static>,
+    asked: &Asked,
     known: Known,
     changed: Option<Plan<'static>>,
 ) -> Result<i32, Error<'static>> {
-    if how.life.detach {
-        return Err(Error::new(What::ReadOption, c"--detach", Why::NotWithHold));
-    }
+    asked.check_warm::<F>()?;
+    let mut how = asked.how;
     let changed = changed.map(|plan| seal(plan.as_bytes())).transpose();
     let changed = changed.map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
     // What comes from here on is for the pod: nobody else would release it.

@@ -162,7 +162,14 @@ fn later_options() -> TestResult {
 
 fn options_of_the_run() -> TestResult {
     let pods = Registry::new();
-    for option in ["--detach", "--keep", "--rm", "--timeout=5"] {
+    for option in [
+        "--detach",
+        "--keep",
+        "--keep=false",
+        "--rm",
+        "--rm=false",
+        "--timeout=5",
+    ] {
         let name = option.split('=').next().unwrap_or_default();
         pods.pod("prepare", &[option], &["exit", "0"])
             .output()
@@ -176,9 +183,13 @@ fn options_of_the_run() -> TestResult {
     ] {
         let output = pods.pod("prepare", &[option], &["exit", "0"]).output();
         if option != "--listen-fds" || output.code != Some(0) {
-            output.refused(&[option.split('=').next().unwrap_or_default()]);
+            let name = option.split('=').next().unwrap_or_default();
+            output.refused(&[name, "of the run"]);
         }
     }
+    pods.pod("prepare", &["--output=/tmp/x"], &["exit", "0"])
+        .output()
+        .refused(&["--output", "only for plan"]);
     for (folder, uuid) in pods.left().iter().filter_map(|path| path.split_once('/')) {
         assert_eq!(folder, "prepared");
         pods.ask("rm", &[uuid]).code(0);

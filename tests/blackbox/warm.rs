@@ -337,7 +337,7 @@ fn what_is_refused() -> TestResult {
     let pods = Registry::new();
     for (command, options, text) in [
         ("run", "--warm", "it is of the preparation"),
-        ("run", "--pool=a", "it is of the preparation"),
+        ("run", "--pool=a", "only what is prepared with --warm"),
         ("prepare", "--pool=a", "only what is prepared with --warm"),
     ] {
         let output = pods.pod(command, &[options], &["exit", "0"]).output();
@@ -352,8 +352,15 @@ fn what_is_refused() -> TestResult {
     let output = pods.pod("prepare", &options, &["exit", "0"]).output();
     output.refused(&["--private-users", "--warm", "pool"]);
     let uuid = park(&pods, &[], &["exit", "0"]);
-    pods.ask("run-prepared", &["--detach", &uuid])
-        .refused(&["--detach"]);
+    for (option, text) in [
+        ("--detach", "not with"),
+        ("--timings", "not with"),
+        ("--warm", "it is of the preparation"),
+    ] {
+        pods.ask("run-prepared", &[option, &uuid])
+            .refused(&[option, text]);
+    }
+    assert_eq!(pods.state(&uuid), "parked");
     pods.ask("run-prepared", &[&uuid]).code(0).quiet();
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())

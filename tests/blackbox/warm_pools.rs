@@ -16,6 +16,7 @@ const UUID: usize = 36;
 tests![
     a_pool,
     arguments_for_one_of_a_pool,
+    nothing_lost_by_what_is_refused,
     a_pool_of_others,
     a_pool_that_others_remove,
     a_pool_elsewhere,
@@ -60,6 +61,38 @@ fn arguments_for_one_of_a_pool() -> TestResult {
         .quiet();
     wait_until("it is full again", || in_pool(&pods) == 1);
     pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    Ok(())
+}
+
+/// A pod that was taken is run, or is none any more; nobody would find it.
+fn nothing_lost_by_what_is_refused() -> TestResult {
+    let pods = Registry::new();
+    pool_of(&pods, "1", "4");
+    let [uuid] = &pods.in_folder("prepared")[..] else {
+        panic!("one is parked");
+    };
+    for (words, text) in [
+        (&["--detach"][..], "--detach"),
+        (&["--timings"], "--timings"),
+        (&["extra"], "too many words"),
+        (&[uuid.as_str()], "too many words"),
+        (&["extra", "--", "exit", "5"], "too many words"),
+    ] {
+        let words = [&["--pool=jobs"], words].concat();
+        pods.ask("run-prepared", &words).refused(&[text]);
+        assert_eq!(in_pool(&pods), 1, "{words:?}");
+    }
+    pods.ask(
+        "run-prepared",
+        &["--pool=jobs", "--uuid-file-save", "/no/such/folder/file"],
+    )
+    .refused(&["/no/such/folder/file"]);
+    wait_until("another one is in its place", || {
+        let parked = pods.in_folder("prepared");
+        in_pool(&pods) == 1 && parked.len() == 1 && !parked.contains(uuid)
+    });
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
 }
 

@@ -530,6 +530,11 @@ impl Output {
             "expected one line of ours on stderr\n{}",
             self.everything()
         );
+        assert!(
+            !line.trim_end().ends_with(':'),
+            "expected a cause in the error\n{}",
+            self.everything()
+        );
         for word in words {
             assert!(
                 line.contains(word),

@@ -22,7 +22,7 @@ use rustix::{
     process::{Pid, WaitOptions, chdir, waitpid},
 };
 
-use super::networks;
+use super::{networks, pods::Pods};
 use crate::{
     client,
     options::{self, Choice, Choices, Life},
@@ -163,15 +163,9 @@ fn number(word: &'static CStr) -> Result<u64, Error<'static>> {
 ///
 /// # Errors
 /// It has none.
-pub fn take_one(
-    name: &'static CStr,
-    given: Option<&'static CStr>,
-    environment: &Strings,
-) -> Result<[u8; uuid::LENGTH], Error<'static>> {
-    let mut root = Path::new();
-    state::root(given, environment, &mut root)?;
+pub fn take_one(name: &'static CStr, pods: &Pods) -> Result<[u8; uuid::LENGTH], Error<'static>> {
     let error = Error::new(What::TakeFromPool, name, Why::PoolEmpty);
-    take(root.as_bytes(), name).ok_or(error.advice(Advice::FillPool))
+    take(pods.root(), name).ok_or(error.advice(Advice::FillPool))
 }
 
 impl Pool {
@@ -363,7 +357,7 @@ pub fn end(uuid: &[u8], given: Option<&CStr>, environment: &Strings) {
 /// what it should.
 fn run(words: &mut dyn Iterator<Item = &CStr>, environment: &Strings) -> bool {
     let child = clone::fork(0, || {
-        client::silence(2);
+        let _ = client::silence(2);
         let mut variables = environment.iter().map(|variable| -> &CStr { variable });
         let mut pointers = [0; 4096];
         beside::execute_own(words, &mut variables, &mut pointers);

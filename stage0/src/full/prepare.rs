@@ -25,6 +25,7 @@ use crate::{
     client, directory,
     lower::All,
     options::{self, Options},
+    pool::is_parked,
     prepared::{self, Asked},
     remove,
     run::{self, How},
@@ -42,21 +43,20 @@ pub fn prepare(arguments: StringsIter, mut start: Start) -> i32 {
         Ok(None) => super::print(super::HELP),
         Err(error) => super::fail(error),
         Ok(Some(mut options)) => {
-            if let Some(option) = options.life.is_of_a_run() {
-                let error = Error::new(What::ReadOption, option, Why::NotForPrepare);
-                return super::fail(error.advice(Advice::SeeHelp));
-            }
-            if options.pod_directory.is_some() {
-                let error = Error::new(What::ReadOption, c"--pod-dir", Why::NotForPrepare);
-                return super::fail(error.advice(Advice::SeeHelp));
+            let pod_directory = options.pod_directory.map(|_| c"--pod-dir");
+            if let Some(option) = options.life.is_of_a_run().or(pod_directory) {
+                return refuse(option, Why::NotForPrepare);
             }
             options.life.register();
             options.hold = options.life.warm;
+            if options.output.is_some() {
+                return refuse(c"--output", Why::OnlyForPlan);
+            }
             if let (Some(_), false) = (options.life.pool, options.hold) {
-                return super::fail(Error::new(What::ReadOption, c"--pool", Why::OnlyWarm));
+                return refuse(c"--pool", Why::OnlyWarm);
             }
             if options.hold && options.terminal == Some(true) {
-                return super::fail(Error::new(What::ReadOption, c"--tty", Why::NotWithHold));
+                return refuse(c"--tty", Why::NotWithHold);
             }
             let (room, bytes) = start
                 .bytes
@@ -66,6 +66,11 @@ pub fn prepare(arguments: StringsIter, mut start: Start) -> i32 {
             start::pod(&options, start, Prepare { room })
         }
     }
+}
+
+/// It can't be said here.
+fn refuse(option: &CStr, why: Why) -> i32 {
+    super::fail(Error::new(What::ReadOption, option, why).advice(Advice::SeeHelp))
 }
 
 /// Writes the plan into the directory of a new pod.
@@ -88,7 +93,9 @@ impl Aim for Prepare {
     where
         I: Iterator<Item = &'a CStr> + Clone,
     {
-        check(&plan)?;
+        if let Some(option) = of_now(&plan) {
+            return Ok(refuse(option, Why::NotForPrepare));
+        }
         directory::make_room();
         let plan = absolute(plan, core::mem::take(&mut self.room))?;
         let path = rest.directory.unwrap_or_default();
@@ -181,24 +188,21 @@ fn park<'e, 'a: 'e, I>(
         is_prepared: true,
         hold: true,
     };
-    let parked = run::start::<All>(plan, &how, rest).and_then(|_| {
-        place
-            .shift(Folder::Prepare, Folder::Prepared)
-            .map_err(failed)
-    });
-    if let Err(error) = parked {
+    if let Err(error) = run::start::<All>(plan, &how, rest) {
         let _ = place.shift(Folder::Prepare, Folder::Garbage);
         let _ = remove::pod(&place, Folder::Garbage);
         return Err(error);
     }
+    let parked = place.shift(Folder::Prepare, Folder::Prepared);
     // From here on it can be released, or taken away, before anybody hears of it: the lock
     // is open twice.
-    client::silence(1);
+    let _ = client::silence(1);
     let _ = descriptor::close(KEPT);
-    let marked = match options.life.pool {
-        Some(name) => pool::mark(&place, name).map_err(failed),
+    let marked = parked.and_then(|()| match options.life.pool {
+        Some(name) => pool::mark(&place, name),
         None => Ok(()),
-    };
+    });
+    let marked = marked.map_err(failed);
     if marked.is_err() {
         unmake(&place, options, &environment);
     }
@@ -234,17 +238,16 @@ fn tell<'e, 'a: 'e, I>(
 const OUTPUT: i32 = KEPT + 2;
 
 /// What belongs to this process can't be there later.
-fn check<'e>(plan: &Plan<'e>) -> Result<(), Error<'e>> {
+fn of_now(plan: &Plan<'_>) -> Option<&'static CStr> {
+    let known = [
+        (Kind::KeepListening, c"--listen-fds"),
+        (Kind::Stamps, c"--timings"),
+        (Kind::HandOver, c"--stage1"),
+    ];
     let mut records = plan.steps().records();
-    let option = match records.find(|record| {
-        record.is(Kind::KeepListening) || record.is(Kind::Stamps) || record.is(Kind::HandOver)
-    }) {
-        None => return Ok(()),
-        Some(record) if record.is(Kind::KeepListening) => c"--listen-fds",
-        Some(record) if record.is(Kind::Stamps) => c"--timings",
-        Some(_) => c"--stage1",
-    };
-    Err(Error::new(What::ReadOption, option, Why::NotForPrepare))
+    records
+        .find_map(|record| known.iter().find(|(kind, _)| record.is(*kind)))
+        .map(|(_, option)| *option)
 }
 
 /// Carries out `stage0 run-prepared` for a pod that has to be looked for; returns the exit
@@ -257,19 +260,28 @@ pub fn run(start: Start) -> Result<i32, Error<'static>> {
     let Some(name) = asked.pod else {
         return Ok(super::print(super::HELP));
     };
+    let (given, environment) = (asked.state_directory(), start.environment);
+    let pods = Pods::below(given, &environment)?;
     let uuid = match (asked.pool(), asked.whole()) {
-        (Some(name), _) => pool::take_one(name, asked.state_directory(), &start.environment)?,
-        (None, Some(uuid)) => uuid,
-        (None, None) => {
-            Pods::below(asked.state_directory(), &start.environment)?
-                .find(name)?
-                .uuid
+        (Some(name), _) => {
+            asked.check_warm::<All>()?;
+            pool::take_one(name, &pods)?
         }
+        (None, Some(uuid)) => uuid,
+        (None, None) => pods.find(name)?.uuid,
     };
     // Nothing is rare here.
     let others = prepared::Others {
         program: |_, _, _| FAILURE,
         change: release::change,
     };
-    prepared::run::<All>(&asked, &uuid, start, &others)
+    let done = prepared::run::<All>(&asked, &uuid, start, &others);
+    if let (Err(_), Some(_)) = (&done, asked.pool()) {
+        // It is in no pool any more: nobody would ever release it.
+        let _ = descriptor::close(KEPT);
+        if is_parked(pods.root(), &uuid) {
+            pool::end(&uuid, given, &environment);
+        }
+    }
+    done
 }
