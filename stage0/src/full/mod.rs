@@ -76,33 +76,37 @@ pub fn main(mut start: Start) -> i32 {
     if before::asks_for_help(command, start.arguments.without_first().without_first()) {
         return print(HELP);
     }
-    match command.to_bytes() {
-        b"plan" => pod(arguments, start, plan::Show),
-        b"run" => pod(arguments, start, run::Run(All)),
-        b"prepare" => prepare::prepare(arguments, start),
-        b"run-prepared" => prepare::run(start).unwrap_or_else(fail),
-        b"pool" => pool::pool(start).unwrap_or_else(fail),
-        b"list" | b"ps" => list::list(start).unwrap_or_else(fail),
-        b"status" => show::status(start).unwrap_or_else(fail),
-        b"stop" => stop::stop(start).unwrap_or_else(fail),
-        b"rm" => stop::remove(start).unwrap_or_else(fail),
-        b"gc" => stop::collect(start).unwrap_or_else(fail),
-        b"enter" | b"exec" => enter::by_name(&mut start).unwrap_or_else(fail),
-        b"app" => app::run(manifest::Words::Given(arguments), &mut start).unwrap_or_else(fail),
-        b"completion" => completion::complete(&start).unwrap_or_else(fail),
-        b"config" => config::config(&start).unwrap_or_else(fail),
-        b"cat-manifest" => describe::manifest(start).unwrap_or_else(fail),
-        b"export" => export::export(start).unwrap_or_else(fail),
-        b"logs" => logs::logs(start).unwrap_or_else(fail),
-        b"attach" => attach::attach(start).unwrap_or_else(fail),
-        b"help" | b"--help" | b"-h" => print(HELP),
-        b"version" | b"--version" | b"-V" => {
-            print(packed!(concat!("stage0 ", env!("CARGO_PKG_VERSION"), "\n")))
-        }
+    let done = match command.to_bytes() {
+        b"plan" => Ok(pod(arguments, start, plan::Show)),
+        b"run" => Ok(pod(arguments, start, run::Run(All))),
+        b"prepare" => Ok(prepare::prepare(arguments, start)),
+        b"run-prepared" => prepare::run(start),
+        b"pool" => pool::pool(start),
+        b"list" | b"ps" => list::list(start),
+        b"status" => show::status(start),
+        b"stop" => stop::stop(start),
+        b"rm" => stop::remove(start),
+        b"gc" => stop::collect(start),
+        b"enter" | b"exec" => enter::by_name(&mut start),
+        b"app" => app::run(manifest::Words::Given(arguments), &mut start),
+        b"completion" => completion::complete(&start),
+        b"config" => config::config(&start),
+        b"cat-manifest" => describe::manifest(start),
+        b"export" => export::export(start),
+        b"logs" => logs::logs(start),
+        b"attach" => attach::attach(start),
+        b"help" | b"--help" | b"-h" => Ok(print(HELP)),
+        b"version" | b"--version" | b"-V" => Ok(print(packed!(concat!(
+            "stage0 ",
+            env!("CARGO_PKG_VERSION"),
+            "\n"
+        )))),
         _ => {
-            fail(Error::new(What::ReadCommand, command, Why::NoSuchCommand).advice(Advice::SeeHelp))
+            let error = Error::new(What::ReadCommand, command, Why::NoSuchCommand);
+            Err(error.advice(Advice::SeeHelp))
         }
-    }
+    };
+    done.unwrap_or_else(fail)
 }
 
 /// The words behind the command.
