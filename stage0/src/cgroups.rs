@@ -74,17 +74,30 @@ impl<'a> Cgroups<'a> {
         Self { plan, made: all }
     }
 
+    /// The same of a plan that may have none.
+    #[cold]
+    #[inline(never)]
+    pub fn of(plan: Plan<'a>) -> Option<Self> {
+        are_made(&plan).then(|| Self::look(plan))
+    }
+
     /// Says so if the kernel has killed in the pod for want of memory, whose limit is
-    /// `memory` as it was given: another SIGKILL has the same code.
+    /// `memory` as it was given, or if that is empty as the plan has it: another SIGKILL has
+    /// the same code.
     #[cold]
     #[inline(never)]
     pub fn tell(&self, memory: &CStr) {
         let mut limits = self.plan.steps().records();
-        let killed = limits.any(|record| {
+        let killed = limits.find(|record| {
             record.is(Kind::LimitCgroup)
                 && kills(record.list.first()).is_some_and(|kills| kills > 0)
         });
-        if killed {
+        if let Some(record) = killed {
+            let memory = if memory.is_empty() {
+                record.list.second()
+            } else {
+                memory
+            };
             Error::new(What::RunWithMemory, memory, Why::OutOfMemory)
                 .advice(Advice::RaiseMemory)
                 .print(NAME, STAGE0_TEXTS);
@@ -146,6 +159,11 @@ impl Made<'_> {
         path.get(..slash)
             .filter(|parent| parent.len() <= self.before)
     }
+}
+
+/// Whether a plan makes any.
+pub fn are_made(plan: &Plan<'_>) -> bool {
+    made(plan).next().is_some()
 }
 
 fn made<'a>(plan: &Plan<'a>) -> impl Iterator<Item = Made<'a>> + use<'a> {

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
     launch::{self, KEPT, ROOM, path::Path},
-    plan::{Kind, MAX_BYTES, Plan},
+    plan::{MAX_BYTES, Plan},
     sys::{
         descriptor,
         entry::{Start, Strings},
@@ -210,7 +210,7 @@ pub fn run<F: Features>(
         return finish::<F>(asked, done, start.environment, start.words);
     }
     let mut how = asked.how;
-    look(&before, &mut how);
+    how.limited = cgroups::are_made(&before);
     let users = if F::ALL {
         Users::of(&plan)?
     } else {
@@ -226,19 +226,6 @@ pub fn run<F: Features>(
         users,
     };
     run::start::<F>(plan, &how, rest)
-}
-
-/// What the plan says of limits.
-fn look(plan: &Plan<'static>, how: &mut How<'static>) {
-    for record in plan.steps().records() {
-        how.limited |= record.is(Kind::MakeCgroup);
-        if record.is(Kind::LimitCgroup) && is_of_memory(record.list.first()) {
-            how.memory = record.list.second();
-        }
-        if record.is(Kind::Clone) {
-            break;
-        }
-    }
 }
 
 /// A pod that was parked has ended; another one takes its place in a pool.
@@ -298,7 +285,7 @@ fn released<F: Features>(
     changed: Option<Plan<'static>>,
 ) -> Result<i32, Error<'static>> {
     asked.check_warm::<F>()?;
-    let mut how = asked.how;
+    let how = &asked.how;
     let changed = changed.map(|plan| seal(plan.as_bytes())).transpose();
     let changed = changed.map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
     // What comes from here on is for the pod: nobody else would release it.
@@ -320,36 +307,18 @@ fn released<F: Features>(
     };
     let mut known = Some(known);
     let (mut cgroups, mut is_damaged) = (None, false);
-    let mut meanwhile = || {
-        if let Some(plan) = known.take().and_then(Known::read) {
-            look(&plan, &mut how);
-            cgroups = how.limited.then(|| Cgroups::look(plan));
-        } else {
-            is_damaged = true;
-        }
+    let mut meanwhile = || match known.take().and_then(Known::read) {
+        Some(plan) => cgroups = Cgroups::of(plan),
+        None => is_damaged = true,
     };
     let asked = (changed.as_ref(), flags);
     let done = go::<F>(path, plan, asked, &mut limit, &mut meanwhile);
-    let done = done.map(|(code, end)| {
-        // With cgroups, which can't be removed before it, the end of pid 1 comes now,
-        // otherwise with that of this process.
-        if is_damaged {
-            cgroups::remove_unplanned(end, Place::of(path).uuid);
-        } else if !how.limited {
-            core::mem::forget(end);
-        }
-        code
-    });
-    if let Err(error) = &done
-        && error.cause() != Why::InitKilled.into()
-    {
-        // It was not released, and lives on: it is as it was.
-        core::mem::forget(cgroups);
+    let damaged = is_damaged.then(|| Place::of(path).uuid);
+    let (done, was_released) = release::ended(done, cgroups, damaged);
+    if !was_released {
+        // It lives on, as it was.
         directory.undo();
         return done;
-    }
-    if let (Some(cgroups), true) = (&cgroups, done.as_ref().is_ok_and(|code| *code != 0)) {
-        cgroups.tell(how.memory);
     }
     // Also where it had to be killed for that.
     let done = if limit.is_over {
@@ -357,8 +326,6 @@ fn released<F: Features>(
     } else {
         done
     };
-    // As long as there is something to find them by.
-    drop(cgroups);
     directory.ended(*done.as_ref().unwrap_or(&FAILURE));
     done
 }
@@ -386,11 +353,6 @@ fn go<'a, F: Features>(
 fn attachable<'a>(plan: &Plan<'_>, path: &'a CStr) -> Result<Option<Streams>, Error<'a>> {
     let held = streams::hold(plan, path).map_err(|errno| failed(path, errno))?;
     Ok(Streams::watch(held, path))
-}
-
-fn is_of_memory(path: &CStr) -> bool {
-    let path = path.to_bytes();
-    path.ends_with(b"/memory.max") || path.ends_with(b"/memory.limit_in_bytes")
 }
 
 /// Moves it to those that run: others may see that it does.

@@ -5,7 +5,9 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Error, FAILURE, What, Why},
-    launch, supervise,
+    launch,
+    plan::Plan,
+    supervise,
     sys::{descriptor, signal},
 };
 use rustix::{
@@ -19,7 +21,13 @@ use stage1_init::{
     control::protocol::{self, Reply, Request},
 };
 
-use crate::{client::Pod, directory::Directory, relay::each_signal, wait::TimeLimit};
+use crate::{
+    cgroups::{self, Cgroups},
+    client::Pod,
+    directory::Directory,
+    relay::each_signal,
+    wait::TimeLimit,
+};
 
 /// How the end of a pod is waited for. A type, as few have more to look at meanwhile.
 pub trait Watch {
@@ -48,20 +56,66 @@ impl Watch for () {
 }
 
 /// Releases the pod `pod`, with the apps of the sealed plan if there is one; returns its
-/// exit code.
+/// exit code. In `room` there is place for its own plan.
 ///
 /// # Errors
 /// It is not parked, or none runs there.
 #[cold]
 #[inline(never)]
-pub fn release<'a>(pod: &Pod<'a>, plan: Option<&OwnedFd>) -> Result<i32, Error<'a>> {
+pub fn release<'a>(
+    pod: &Pod<'a>,
+    plan: Option<&OwnedFd>,
+    room: &mut [u8],
+) -> Result<i32, Error<'a>> {
     let _lock = lock(pod)?;
     // What comes from here on is for the pod.
     launch::block_signals();
     let mut limit = TimeLimit::NONE;
-    let (code, _end) = run(pod, plan, 0, &mut limit, (&(), &mut || {}))?;
-    Directory::here().ended(code);
-    Ok(code)
+    let (mut room, mut cgroups) = (Some(room), None);
+    let mut meanwhile = || {
+        let own = descriptor::read_file(c"plan", room.take().unwrap_or_default());
+        cgroups = Plan::check(own).ok().and_then(Cgroups::of);
+    };
+    let done = run(pod, plan, 0, &mut limit, (&(), &mut meanwhile));
+    let (done, _) = ended(done, cgroups, None);
+    if let Ok(code) = done {
+        Directory::here().ended(code);
+    }
+    done
+}
+
+/// What is to be done with the cgroups of a pod when it was released, of which `done` tells;
+/// of the one that is called `damaged` nobody knows them. Returns the code, and whether it was
+/// released.
+#[cold]
+#[inline(never)]
+pub fn ended<'a>(
+    done: Result<(i32, OwnedFd), Error<'a>>,
+    cgroups: Option<Cgroups<'_>>,
+    damaged: Option<&[u8]>,
+) -> (Result<i32, Error<'a>>, bool) {
+    match done {
+        Err(error) => {
+            let was_released = error.cause() == Why::InitKilled.into();
+            if !was_released {
+                core::mem::forget(cgroups);
+            }
+            (Err(error), was_released)
+        }
+        Ok((code, end)) => {
+            // With cgroups, which can't be removed before it, the end of pid 1 comes now,
+            // otherwise with that of this process.
+            match (&cgroups, damaged) {
+                (_, Some(uuid)) => cgroups::remove_unplanned(end, uuid),
+                (None, None) => core::mem::forget(end),
+                (Some(_), None) => drop(end),
+            }
+            if let (Some(cgroups), true) = (&cgroups, code != 0) {
+                cgroups.tell(c"");
+            }
+            (Ok(code), true)
+        }
+    }
 }
 
 /// The same of a pod whose lock is held, and of which nothing is taken away; until the time

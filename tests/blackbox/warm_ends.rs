@@ -6,13 +6,15 @@ use kickstage_tests::{
     TestResult,
     command::{Run, program},
     isolate,
+    pod::Pod,
     registered::{Parent, Registry, wait_until},
     requirement::Requirement,
-    tests,
+    roots, tests,
 };
 
 tests![
     killed_when_the_time_is_over,
+    held_with_limits,
     that_can_not_be_moved,
     without_dev_null,
     of_a_directory_that_is_removed,
@@ -31,6 +33,34 @@ fn killed_when_the_time_is_over() -> TestResult {
         status.code(0).has("state=exited").has("code=124");
     }
     pods.collected();
+    Ok(())
+}
+
+/// Who releases a pod takes its cgroups away, and tells what memory it wanted.
+fn held_with_limits() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    for (words, code) in [
+        (&[][..], 137),
+        (&["--", "-c", "1", "/dev/null"], 0),
+        (&["--set-env=A=1"], 137),
+    ] {
+        let directory = roots::fresh("pod");
+        Pod::new(roots::busybox()?)
+            .flag("--hold")
+            .options(["--pod-dir".as_ref(), directory.as_os_str()])
+            .options(["--memory=16M", "--cgroup-parent", &parent.path])
+            .command(["/bin/tail", "-c", "200000000", "/dev/zero"])
+            .output()
+            .code(0);
+        assert!(!parent.pods().is_empty(), "it has limits");
+        let release = Run::ours("stage0").args(["app", "release"]).arg(&directory);
+        let output = release.args(words).output();
+        output.code(code);
+        let killed = "stage0: run with --memory 16777216: out of memory";
+        assert_eq!(output.stderr.starts_with(killed), code == 137, "{words:?}");
+        assert!(parent.pods().is_empty(), "{:?}", parent.pods());
+    }
     Ok(())
 }
 

@@ -41,10 +41,10 @@ pub fn run<'a>(
     }
     ready::wait_for_start(&pod)?;
     if words.clone().next().is_none() {
-        return release(&pod, None);
+        return release(&pod, None, start.bytes);
     }
     let plan = changed(&pod, words, start.bytes)?;
-    release(&pod, Some(&plan))
+    release(&pod, Some(&plan), start.bytes)
 }
 
 /// The pod's plan with the variables and arguments of the command line.
