@@ -31,7 +31,7 @@ fn as_another_user() -> TestResult {
             .hook(|| sys::become_user(1000, 1000))
             .output()
     };
-    other(&[&uuid]).refused(&["find pod"]);
+    other(&[&uuid]).refused(&["directory of the pods", "ermission"]);
     let state = pods.registry.path().to_str().expect("UTF-8").to_owned();
     let open = |path: &str, mode: &str| {
         Run::new("chgrp")
