@@ -119,7 +119,7 @@ where
 {
     match (words.next(), words.next()) {
         (Some(directory), None) if directory.to_bytes().contains(&b'/') => Pod::open(directory)
-            .and_then(|pod| release::release(&pod, None, start.bytes))
+            .and_then(|pod| release::release::<()>(&pod, None, start.bytes))
             .unwrap_or_else(fail),
         _ => other(start),
     }

@@ -339,9 +339,11 @@ fn go<'a, F: Features>(
     meanwhile: &mut dyn FnMut(),
 ) -> Result<(i32, OwnedFd), Error<'a>> {
     let pod = Pod::open(path)?;
-    if let (true, Some(plan)) = (F::ALL, &plan)
-        && let Some(streams) = attachable(plan, path)?
-    {
+    if F::ALL {
+        let streams = match &plan {
+            Some(plan) => attachable(plan, path)?,
+            None => None,
+        };
         return release::run(&pod, changed, flags, limit, (&streams, meanwhile));
     }
     release::run(&pod, changed, flags, limit, (&(), meanwhile))

@@ -56,13 +56,14 @@ impl Watch for () {
 }
 
 /// Releases the pod `pod`, with the apps of the sealed plan if there is one; returns its
-/// exit code. In `room` there is place for its own plan.
+/// exit code. In `room` there is place for its own plan. It has no streams to watch: what a
+/// program can watch anyway is a type less.
 ///
 /// # Errors
 /// It is not parked, or none runs there.
 #[cold]
 #[inline(never)]
-pub fn release<'a>(
+pub fn release<'a, W: Watch + Default>(
     pod: &Pod<'a>,
     plan: Option<&OwnedFd>,
     room: &mut [u8],
@@ -76,7 +77,7 @@ pub fn release<'a>(
         let own = descriptor::read_file(c"plan", room.take().unwrap_or_default());
         cgroups = Plan::check(own).ok().and_then(Cgroups::of);
     };
-    let done = run(pod, plan, 0, &mut limit, (&(), &mut meanwhile));
+    let done = run(pod, plan, 0, &mut limit, (&W::default(), &mut meanwhile));
     let (done, _) = ended(done, cgroups, None);
     if let Ok(code) = done {
         Directory::here().ended(code);

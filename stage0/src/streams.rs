@@ -213,12 +213,16 @@ impl Streams {
     }
 }
 
-impl Watch for Streams {
+/// Of a pod that may have none.
+impl Watch for Option<Streams> {
     fn wait(
         &self,
         [own, signals]: [&OwnedFd; 2],
         left: Option<&Timespec>,
     ) -> Result<[bool; 2], Errno> {
-        self.wait_for([own.as_fd(), signals.as_fd()], left)
+        let Some(streams) = self else {
+            return ().wait([own, signals], left);
+        };
+        streams.wait_for([own.as_fd(), signals.as_fd()], left)
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     options::{Choice, Choices},
     prepared::Asked,
     release::release,
+    streams::Streams,
 };
 
 /// Releases the pod that the first of `words` names, where `given` says; returns its exit
@@ -41,10 +42,10 @@ pub fn run<'a>(
     }
     ready::wait_for_start(&pod)?;
     if words.clone().next().is_none() {
-        return release(&pod, None, start.bytes);
+        return release::<Option<Streams>>(&pod, None, start.bytes);
     }
     let plan = changed(&pod, words, start.bytes)?;
-    release(&pod, Some(&plan), start.bytes)
+    release::<Option<Streams>>(&pod, Some(&plan), start.bytes)
 }
 
 /// The pod's plan with the variables and arguments of the command line.
