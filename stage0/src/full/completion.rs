@@ -11,6 +11,7 @@ use fly::{
     text::{Line, copy, split},
 };
 
+use super::manifest::Words;
 use crate::options::{Choices, NAMES};
 
 /// For bash, and for zsh, which has its functions. `%` and a digit stands for what
@@ -108,7 +109,7 @@ fn is(name: &[u8]) -> Is {
     let mut place = [0; 64];
     copy(&mut place, name);
     let word: &CStr = c_str(&place).unwrap_or_default();
-    match Choices::new([word].into_iter()).take() {
+    match Choices::new(Words::Made(word.to_bytes_with_nul())).take() {
         Err(error) if error.cause() == Error::new(What::ReadOption, c"", Why::NoValue).cause() => {
             Is::WithValue
         }
