@@ -93,7 +93,7 @@ where
 #[cold]
 #[inline(never)]
 fn run_prepared(start: Start) -> i32 {
-    match Asked::read(&start) {
+    match Asked::read(&start, |words| words) {
         Ok(asked) => match asked.whole() {
             Some(uuid) => {
                 let others = prepared::Others {

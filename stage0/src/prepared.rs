@@ -8,7 +8,7 @@ use fly::{
     plan::{MAX_BYTES, Plan},
     sys::{
         descriptor,
-        entry::{Start, Strings},
+        entry::{Start, Strings, StringsIter},
         lock,
     },
 };
@@ -49,13 +49,16 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Reads the words behind the command.
+    /// Reads the words behind the command, each program by its own iterator.
     ///
     /// # Errors
     /// Names the option that is unknown, or not one of a run; or no pod is named.
-    pub fn read(start: &Start) -> Result<Self, Error<'static>> {
+    pub fn read<I>(start: &Start, by: fn(StringsIter) -> I) -> Result<Self, Error<'static>>
+    where
+        I: Iterator<Item = &'static CStr> + Clone,
+    {
         let words = start.arguments.without_first().without_first();
-        let mut choices = Choices::new(words.iter());
+        let mut choices = Choices::new(by(words.iter()));
         let mut changes = false;
         let mut how = How {
             life: Lives::default(),

@@ -57,7 +57,7 @@ pub fn asks_for_help(command: &CStr, words: Strings) -> bool {
         _ => return false,
     };
     let mut left = operands;
-    let mut choices = Choices::new(words.iter());
+    let mut choices = Choices::new(Words::Given(words.iter()));
     loop {
         let mut behind = choices.words();
         let word = behind.next().unwrap_or_default();

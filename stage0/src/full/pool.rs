@@ -8,7 +8,7 @@ use fly::{
     launch::path::Path,
     sys::{
         clone, descriptor,
-        entry::{Start, Strings, StringsIter},
+        entry::{Start, Strings},
         lock,
         memory::c_str,
         path::working_directory,
@@ -22,7 +22,7 @@ use rustix::{
     process::{Pid, WaitOptions, chdir, waitpid},
 };
 
-use super::{networks, pods::Pods};
+use super::{manifest::Words, networks, pods::Pods};
 use crate::{
     client,
     options::{self, Choice, Choices, Life},
@@ -54,12 +54,12 @@ struct Asked {
     /// The name of the pool, and its size; of networks its size alone.
     operands: [Option<&'static CStr>; 2],
     /// The words of its kind.
-    kind: Option<StringsIter>,
+    kind: Option<Words<'static>>,
 }
 
 impl Asked {
     /// Reads the words: options may stand before, between and behind the operands.
-    fn read(words: StringsIter) -> Result<Self, Error<'static>> {
+    fn read(words: Words<'static>) -> Result<Self, Error<'static>> {
         let mut asked = Self::default();
         let mut choices = Choices::new(words);
         loop {
@@ -93,7 +93,7 @@ impl Asked {
 
     /// Looks what the options of its kind say of the pool; what is wrong with them who
     /// prepares a pod tells.
-    fn look(&mut self, words: StringsIter) -> Result<(), Error<'static>> {
+    fn look(&mut self, words: Words<'static>) -> Result<(), Error<'static>> {
         let mut choices = Choices::new(words);
         while let Ok(Some(choice)) = choices.take() {
             match choice {
@@ -121,7 +121,8 @@ fn missing(why: Why) -> Error<'static> {
 /// Names the pool, and what is wrong with the command line.
 #[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
 pub fn pool(start: Start) -> Result<i32, Error<'static>> {
-    let asked = Asked::read(start.arguments.without_first().without_first().iter())?;
+    let words = start.arguments.without_first().without_first();
+    let asked = Asked::read(Words::Given(words.iter()))?;
     let (given, [name, size]) = (asked.given, asked.operands);
     if asked.of_networks {
         // Its size comes first.
@@ -181,7 +182,7 @@ impl Pool {
     }
 
     /// Notes its size, and if there are words its kind.
-    fn begin(&self, size: u64, words: StringsIter) -> Result<(), Errno> {
+    fn begin(&self, size: u64, words: Words<'static>) -> Result<(), Errno> {
         let [_, of_size, of_folder, of_words] = FILES;
         let digits = Digits::new(size, 10);
         if words.clone().next().is_none() {

@@ -256,7 +256,7 @@ fn of_now(plan: &Plan<'_>) -> Option<&'static CStr> {
 /// # Errors
 /// As [`Pods::find`] and [`prepared::run`].
 pub fn run(start: Start) -> Result<i32, Error<'static>> {
-    let asked = Asked::read(&start)?;
+    let asked = Asked::read(&start, manifest::Words::Given)?;
     let Some(name) = asked.pod else {
         return Ok(super::print(super::HELP));
     };

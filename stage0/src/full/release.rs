@@ -88,7 +88,7 @@ pub fn change<'b>(
     whole: bool,
     bytes: &'b mut [u8],
 ) -> Result<Plan<'b>, Error<'static>> {
-    let choices = Choices::new(asked.words.iter());
+    let choices = Choices::new(Words::Given(asked.words.iter()));
     let mut rest = choices.clone();
     while rest.take()?.is_some() {}
     // Behind the pod, unless it is any one of a pool, and the dashes.
