@@ -119,7 +119,7 @@ const SIZES: [(&str, u64); 7] = [
     ("stage1-init", 48 << 10),
     ("stage1-machine", 48 << 10),
     ("stage0", 160 << 10),
-    ("stage0-full", 400 << 10),
+    ("stage0-full", 384 << 10),
 ];
 
 /// Judges the ratios; `samples` gives those of a case, or nothing.
