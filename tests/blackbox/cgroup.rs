@@ -62,10 +62,18 @@ impl Drop for Cgroup {
 fn is_in(cgroup: &Cgroup) {
     let root = roots::probe();
     let pod = Pod::new(&root).options(["--cgroup", cgroup.path()]);
-    pod.probe(["read", "/proc/self/cgroup", ",", "exit", "7"])
-        .code(7)
-        .has(&format!("{}\n", cgroup.name()))
-        .quiet();
+    let script = ["read", "/proc/self/cgroup", ",", "exit", "7"];
+    let seen = pod.clone().flag("--insecure-options=paths").probe(script);
+    seen.code(7).has(&format!("{}\n", cgroup.name())).quiet();
+    // Of a namespace of its own that is the root.
+    let hidden = pod.probe(script);
+    hidden.code(7).quiet();
+    assert!(only_roots(&hidden.stdout), "{}", hidden.stdout);
+}
+
+/// Whether no path is told.
+fn only_roots(text: &str) -> bool {
+    text.lines().count() > 0 && text.lines().all(|line| line.ends_with(":/"))
 }
 
 fn version_1() -> TestResult {
@@ -95,36 +103,44 @@ fn old_kernels_join() -> TestResult {
     let root = roots::probe();
     let output = roots::fresh("output");
     let root = root.to_str().expect("UTF-8");
-    let arguments = [
-        "run",
-        "--debug",
-        "--cgroup",
-        cgroup.path(),
-        "--rootfs",
-        root,
-        "--",
-        "/bin/probe",
-        "read",
-        "/proc/self/cgroup",
-        ",",
-        "exit",
-        "7",
-    ];
+    let arguments = |insecure| {
+        [
+            "run",
+            "--debug",
+            insecure,
+            "--cgroup",
+            cgroup.path(),
+            "--rootfs",
+            root,
+            "--",
+            "/bin/probe",
+            "read",
+            "/proc/self/cgroup",
+            ",",
+            "exit",
+            "7",
+        ]
+    };
     for errno in [libc::EINVAL, libc::E2BIG, libc::ENOSYS, libc::EPERM] {
-        let when = into_cgroup;
-        let traced = trace::run(
-            &program("stage0"),
-            &arguments,
-            &output,
-            Plan::Fail { when, errno },
-        );
-        let text = fs::read_to_string(&output).expect("a file");
-        assert!(
-            traced.acted && traced.code == 7 && traced.stuck.is_empty(),
-            "{traced:?}: {text}"
-        );
-        assert!(text.contains(&format!("{}\n", cgroup.name())), "{text}");
-        assert!(text.contains("joined it afterwards"), "{text}");
+        for hides in [false, true] {
+            let insecure = ["--insecure-options=paths", "--insecure-options=none"];
+            let when = into_cgroup;
+            let traced = trace::run(
+                &program("stage0"),
+                &arguments(insecure[usize::from(hides)]),
+                &output,
+                Plan::Fail { when, errno },
+            );
+            let text = fs::read_to_string(&output).expect("a file");
+            assert!(
+                traced.acted && traced.code == 7 && traced.stuck.is_empty(),
+                "{traced:?}: {text}"
+            );
+            // The namespace comes behind the joining.
+            let name = format!("{}\n", cgroup.name());
+            assert_eq!(text.contains(&name), !hides, "{text}");
+            assert!(text.contains("joined it afterwards"), "{text}");
+        }
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ fn differing(report: &Report) -> Vec<&'static str> {
 
 fn of_a_pod() -> TestResult {
     let report = Pod::new(roots::probe()).probe(["report", "ns"]).report();
-    assert_eq!(differing(&report), ["mnt", "pid", "ipc", "uts"]);
+    assert_eq!(differing(&report), ["mnt", "pid", "ipc", "uts", "cgroup"]);
     Ok(())
 }
 
@@ -50,7 +50,7 @@ fn of_two_pods() -> TestResult {
     let second = Pod::new(&root).probe(["report", "ns"]).report();
     first.send("\n");
     let first = first.finish().report();
-    for name in ["ns.mnt", "ns.pid", "ns.ipc", "ns.uts"] {
+    for name in ["ns.mnt", "ns.pid", "ns.ipc", "ns.uts", "ns.cgroup"] {
         assert_ne!(first.get(name), second.get(name), "{name}");
     }
     Ok(())
@@ -73,7 +73,10 @@ fn network_none() -> TestResult {
         ];
         let output = Pod::new(roots::probe()).options(options).probe(script);
         let report = output.report();
-        assert_eq!(differing(&report), ["mnt", "pid", "ipc", "uts", "net"]);
+        assert_eq!(
+            differing(&report),
+            ["mnt", "pid", "ipc", "uts", "net", "cgroup"]
+        );
         let interfaces: Vec<&str> = output
             .stdout
             .lines()
@@ -92,7 +95,7 @@ fn network_host() -> TestResult {
         .options(["--net=host"])
         .probe(["report", "ns"])
         .report();
-    assert_eq!(differing(&report), ["mnt", "pid", "ipc", "uts"]);
+    assert_eq!(differing(&report), ["mnt", "pid", "ipc", "uts", "cgroup"]);
     Ok(())
 }
 

@@ -15,8 +15,11 @@ struct Pod {
     launcher: u32,
 }
 
-const NAMESPACES: u32 =
-    raw::CLONE_NEWNS | raw::CLONE_NEWPID | raw::CLONE_NEWIPC | raw::CLONE_NEWUTS;
+const NAMESPACES: u32 = raw::CLONE_NEWNS
+    | raw::CLONE_NEWPID
+    | raw::CLONE_NEWIPC
+    | raw::CLONE_NEWUTS
+    | raw::CLONE_NEWCGROUP;
 
 /// Starts the pod that `arguments` name, if `cgroup` makes one in that cgroup (of version
 /// 2), and waits for its end; returns its exit code.

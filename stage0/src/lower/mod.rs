@@ -346,6 +346,10 @@ where
         if self.options.limits.first().is_some() {
             return self.limited(namespaces);
         }
+        // Its cgroups are the caller's, but it sees no path of the host.
+        let hides = !self.options.insecure.has(Insecure::PATHS);
+        let own = if hides { raw::CLONE_NEWCGROUP } else { 0 };
+        let namespaces = namespaces | u64::from(own);
         let cgroup = match self.options.cgroup {
             Some(path) => {
                 self.plan.push(Step::OpenCgroup { into: CGROUP, path });
