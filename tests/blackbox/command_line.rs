@@ -432,6 +432,11 @@ fn empty_words() -> TestResult {
     let fly = |words: [&str; 3]| Run::ours("fly").args(words).output();
     fly(["/", "--", ""]).refused(&["no program is named"]);
     fly(["", "--", "sh"]).refused(&["no root file system is named"]);
+    for command in ["run", "plan"] {
+        let words = [command, "--rootfs", "/", "--", ""];
+        let output = Run::ours("stage0").args(words).output();
+        output.refused(&["no program is named"]);
+    }
     Ok(())
 }
 

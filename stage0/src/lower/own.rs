@@ -84,9 +84,12 @@ where
         let words = choices.operands();
         let count = words.clone().take_while(|word| *word != c"---").count();
         let rootfs = named.unwrap_or(self.rootfs);
+        let program = policies.value(AppOption::Exec);
+        let program = program.or_else(|| words.clone().take(count).next());
         let why = match count {
             _ if rootfs.is_empty() => Why::NoRootfs,
-            0 if policies.value(AppOption::Exec).is_none() => Why::NoProgramNamed,
+            // An empty one is most often a variable that is not set.
+            _ if program.is_none_or(CStr::is_empty) => Why::NoProgramNamed,
             _ if self.index >= MAX_APPS => Why::TooManyApps,
             _ => {
                 self.rest = words.clone();

@@ -294,6 +294,9 @@ impl<'a, 'w> Manifest<'a, '_, 'w> {
                     if !names.add(name) {
                         return wrong(name.at, "it is there twice");
                     }
+                    if reader.null() {
+                        return Ok(());
+                    }
                     text(reader).map(drop)
                 })
             })

@@ -40,7 +40,7 @@ const FULL: &str = r#"{
   ],
   "annotations": [{"name": "example.com/a", "value": "b"}],
   "ports": [{"name": "http", "hostPort": 8080, "hostIP": "127.0.0.1", "podPort": {"name": "http", "protocol": "tcp", "port": 80}}],
-  "userAnnotations": {"a": "b"}, "userLabels": {"c": "d"}
+  "userAnnotations": {"a": "b", "none": null}, "userLabels": {"c": "d"}
 }"#;
 
 /// A small one.
