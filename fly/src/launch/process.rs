@@ -106,12 +106,11 @@ impl<'p> Launcher<'p, '_> {
         };
         let source =
             fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
-                let error = Error::new(What::Open, path, errno);
-                if with_plan {
-                    error.advice(Advice::NameStage1)
-                } else {
-                    error
+                let mut error = Error::new(What::Open, path, errno);
+                if with_plan && errno != Errno::MFILE {
+                    error = error.advice(Advice::NameStage1);
                 }
+                error
             })?;
         let status = fs::fstat(&source).map_err(failed)?;
         let size = u64::try_from(status.st_size).unwrap_or(0);
