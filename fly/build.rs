@@ -47,9 +47,14 @@ fn main() {
         "-Wl,--gc-sections",      // what is not called is not linked
         "-Wl,-z,noseparate-code", // headers and code share a segment
         "-Wl,-z,max-page-size=4096",
-        "-Wl,-z,nosectionheader", // nobody reads the table of a stripped program
     ] {
         link(argument);
+    }
+    // Nobody reads the table of a stripped program; who looks for symbols has to have it.
+    println!("cargo:rerun-if-env-changed=KICKSTAGE_SYMBOLS");
+    let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if is_release && env::var_os("KICKSTAGE_SYMBOLS").is_none() {
+        link("-Wl,-z,nosectionheader");
     }
 }
 
