@@ -20,7 +20,7 @@ pub fn nearest<'a>(word: &[u8], names: &'a str) -> Option<&'a [u8]> {
         let distance = match word.len() {
             // It is known, but not here.
             _ if name == word => return None,
-            4.. if name.starts_with(word) => 1,
+            4.. if name.starts_with(word) => 0,
             _ => distance(word, name),
         };
         if distance < least {

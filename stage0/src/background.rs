@@ -18,7 +18,7 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{self, Access, AtFlags, Mode, OFlags},
-    io::Errno,
+    io::{Errno, fcntl_getfd},
     pipe::{PipeFlags, pipe_with},
     process::{Pid, WaitOptions, setsid, waitpid},
 };
@@ -89,9 +89,10 @@ fn settle(pipe: &OwnedFd) -> Result<(), Errno> {
         if to != TOLD && from == pipe {
             continue;
         }
-        match descriptor::keep_as(descriptor::borrow(from).ok_or(Errno::BADF)?, to) {
-            Err(Errno::BADF) if to != TOLD => {}
-            done => done?,
+        let from = descriptor::get(from);
+        if to == TOLD || fcntl_getfd(from).is_ok() {
+            // The number is too large then.
+            descriptor::keep_as(from, to).map_err(|_| Errno::MFILE)?;
         }
     }
     Ok(())

@@ -45,6 +45,7 @@ use client::Pod;
 use lower::Common;
 use options::Options;
 use prepared::Asked;
+use state::Place;
 
 /// The program's name in messages.
 pub const NAME: &str = "stage0";
@@ -118,9 +119,13 @@ where
     I: Iterator<Item = &'static CStr>,
 {
     match (words.next(), words.next()) {
-        (Some(directory), None) if directory.to_bytes().contains(&b'/') => Pod::open(directory)
-            .and_then(|pod| release::release::<()>(&pod, None, start.bytes))
-            .unwrap_or_else(fail),
+        (Some(directory), None)
+            if directory.to_bytes().contains(&b'/') && !uuid::is_one(Place::of(directory).uuid) =>
+        {
+            Pod::open(directory)
+                .and_then(|pod| release::release::<()>(&pod, None, start.bytes))
+                .unwrap_or_else(fail)
+        }
         _ => other(start),
     }
 }

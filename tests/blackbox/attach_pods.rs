@@ -48,6 +48,12 @@ fn as_another_user() -> TestResult {
     )
     .expect("a mode");
     other(&["--close", &uuid]).refused(&["attach to pod"]);
+    // Only the plan says whose the logs and inputs are.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(own.join("plan"), private).expect("a mode");
+    for words in [&["--close", &uuid][..], &[&uuid], &["--app=x", &uuid]] {
+        other(words).refused(&["attach to pod", "ermission"]);
+    }
     assert_eq!(pods.registry.state(&uuid), "running");
     pods.fed(&["--close", &uuid], "").code(7).lacks("secret");
     pods.registry.collected();

@@ -100,6 +100,8 @@ fn of_a_group() -> TestResult {
         &["cat-manifest", &uuid][..],
         &["logs", &uuid],
         &["export", &uuid, "-"],
+        &["stop", &uuid],
+        &["stop", "--force", &uuid],
     ] {
         ask(words[0], &words[1..]).refused(&["Permission denied"]);
     }

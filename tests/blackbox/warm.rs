@@ -485,6 +485,7 @@ fn not_for_app_release() -> TestResult {
     for words in [
         &["release", "web"][..],
         &["release", &uuid],
+        &["release", &path],
         &["release", &path, "--"],
     ] {
         pods.ask("app", words)

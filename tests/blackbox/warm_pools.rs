@@ -87,10 +87,20 @@ fn nothing_lost_by_what_is_refused() -> TestResult {
         &["--pool=jobs", "--uuid-file-save", "/no/such/folder/file"],
     )
     .refused(&["/no/such/folder/file"]);
-    wait_until("another one is in its place", || {
-        let parked = pods.in_folder("prepared");
-        in_pool(&pods) == 1 && parked.len() == 1 && !parked.contains(uuid)
-    });
+    let another = |last: &String| {
+        wait_until("another one is in its place", || {
+            let parked = pods.in_folder("prepared");
+            in_pool(&pods) == 1 && parked.len() == 1 && !parked.contains(last)
+        });
+        pods.in_folder("prepared").remove(0)
+    };
+    let uuid = another(uuid);
+    // What is seen only when it was taken.
+    let path = pods.place("prepared", &uuid).join("plan");
+    fs::write(path, "no plan").expect("a file");
+    let words = ["--pool=jobs", "--", "exit", "5"];
+    pods.ask("run-prepared", &words).refused(&["not a plan"]);
+    another(&uuid);
     pods.ask("pool", &["jobs", "0"]).code(0).quiet();
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())

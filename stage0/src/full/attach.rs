@@ -50,7 +50,8 @@ pub fn attach(start: Start) -> Result<i32, Error<'static>> {
             return Err(is_not(What::AttachTo, name, pod.state()));
         }
         let failed = |why| Error::new(What::AttachTo, name, why);
-        let plan = pod.beginning(c"plan", plan);
+        let plan = pod.names(plan);
+        let plan = plan.map_err(|errno| Error::new(What::AttachTo, name, errno))?;
         let mut reader = Reader::new(&pod, (plan, names), words.app, Some(0))?;
         let mut input = Input::of(&pod, plan, &words).map_err(failed)?;
         let has_ended = reader

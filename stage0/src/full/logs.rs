@@ -55,11 +55,8 @@ pub fn logs(start: Start) -> Result<i32, Error<'static>> {
     let buffer: &mut [u8] = &mut [0; CHUNK];
     let mut told = true;
     let code = pods.each_meant(&words, &mut |name, pod| {
-        let plan = match pod.read(c"plan", plan) {
-            // The logs may be of a group, but only the plan says whose they are.
-            Err(errno @ Errno::ACCESS) => return Err(Error::new(What::ReadLogs, name, errno)),
-            done => done.unwrap_or_default(),
-        };
+        let plan = pod.names(plan);
+        let plan = plan.map_err(|errno| Error::new(What::ReadLogs, name, errno))?;
         let mut reader = Reader::new(&pod, (plan, names), words.app, words.tail)?;
         let done = if words.has(words::FOLLOW) {
             reader.follow(&pod, None, buffer).map(drop)

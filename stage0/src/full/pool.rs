@@ -354,6 +354,13 @@ pub fn end(uuid: &[u8], given: Option<&CStr>, environment: &Strings) {
     let _ = run(&mut words, environment);
 }
 
+/// Has as many pods parked as the pool `name` is to have.
+pub fn fill_again(name: &CStr, given: Option<&CStr>, environment: &Strings) {
+    let words: [&CStr; 2] = [c"stage0", c"pool"];
+    let mut words = words.iter().copied().chain(option(given)).chain([name]);
+    let _ = run(&mut words, environment);
+}
+
 /// Runs this program with other words, and nothing on its standard output; whether it did
 /// what it should.
 fn run(words: &mut dyn Iterator<Item = &CStr>, environment: &Strings) -> bool {

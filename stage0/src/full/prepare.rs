@@ -282,6 +282,7 @@ pub fn run(start: Start) -> Result<i32, Error<'static>> {
         if is_parked(pods.root(), &uuid) {
             pool::end(&uuid, given, &environment);
         }
+        pool::fill_again(name, given, &environment);
     }
     done
 }

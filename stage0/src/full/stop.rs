@@ -54,6 +54,10 @@ pub fn stop(start: Start) -> Result<i32, Error<'static>> {
     // All are told before one is waited for.
     let mut code = pods.each_meant(&words, &mut |name, pod| {
         match pod.state() {
+            // Who may only look can't tell it.
+            State::Parked if pod.is_hidden() => {
+                return Err(Error::new(What::StopPod, name, Errno::ACCESS));
+            }
             State::Running | State::Parked => {}
             State::Abandoned if pod.is_left() => {}
             // That it has ended already is as good.

@@ -6,9 +6,8 @@ use core::ffi::CStr;
 use fly::{
     error::{Advice, Error, What, Why},
     lower::split_option,
-    near::nearest,
     sys::entry::{Strings, StringsIter},
-    text::split,
+    text::{copy, split},
 };
 
 use crate::options::milliseconds;
@@ -197,8 +196,15 @@ impl Words {
         let option = number(name);
         if option & allowed == 0 {
             // Only what this command takes is meant.
-            let near = nearest(name, NAMES).is_some_and(|near| number(near) & allowed != 0);
-            super::fail_near(failed(Why::NoSuchOption), if near { NAMES } else { "" });
+            let (mut taken, mut used) = ([b'\n'; NAMES.len() + 1], 0);
+            for other in split(NAMES.as_bytes(), b'\n') {
+                if number(other) & allowed != 0 {
+                    copy(taken.get_mut(used..).unwrap_or_default(), other);
+                    used += other.len() + 1;
+                }
+            }
+            let taken = str::from_utf8(taken.get(..used).unwrap_or_default());
+            super::fail_near(failed(Why::NoSuchOption), taken.unwrap_or_default());
             return Err(Error::told());
         }
         if takes_value(option) && value.is_none() {
