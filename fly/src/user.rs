@@ -247,7 +247,7 @@ fn add_groups(root: BorrowedFd<'_>, identity: &mut Identity) -> Result<(), Errno
         }
     })?;
     // A group that is not known could be one whose members may do less.
-    if is_whole { Ok(()) } else { Err(Errno::TOOBIG) }
+    if is_whole { Ok(()) } else { Err(Errno::FBIG) }
 }
 
 /// A number, or nothing if it is a name; a number that is none of an id is an

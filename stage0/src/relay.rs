@@ -24,8 +24,15 @@ use rustix::{
 
 use crate::{NAME, wait::TimeLimit};
 
-/// Bytes that are moved at once.
+/// Bytes that are moved at once: those that a pipe with room for any takes (pipe(7)).
 const CHUNK: usize = 4096;
+
+/// Signals that end who waits for a pod that does not go on.
+pub const ENDING: Set = Set::EMPTY
+    .and(raw::SIGHUP)
+    .and(raw::SIGINT)
+    .and(raw::SIGQUIT)
+    .and(raw::SIGTERM);
 
 /// Whether the caller's session may have a controlling terminal: opening its
 /// name says so (ENXIO, tty(4)) for 2 µs. A session of the pod's own costs 8 (it
@@ -201,36 +208,42 @@ impl Relay<'_> {
     fn run(&mut self, signals: Set) -> Result<(), Errno> {
         let signals = signal::descriptor(signals)?;
         fs::fcntl_setfl(self.master, OFlags::NONBLOCK)?;
-        let [stdin, stdout] =
-            [0, 1].map(|number| descriptor::borrow(number).unwrap_or(descriptor::NONE));
+        let own = own_terminal();
+        let [stdin, stdout] = [0, own.as_ref().map_or(1, AsRawFd::as_raw_fd)].map(descriptor::get);
         loop {
             let (shows, types) = (self.shown.is_any(), self.keys.is_any());
             let mut moves = PollFlags::empty();
             moves.set(PollFlags::IN, !shows);
             moves.set(PollFlags::OUT, types);
             // What ends is told again and again: in the place of what is not looked at are
-            // the signals.
+            // the signals. They are looked at last, so that whoever has their place is seen
+            // only if they are, and the pod's end first: behind it there is no output.
             let place = |looked_at, one, flags| {
                 let none = (signals.as_fd(), PollFlags::IN);
                 let (one, flags) = if looked_at { (one, flags) } else { none };
                 PollFd::from_borrowed_fd(one, flags)
             };
             let mut ready = [
-                place(false, stdin, moves),
-                place(!shows || types, self.master, moves),
                 place(!shows, self.end, PollFlags::IN),
+                place(!shows || types, self.master, moves),
                 place(self.input && !types, stdin, PollFlags::IN),
                 place(shows, stdout, PollFlags::OUT),
+                place(false, stdin, moves),
             ];
             let left = self.limit.left(self.end);
+            // Nobody reads what is left, and there was time for it.
+            if self.limit.is_over && shows && has_ended(self.end) {
+                return Ok(());
+            }
             match poll(&mut ready, left.as_ref()) {
                 Err(Errno::INTR) => continue,
                 done => done?,
             };
-            let [signal, terminal, end, input, output] = ready.map(|one| one.revents());
+            let [end, terminal, input, output, signal] = ready.map(|one| one.revents());
             if !signal.is_empty() {
                 // Who has ended the pod, and then this, does not want what is left of it.
-                if self.signal(&signals) && shows && has_ended(self.end) {
+                let is_left = shows && has_ended(self.end);
+                if self.signal(&signals) && is_left {
                     return Ok(());
                 }
                 continue;
@@ -247,8 +260,8 @@ impl Relay<'_> {
                 }
             }
             if shows && !output.is_empty() {
-                self.lost = self.shown.write(1).err().or(self.lost);
-            } else if terminal.contains(PollFlags::IN) {
+                self.lost = self.shown.write(stdout.as_raw_fd()).err().or(self.lost);
+            } else if !shows && terminal.contains(PollFlags::IN) {
                 self.shown.read(master);
             } else if !shows && (!end.is_empty() || terminal.contains(PollFlags::HUP)) {
                 // All output is written; what is left is the end.
@@ -257,17 +270,17 @@ impl Relay<'_> {
         }
     }
 
-    /// Passes them on; whether there were any but of the window.
+    /// Passes them on; whether there were any that end a process.
     fn signal(&mut self, signals: &OwnedFd) -> bool {
-        let mut is_any = false;
+        let mut ends = false;
         each_signal(signals, &mut |number| match number {
             raw::SIGWINCH => launch::copy_window_size(self.master),
             number => {
-                is_any = true;
+                ends |= ENDING.holds(number);
                 (self.pass)(number);
             }
         });
-        is_any
+        ends
     }
 
     /// Reads keys. The end of a pipe is the key that ends a terminal's input, which ends but
@@ -282,6 +295,19 @@ impl Relay<'_> {
             (self.keys.from, self.keys.to) = (usize::from(!in_line), 2);
         }
     }
+}
+
+/// Standard output once more, if that is a terminal, so that no write waits for it: that there
+/// is room says only that there is some. What the caller has open stays as it is. The master of
+/// a pseudo-terminal would be another one (pts(4), device 5:2).
+fn own_terminal() -> Option<OwnedFd> {
+    const MASTERS: u64 = 5 << 8 | 2;
+    let stdout = descriptor::get(1);
+    if !termios::isatty(stdout) || fs::fstat(stdout).ok()?.st_rdev == MASTERS {
+        return None;
+    }
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    fs::open(c"/proc/self/fd/1", flags, Mode::empty()).ok()
 }
 
 /// Whether it can be read.

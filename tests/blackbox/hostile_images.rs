@@ -347,8 +347,10 @@ fn mount_points_are_unmade_inside() -> TestResult {
         let (is_over, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
         let swap = || {
             while !is_over.load(Relaxed) {
-                if data.join("f").exists() && fs::rename(&data, &old).is_ok() {
-                    symlink(&decoy, &data).expect("a link");
+                if data.join("f").exists()
+                    && fs::rename(&data, &old).is_ok()
+                    && symlink(&decoy, &data).is_ok()
+                {
                     swaps.fetch_add(1, Relaxed);
                     thread::sleep(Duration::from_millis(3));
                 }

@@ -1,11 +1,19 @@
 //! What moves between a pod's terminal and the caller's streams: neither side, nor signals,
 //! wait for the other one.
 
-use std::{fs, fs::File, io::pipe, time::Duration};
+use std::{
+    fs,
+    fs::File,
+    io::{Read, pipe},
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use kickstage_tests::{
     TestResult,
-    command::{Output, Running},
+    command::{Output, Run, Running},
     pod::Pod,
     registered::wait_until,
     roots, sys, tests,
@@ -16,6 +24,8 @@ tests![
     the_end_of_input,
     an_end_within_a_line,
     nobody_reads_the_output,
+    signals_meanwhile,
+    time_is_over_and_nobody_reads,
     output_that_is_lost,
     input_that_is_none,
     closed_streams,
@@ -24,7 +34,7 @@ tests![
 
 const SIGTERM: i32 = 15;
 
-fn pod(probe: &[&str]) -> kickstage_tests::command::Run {
+fn pod(probe: &[&str]) -> Run {
     Pod::new(roots::probe()).flag("--tty").probe_command(probe)
 }
 
@@ -56,7 +66,7 @@ fn the_end_of_input() -> TestResult {
             .sum::<u64>()
     };
     let before = ticks(running.pid());
-    std::thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     assert!(ticks(running.pid()) - before < 10, "it does not sleep");
     running.signal(SIGTERM);
     end(running);
@@ -82,15 +92,12 @@ fn nobody_reads_the_output() -> TestResult {
     let children = format!("/proc/{0}/task/{0}/children", running.pid());
     let has_child = || fs::read_to_string(&children).is_ok_and(|text| !text.is_empty());
     wait_until("the pod runs", has_child);
-    std::thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
     assert!(running.runs());
+    let pid = fs::read_to_string(&children).expect("it runs");
+    let pid: i32 = pid.trim().parse().expect("a pid");
     running.signal(SIGTERM);
     // It is reaped at the very end only.
-    let pid: i32 = fs::read_to_string(&children)
-        .expect("it runs")
-        .trim()
-        .parse()
-        .expect("a pid");
     let is_dead = || {
         let status = fs::read_to_string(format!("/proc/{pid}/stat"));
         status.is_ok_and(|status| status.contains(") Z "))
@@ -99,6 +106,59 @@ fn nobody_reads_the_output() -> TestResult {
     running.signal(SIGTERM);
     end(running).code(128 + SIGTERM);
     drop(reader);
+    Ok(())
+}
+
+/// Of those that end nobody nothing is lost, however many come and whenever.
+fn signals_meanwhile() -> TestResult {
+    let (mut reader, writer) = pipe().expect("a pipe");
+    let run = pod(&["flood", "400000"]);
+    let running = run.hook(move || sys::duplicate_onto(&writer, 1)).spawn();
+    let pid = running.pid();
+    let is_over = AtomicBool::new(false);
+    let mut shown = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for signal in [libc::SIGWINCH, libc::SIGCONT, libc::SIGURG].iter().cycle() {
+                if is_over.load(Relaxed) || sys::kill(pid, *signal).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut chunk = [0; 4096];
+        loop {
+            thread::sleep(Duration::from_micros(500));
+            match reader.read(&mut chunk).expect("bytes") {
+                0 => break,
+                count => shown.extend_from_slice(&chunk[..count]),
+            }
+        }
+        is_over.store(true, Relaxed);
+    });
+    end(running).code(0);
+    assert_eq!(shown.iter().filter(|byte| **byte == b'x').count(), 400_000);
+    Ok(())
+}
+
+/// A pipe that nobody reads, and a terminal that has room for some of what is written.
+fn time_is_over_and_nobody_reads() -> TestResult {
+    let words = ["flood", "100000000"];
+    let stopped = |run: Run, output: OwnedFd| {
+        let running = run.hook(move || sys::duplicate_onto(&output, 1)).spawn();
+        end(running).code(124);
+    };
+    let limited = || {
+        let options = ["--tty", "--timeout=200ms", "--stop-timeout=100ms"];
+        Pod::new(roots::probe())
+            .options(options)
+            .probe_command(words)
+    };
+    let (reader, writer) = pipe().expect("a pipe");
+    stopped(limited(), writer.into());
+    drop(reader);
+    let (master, slave) = sys::terminal(24, 80).expect("a terminal");
+    stopped(limited(), slave);
+    drop(master);
     Ok(())
 }
 
@@ -144,9 +204,9 @@ fn output_that_never_waits() -> TestResult {
     sys::never_wait(&writer).expect("a flag");
     let run = pod(&["flood", "500000"]);
     let running = run.hook(move || sys::duplicate_onto(&writer, 1)).spawn();
-    std::thread::sleep(Duration::from_millis(200));
+    thread::sleep(Duration::from_millis(200));
     let mut shown = Vec::new();
-    std::io::Read::read_to_end(&mut reader, &mut shown).expect("bytes");
+    reader.read_to_end(&mut shown).expect("bytes");
     end(running).code(0);
     assert_eq!(shown.iter().filter(|byte| **byte == b'x').count(), 500_000);
     Ok(())

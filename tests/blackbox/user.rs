@@ -295,7 +295,7 @@ fn groups_with_many_members() -> TestResult {
         ids(&output.report(), 1000, 1000, "7000");
     }
     for output in many(3000) {
-        output.refused(&["read /etc/group for user alice", "too long"]);
+        output.refused(&["read /etc/group for user alice", "File too large"]);
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ use super::{
 use crate::{
     client::{Pod, seal},
     options::{Choice, Choices, Life},
-    relay::{Terminal, each_signal},
+    relay::{ENDING, Terminal, each_signal},
     wait::TimeLimit,
 };
 
@@ -52,13 +52,6 @@ const PASSED: Set = Set::EMPTY
     .and(raw::SIGUSR1)
     .and(raw::SIGUSR2)
     .and(raw::SIGWINCH);
-
-/// Those of them that end who waits for a pod that does not go on.
-const ENDING: Set = Set::EMPTY
-    .and(raw::SIGHUP)
-    .and(raw::SIGINT)
-    .and(raw::SIGQUIT)
-    .and(raw::SIGTERM);
 
 /// What is run if nothing is named.
 const SHELL: &CStr = c"/bin/sh";
