@@ -405,7 +405,8 @@ fn left_by_a_killed_launcher() -> TestResult {
     // Its processes are gone at last. That the next one has other limits does not matter.
     let other = parent.pod(&ALL);
     let begin = Instant::now();
-    while left.iter().any(|path| path.exists()) && begin.elapsed() < Duration::from_secs(10) {
+    // Where the kernel does not keep that time, as 6.1, they have to be old indeed.
+    while left.iter().any(|path| path.exists()) && begin.elapsed() < Duration::from_secs(30) {
         ended(&other.probe(["exit", "3"]), 3);
     }
     assert_eq!(parent.pods().len(), 1);
