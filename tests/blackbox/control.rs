@@ -12,6 +12,7 @@ use kickstage_tests::{
     TestResult,
     command::{Output, Run, Running},
     compare, init,
+    json::Value,
     pod::Pod,
     roots, sys, tests,
 };
@@ -228,6 +229,28 @@ fn list_and_status() -> TestResult {
     assert_eq!(pod.line("main"), words(main));
     pod.app("status", &["nobody"])
         .refused(&["nobody", "no such app"]);
+    // The same for programs.
+    let output = pod.app("list", &["--format=json"]);
+    let list = Value::read(&output.code(0).stdout);
+    let [main, second] = list.list() else {
+        panic!("{}", output.everything());
+    };
+    assert_eq!(main.get("name").text(), Some("main"));
+    assert_eq!(main.get("pid").number(), Some(2));
+    assert_eq!(second.get("state").text(), Some("exited"));
+    assert_eq!(second.get("code").number(), Some(7));
+    assert_eq!(second.get("pid").number(), None);
+    let output = pod.app("status", &["second", "--format", "json"]);
+    let one = Value::read(&output.code(0).stdout);
+    assert_eq!(one.get("name").text(), Some("second"));
+    for words in [
+        &["--format=json", "second"][..],
+        &["second", "--format=xml"],
+        &["second", "--format"],
+    ] {
+        let output = pod.app("status", words);
+        output.code(if words[0] == "second" { 254 } else { 0 });
+    }
     pod.end().code(0);
     Ok(())
 }

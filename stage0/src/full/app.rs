@@ -16,7 +16,7 @@ use rustix::{
 };
 use stage1_init::control::protocol::{self, Reply, Request};
 
-use super::{added::Added, before, enter, manifest::Words, release};
+use super::{added::Added, before, enter, json::Json, manifest::Words, release};
 use crate::{
     client::{Pod, seal},
     lower::{self, policy::signal_number},
@@ -66,13 +66,20 @@ pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'s
         number: 0,
         name: c"",
     };
-    let directory = before::operand(&mut words, &mut given)?.ok_or(missing(Why::NoPodDirectory))?;
+    let mut json = false;
+    let mut next = |words: &mut Words<'static>, given: &mut Option<&'static CStr>| {
+        if operation == protocol::STATUS {
+            before::format(words, given, &mut json)?;
+        }
+        before::operand(words, given)
+    };
+    let directory = next(&mut words, &mut given)?.ok_or(missing(Why::NoPodDirectory))?;
     if operation == protocol::ADD {
         before::skip(&mut words, &mut given)?;
         return Ok(add((directory, given), request, words, start).unwrap_or_else(super::fail));
     }
     if !is_list {
-        let name = before::operand(&mut words, &mut given)?.ok_or(missing(Why::NoAppNamed))?;
+        let name = next(&mut words, &mut given)?.ok_or(missing(Why::NoAppNamed))?;
         if name.is_empty() || name.count_bytes() >= protocol::NAME_BYTES {
             return Err(Error::new(What::ReadOption, name, Why::NoAppName));
         }
@@ -85,12 +92,12 @@ pub fn run(mut words: Words<'static>, start: &mut Start) -> Result<i32, Error<'s
             .ok_or(Error::new(What::ReadOption, signal, Why::NoSignal))?
             .into();
     }
-    if before::operand(&mut words, &mut given)?.is_some() {
+    if next(&mut words, &mut given)?.is_some() {
         return Err(missing(Why::TooManyWords));
     }
     let pod = super::pod_of(directory, given, &start.environment)?;
     if operation == protocol::STATUS {
-        return pod.tell(request, is_list);
+        return pod.tell(request, is_list, json);
     }
     if operation == protocol::REMOVE {
         return remove(&pod, &request);
@@ -277,11 +284,18 @@ impl<'a> Pod<'a> {
     }
 
     /// Prints how the app is, or all of them are.
-    fn tell(&self, mut request: Request<'a>, all: bool) -> Result<i32, Error<'a>> {
-        let mut line = Line::new(1);
-        line.text("NAME").column(COLUMN);
-        line.text("STATE      READY      PID  CODE  RESTARTS");
+    fn tell(&self, mut request: Request<'a>, all: bool, json: bool) -> Result<i32, Error<'a>> {
         let mut told = true;
+        let mut line = Line::new(1);
+        let mut json = json.then(|| Json::pretty(1));
+        match &mut json {
+            Some(json) if all => drop(json.array()),
+            Some(_) => {}
+            None => {
+                line.text("NAME").column(COLUMN);
+                line.text("STATE      READY      PID  CODE  RESTARTS");
+            }
+        }
         loop {
             let reply = self.ask(&request, None)?;
             let Some((reply, name)) = Reply::read(&reply) else {
@@ -293,29 +307,59 @@ impl<'a> Pod<'a> {
                 _ if all => break,
                 errno => return Err(refused(&request, errno)),
             }
-            told &= line.end();
-            row(&mut line, &reply, name);
+            match &mut json {
+                Some(json) => object(json, &reply, name),
+                None => {
+                    told &= line.end();
+                    row(&mut line, &reply, name);
+                }
+            }
             if !all {
                 break;
             }
             request.number = reply.place.saturating_add(1);
         }
-        told &= line.end();
+        told &= match &mut json {
+            Some(json) if all => json.end_array().end(),
+            Some(json) => json.end(),
+            None => line.end(),
+        };
         Error::said(told, 0)
     }
 }
 
+fn state(reply: &Reply) -> &'static str {
+    let index = usize::try_from(reply.state).unwrap_or(usize::MAX);
+    STATES.get(index).copied().unwrap_or("unknown")
+}
+
+/// One app for programs.
+fn object(json: &mut Json, reply: &Reply, name: &[u8]) {
+    json.object().key("name").string(name);
+    json.key("state").string(state(reply).as_bytes());
+    json.key("ready").boolean(reply.flags & Reply::READY != 0);
+    let json = json.key("pid");
+    match reply.pid {
+        0 => json.null(),
+        pid => json.number(pid.into()),
+    };
+    json.key("code").number(reply.code.into());
+    json.key("restarts").number(reply.restarts.into());
+    json.end_object();
+}
+
 /// One app in the table.
 fn row(line: &mut Line, reply: &Reply, name: &[u8]) {
-    let index = usize::try_from(reply.state).unwrap_or(usize::MAX);
-    let state = STATES.get(index).copied().unwrap_or("unknown");
     let ready = if reply.flags & Reply::READY == 0 {
         "no"
     } else {
         "yes"
     };
     line.quoted(name).text(" ").column(COLUMN);
-    line.text(state).text(" ").column(COLUMN + 11).text(ready);
+    line.text(state(reply))
+        .text(" ")
+        .column(COLUMN + 11)
+        .text(ready);
     let numbers = [(17, reply.pid), (8, reply.code), (10, reply.restarts)];
     let mut end = COLUMN + 11;
     for (width, number) in numbers {

@@ -43,6 +43,34 @@ pub fn skip<'a>(words: &mut Words<'a>, given: &mut Option<&'a CStr>) -> Result<(
     }
 }
 
+/// Takes `--format` away, too, if the words begin with it: whether it says JSON.
+///
+/// # Errors
+/// It has no value, or another one.
+pub fn format<'a>(
+    words: &mut Words<'a>,
+    given: &mut Option<&'a CStr>,
+    json: &mut bool,
+) -> Result<(), Error<'a>> {
+    loop {
+        skip(words, given)?;
+        let mut ahead = words.clone();
+        let word = ahead.next().unwrap_or_default();
+        let (name, inline) = split_option(word);
+        if name != b"--format" {
+            return Ok(());
+        }
+        let failed = |why| Error::new(What::ReadOption, word, why).advice(Advice::SeeHelp);
+        let value = inline.or_else(|| ahead.next());
+        *json = match value.ok_or(failed(Why::NoValue))?.to_bytes() {
+            b"json" => true,
+            b"text" => false,
+            _ => return Err(failed(Why::NotTextOrJson)),
+        };
+        *words = ahead;
+    }
+}
+
 /// Whether the `words` behind the command ask for help; those of a program do not.
 pub fn asks_for_help(command: &CStr, words: Strings) -> bool {
     let operands = match command.to_bytes() {
