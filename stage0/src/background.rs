@@ -91,8 +91,7 @@ fn settle(pipe: &OwnedFd) -> Result<(), Errno> {
         }
         let from = descriptor::get(from);
         if to == TOLD || fcntl_getfd(from).is_ok() {
-            // The number is too large then.
-            descriptor::keep_as(from, to).map_err(|_| Errno::MFILE)?;
+            descriptor::keep_as(from, to)?;
         }
     }
     Ok(())

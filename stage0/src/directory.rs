@@ -406,8 +406,7 @@ pub fn make_room() {
 /// # Errors
 /// EMFILE if this process may not have that many.
 pub fn keep(file: &OwnedFd) -> Result<(), Errno> {
-    // The only number that can be wrong.
-    descriptor::keep_as(file.as_fd(), KEPT).map_err(|_| Errno::MFILE)
+    descriptor::keep_as(file.as_fd(), KEPT)
 }
 
 /// Writes the pod's name, and a line's end, to `file`.

@@ -30,7 +30,7 @@ const ERRORS: i32 = KEPT + 3;
 #[inline(never)]
 pub fn hold(directory: &Directory<'_>) -> Result<(), Errno> {
     let errors = descriptor::get(2);
-    descriptor::keep_as(errors, ERRORS).map_err(|_| Errno::MFILE)?;
+    descriptor::keep_as(errors, ERRORS)?;
     client::silence(3)?;
     let file = directory::open_lock(&directory.open()?)?;
     lock::take(file.as_fd(), directory::HELD, 1)?;

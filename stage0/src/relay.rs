@@ -310,8 +310,8 @@ fn own_terminal() -> Option<OwnedFd> {
     fs::open(c"/proc/self/fd/1", flags, Mode::empty()).ok()
 }
 
-/// Whether it can be read.
-fn has_ended(end: BorrowedFd<'_>) -> bool {
+/// Whether it can be read, as what ends can from then on.
+pub fn has_ended(end: BorrowedFd<'_>) -> bool {
     const NOW: Timespec = Timespec {
         tv_sec: 0,
         tv_nsec: 0,

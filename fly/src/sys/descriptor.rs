@@ -99,13 +99,14 @@ pub fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> Result<(), Errno> {
     duplicate(from, to, 0, 0)
 }
 
-/// The same, but it does not survive exec.
+/// The same of one that is open, but it does not survive exec.
 ///
 /// # Errors
-/// As [`duplicate_onto`].
+/// EMFILE if this process may not have that many.
 #[inline(never)]
 pub fn keep_as(from: BorrowedFd<'_>, to: RawFd) -> Result<(), Errno> {
-    duplicate(from, to, raw::O_CLOEXEC, raw::FD_CLOEXEC)
+    // Only the number can be wrong, for which the kernel says EBADF (dup3(2)).
+    duplicate(from, to, raw::O_CLOEXEC, raw::FD_CLOEXEC).map_err(|_| Errno::MFILE)
 }
 
 fn duplicate(from: BorrowedFd<'_>, to: RawFd, open: u32, own: u32) -> Result<(), Errno> {

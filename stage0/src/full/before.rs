@@ -43,18 +43,18 @@ pub fn skip<'a>(words: &mut Words<'a>, given: &mut Option<&'a CStr>) -> Result<(
     }
 }
 
-/// Takes `--format` away, too, if the words begin with it: whether it says JSON.
+/// Takes `--format` away, too, if the line begins with it: whether it says JSON.
 ///
 /// # Errors
 /// It has no value, or another one.
 pub fn format<'a>(
-    words: &mut Words<'a>,
+    line: &mut Words<'a>,
     given: &mut Option<&'a CStr>,
     json: &mut bool,
 ) -> Result<(), Error<'a>> {
     loop {
-        skip(words, given)?;
-        let mut ahead = words.clone();
+        skip(line, given)?;
+        let mut ahead = line.clone();
         let word = ahead.next().unwrap_or_default();
         let (name, inline) = split_option(word);
         if name != b"--format" {
@@ -62,12 +62,9 @@ pub fn format<'a>(
         }
         let failed = |why| Error::new(What::ReadOption, word, why).advice(Advice::SeeHelp);
         let value = inline.or_else(|| ahead.next());
-        *json = match value.ok_or(failed(Why::NoValue))?.to_bytes() {
-            b"json" => true,
-            b"text" => false,
-            _ => return Err(failed(Why::NotTextOrJson)),
-        };
-        *words = ahead;
+        let value = value.ok_or(failed(Why::NoValue))?;
+        *json = words::is_json(value).ok_or(failed(Why::NotTextOrJson))?;
+        *line = ahead;
     }
 }
 

@@ -15,7 +15,6 @@ use fly::{
 };
 use linux_raw_sys::general as raw;
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
@@ -24,6 +23,7 @@ use rustix::{
 };
 
 use super::networks::{LOCK, NEXT, SIZE};
+use crate::relay::has_ended;
 
 /// Where the directory of the pool is, and the pipe to who waits until the namespace is
 /// there.
@@ -165,7 +165,8 @@ impl Holder {
         }
         map::give_back_stack();
         // By a signal, since who opens a pipe for writing wakes those that poll it.
-        while !has_ended(&held.pipe) {
+        // Somebody has opened it for writing, and nobody has it open any more.
+        while !has_ended(held.pipe.as_fd()) {
             let _ = signal::wait(TOLD_BY, None);
             if !self.is_wanted() {
                 // Perhaps all of the pool was removed: then there may be no writer to come,
@@ -183,15 +184,6 @@ fn open_to_write(pipe: &OwnedFd) -> Result<OwnedFd, Errno> {
     let path = Path::of_descriptor(b"/proc/self/fd/", pipe.as_fd())?;
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     fs::open(path.as_c_str(), flags, Mode::empty())
-}
-
-/// Whether somebody has opened the pipe for writing, and nobody has it open any more.
-fn has_ended(pipe: &OwnedFd) -> bool {
-    const NOW: Timespec = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&NOW)).is_ok_and(|count| count != 0)
 }
 
 /// The file system of /sys that each mount in this namespace shows.

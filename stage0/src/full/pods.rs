@@ -382,17 +382,6 @@ impl Pod {
         self.read(name, buffer).unwrap_or_default()
     }
 
-    /// Its plan, which says whose its logs and inputs are; empty if there is none.
-    ///
-    /// # Errors
-    /// EACCES: the logs may be of a group, but the plan is its owner's.
-    pub fn names<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
-        match self.read(c"plan", buffer) {
-            Err(errno @ Errno::ACCESS) => Err(errno),
-            done => Ok(done.unwrap_or_default()),
-        }
-    }
-
     /// The same.
     ///
     /// # Errors
@@ -412,6 +401,17 @@ impl Pod {
             }
         }
         Ok(buffer.get(..used).unwrap_or_default())
+    }
+
+    /// Its plan, which says whose its logs and inputs are; empty if there is none.
+    ///
+    /// # Errors
+    /// EACCES: the logs may be of a group, but the plan is its owner's.
+    pub fn names<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+        match self.read(c"plan", buffer) {
+            Err(errno @ Errno::ACCESS) => Err(errno),
+            done => Ok(done.unwrap_or_default()),
+        }
     }
 
     /// The number in a file in its directory.

@@ -349,16 +349,18 @@ pub fn end(uuid: &[u8], given: Option<&CStr>, environment: &Strings) {
     let mut name = [0; uuid::LENGTH + 1];
     copy(&mut name, uuid);
     let name = c_str(&name).unwrap_or_default();
-    let words: [&CStr; 3] = [c"stage0", c"rm", c"--force"];
-    let mut words = words.iter().copied().chain(option(given)).chain([name]);
-    let _ = run(&mut words, environment);
+    carry_out(&[c"stage0", c"rm", c"--force"], name, given, environment);
 }
 
 /// Has as many pods parked as the pool `name` is to have.
 pub fn fill_again(name: &CStr, given: Option<&CStr>, environment: &Strings) {
-    let words: [&CStr; 2] = [c"stage0", c"pool"];
-    let mut words = words.iter().copied().chain(option(given)).chain([name]);
-    let _ = run(&mut words, environment);
+    carry_out(&[c"stage0", c"pool"], name, given, environment);
+}
+
+/// Carries out a command of this program for `object`, where `given` says.
+fn carry_out(command: &[&CStr], object: &CStr, given: Option<&CStr>, environment: &Strings) {
+    let words = command.iter().copied().chain(option(given));
+    let _ = run(&mut words.chain([object]), environment);
 }
 
 /// Runs this program with other words, and nothing on its standard output; whether it did

@@ -218,11 +218,10 @@ impl Words {
             STATE_DIRECTORY => self.state_directory = value.take(),
             UUID_FILE => self.uuid_file = value.take(),
             APP => self.app = value.take(),
-            FORMAT => match value.take().unwrap_or_default().to_bytes() {
-                b"json" => self.json = true,
-                b"text" => self.json = false,
-                _ => return Err(failed(Why::NotTextOrJson)),
-            },
+            FORMAT => {
+                let json = is_json(value.take().unwrap_or_default());
+                self.json = json.ok_or(failed(Why::NotTextOrJson))?;
+            }
             GRACE_PERIOD => self.grace = Some(time(value.take().unwrap_or_default(), word)?),
             TAIL => {
                 let text = value.take().unwrap_or_default();
@@ -255,6 +254,15 @@ pub fn ask_for_help(words: Strings) -> bool {
         }
     }
     false
+}
+
+/// What a value of `--format` says; `None` if it is none.
+pub fn is_json(text: &CStr) -> Option<bool> {
+    match text.to_bytes() {
+        b"json" => Some(true),
+        b"text" => Some(false),
+        _ => None,
+    }
 }
 
 fn takes_value(option: Flags) -> bool {
