@@ -2,7 +2,7 @@
 
 use std::{
     ffi::CString,
-    fs,
+    fs, io,
     os::unix::ffi::OsStrExt,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
@@ -162,6 +162,27 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year, month, day)
+}
+
+/// A line of /proc/meminfo, in KB (proc(5)).
+///
+/// # Errors
+/// It can't be read, or has no such line.
+pub fn meminfo(name: &str) -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    number(line.unwrap_or_default())
+}
+
+/// The first word, as a number.
+///
+/// # Errors
+/// It is none.
+pub fn number(text: &str) -> io::Result<u64> {
+    let word = text.split_whitespace().next().unwrap_or_default();
+    word.parse().map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]

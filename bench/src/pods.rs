@@ -1,7 +1,7 @@
 //! Registered pods: what it costs to release one that is warm, and what many of them cost.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     process::{Command as Process, Stdio},
     time::{Duration, Instant},
@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     budget::{Line, Verdict},
+    machine::meminfo,
     measure::{Command, Spawner},
     place::{Payload, Place, TRUE},
     statistics::Summary,
@@ -291,16 +292,9 @@ fn together(words: &[String], threads: usize) -> io::Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// MemAvailable, in bytes (proc(5)).
+/// What is available, in bytes.
 fn available() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"));
-    let number = line.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok());
-    number
-        .map(|kilobytes| kilobytes << 10)
-        .ok_or(io::ErrorKind::InvalidData.into())
+    Ok(meminfo("MemAvailable")? << 10)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]

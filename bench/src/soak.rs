@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     budget::{Line, Verdict},
+    machine::{meminfo, number},
     measure::{Command, Spawner},
     place::Place,
 };
@@ -249,15 +250,6 @@ impl Soak {
     }
 }
 
-/// A line of /proc/meminfo, in KB.
-fn meminfo(name: &str) -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    number(line.unwrap_or_default())
-}
-
 /// Memory that is not available, in KB.
 fn used() -> io::Result<u64> {
     Ok(meminfo("MemTotal")?.saturating_sub(meminfo("MemAvailable")?))
@@ -266,11 +258,6 @@ fn used() -> io::Result<u64> {
 /// The first number of a file.
 fn first(path: &str) -> io::Result<u64> {
     number(&fs::read_to_string(path)?)
-}
-
-fn number(text: &str) -> io::Result<u64> {
-    let word = text.split_whitespace().next().unwrap_or_default();
-    word.parse().map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 fn mounts() -> io::Result<u64> {
