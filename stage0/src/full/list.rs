@@ -58,6 +58,13 @@ impl Entry {
 
     /// Asks for what is to be said of it; `bytes` have room for a plan.
     fn look(&mut self, pods: &Pods, bytes: &mut [u8]) {
+        if self.folder == Folder::Run
+            && let Some((times, plan)) = pods.running(&self.uuid, bytes)
+        {
+            ([self.created, self.started], self.state) = (times, State::Running);
+            self.moved = false;
+            return self.name(plan);
+        }
         let pod = if self.moved {
             pods.find_whole(&self.uuid)
         } else {
@@ -69,8 +76,13 @@ impl Entry {
         self.state = pod.state();
         self.created = pod.created().unwrap_or(0);
         self.started = pod.time(c"pid").unwrap_or(0);
+        self.name(pod.beginning(c"plan", bytes));
+    }
+
+    /// Takes the names of the apps of this plan.
+    fn name(&mut self, plan: &[u8]) {
         self.used = 0;
-        each_app(pod.beginning(c"plan", bytes), &mut |name| {
+        each_app(plan, &mut |name| {
             self.names(if self.used == 0 { b"" } else { b"," });
             self.names(name);
         });
@@ -102,7 +114,7 @@ pub fn list(start: Start) -> Result<i32, Error<'static>> {
         return Err(super::too_many(word));
     }
     let mut pods = Pods::new(&words, &start.environment)?;
-    pods.enter();
+    pods.enter_running();
     let entries = ENTRIES.take().map_or(&mut [][..], |entries| entries);
     let entries = seen(&pods, entries, start.bytes)?;
     let mut table = Table {
