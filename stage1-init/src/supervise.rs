@@ -12,6 +12,7 @@ use fly::{
     plan::{Kind, Plan, Step, Steps},
     sys::{
         descriptor,
+        limits::{self, Limit},
         map::Forever,
         message, signal, time,
         wait::{self, Change, End},
@@ -195,6 +196,9 @@ impl<'p, 's> Pod<'p, 's> {
                 let code = self.code.max(0);
                 if self.releaser >= 0 {
                     self.clear_away();
+                    // Its end wakes us: without that we'd take the processor from it before
+                    // its parent knows (sched(7)).
+                    let _ = limits::set(Limit::Policy, raw::SCHED_BATCH.into(), &[0; 4]);
                     self.tell_end(code);
                     // The end of the namespaces disturbs all processors: it comes when who
                     // was told is done, which its socket tells, or takes too long. What has
