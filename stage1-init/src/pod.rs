@@ -18,7 +18,7 @@ use rustix::{
 use crate::{NAME, apps::App, report::Report, stamps::Stamps, stdio, supervise::Pod, understudy};
 
 /// As many bytes as most plans have.
-const FEW_BYTES: usize = 1024;
+const FEW_BYTES: usize = 1280;
 /// As many strings as most programs have, a variable and two ends.
 const FEW: usize = 48;
 
