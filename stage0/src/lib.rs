@@ -65,11 +65,21 @@ pub fn main(start: Start) -> i32 {
     // The program's own name.
     let _ = arguments.next();
     match arguments.next().map(CStr::to_bytes) {
-        Some(b"run") => {}
-        Some(b"app") if arguments.next() == Some(c"release") => return release(arguments, start),
-        Some(b"run-prepared") => return run_prepared(start),
-        _ => return other(start),
+        Some(b"run") => run(arguments, start),
+        Some(b"app") if arguments.next() == Some(c"release") => release(arguments, start),
+        Some(b"run-prepared") => run_prepared(start),
+        _ => other(start),
     }
+}
+
+/// By itself, as it has much on the stack: a pod that is parked would have a page of it to
+/// fault in for nothing.
+#[inline(never)]
+#[allow(clippy::needless_pass_by_value, reason = "its memory is used up")]
+fn run<I>(arguments: I, start: Start) -> i32
+where
+    I: Iterator<Item = &'static CStr> + Clone,
+{
     match options::parse(arguments) {
         Ok(Some(options)) if options.output.is_some() => fail(
             Error::new(What::ReadOption, c"--output", Why::OnlyForPlan).advice(Advice::SeeHelp),
