@@ -219,6 +219,18 @@ impl<'a> Directory<'a> {
         let _ = place.shift(Folder::Run, Folder::ExitedGarbage);
     }
 
+    /// The same of a pod that was released: its directory is the working directory.
+    pub fn ended_here(&self, code: i32) {
+        match (self.path.map(Place::of), self.life) {
+            (Some(place), Some(life)) if !life.keeps() => {
+                if place.shift_beside(Folder::Run, Folder::Garbage).is_ok() {
+                    let _ = remove::here(&place, Folder::Garbage);
+                }
+            }
+            _ => self.ended(code),
+        }
+    }
+
     /// No pod was started: what was made is unmade.
     #[inline(never)]
     pub fn undo(&self) {
@@ -262,7 +274,7 @@ impl<'a> Directory<'a> {
 #[inline(never)]
 fn discard(place: &Place<'_>, folder: &OwnedFd) {
     if place.shift(Folder::Run, Folder::Garbage).is_ok() {
-        let _ = remove::opened(place, Folder::Garbage, folder);
+        let _ = remove::opened(place, Folder::Garbage, folder.as_fd());
     }
 }
 

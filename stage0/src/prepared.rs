@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
-    launch::{self, KEPT, ROOM, path::Path},
+    launch::{self, KEPT, ROOM},
     plan::{MAX_BYTES, Plan},
     sys::{
         descriptor,
@@ -16,6 +16,7 @@ use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     fs::{self, Access, AtFlags, Mode, OFlags},
     io::Errno,
+    process::fchdir,
 };
 
 use stage1_init::control::{SOCKET, protocol};
@@ -178,24 +179,23 @@ pub fn run<F: Features>(
     let given = asked.state_directory();
     let parts = [b"/", Folder::Run.name().as_bytes(), b"/", uuid];
     let (path, bytes) = state::name(given, &start.environment, &parts, bytes)?;
-    let (bytes, changed) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
     let failed = |errno| failed(name, errno);
     let is_told = asked.how.timings.is_some() || asked.how.debug;
     let is_plain = !asked.changes && !is_told && asked.how.life.timeout == 0;
-    let (file, is_parked, has_streams) = begin(&Place::of(path)).map_err(failed)?;
-    if is_parked && is_plain && !has_streams {
-        return finish::<F>(
-            asked,
-            released::<F>(path, asked, Known::Later(file, bytes), None),
-            start.environment,
-            start.words,
-        );
-    }
+    let (from, bytes) = Place::of(path).name(Folder::Prepared, bytes);
+    let (bytes, changed) = bytes.split_at_mut_checked(MAX_BYTES).unwrap_or_default();
+    let begun = begin(from, is_plain).map_err(failed)?;
+    let is_parked = begun.is_parked;
+    let Some(file) = begun.plan else {
+        let known = Known::Later(bytes);
+        let done = released::<F>((path, begun.folder), asked, known, None);
+        return finish::<F>(asked, done, start.environment, start.words);
+    };
     let read = descriptor::read_all(file.as_raw_fd(), bytes).map_err(failed)?;
     drop(file);
     let mut plan =
         Plan::check(read).map_err(|problem| Error::new(What::CheckPlan, name, problem.reason))?;
-    let is_rare = has_streams || (!is_parked && launch::is_rare(&plan));
+    let is_rare = begun.has_streams || (!is_parked && launch::is_rare(&plan));
     if !F::ALL && (asked.changes || is_told || is_rare) {
         return Ok((others.program)(
             start.arguments,
@@ -209,7 +209,7 @@ pub fn run<F: Features>(
     }
     if is_parked {
         let changed = asked.changes.then_some(plan);
-        let done = released::<F>(path, asked, Known::Now(before), changed);
+        let done = released::<F>((path, begun.folder), asked, Known::Now(before), changed);
         return finish::<F>(asked, done, start.environment, start.words);
     }
     let mut how = asked.how;
@@ -250,9 +250,9 @@ fn finish<F: Features>(
 /// The plan of a pod that is parked.
 enum Known {
     Now(Plan<'static>),
-    /// In this file, with room for it: most pods need it for their cgroups alone, when
-    /// they have ended.
-    Later(OwnedFd, &'static mut [u8]),
+    /// In the working directory, with room for it: most pods need it for their cgroups
+    /// alone, when they have ended.
+    Later(&'static mut [u8]),
 }
 
 impl Known {
@@ -260,10 +260,7 @@ impl Known {
     fn read(self) -> Option<Plan<'static>> {
         match self {
             Self::Now(plan) => Some(plan),
-            Self::Later(file, bytes) => {
-                let read = descriptor::read_all(file.as_raw_fd(), bytes).ok()?;
-                Plan::check(read).ok()
-            }
+            Self::Later(bytes) => Plan::check(descriptor::read_file(c"plan", bytes)).ok(),
         }
     }
 }
@@ -282,7 +279,7 @@ fn failed(name: &CStr, errno: Errno) -> Error<'_> {
 /// kept, as of any other.
 #[inline(never)]
 fn released<F: Features>(
-    path: &'static CStr,
+    (path, folder): (&'static CStr, OwnedFd),
     asked: &Asked,
     known: Known,
     changed: Option<Plan<'static>>,
@@ -293,8 +290,14 @@ fn released<F: Features>(
     let changed = changed.map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
     // What comes from here on is for the pod: nobody else would release it.
     launch::block_signals();
-    shift(path).map_err(|errno| failed(path, errno))?;
     let directory = Directory::registered(path, how.life, true)?;
+    enter(path, &folder).map_err(|errno| {
+        directory.undo();
+        if let Some(file) = how.life.uuid_file {
+            directory::forget(file, Place::of(path).uuid);
+        }
+        failed(path, errno)
+    })?;
     let mut limit = match &known {
         Known::Now(plan) => TimeLimit::new(how.life.timeout, plan),
         Known::Later(..) => TimeLimit::NONE,
@@ -329,7 +332,7 @@ fn released<F: Features>(
     } else {
         done
     };
-    directory.ended(*done.as_ref().unwrap_or(&FAILURE));
+    directory.ended_here(*done.as_ref().unwrap_or(&FAILURE));
     done
 }
 
@@ -341,7 +344,7 @@ fn go<'a, F: Features>(
     limit: &mut TimeLimit,
     meanwhile: &mut dyn FnMut(),
 ) -> Result<(i32, OwnedFd), Error<'a>> {
-    let pod = Pod::open(path)?;
+    let pod = Pod::here(path)?;
     if F::ALL {
         let streams = match &plan {
             Some(plan) => attachable(plan, path)?,
@@ -366,19 +369,35 @@ fn shift(path: &CStr) -> Result<(), Errno> {
     Place::of(path).shift(Folder::Prepared, Folder::Run)
 }
 
-/// Takes the lock of the pod, and opens its plan; also whether it is parked, and whether who
-/// starts or releases it has to hold standard inputs.
+/// The same of one that is parked, whose directory `folder` becomes the working directory.
+fn enter(path: &CStr, folder: &OwnedFd) -> Result<(), Errno> {
+    directory::show(descriptor::get(KEPT))?;
+    fchdir(folder)?;
+    Place::of(path).shift_beside(Folder::Prepared, Folder::Run)
+}
+
+/// A pod whose lock was taken.
+struct Begun {
+    /// Its directory, of which no more is open than what it is.
+    folder: OwnedFd,
+    is_parked: bool,
+    /// Who starts or releases it has to hold standard inputs.
+    has_streams: bool,
+    /// Its plan, which is not needed yet of one that is parked, without streams, when nothing
+    /// is asked for beside its release.
+    plan: Option<OwnedFd>,
+}
+
+/// Takes the lock of the pod in the directory `path`.
 #[inline(never)]
-fn begin(place: &Place<'_>) -> Result<(OwnedFd, bool, bool), Errno> {
-    let mut path = Path::new();
-    place.path(Folder::Prepared, &mut path)?;
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
+fn begin(path: &CStr, is_plain: bool) -> Result<Begun, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut folder = fs::open(path, flags, Mode::empty())?;
     // What is passed on as a standard stream is none of ours.
     if folder.as_raw_fd() < 3 {
         drop(folder);
         client::fill_streams();
-        folder = fs::open(path.as_c_str(), flags, Mode::empty())?;
+        folder = fs::open(path, flags, Mode::empty())?;
     }
     let held = directory::lock_in(&folder, 1)?;
     directory::keep(&held)?;
@@ -388,8 +407,20 @@ fn begin(place: &Place<'_>) -> Result<(OwnedFd, bool, bool), Errno> {
         // It was parked, and its pid 1 was killed.
         return Err(Errno::NOENT);
     }
+    // With one folder, that of the codes, there is none of streams: to look for what is not
+    // there costs four times as much. Not all file systems count them.
+    let has_streams = fs::fstat(&folder)?.st_nlink != 3
+        && fs::accessat(&folder, streams::FOLDER, Access::EXISTS, AtFlags::empty()).is_ok();
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let plan = fs::openat(&folder, c"plan", flags, Mode::empty())?;
-    let is_there = |name| fs::accessat(&folder, name, Access::EXISTS, AtFlags::empty()).is_ok();
-    Ok((plan, is_parked, is_there(streams::FOLDER)))
+    let plan = if is_parked && is_plain && !has_streams {
+        None
+    } else {
+        Some(fs::openat(&folder, c"plan", flags, Mode::empty())?)
+    };
+    Ok(Begun {
+        folder,
+        is_parked,
+        has_streams,
+        plan,
+    })
 }

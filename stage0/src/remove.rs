@@ -4,14 +4,14 @@ use core::{ffi::CStr, mem::MaybeUninit};
 
 use fly::launch::path::Path;
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{self, AtFlags, Mode, OFlags},
     io::Errno,
 };
 
 use stage1_init::LOCK;
 
-use crate::state::{Folder, Place};
+use crate::state::{self, Folder, Place};
 
 /// As deep as directories are in one another in that of a pod, and one more.
 const DEPTH: u8 = 3;
@@ -25,9 +25,8 @@ const DEPTH: u8 = 3;
 pub fn pod(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
     let mut path = Path::new();
     place.path(folder, &mut path)?;
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = fs::open(path.as_c_str(), flags, Mode::empty())?;
-    remove(path.as_c_str(), &directory)
+    let directory = open(fs::CWD, path.as_c_str())?;
+    remove(path.as_c_str(), directory.as_fd())
 }
 
 /// The same of one that is open.
@@ -36,21 +35,35 @@ pub fn pod(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
 /// As [`pod`].
 #[cold]
 #[inline(never)]
-pub fn opened(place: &Place<'_>, folder: Folder, directory: &OwnedFd) -> Result<(), Errno> {
+pub fn opened(place: &Place<'_>, folder: Folder, directory: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut path = Path::new();
     place.path(folder, &mut path)?;
     remove(path.as_c_str(), directory)
 }
 
+/// The same of one that is the working directory.
+///
+/// # Errors
+/// As [`pod`].
+#[cold]
 #[inline(never)]
-fn remove(path: &CStr, directory: &OwnedFd) -> Result<(), Errno> {
+pub fn here(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
+    let mut path = [0; state::BESIDE];
+    if expected(fs::CWD) && fs::rmdir(place.beside(None, &mut path)).is_ok() {
+        return Ok(());
+    }
+    opened(place, folder, fs::CWD)
+}
+
+#[inline(never)]
+fn remove(path: &CStr, directory: BorrowedFd<'_>) -> Result<(), Errno> {
     if expected(directory) && fs::rmdir(path).is_ok() {
         return Ok(());
     }
     let mut tries = 0;
     loop {
-        fs::seek(directory, fs::SeekFrom::Start(0))?;
-        empty(directory, DEPTH)?;
+        // The working directory, as which it may have come, can't be read.
+        empty(&open(directory, c".")?, DEPTH)?;
         match fs::rmdir(path) {
             // Who makes a pod may have opened its directory before that was moved away.
             Err(Errno::NOTEMPTY) if tries < MOST_TRIES => tries += 1,
@@ -60,19 +73,23 @@ fn remove(path: &CStr, directory: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// Takes away what most pods have, without looking: what else there is keeps the directory.
-fn expected(directory: &OwnedFd) -> bool {
+fn expected(directory: BorrowedFd<'_>) -> bool {
     for name in [c"ready", c"control", c"pid", c"plan"] {
         let _ = fs::unlinkat(directory, name, AtFlags::empty());
     }
     let status = c"status";
     if fs::unlinkat(directory, status, AtFlags::REMOVEDIR) == Err(Errno::NOTEMPTY) {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        if let Ok(status) = fs::openat(directory, status, flags, Mode::empty()) {
+        if let Ok(status) = open(directory, status) {
             let _ = empty(&status, 0);
         }
         let _ = fs::unlinkat(directory, status, AtFlags::REMOVEDIR);
     }
     fs::unlinkat(directory, LOCK, AtFlags::empty()).is_ok()
+}
+
+fn open(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::openat(folder, name, flags, Mode::empty())
 }
 
 /// More than what somebody puts into the directory one after the other.
@@ -89,9 +106,8 @@ fn empty(directory: &OwnedFd, depth: u8) -> Result<(), Errno> {
         }
         match fs::unlinkat(directory, name, AtFlags::empty()) {
             Err(refused @ (Errno::ISDIR | Errno::PERM)) if depth > 0 => {
-                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 // What is no directory was refused for another reason.
-                let below = match fs::openat(directory, name, flags, Mode::empty()) {
+                let below = match open(directory.as_fd(), name) {
                     Err(Errno::NOTDIR) => return Err(refused),
                     below => below?,
                 };

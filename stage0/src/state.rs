@@ -7,7 +7,7 @@ use fly::{
     error::{Advice, Error, What, Why},
     launch::path::Path,
     plan::{Builder, MAX_PATH, Step},
-    sys::entry::Strings,
+    sys::{entry::Strings, memory::c_str},
     text::copy,
 };
 use rustix::{
@@ -152,6 +152,9 @@ pub fn path(root: &[u8], folder: Folder, uuid: &[u8]) -> Result<Path, Errno> {
     Path::of(&Place { root, uuid }.parts(folder))
 }
 
+/// Room for the path of a pod from its directory on, and a zero behind it.
+pub const BESIDE: usize = 64;
+
 /// What a registered pod's path says of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -188,6 +191,13 @@ impl<'a> Place<'a> {
         [self.root, b"/", folder.name().as_bytes(), b"/", self.uuid]
     }
 
+    /// Writes its path in this folder to the beginning of `bytes`, of which the rest is
+    /// returned, too.
+    #[must_use]
+    pub fn name<'b>(&self, folder: Folder, bytes: &'b mut [u8]) -> (&'b CStr, &'b mut [u8]) {
+        named(&self.parts(folder), &[], bytes)
+    }
+
     /// Moves it from one folder to another one, which is made if it is missing.
     ///
     /// # Errors
@@ -210,6 +220,34 @@ impl<'a> Place<'a> {
             }
             done => done,
         }
+    }
+
+    /// The same where its directory is the working directory: nothing above that is looked
+    /// up, and the paths are short.
+    ///
+    /// # Errors
+    /// As rename(2).
+    #[cold]
+    #[inline(never)]
+    pub fn shift_beside(&self, from: Folder, to: Folder) -> Result<(), Errno> {
+        let [mut old, mut new] = [[0; BESIDE]; 2];
+        let old = self.beside(Some(from), &mut old);
+        // A folder that is missing is made by its path.
+        fs::rename(old, self.beside(Some(to), &mut new)).or_else(|_| self.shift(from, to))
+    }
+
+    /// Its path in this folder, or in its own, from its directory on.
+    #[cold]
+    #[inline(never)]
+    pub fn beside<'b>(&self, folder: Option<Folder>, bytes: &'b mut [u8; BESIDE]) -> &'b CStr {
+        let name = folder.map_or("..", Folder::name).as_bytes();
+        let above: &[u8] = if folder.is_some() { b"../../" } else { b"" };
+        let mut length = 0;
+        for part in [above, name, b"/", self.uuid] {
+            copy(bytes.get_mut(length..).unwrap_or_default(), part);
+            length += part.len();
+        }
+        c_str(bytes).unwrap_or_default()
     }
 
     /// Makes its directory in this folder.
@@ -243,20 +281,27 @@ pub fn name<'p, 'e>(
     parts: &[&[u8]],
     bytes: &'p mut [u8],
 ) -> Result<(&'p CStr, &'p mut [u8]), Error<'e>> {
-    let mut length = 0;
-    for part in bounded(given, environment)?.iter().chain(parts) {
-        copy(bytes.get_mut(length..).unwrap_or_default(), part);
-        length += part.len();
-    }
-    if length >= MAX_PATH {
+    let (path, rest) = named(&bounded(given, environment)?, parts, bytes);
+    if path.to_bytes().len() >= MAX_PATH {
         let option = c"--state-dir";
         return Err(Error::new(What::ReadOption, option, Errno::NAMETOOLONG));
+    }
+    Ok((path, rest))
+}
+
+/// Writes all of these parts to the beginning of `bytes`, of which the rest is returned, too.
+#[inline(never)]
+fn named<'p>(first: &[&[u8]], then: &[&[u8]], bytes: &'p mut [u8]) -> (&'p CStr, &'p mut [u8]) {
+    let mut length = 0;
+    for part in first.iter().chain(then) {
+        copy(bytes.get_mut(length..).unwrap_or_default(), part);
+        length += part.len();
     }
     let (place, rest) = bytes.split_at_mut_checked(length + 1).unwrap_or_default();
     if let Some(terminator) = place.last_mut() {
         *terminator = 0;
     }
-    Ok((fly::sys::memory::c_str(place).unwrap_or_default(), rest))
+    (c_str(place).unwrap_or_default(), rest)
 }
 
 /// Behind the folder of all states: the pool of network namespaces.

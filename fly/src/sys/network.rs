@@ -119,9 +119,7 @@ pub(super) fn address(path: &CStr) -> Result<([u8; 110], usize), Errno> {
 /// # Errors
 /// EMFILE, ENFILE.
 pub fn sender() -> Result<OwnedFd, Errno> {
-    let socket = non_blocking(net::AF_UNIX, net::SOCK_DGRAM)?;
-    super::descriptor::set_status(socket.as_raw_fd(), 0)?;
-    Ok(socket)
+    open(net::AF_UNIX, net::SOCK_DGRAM)
 }
 
 /// SIGIO tells the caller that something can be read from `number`, or that its other
@@ -223,7 +221,11 @@ pub fn listens(port: u16) -> bool {
 }
 
 fn non_blocking(family: u32, kind: u32) -> Result<OwnedFd, Errno> {
-    let kind = kind | raw::O_CLOEXEC | raw::O_NONBLOCK;
+    open(family, kind | raw::O_NONBLOCK)
+}
+
+fn open(family: u32, kind: u32) -> Result<OwnedFd, Errno> {
+    let kind = kind | raw::O_CLOEXEC;
     // SAFETY: socket takes no pointer.
     let socket =
         result(unsafe { arch::syscall(raw::__NR_socket, [family as usize, kind as usize, 0]) })?;

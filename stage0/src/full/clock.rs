@@ -22,7 +22,12 @@ pub fn text(nanoseconds: i64) -> [u8; LENGTH] {
         (17, 19, time % 60),
         (20, 23, milliseconds),
     ] {
-        for place in text.get_mut(begin..end).unwrap_or_default().iter_mut().rev() {
+        for place in text
+            .get_mut(begin..end)
+            .unwrap_or_default()
+            .iter_mut()
+            .rev()
+        {
             // A list of many has many: that of any base takes ten times as long.
             *place += u8::try_from(number % 10).unwrap_or(0);
             number /= 10;
