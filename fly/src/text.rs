@@ -292,18 +292,20 @@ impl Line {
     /// Adds bytes that somebody else chose: what could move a terminal's cursor
     /// or break the line is written as `\xNN`.
     pub fn quoted(&mut self, bytes: &[u8]) -> &mut Self {
+        let mut before = 0;
         for byte in bytes {
-            match byte {
-                b' '..=b'~' if *byte != b'\\' => self.byte(*byte),
-                // UTF-8 goes through: its bytes are not control characters.
-                0x80.. => self.byte(*byte),
-                _ => {
-                    self.text("\\x");
-                    if *byte < 16 {
-                        self.byte(b'0');
-                    }
-                    self.bytes(Digits::new(u64::from(*byte), 16).as_bytes());
-                }
+            // UTF-8 goes through: its bytes are not control characters, but for those from
+            // U+0080 to U+009F.
+            let is_text = matches!(byte, b' '..=b'~' if *byte != b'\\');
+            let is_plain = is_text || (*byte >= 0x80 && (before != 0xc2 || *byte >= 0xa0));
+            before = *byte;
+            if is_plain {
+                self.byte(before);
+                continue;
+            }
+            self.text("\\x");
+            for digit in [before >> 4, before & 15] {
+                self.byte(digit + if digit < 10 { b'0' } else { b'a' - 10 });
             }
         }
         self

@@ -363,12 +363,17 @@ fn control_characters() -> TestResult {
         "/no\rpe",
         "/no\x07pe",
         "/no\x7fpe",
+        "/no\u{9b}2Jpe",
     ] {
         let output = Pod::new(&root).run([word]);
         output.refused(&["/no"]);
         let line = output.stderr.trim_end_matches('\n');
         assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
     }
+    // Other letters are as they are.
+    let output = Pod::new(&root).run(["/no\u{a0}\u{e9}\u{9b}"]);
+    output.refused(&["/no\u{a0}\u{e9}"]);
+    assert!(output.stderr.contains("\\x9b"), "{:?}", output.stderr);
     let output = Pod::new("/no\x1b[2J\nroot").probe(["exit", "0"]);
     output.refused(&["/no"]);
     assert!(
