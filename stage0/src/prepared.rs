@@ -212,6 +212,8 @@ pub fn run<F: Features>(
         let done = released::<F>((path, begun.folder), asked, Known::Now(before), changed);
         return finish::<F>(asked, done, start.environment, start.words);
     }
+    // The launch closes all that is open.
+    drop(begun.folder);
     let mut how = asked.how;
     how.limited = cgroups::are_made(&before);
     let users = if F::ALL {
