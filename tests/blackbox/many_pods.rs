@@ -5,6 +5,7 @@ use std::{env, time::Duration};
 use kickstage_tests::{
     TestResult,
     command::Running,
+    fault::failing,
     isolate,
     registered::{Registry, wait_until},
     tests,
@@ -28,6 +29,12 @@ fn all_are_known() -> TestResult {
     uuids.sort();
     assert_eq!(listed.len(), count);
     assert!(listed.into_iter().eq(&uuids), "others are listed");
+    // It is all the same when nobody can be had to look at one half of them.
+    let refused = failing(&[libc::SYS_clone], libc::EAGAIN);
+    let alone = pods.command("list").hook(refused).output();
+    alone.code(0).quiet();
+    assert_eq!(alone.stdout, pods.ask("list", &[]).stdout);
+    assert_eq!(alone.stdout.lines().count(), count + 1);
     for uuid in uuids.iter().step_by(17) {
         assert_eq!(pods.state(&uuid[..13]), "running");
     }

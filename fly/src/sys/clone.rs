@@ -1,4 +1,4 @@
-//! Processes that start like vfork, but for those of [`beside`] and [`fork`]: the
+//! Processes that start like vfork, but for those of [`beside`], [`both`] and [`fork`]: the
 //! child shares the caller's memory and runs on the unused part of its stack, below
 //! its last frame, until it calls exec or exits; the caller waits.
 //!
@@ -7,16 +7,19 @@
 //! the child's own would need a mapping and a guard page, 16 µs more; below the
 //! caller's there is the guard of the caller's stack.
 
+#[cfg(test)]
+use super::reserved::Reserved;
 use super::{arch, result};
 use core::{
     ffi::c_void,
     ptr,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     io::Errno,
+    process::{Pid, WaitOptions, waitpid},
 };
 
 /// Which way of making the child worked; `--debug` tells.
@@ -238,6 +241,61 @@ pub fn beside<T: Part>(stage: &'static mut Stage<T>) -> u32 {
     pid.map_or(0, |pid| u32::try_from(pid & 0x7fff_ffff).unwrap_or(0))
 }
 
+/// The stack of one who does half of the work ([`both`]): it has to hold all frames, as there
+/// is no guard page.
+#[repr(C, align(16))]
+pub struct Stack([u8; 64 << 10]);
+
+impl Stack {
+    /// One that nothing is on yet.
+    pub const NEW: Self = Self([0; 64 << 10]);
+}
+
+/// What a child does that is waited for, and whether it has.
+struct Half<O> {
+    work: Option<O>,
+    is_done: AtomicBool,
+}
+
+/// Does two things at once: `other` in a child that shares the caller's memory, but not its
+/// descriptors, and `own` here. Nobody is at it any more when this returns. False if `other` was
+/// not done, or not all of it: there could be no child, or it was killed.
+#[cold]
+#[inline(never)]
+pub fn both<O: FnOnce() + Send>(stack: &mut Stack, other: O, own: impl FnOnce()) -> bool {
+    extern "C" fn run<O: FnOnce()>(data: *mut c_void) -> i32 {
+        // SAFETY: it is there until this child is collected, and before that its caller only
+        // looks at what is atomic.
+        let half = unsafe { &mut *data.cast::<Half<O>>() };
+        if let Some(work) = half.work.take() {
+            work();
+            half.is_done.store(true, Ordering::Release);
+        }
+        0
+    }
+    let mut half = Half {
+        work: Some(other),
+        is_done: AtomicBool::new(false),
+    };
+    let data = &raw mut half;
+    let top = stack.0.as_mut_ptr_range().end.expose_provenance();
+    let flags = (raw::CLONE_VM | raw::SIGCHLD) as usize;
+    // SAFETY: the stack is the child's alone until it is collected, and ends at an aligned
+    // address; what it shares otherwise it reaches as a thread would, which `Send` allows. The
+    // third argument is not looked at.
+    let pid = result(unsafe {
+        arch::clone_and_call(raw::__NR_clone, [flags, top, 0], run::<O>, data.cast())
+    });
+    own();
+    let pid = pid.ok().and_then(|pid| i32::try_from(pid).ok());
+    if let Some(pid) = pid.and_then(Pid::from_raw) {
+        // Where SIGCHLD is ignored it waits for the end, too, and says that there is no child.
+        while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+    }
+    // SAFETY: nobody else is there who could change it.
+    unsafe { (*data).is_done.load(Ordering::Acquire) }
+}
+
 /// Makes a child with a copy of the caller's memory and the namespaces
 /// `namespaces` that runs `body` beside the caller and exits with its value;
 /// returns its pid. For short work: the caller collects it.
@@ -377,4 +435,32 @@ fn finish(pid: usize, pidfd: i32, method: Method, in_cgroup: bool) -> Result<Chi
         method,
         in_cgroup,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_halves() {
+        static STACK: Reserved<Stack> = Reserved::new(Stack::NEW);
+        let stack = STACK.take().expect("nobody has taken it");
+        let mut numbers = [1_u32; 1000];
+        for round in 1..50 {
+            let (one, other) = numbers.split_at_mut(300);
+            let double = |half: &mut [u32]| half.iter_mut().for_each(|number| *number += round);
+            assert!(both(stack, || double(other), || double(one)));
+        }
+        assert_eq!(numbers, [1 + 49 * 50 / 2; 1000]);
+        // Who is killed has not done it.
+        let done = both(
+            stack,
+            || {
+                let own = rustix::process::getpid();
+                let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+            },
+            || {},
+        );
+        assert!(!done);
+    }
 }

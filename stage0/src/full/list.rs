@@ -2,7 +2,11 @@
 
 use fly::{
     error::{Error, What, Why},
-    sys::{entry::Start, reserved::Reserved},
+    sys::{
+        clone::{Stack, both},
+        entry::Start,
+        reserved::Reserved,
+    },
     text::Line,
 };
 
@@ -144,7 +148,6 @@ fn seen<'e>(
         pods.each(folder, &mut |uuid| {
             if let Some(entry) = entries.get_mut(count) {
                 (entry.uuid, entry.folder) = (*uuid, folder);
-                entry.look(pods, bytes);
             }
             count += 1;
         })?;
@@ -152,6 +155,7 @@ fn seen<'e>(
     let entries = entries
         .get_mut(..count)
         .ok_or_else(|| Error::new(What::Read, c"the directory of the pods", Why::TooManyPods))?;
+    look_at_all(pods, entries, bytes);
     for index in 0..count {
         // It may have moved back, or on to where it was not seen, either.
         let is_same = |uuid| entries.iter().filter(|entry| entry.uuid == uuid).count() > 1;
@@ -177,6 +181,36 @@ fn seen<'e>(
     }
     entries.sort_unstable_by_key(|entry| (entry.created, entry.uuid, entry.folder));
     Ok(entries)
+}
+
+/// From how many on they are looked at by two.
+const MANY: usize = 64;
+
+static STACK: Reserved<Stack> = Reserved::new(Stack::NEW);
+
+/// Asks for what is to be said of each; of many at the same time for one and for another half.
+fn look_at_all(pods: &Pods, entries: &mut [Entry], bytes: &mut [u8]) {
+    let look = |pods: &Pods, entries: &mut [Entry], bytes: &mut [u8]| {
+        for entry in entries {
+            entry.look(pods, bytes);
+        }
+    };
+    let middle = entries.len() / 2;
+    let (own, others) = match STACK.take() {
+        Some(stack) if entries.len() >= MANY => {
+            let (own, others) = entries.split_at_mut(middle);
+            let (again, room) = pods.again();
+            let half = &mut *others;
+            let other = move || look(&again, half, room);
+            if both(stack, other, || look(pods, own, bytes)) {
+                return;
+            }
+            (&mut [][..], others)
+        }
+        _ => (entries, &mut [][..]),
+    };
+    look(pods, own, bytes);
+    look(pods, others, bytes);
 }
 
 struct Table {

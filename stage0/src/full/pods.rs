@@ -143,6 +143,19 @@ impl Pods {
         }
     }
 
+    /// Those again, for who looks at them at the same time; and the room for a plan.
+    #[must_use]
+    pub fn again(&self) -> (Self, &'static mut [u8]) {
+        let mut root = Path::new();
+        let _ = root.append(&[self.root()]);
+        let pods = Self {
+            root,
+            is_beside: self.is_beside,
+            room: Cell::default(),
+        };
+        (pods, self.room.take())
+    }
+
     /// The folder of all states.
     #[must_use]
     pub fn root(&self) -> &[u8] {
