@@ -296,8 +296,8 @@ impl Line {
         for byte in bytes {
             // UTF-8 goes through: its bytes are not control characters, but for those from
             // U+0080 to U+009F.
-            let is_text = matches!(byte, b' '..=b'~' if *byte != b'\\');
-            let is_plain = is_text || (*byte >= 0x80 && (before != 0xc2 || *byte >= 0xa0));
+            let least = if before == 0xc2 { 0xa0 } else { b' ' };
+            let is_plain = *byte >= least && !matches!(byte, b'\\' | 0x7f);
             before = *byte;
             if is_plain {
                 self.byte(before);

@@ -374,6 +374,12 @@ fn control_characters() -> TestResult {
     let output = Pod::new(&root).run(["/no\u{a0}\u{e9}\u{9b}"]);
     output.refused(&["/no\u{a0}\u{e9}"]);
     assert!(output.stderr.contains("\\x9b"), "{:?}", output.stderr);
+    // What an error tells beside its object, too.
+    let output = Run::ours("stage0")
+        .args(["stop", "no\u{9b}2J\u{e9}pe"])
+        .output();
+    output.refused(&["\\x9b2J\u{e9}pe\""]);
+    assert!(!output.stderr.contains('\u{9b}'), "{:?}", output.stderr);
     let output = Pod::new("/no\x1b[2J\nroot").probe(["exit", "0"]);
     output.refused(&["/no"]);
     assert!(

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use crate::text::Line;
+use crate::{sys::memory::c_str, text::Line};
 
 /// A name that a [`Why`] with a `%` has in its place; one, since the first error
 /// ends a start. Here, as an error is to be small and may outlive what was read.
@@ -19,10 +19,10 @@ pub fn keep(name: &[u8]) {
 
 /// Adds it to the line.
 pub(super) fn add(line: &mut Line) {
-    for place in &KEPT {
-        match place.load(Relaxed) {
-            0 => break,
-            byte => _ = line.quoted(&[byte]),
-        }
+    let mut name = [0; KEPT.len() + 1];
+    for (byte, place) in name.iter_mut().zip(&KEPT) {
+        *byte = place.load(Relaxed);
     }
+    // All at once: a character may have several bytes.
+    line.quoted(c_str(&name).unwrap_or_default().to_bytes());
 }
