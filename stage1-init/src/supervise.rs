@@ -196,10 +196,12 @@ impl<'p, 's> Pod<'p, 's> {
                 let code = self.code.max(0);
                 if self.releaser >= 0 {
                     self.clear_away();
-                    // Its end wakes us: without that we'd take the processor from it before
-                    // its parent knows (sched(7)).
-                    let _ = limits::set(Limit::Policy, raw::SCHED_BATCH.into(), &[0; 4]);
                     self.tell_end(code);
+                    // Its end wakes us: as any other we'd take the processor from it then, before
+                    // its parent knows (sched(7)).
+                    if limits::is_ordinary() {
+                        let _ = limits::set(Limit::Policy, raw::SCHED_BATCH.into(), &[0; 4]);
+                    }
                     // The end of the namespaces disturbs all processors: it comes when who
                     // was told is done, which its socket tells, or takes too long. What has
                     // come before, as by the gate, may be told first.

@@ -17,6 +17,17 @@ pub enum Limit {
     Policy,
 }
 
+/// Whether this process has the policy of all that asks for no other one
+/// (sched_getscheduler(2)).
+#[cold]
+#[must_use]
+pub fn is_ordinary() -> bool {
+    const SCHED_NORMAL: usize = raw::SCHED_NORMAL as usize;
+    // SAFETY: the call takes no pointer.
+    let policy = result(unsafe { arch::syscall(raw::__NR_sched_getscheduler, [0; 6]) });
+    policy == Ok(SCHED_NORMAL)
+}
+
 /// Sets a limit of this process.
 ///
 /// # Errors
