@@ -15,7 +15,7 @@ use fly::{
 use linux_raw_sys::general as raw;
 use rustix::{
     event::{Timespec, poll},
-    fd::{AsFd, AsRawFd, OwnedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{self, AtFlags, Mode, OFlags},
     io::Errno,
     process::WaitIdOptions,
@@ -223,7 +223,7 @@ impl<'a> Directory<'a> {
     pub fn ended_here(&self, code: i32) {
         match (self.path.map(Place::of), self.life) {
             (Some(place), Some(life)) if !life.keeps() => {
-                if place.shift_beside(Folder::Run, Folder::Garbage).is_ok() {
+                if place.shift(Folder::Run, Folder::Garbage).is_ok() {
                     let _ = remove::here(&place, Folder::Garbage);
                 }
             }
@@ -240,7 +240,7 @@ impl<'a> Directory<'a> {
         if let Some(life) = self.life {
             let place = Place::of(path);
             if !self.made {
-                let _ = hide(&folder);
+                let _ = hide(descriptor::get(KEPT));
                 let _ = place.shift(Folder::Run, Folder::Prepared);
                 return;
             }
@@ -397,10 +397,13 @@ pub fn show(lock: impl AsFd) -> Result<(), Errno> {
 }
 
 /// Takes that back, of a pod that may be started again.
+///
+/// # Errors
+/// As fchmod(2).
 #[cold]
 #[inline(never)]
-fn hide(folder: &OwnedFd) -> Result<(), Errno> {
-    fs::chmodat(folder, LOCK, Mode::from_raw_mode(0o600), AtFlags::empty())
+pub fn hide(lock: BorrowedFd<'_>) -> Result<(), Errno> {
+    fs::fchmod(lock, Mode::from_raw_mode(0o600))
 }
 
 /// Closes what was inherited but the sockets of LISTEN_FDS, before anything is opened: all

@@ -292,14 +292,7 @@ fn released<F: Features>(
     let changed = changed.map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
     // What comes from here on is for the pod: nobody else would release it.
     launch::block_signals();
-    let directory = Directory::registered(path, how.life, true)?;
-    enter(path, &folder).map_err(|errno| {
-        directory.undo();
-        if let Some(file) = how.life.uuid_file {
-            directory::forget(file, Place::of(path).uuid);
-        }
-        failed(path, errno)
-    })?;
+    let directory = enter(path, &folder, how.life)?;
     let mut limit = match &known {
         Known::Now(plan) => TimeLimit::new(how.life.timeout, plan),
         Known::Later(..) => TimeLimit::NONE,
@@ -367,15 +360,28 @@ fn attachable<'a>(plan: &Plan<'_>, path: &'a CStr) -> Result<Option<Streams>, Er
 
 /// Moves it to those that run: others may see that it does.
 fn shift(path: &CStr) -> Result<(), Errno> {
-    directory::show(descriptor::get(KEPT))?;
-    Place::of(path).shift(Folder::Prepared, Folder::Run)
+    let lock = descriptor::get(KEPT);
+    directory::show(lock)?;
+    let place = Place::of(path);
+    place
+        .shift(Folder::Prepared, Folder::Run)
+        .inspect_err(|_| _ = directory::hide(lock))
 }
 
-/// The same of one that is parked, whose directory `folder` becomes the working directory.
-fn enter(path: &CStr, folder: &OwnedFd) -> Result<(), Errno> {
-    directory::show(descriptor::get(KEPT))?;
-    fchdir(folder)?;
-    Place::of(path).shift_beside(Folder::Prepared, Folder::Run)
+/// The same of one that is parked, whose directory `folder` becomes the working directory,
+/// behind all that is named beside that of the caller.
+fn enter<'a>(
+    path: &'a CStr,
+    folder: &OwnedFd,
+    life: Lives<'a>,
+) -> Result<Directory<'a>, Error<'a>> {
+    shift(path).map_err(|errno| failed(path, errno))?;
+    let directory = Directory::registered(path, life, true)?;
+    fchdir(folder).map_err(|errno| {
+        directory.undo();
+        failed(path, errno)
+    })?;
+    Ok(directory)
 }
 
 /// A pod whose lock was taken.

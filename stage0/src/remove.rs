@@ -48,8 +48,11 @@ pub fn opened(place: &Place<'_>, folder: Folder, directory: BorrowedFd<'_>) -> R
 #[cold]
 #[inline(never)]
 pub fn here(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
-    let mut path = [0; state::BESIDE];
-    if expected(fs::CWD) && fs::rmdir(place.beside(None, &mut path)).is_ok() {
+    let mut path = [0; state::SHORT];
+    if let Some(path) = place.short(folder, &mut path)
+        && expected(fs::CWD)
+        && fs::rmdir(path).is_ok()
+    {
         return Ok(());
     }
     opened(place, folder, fs::CWD)

@@ -152,8 +152,8 @@ pub fn path(root: &[u8], folder: Folder, uuid: &[u8]) -> Result<Path, Errno> {
     Path::of(&Place { root, uuid }.parts(folder))
 }
 
-/// Room for the path of a pod from its directory on, and a zero behind it.
-pub const BESIDE: usize = 64;
+/// Room for the path of most pods, and a zero behind it.
+pub const SHORT: usize = 200;
 
 /// What a registered pod's path says of it.
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +198,14 @@ impl<'a> Place<'a> {
         named(&self.parts(folder), &[], bytes)
     }
 
+    /// Its path in this folder, if it is as short as most are: not a page of the stack.
+    #[cold]
+    #[inline(never)]
+    pub fn short<'b>(&self, folder: Folder, bytes: &'b mut [u8; SHORT]) -> Option<&'b CStr> {
+        let (path, _) = self.name(folder, bytes);
+        (!path.is_empty()).then_some(path)
+    }
+
     /// Moves it from one folder to another one, which is made if it is missing.
     ///
     /// # Errors
@@ -205,6 +213,20 @@ impl<'a> Place<'a> {
     #[cold]
     #[inline(never)]
     pub fn shift(&self, from: Folder, to: Folder) -> Result<(), Errno> {
+        let [mut old, mut new] = [[0; SHORT]; 2];
+        if let Some(old) = self.short(from, &mut old)
+            && let Some(new) = self.short(to, &mut new)
+            && fs::rename(old, new).is_ok()
+        {
+            return Ok(());
+        }
+        self.shift_with_care(from, to)
+    }
+
+    /// The same, whatever its path is, and whether there is the other folder.
+    #[cold]
+    #[inline(never)]
+    fn shift_with_care(&self, from: Folder, to: Folder) -> Result<(), Errno> {
         // Both in one buffer: another one would be a page of the stack more.
         let mut paths = Path::new();
         self.path(from, &mut paths)?;
@@ -220,34 +242,6 @@ impl<'a> Place<'a> {
             }
             done => done,
         }
-    }
-
-    /// The same where its directory is the working directory: nothing above that is looked
-    /// up, and the paths are short.
-    ///
-    /// # Errors
-    /// As rename(2).
-    #[cold]
-    #[inline(never)]
-    pub fn shift_beside(&self, from: Folder, to: Folder) -> Result<(), Errno> {
-        let [mut old, mut new] = [[0; BESIDE]; 2];
-        let old = self.beside(Some(from), &mut old);
-        // A folder that is missing is made by its path.
-        fs::rename(old, self.beside(Some(to), &mut new)).or_else(|_| self.shift(from, to))
-    }
-
-    /// Its path in this folder, or in its own, from its directory on.
-    #[cold]
-    #[inline(never)]
-    pub fn beside<'b>(&self, folder: Option<Folder>, bytes: &'b mut [u8; BESIDE]) -> &'b CStr {
-        let name = folder.map_or("..", Folder::name).as_bytes();
-        let above: &[u8] = if folder.is_some() { b"../../" } else { b"" };
-        let mut length = 0;
-        for part in [above, name, b"/", self.uuid] {
-            copy(bytes.get_mut(length..).unwrap_or_default(), part);
-            length += part.len();
-        }
-        c_str(bytes).unwrap_or_default()
     }
 
     /// Makes its directory in this folder.

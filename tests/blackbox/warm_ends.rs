@@ -1,6 +1,9 @@
 //! Warm pods that end otherwise than by themselves, or are never there.
 
-use std::fs;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
 use kickstage_tests::{
     TestResult,
@@ -16,6 +19,8 @@ tests![
     killed_when_the_time_is_over,
     held_with_limits,
     that_can_not_be_moved,
+    released_in_vain,
+    released_behind_links,
     without_dev_null,
     of_a_directory_that_is_removed,
 ];
@@ -94,6 +99,101 @@ fn that_can_not_be_moved() -> TestResult {
     if let Some(parent) = &parent {
         assert!(parent.pods().is_empty(), "{:?}", parent.pods());
     }
+    Ok(())
+}
+
+/// Its name is in no file, nothing that was in the file is lost, and it can be released later.
+fn released_in_vain() -> TestResult {
+    let pods = Registry::new();
+    let uuid = pods.prepare(&["--warm"], &["exit", "3"]);
+    let folder = pods.path().join("pods/run");
+    fs::write(&folder, "").expect("a file");
+    let elsewhere = pods.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a directory");
+    let kept = elsewhere.join("kept");
+    fs::write(&kept, "as it was").expect("a file");
+    for file in ["relative", "kept", kept.to_str().expect("a path")] {
+        pods.command("run-prepared")
+            .args(["--uuid-file-save", file, &uuid])
+            .directory(&elsewhere)
+            .output()
+            .refused(&["Not a directory"]);
+        assert_eq!(fs::read_to_string(&kept).expect("a file"), "as it was");
+        assert_eq!(fs::read_dir(&elsewhere).expect("a directory").count(), 1);
+        // Nobody who only looks can hold its lock.
+        let lock = fs::metadata(pods.place("prepared", &uuid).join("lock"));
+        assert_eq!(lock.expect("a lock").permissions().mode() & 0o777, 0o600);
+        assert_eq!(pods.state(&uuid), "parked");
+    }
+    fs::remove_file(&folder).expect("a file");
+    pods.command("run-prepared")
+        .args(["--uuid-file-save", "relative", &uuid])
+        .directory(&elsewhere)
+        .output()
+        .code(3)
+        .quiet();
+    let saved = fs::read_to_string(elsewhere.join("relative"));
+    assert_eq!(saved.expect("a file").trim_end(), uuid);
+    fs::remove_dir_all(&elsewhere).expect("a directory");
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// The folders of the states may be elsewhere, each where it likes.
+fn released_behind_links() -> TestResult {
+    let pods = Registry::new();
+    let elsewhere = pods.path().join("elsewhere");
+    // What is beside them there is none of ours.
+    for (folder, place) in [
+        ("prepared", "a/prepared"),
+        ("run", "b/c/live"),
+        ("garbage", "d/garbage"),
+        ("exited-garbage", "d/exited"),
+    ] {
+        let place = elsewhere.join(place);
+        fs::create_dir_all(&place).expect("a directory");
+        fs::create_dir_all(pods.path().join("pods")).expect("a directory");
+        symlink(&place, pods.path().join("pods").join(folder)).expect("a link");
+    }
+    for folder in ["a/run", "a/garbage", "b/c/garbage"] {
+        fs::create_dir(elsewhere.join(folder)).expect("a directory");
+    }
+    let first = pods.prepare(&["--warm"], &["exit", "3"]);
+    let second = pods.prepare(&["--warm"], &["exit", "4"]);
+    let running = pods.detach(&[]);
+    let mut list = pods.list();
+    list.sort();
+    let mut wanted = [
+        (&first, "parked"),
+        (&second, "parked"),
+        (&running, "running"),
+    ]
+    .map(|(uuid, state)| (uuid.clone(), state.to_owned()));
+    wanted.sort();
+    assert_eq!(list, wanted);
+    pods.ask("run-prepared", &[&first]).code(3).quiet();
+    pods.ask("run-prepared", &["--keep", &second])
+        .code(4)
+        .quiet();
+    assert_eq!(pods.state(&second), "exited");
+    for folder in [
+        "a/run",
+        "a/garbage",
+        "b/c/garbage",
+        "b/c/live/..",
+        "a/prepared",
+        "d/garbage",
+    ] {
+        let names = fs::read_dir(elsewhere.join(folder)).expect("a directory");
+        let names: Vec<_> = names
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        let uuids = names.iter().filter(|name| name.len() == first.len());
+        assert_eq!(uuids.count(), 0, "{folder}: {names:?}");
+    }
+    pods.ask("stop", &[&running]).code(0).quiet();
+    pods.ask("rm", &[&running, &second]).code(0).quiet();
+    fs::remove_dir_all(&elsewhere).expect("a directory");
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use rustix::{
     fd::{AsFd, AsRawFd, OwnedFd},
     fs::{self, Mode, OFlags},
     io::Errno,
-    process::chdir,
+    process::{chdir, fchdir},
 };
 use stage1_init::{LOCK, control::SOCKET};
 
@@ -136,8 +136,11 @@ impl Pods {
     /// The same with the folder of those that run, if there is one, for [`Self::running`].
     pub fn enter_running(&mut self) {
         self.enter();
+        // Behind a link it would not be beside the others.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if let (Ok(above), true) = (Path::of(&[b".."]), self.root() == b".")
-            && chdir(c"run").is_ok()
+            && let Ok(folder) = fs::open(c"run", flags, Mode::empty())
+            && fchdir(folder).is_ok()
         {
             (self.root, self.is_beside) = (above, true);
         }
