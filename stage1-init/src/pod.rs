@@ -69,7 +69,9 @@ fn run_from(
     bytes: &'static mut [u8],
     words: &mut [usize],
 ) -> Result<i32, Error<'static>> {
+    // One that is registered lives longer, as a rule: it gives the memory of its plan back.
     if !source.held
+        && source.directory < 0
         && let Some(code) = run_small(source, stamps, words)?
     {
         return Ok(code);
