@@ -190,10 +190,20 @@ pub trait Part: Send + 'static {
     fn perform(&'static mut self) -> i32;
 }
 
-/// A part, and the stack for it: it has to hold all frames, as there is no guard page.
+/// The stack of a child that runs beside its parent: it has to hold all frames, as there is no
+/// guard page.
 #[repr(C, align(16))]
+pub struct Stack([u8; 64 << 10]);
+
+impl Stack {
+    /// One that nothing is on yet.
+    pub const NEW: Self = Self([0; 64 << 10]);
+}
+
+/// A part, and the stack for it.
+#[repr(C)]
 pub struct Stage<T> {
-    stack: [u8; 64 << 10],
+    stack: Stack,
     part: T,
 }
 
@@ -206,7 +216,7 @@ impl<T> Stage<T> {
     /// Room for a part, with this one in it.
     pub const fn new(part: T) -> Self {
         Self {
-            stack: [0; 64 << 10],
+            stack: Stack::NEW,
             part,
         }
     }
@@ -241,16 +251,6 @@ pub fn beside<T: Part>(stage: &'static mut Stage<T>) -> u32 {
     pid.map_or(0, |pid| u32::try_from(pid & 0x7fff_ffff).unwrap_or(0))
 }
 
-/// The stack of one who does half of the work ([`both`]): it has to hold all frames, as there
-/// is no guard page.
-#[repr(C, align(16))]
-pub struct Stack([u8; 64 << 10]);
-
-impl Stack {
-    /// One that nothing is on yet.
-    pub const NEW: Self = Self([0; 64 << 10]);
-}
-
 /// What a child does that is waited for, and whether it has.
 struct Half<O> {
     work: Option<O>,
@@ -264,8 +264,8 @@ struct Half<O> {
 #[inline(never)]
 pub fn both<O: FnOnce() + Send>(stack: &mut Stack, other: O, own: impl FnOnce()) -> bool {
     extern "C" fn run<O: FnOnce()>(data: *mut c_void) -> i32 {
-        // SAFETY: it is there until this child is collected, and before that its caller only
-        // looks at what is atomic.
+        // SAFETY: it is there until this child is collected, and before that nobody else looks
+        // at it.
         let half = unsafe { &mut *data.cast::<Half<O>>() };
         if let Some(work) = half.work.take() {
             work();
