@@ -139,7 +139,8 @@ impl Pods {
         // Behind a link it would not be beside the others.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if let (Ok(above), true) = (Path::of(&[b".."]), self.root() == b".")
-            && let Ok(folder) = fs::open(c"run", flags, Mode::empty())
+            && let Ok(name) = Path::of(&[Folder::Run.name().as_bytes()])
+            && let Ok(folder) = fs::open(name.as_c_str(), flags, Mode::empty())
             && fchdir(folder).is_ok()
         {
             (self.root, self.is_beside) = (above, true);
