@@ -127,7 +127,7 @@ impl<'a> Directory<'a> {
         lock::give_back(file.as_fd(), 1, BYTES - 1)?;
         empty(&folder, c"status");
         empty(&folder, ADDED);
-        clear(&folder);
+        clear(folder.as_fd());
         keep(&file)?;
         write_plan(&folder, plan)
     }
@@ -181,7 +181,7 @@ impl<'a> Directory<'a> {
         };
         let written = self
             .open()
-            .and_then(|folder| write(&folder, c"pid", child.pid.into()));
+            .and_then(|folder| write(folder.as_fd(), c"pid", child.pid.into()));
         written.map_err(|errno| {
             kill(child);
             if self.made {
@@ -203,32 +203,27 @@ impl<'a> Directory<'a> {
     /// The pod has ended: the exit codes stay, or all is gone.
     #[inline(never)]
     pub fn ended(&self, code: i32) {
-        let Ok(folder) = self.open() else { return };
+        if let Ok(folder) = self.open() {
+            self.ended_in(folder.as_fd(), code);
+        }
+    }
+
+    /// The same; `folder` is its directory, of a pod that was released the working directory.
+    #[inline(never)]
+    pub fn ended_in(&self, folder: BorrowedFd<'_>, code: i32) {
         let (Some(path), Some(life)) = (self.path, self.life) else {
-            return clear(&folder);
+            return clear(folder);
         };
         let place = Place::of(path);
         if !life.keeps() {
-            discard(&place, &folder);
+            discard(&place, folder);
             return;
         }
-        let _ = write(&folder, c"code", code.unsigned_abs().into());
+        let _ = write(folder, c"code", code.unsigned_abs().into());
         for name in [c"ready", c"control"] {
-            let _ = fs::unlinkat(&folder, name, AtFlags::empty());
+            let _ = fs::unlinkat(folder, name, AtFlags::empty());
         }
         let _ = place.shift(Folder::Run, Folder::ExitedGarbage);
-    }
-
-    /// The same of a pod that was released: its directory is the working directory.
-    pub fn ended_here(&self, code: i32) {
-        match (self.path.map(Place::of), self.life) {
-            (Some(place), Some(life)) if !life.keeps() => {
-                if place.shift(Folder::Run, Folder::Garbage).is_ok() {
-                    let _ = remove::here(&place, Folder::Garbage);
-                }
-            }
-            _ => self.ended(code),
-        }
     }
 
     /// No pod was started: what was made is unmade.
@@ -244,7 +239,7 @@ impl<'a> Directory<'a> {
                 let _ = place.shift(Folder::Run, Folder::Prepared);
                 return;
             }
-            discard(&place, &folder);
+            discard(&place, folder.as_fd());
             if let Some(file) = life.uuid_file {
                 forget(file, place.uuid);
             }
@@ -253,7 +248,7 @@ impl<'a> Directory<'a> {
         if !self.made {
             return;
         }
-        clear(&folder);
+        clear(folder.as_fd());
         let _ = fs::unlinkat(&folder, LOCK, AtFlags::empty());
         let _ = fs::unlinkat(&folder, c"status", AtFlags::REMOVEDIR);
         let _ = fs::rmdir(path);
@@ -272,9 +267,9 @@ impl<'a> Directory<'a> {
 
 /// Removes a pod that runs no more: first it is garbage.
 #[inline(never)]
-fn discard(place: &Place<'_>, folder: &OwnedFd) {
+fn discard(place: &Place<'_>, folder: BorrowedFd<'_>) {
     if place.shift(Folder::Run, Folder::Garbage).is_ok() {
-        let _ = remove::opened(place, Folder::Garbage, folder.as_fd());
+        let _ = remove::opened(place, Folder::Garbage, folder);
     }
 }
 
@@ -455,7 +450,7 @@ pub fn forget(file: &CStr, uuid: &[u8]) {
 }
 
 /// Written under another name and moved: who sees it sees all of it.
-fn write(folder: &OwnedFd, name: &CStr, number: u64) -> Result<(), Errno> {
+fn write(folder: BorrowedFd<'_>, name: &CStr, number: u64) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let new = fs::openat(folder, NEW, flags, Mode::from_raw_mode(0o644))?;
     let mut line = [b'\n'; 24];
@@ -491,7 +486,7 @@ fn empty(folder: &OwnedFd, name: &CStr) {
     }
 }
 
-fn clear(folder: &OwnedFd) {
+fn clear(folder: BorrowedFd<'_>) {
     for name in TRANSIENT {
         let _ = fs::unlinkat(folder, name, AtFlags::empty());
     }

@@ -327,7 +327,7 @@ fn released<F: Features>(
     } else {
         done
     };
-    directory.ended_here(*done.as_ref().unwrap_or(&FAILURE));
+    directory.ended_in(fs::CWD, *done.as_ref().unwrap_or(&FAILURE));
     done
 }
 

@@ -29,33 +29,26 @@ pub fn pod(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
     remove(path.as_c_str(), directory.as_fd())
 }
 
-/// The same of one that is open.
+/// The same of one that is open, or the working directory.
 ///
 /// # Errors
 /// As [`pod`].
 #[cold]
 #[inline(never)]
 pub fn opened(place: &Place<'_>, folder: Folder, directory: BorrowedFd<'_>) -> Result<(), Errno> {
+    match place.short(folder, &mut [0; state::SHORT]) {
+        Some(path) => remove(path, directory),
+        None => far(place, folder, directory),
+    }
+}
+
+/// The same of one whose path is long.
+#[cold]
+#[inline(never)]
+fn far(place: &Place<'_>, folder: Folder, directory: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut path = Path::new();
     place.path(folder, &mut path)?;
     remove(path.as_c_str(), directory)
-}
-
-/// The same of one that is the working directory.
-///
-/// # Errors
-/// As [`pod`].
-#[cold]
-#[inline(never)]
-pub fn here(place: &Place<'_>, folder: Folder) -> Result<(), Errno> {
-    let mut path = [0; state::SHORT];
-    if let Some(path) = place.short(folder, &mut path)
-        && expected(fs::CWD)
-        && fs::rmdir(path).is_ok()
-    {
-        return Ok(());
-    }
-    opened(place, folder, fs::CWD)
 }
 
 #[inline(never)]

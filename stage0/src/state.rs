@@ -214,27 +214,26 @@ impl<'a> Place<'a> {
     #[inline(never)]
     pub fn shift(&self, from: Folder, to: Folder) -> Result<(), Errno> {
         let [mut old, mut new] = [[0; SHORT]; 2];
-        if let Some(old) = self.short(from, &mut old)
-            && let Some(new) = self.short(to, &mut new)
-            && fs::rename(old, new).is_ok()
-        {
-            return Ok(());
+        match (self.short(from, &mut old), self.short(to, &mut new)) {
+            (Some(old), Some(new)) => self.rename(old, new),
+            _ => self.shift_far(from, to),
         }
-        self.shift_with_care(from, to)
     }
 
-    /// The same, whatever its path is, and whether there is the other folder.
+    /// The same of one whose path is long.
     #[cold]
     #[inline(never)]
-    fn shift_with_care(&self, from: Folder, to: Folder) -> Result<(), Errno> {
+    fn shift_far(&self, from: Folder, to: Folder) -> Result<(), Errno> {
         // Both in one buffer: another one would be a page of the stack more.
         let mut paths = Path::new();
         self.path(from, &mut paths)?;
         paths.append(&[b"\0"])?;
         let second = paths.as_bytes().len();
         self.path(to, &mut paths)?;
-        let from = paths.as_c_str();
-        let to = paths.c_str_from(second);
+        self.rename(paths.as_c_str(), paths.c_str_from(second))
+    }
+
+    fn rename(&self, from: &CStr, to: &CStr) -> Result<(), Errno> {
         match fs::rename(from, to) {
             Err(Errno::NOENT) => {
                 make_above(to.to_bytes(), self.root.len())?;
