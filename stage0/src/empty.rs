@@ -1,15 +1,16 @@
-//! An empty mount namespace, of which the pods that are started later get copies: the
-//! launcher of a pod that runs on its own has it open, if nobody else has, and a link in
-//! the state directory leads there.
+//! An empty mount namespace, of which the pods that are started later get copies, and a copy
+//! of pid 1's program, which they share: the launcher of a pod that runs on its own has them
+//! open, if nobody else has, and links in the state directory lead there.
 
 use core::ffi::CStr;
 
 use fly::{
-    launch::{Fallbacks, empty, path::Path},
+    launch::{Fallbacks, empty, path::Path, shared},
+    plan::{Kind, Plan},
     sys::{descriptor, entry::Strings},
     text::Digits,
 };
-use rustix::{fs, io::Errno, process::getpid};
+use rustix::{fd::RawFd, fs, io::Errno, process::getpid};
 
 use crate::state;
 
@@ -21,9 +22,10 @@ pub fn link<'p>(given: Option<&CStr>, environment: &Strings, place: &'p mut [u8]
 
 /// Makes one and lets `link` lead to it, if there is none; in vain where the kernel does not
 /// let it. It is there as long as this process; whether there is something to remove then.
+/// The same with the program of `plan`, or without.
 #[cold]
 #[inline(never)]
-pub fn hold(link: &CStr, fallbacks: Fallbacks) -> bool {
+pub fn hold(link: &CStr, fallbacks: Fallbacks, plan: &Plan<'_>) -> bool {
     // With that call detached mounts may be put together.
     if fallbacks.open_tree_attr || empty::open(link).is_ok() {
         return false;
@@ -31,16 +33,30 @@ pub fn hold(link: &CStr, fallbacks: Fallbacks) -> bool {
     let Ok(number) = empty::make() else {
         return false;
     };
-    let digits = Digits::new(u64::from(number.unsigned_abs()), 10);
-    // Of one that was killed. Who else makes one now may be faster.
-    let _ = fs::unlink(link);
-    let leads = own()
-        .and_then(|mut path| path.append(&[digits.as_bytes()]).map(|()| path))
-        .is_ok_and(|path| fs::symlink(path.as_c_str(), link).is_ok());
-    if !leads {
+    let leads = lead(link, number);
+    if leads.is_err() {
         let _ = descriptor::close(number);
     }
-    leads
+    let mut steps = plan.steps().records();
+    if leads.is_ok()
+        && let Some(seal) = steps.find(|step| step.is(Kind::Seal))
+        && let Some(link) = shared::beside(link, &mut [0; 256])
+        && let Ok(text) = &mut own()
+    {
+        let _ = fs::unlink(link);
+        let _ = shared::hold(link, seal.list.first(), text);
+    }
+    leads.is_ok()
+}
+
+/// Lets the link lead to the descriptor `number` of this process.
+fn lead(link: &CStr, number: RawFd) -> Result<(), Errno> {
+    let digits = Digits::new(u64::from(number.unsigned_abs()), 10);
+    let mut text = own()?;
+    text.append(&[digits.as_bytes()])?;
+    // Of one that was killed. Who else makes one now may be faster.
+    let _ = fs::unlink(link);
+    fs::symlink(text.as_c_str(), link)
 }
 
 /// How the texts of links begin that lead to this process.
@@ -55,11 +71,18 @@ fn own() -> Result<Path, Errno> {
 #[cold]
 #[inline(never)]
 pub fn remove(link: &CStr) {
-    let mut text = [0; 64];
-    let length = fs::readlinkat_raw(fs::CWD, link, &mut text).unwrap_or(0);
-    let text = text.get(..length).unwrap_or_default();
-    if own().is_ok_and(|own| text.starts_with(own.as_bytes())) {
-        let _ = fs::unlink(link);
+    let place = &mut [0; 256];
+    let other = shared::beside(link, place).unwrap_or_default();
+    if let Ok(own) = own() {
+        for link in [link, other] {
+            // As much as tells whose it is.
+            let mut text = [0; 64];
+            let length = fs::readlinkat_raw(fs::CWD, link, &mut text).unwrap_or(0);
+            let text = text.get(..length).unwrap_or_default();
+            if text.starts_with(own.as_bytes()) {
+                let _ = fs::unlink(link);
+            }
+        }
     }
 }
 
@@ -71,5 +94,8 @@ pub fn collect(root: &[u8]) {
         && empty::open(link.as_c_str()).is_err()
     {
         let _ = fs::unlink(link.as_c_str());
+        if let Some(other) = shared::beside(link.as_c_str(), &mut [0; 256]) {
+            let _ = fs::unlink(other);
+        }
     }
 }

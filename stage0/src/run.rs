@@ -196,7 +196,7 @@ fn run<'e, F: Features>(
     // Of who has not been told yet.
     let waiting =
         background.filter(|background| !background.began(&running, directory.path(), &mut limit));
-    let holds = background.is_some() && empty::hold(link, launcher.fallbacks());
+    let holds = background.is_some() && empty::hold(link, launcher.fallbacks(), &plan);
     if background.is_some() {
         // It may wait for long.
         map::give_back_stack();

@@ -112,6 +112,7 @@ mod seccomp_errors;
 mod seccomp_profiles;
 mod security;
 mod service_managers;
+mod shared_init;
 mod signals;
 mod stage1;
 mod starts;
@@ -240,6 +241,7 @@ const SUITE: runner::Suite = runner::Suite {
         start("namespaces", namespaces::TESTS),
         host("networks", 60, &[], networks::TESTS),
         host("mount_namespace", 60, &[], mount_namespace::TESTS),
+        host("shared_init", 60, &[], shared_init::TESTS),
         host("networks_pool", 60, &[], networks_pool::TESTS),
         host("networks_pool_kills", 120, &[], networks_pool_kills::TESTS),
         host("dns_hosts", 60, &[], dns_hosts::TESTS),

@@ -237,14 +237,22 @@ impl Registry {
             .quiet()
             .printed("");
         assert_eq!(self.left(), Vec::<String>::new());
-        let link = self.mount_namespace();
-        assert!(fs::symlink_metadata(link).is_err(), "a link is left");
+        for link in [self.mount_namespace(), self.shared_init()] {
+            let link = fs::symlink_metadata(link);
+            assert!(link.is_err(), "a link is left");
+        }
     }
 
     /// The link to an empty mount namespace that the launcher of a detached pod has.
     #[must_use]
     pub fn mount_namespace(&self) -> PathBuf {
         self.path.join("pods/mount-namespace")
+    }
+
+    /// The link beside it, which tells of a copy of pid 1's program.
+    #[must_use]
+    pub fn shared_init(&self) -> PathBuf {
+        self.path.join("pods/stage1-init")
     }
 }
 

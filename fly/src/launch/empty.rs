@@ -99,9 +99,11 @@ impl<'p, 's> Launcher<'p, 's> {
         self.empty = link;
     }
 
-    /// Opens what is to be copied, if there is one and the plan allows that.
+    /// Opens what is to be copied, if there is one and the plan allows that; once.
     pub(super) fn find_empty(&mut self) {
-        if let Ok(namespace) = open(self.empty)
+        let link = core::mem::take(&mut self.empty);
+        if !link.is_empty()
+            && let Ok(namespace) = open(link)
             && self.is_simple()
         {
             self.copied = namespace.into_raw_fd();

@@ -28,6 +28,8 @@ mod process;
 mod remount;
 mod root;
 mod running;
+mod seal;
+pub mod shared;
 mod status;
 mod users;
 mod walk;
@@ -80,8 +82,8 @@ type PodStep<'p, 's> = fn(&mut Launcher<'p, 's>, &Record<'p>) -> Result<(), Erro
 struct Pods<'p, 's> {
     /// Carries out a step.
     step: PodStep<'p, 's>,
-    /// Writes what pid 1 reads.
-    write_plan: fn(&Plan<'p>, &OwnedFd) -> Result<(), Errno>,
+    /// Opens a sealed copy of pid 1's program, or makes one, with what it reads.
+    seal: fn(&mut Launcher<'p, 's>, Slot, &'p CStr) -> Result<(), Error<'p>>,
     /// Opens the empty mount namespace to be copied, if there is one.
     find: fn(&mut Launcher<'p, 's>),
     /// Carries out a step where one is copied.
@@ -97,8 +99,8 @@ pub struct Launcher<'p, 's> {
     plan: Plan<'p>,
     /// Descriptor numbers, -1 where there is none. Plain numbers, since the
     /// child of a clone works on this memory with a descriptor table of its
-    /// own: the caller puts its numbers back afterwards.
-    slots: [RawFd; MAX_SLOTS as usize],
+    /// own: the caller puts its numbers back afterwards. One more than plans can name.
+    slots: [RawFd; MAX_SLOTS as usize + 1],
     /// What of a mount's attributes waits until it is attached.
     pending: [Pending; MAX_SLOTS as usize],
     /// Room for the pointers that exec takes.
@@ -144,7 +146,7 @@ impl<'p, 's> Launcher<'p, 's> {
     pub fn new(plan: Plan<'p>, words: &'s mut [usize], room: &'s mut [u8]) -> Self {
         Self {
             plan,
-            slots: [-1; MAX_SLOTS as usize],
+            slots: [-1; MAX_SLOTS as usize + 1],
             pending: [Pending::NONE; MAX_SLOTS as usize],
             words,
             stamps: None,
@@ -189,7 +191,7 @@ impl<'p, 's> Launcher<'p, 's> {
     pub fn for_pods(&mut self) {
         self.pods = Some(Pods {
             step: Self::pod_step,
-            write_plan: |plan, file| process::write_apps(plan, file),
+            seal: Self::seal_init,
             find: Self::find_empty,
             apart: Self::step_apart,
         });
@@ -199,7 +201,7 @@ impl<'p, 's> Launcher<'p, 's> {
     pub fn for_all_pods(&mut self) {
         self.pods = Some(Pods {
             step: Self::any_pod_step,
-            write_plan: |plan, file| process::write_apps(plan, file),
+            seal: Self::seal_init,
             find: Self::find_empty,
             apart: Self::step_apart,
         });
@@ -312,7 +314,6 @@ impl<'p, 's> Launcher<'p, 's> {
             process::reap(&child);
             // Whatever it was, without a copy it is told as ever, if it is again.
             if self.copied >= 0 {
-                self.empty = c"";
                 self.end_copy();
                 return self.clone_pod(number, cgroup, namespaces);
             }
@@ -391,7 +392,10 @@ impl<'p, 's> Launcher<'p, 's> {
                 process::supervise();
                 Ok(())
             },
-            Seal { into, flags, path } => self.seal(into, path, flags & Step::ALONE == 0),
+            Seal { into, flags, path } => match &self.pods {
+                Some(pods) if flags & Step::ALONE == 0 => (pods.seal)(self, into, path),
+                _ => self.seal(into, path, None),
+            },
             OpenCgroup { into, path } => self.open_directory(into, path),
             Umask { mask } => {
                 process::umask(mask);

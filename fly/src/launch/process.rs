@@ -4,17 +4,17 @@ use core::ffi::CStr;
 
 use linux_raw_sys::general as raw;
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    fs::{self, MemfdFlags, Mode, OFlags, SealFlags},
+    fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd},
+    fs::{self, Mode, OFlags},
     io::{self, Errno},
     process::{self, WaitId, WaitIdOptions},
 };
 
-use super::{KEPT, Launcher, app, explain, files, path::Path};
+use super::{KEPT, Launcher, app, explain, files, seal, shared};
 use crate::{
     error::{Advice, Error, What, Why},
     lower::{DEVPTS, DEVPTS_ATTRIBUTES},
-    plan::{List, MAX_LISTENING, Plan, Slot, Step},
+    plan::{List, MAX_LISTENING, Slot, Step},
     sys::{
         clone::{Birth, Child},
         descriptor,
@@ -34,17 +34,6 @@ pub const DIRECTORY_DESCRIPTOR: i32 = 5;
 
 /// The descriptor under which another stage 1 finds the lock.
 const LOCK_DESCRIPTOR: i32 = 4;
-
-/// The largest program that is copied for pid 1.
-const MAX_PROGRAM: u64 = 64 << 20;
-
-/// MFD_EXEC (memfd_create(2), Linux 6.3).
-const MFD_EXEC: u32 = 0x10;
-
-const SEALS: SealFlags = SealFlags::SEAL
-    .union(SealFlags::SHRINK)
-    .union(SealFlags::GROW)
-    .union(SealFlags::WRITE);
 
 impl<'p> Launcher<'p, '_> {
     pub(super) fn close_inherited(&mut self) -> Result<(), Error<'p>> {
@@ -85,58 +74,6 @@ impl<'p> Launcher<'p, '_> {
             }
             done => done.map_err(|errno| Error::new(What::CloseInherited, c"", errno)),
         }
-    }
-
-    /// With `with_plan` for pid 1 of a pod, which finds its plan behind itself.
-    pub(super) fn seal(
-        &mut self,
-        into: Slot,
-        path: &'p CStr,
-        with_plan: bool,
-    ) -> Result<(), Error<'p>> {
-        let failed = |errno| Error::new(What::Copy, path, errno);
-        // The copy first: it then has the number that pid 1 expects.
-        let name = if with_plan { c"stage1-init" } else { c"init" };
-        let (copy, sealable) = match executable_memory(name) {
-            Err(Errno::ACCESS) => {
-                self.fallbacks.memfd = true;
-                (file_on_tmpfs().map_err(failed)?, false)
-            }
-            done => (done.map_err(failed)?, true),
-        };
-        let source =
-            fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
-                let mut error = Error::new(What::Open, path, errno);
-                if with_plan && errno != Errno::MFILE {
-                    error = error.advice(Advice::NameStage1);
-                }
-                error
-            })?;
-        let status = fs::fstat(&source).map_err(failed)?;
-        let size = u64::try_from(status.st_size).unwrap_or(0);
-        if size == 0 || size > MAX_PROGRAM || status.st_mode & 0o111 == 0 {
-            return Err(Error::new(What::Copy, path, Why::NotAProgram));
-        }
-        let mut left = usize::try_from(size).map_err(|_| failed(Errno::FBIG))?;
-        while left > 0 {
-            match fs::sendfile(&copy, &source, None, left).map_err(failed)? {
-                0 => return Err(Error::new(What::Copy, path, Why::CutShort)),
-                count => left = left.saturating_sub(count),
-            }
-        }
-        if let (true, Some(pods)) = (with_plan, &self.pods) {
-            (pods.write_plan)(&self.plan, &copy)
-                .map_err(|errno| Error::new(What::Seal, c"the plan", errno))?;
-        }
-        self.plan_offset = size;
-        let copy = if sealable {
-            fs::fcntl_add_seals(&copy, SEALS).map_err(failed)?;
-            copy
-        } else {
-            reopen_read_only(&copy).map_err(failed)?
-        };
-        self.put(into, copy);
-        Ok(())
     }
 
     pub(super) fn stamps_pipe(&mut self, reader: Slot, writer: Slot) -> Result<(), Error<'p>> {
@@ -245,14 +182,19 @@ impl<'p> Launcher<'p, '_> {
         explain::error(What::Exec, name, errno, ADVICES)
     }
 
-    /// The sealed file becomes descriptor 3, the others those beside them, and all
-    /// survive the exec; what is in the way of them moves up.
+    /// The file with the plan becomes descriptor 3, the others those beside it, and all
+    /// survive the exec; what is in the way of them moves up. Returns the program, which is
+    /// in the same file but where it is shared.
     fn pass_descriptors(
         &mut self,
         program: Slot,
         others: [(Slot, i32); 2],
     ) -> Result<BorrowedFd<'static>, Errno> {
-        let mut program = self.take(program).ok_or(Errno::BADF)?;
+        let mut passed = self.take(program).ok_or(Errno::BADF)?;
+        let mut program = PLAN_DESCRIPTOR;
+        if let Some(plan) = self.take(shared::PLAN) {
+            program = lift(core::mem::replace(&mut passed, plan))?.into_raw_fd();
+        }
         let mut lifted = [const { None }; 2];
         for (place, (slot, _)) in lifted.iter_mut().zip(others) {
             if slot != Step::NO_SLOT {
@@ -261,15 +203,15 @@ impl<'p> Launcher<'p, '_> {
         }
         for (other, (_, number)) in lifted.iter().zip(others) {
             let Some(other) = other else { continue };
-            if program.as_raw_fd() == number {
-                program = lift(program)?;
+            if passed.as_raw_fd() == number {
+                passed = lift(passed)?;
             }
             descriptor::duplicate_onto(other.as_fd(), number)?;
         }
-        descriptor::duplicate_onto(program.as_fd(), PLAN_DESCRIPTOR)?;
+        descriptor::duplicate_onto(passed.as_fd(), PLAN_DESCRIPTOR)?;
         // It is either this number, or closed when this process becomes pid 1.
-        core::mem::forget(program);
-        descriptor::borrow(PLAN_DESCRIPTOR).ok_or(Errno::BADF)
+        core::mem::forget(passed);
+        descriptor::borrow(program).ok_or(Errno::BADF)
     }
 
     /// Becomes another stage 1. Its contract: the pod's directory as working
@@ -308,7 +250,9 @@ impl<'p> Launcher<'p, '_> {
         fs::flock(&lock, fs::FlockOperation::NonBlockingLockExclusive)?;
         process::fchdir(&directory)?;
         let bytes = self.plan.as_bytes();
-        let plan = lift(sealed_plan(bytes, &[])?)?;
+        let plan = lift(seal::sealed_plan(|file| {
+            seal::write_plan(file, bytes, &[])
+        })?)?;
         // pid 1 of ours reads by offset; others may not.
         fs::seek(&plan, fs::SeekFrom::Start(0))?;
         let lock = lift(lock)?;
@@ -350,63 +294,6 @@ fn lift(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
         return Ok(descriptor);
     }
     io::fcntl_dupfd_cloexec(&descriptor, FREE)
-}
-
-/// A plan in a sealed memory file.
-fn sealed_plan(header: &[u8], records: &[u8]) -> Result<OwnedFd, Errno> {
-    let file = fs::memfd_create(c"plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    write_plan(&file, header, records)?;
-    fs::fcntl_add_seals(&file, SEALS)?;
-    Ok(file)
-}
-
-/// Writes the part of the plan that concerns pid 1.
-pub(super) fn write_apps(plan: &Plan<'_>, file: &OwnedFd) -> Result<(), Errno> {
-    let (header, records) = plan.apps_part();
-    write_plan(file, &header, records)
-}
-
-fn write_plan(file: &OwnedFd, header: &[u8], records: &[u8]) -> Result<(), Errno> {
-    let whole = header.len() + records.len();
-    let parts = [io::IoSlice::new(header), io::IoSlice::new(records)];
-    if io::writev(file, &parts)? == whole {
-        Ok(())
-    } else {
-        Err(Errno::NOSPC)
-    }
-}
-
-fn executable_memory(name: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match fs::memfd_create(name, flags | MemfdFlags::from_bits_retain(MFD_EXEC)) {
-        // Before 6.3 there is no such flag, and all memory files may be executed.
-        Err(Errno::INVAL) => fs::memfd_create(name, flags),
-        done => done,
-    }
-}
-
-/// Where executable memory files are refused (vm.memfd_noexec=2): a file that
-/// only we can reach, on a tmpfs that is mounted nowhere.
-fn file_on_tmpfs() -> Result<OwnedFd, Errno> {
-    let tmpfs = files::make_tmpfs()?;
-    fs::openat(
-        &tmpfs,
-        c"stage1-init",
-        OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::from_raw_mode(0o555),
-    )
-}
-
-/// A file that is open for writing can't be executed (ETXTBSY).
-#[cold]
-#[inline(never)]
-fn reopen_read_only(file: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let path = Path::of_descriptor(b"/proc/self/fd/", file.as_fd())?;
-    fs::open(
-        path.as_c_str(),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
 }
 
 #[cold]
