@@ -150,10 +150,15 @@ impl List<'_> {
         );
         let default = ["run", "--rootfs"];
         self.product("default", "stage0 run", "stage0", "floor-default", &default);
+        let is_unified = self.place.cgroup.as_ref().is_ok_and(|own| own.is_unified);
         self.floor(
             "floor-limits",
-            "floor-default in a cgroup with these limits, by hand",
-            "floor-limits",
+            "floor-default in cgroups with these limits, by hand",
+            if is_unified {
+                "floor-limits"
+            } else {
+                "floor-limits-v1"
+            },
         );
         if let (Err(why), Some(case)) = (&self.place.cgroup, self.cases.last_mut()) {
             (case.timed, case.report) = (None, None);

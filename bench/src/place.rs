@@ -149,43 +149,70 @@ impl Drop for Folder {
     }
 }
 
-/// The directory that floor-limits makes its cgroup in; it vanishes with this value.
+/// The directories that the floor with limits makes its cgroups in; they vanish with this
+/// value.
 #[derive(Debug)]
-pub struct Cgroup(());
+pub struct Cgroup {
+    /// One of version 2, or one of each controller of version 1.
+    folders: Vec<PathBuf>,
+    /// Version 2 has the controllers.
+    pub is_unified: bool,
+}
 
 impl Cgroup {
-    const PATH: &'static str = "/sys/fs/cgroup/kickstage-bench";
+    const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
-    /// Makes it, with the controllers of the limits.
+    /// Makes them, those of version 2 with the controllers of the limits.
     ///
     /// # Errors
     /// Why that can't be measured here.
     pub fn make() -> Result<Self, String> {
-        const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
         let mount = Path::new("/sys/fs/cgroup");
-        let there = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
-        let is_there = |name: &&str| there.split_whitespace().any(|other| other == *name);
-        if !CONTROLLERS.iter().all(is_there) {
-            return Err("needs cpu, memory and pids of cgroups of version 2".into());
+        let there = fs::read_to_string(mount.join("cgroup.controllers"));
+        let is_unified = there.as_ref().is_ok_and(|there| {
+            let is_there = |name: &&str| there.split_whitespace().any(|other| other == *name);
+            Self::CONTROLLERS.iter().all(is_there)
+        });
+        let mounts: Vec<_> = if is_unified {
+            vec![mount.to_owned()]
+        } else {
+            let mounts = Self::CONTROLLERS.iter().map(|name| mount.join(name));
+            mounts.collect()
+        };
+        if !is_unified && !mounts.iter().all(|mount| mount.join("tasks").exists()) {
+            return Err("needs cpu, memory and pids of one version of cgroups".into());
         }
+        let own = Self {
+            folders: mounts
+                .iter()
+                .map(|mount| mount.join("kickstage-bench"))
+                .collect(),
+            is_unified,
+        };
         // What a harness that was killed has left.
-        let _ = fs::remove_dir(Path::new(Self::PATH).join("floor"));
-        let _ = fs::remove_dir(Self::PATH);
-        let failed = |error: io::Error| format!("{}: {error}", Self::PATH);
-        fs::create_dir(Self::PATH).map_err(failed)?;
-        let own = Self(());
-        for folder in [mount, Path::new(Self::PATH)] {
+        own.remove();
+        for folder in &own.folders {
+            fs::create_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
+        for folder in mounts.iter().chain(&own.folders).filter(|_| is_unified) {
             let file = folder.join("cgroup.subtree_control");
-            fs::write(file, "+cpu +memory +pids").map_err(failed)?;
+            fs::write(&file, "+cpu +memory +pids")
+                .map_err(|error| format!("{}: {error}", file.display()))?;
         }
         Ok(own)
+    }
+
+    fn remove(&self) {
+        for folder in &self.folders {
+            let _ = fs::remove_dir(folder.join("floor"));
+            let _ = fs::remove_dir(folder);
+        }
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(Path::new(Self::PATH).join("floor"));
-        let _ = fs::remove_dir(Self::PATH);
+        self.remove();
     }
 }
 

@@ -5,7 +5,6 @@ use std::{
     fs::{self, File},
     io,
     os::fd::AsRawFd,
-    path::Path,
     thread,
     time::Duration,
 };
@@ -67,7 +66,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let proof = prove(&mut cases, &place, &mut spawner)?;
     table::head(&machine, options.rounds);
     let (samples, failures) = measure(options, &cases, &place, &mut spawner)?;
-    let mut judged = judge(&binaries, &cases, &samples);
+    let mut judged = judge(&place, &cases, &samples);
     let filter = filter::lines().map_err(|error| format!("load the filter: {error}"))?;
     judged.extend(filter);
     // These take a while: only in a whole run, or where they are asked for.
@@ -348,15 +347,16 @@ fn round(
     None
 }
 
-fn judge(binaries: &Path, cases: &[Case], samples: &Samples) -> Vec<budget::Line> {
+fn judge(place: &Place, cases: &[Case], samples: &Samples) -> Vec<budget::Line> {
     let of = |name: &str| {
         let index = cases.iter().position(|case| case.name == name);
         index
             .and_then(|index| samples.get(index))
             .map_or(&[][..], Vec::as_slice)
     };
-    let mut lines = budget::ratios(of);
-    lines.extend(budget::sizes(binaries));
+    let is_unified = place.cgroup.as_ref().is_ok_and(|own| own.is_unified);
+    let mut lines = budget::ratios(of, is_unified);
+    lines.extend(budget::sizes(&place.programs()));
     lines
 }
 

@@ -13,6 +13,8 @@ struct Pod {
     init: sys::Fd,
     /// The kernel writes 0 here when the launcher dies.
     launcher: u32,
+    /// Joins cgroups of version 1.
+    join: Option<fn()>,
 }
 
 const NAMESPACES: u32 = raw::CLONE_NEWNS
@@ -22,18 +24,29 @@ const NAMESPACES: u32 = raw::CLONE_NEWNS
     | raw::CLONE_NEWCGROUP;
 
 /// Starts the pod that `arguments` name, if `cgroup` makes one in that cgroup (of version
-/// 2), and waits for its end; returns its exit code.
+/// 2), and waits for its end; returns its exit code. With `join` its first process does
+/// that before all else, and its cgroup namespace comes behind that.
 ///
 /// # Safety
 /// The arguments of a floor: its name, a root, a program and its arguments.
 #[inline(always)]
-pub unsafe fn run(arguments: sys::Vector, cgroup: impl FnOnce() -> Option<Fd>) -> i32 {
+pub unsafe fn run(
+    arguments: sys::Vector,
+    cgroup: impl FnOnce() -> Option<Fd>,
+    join: Option<fn()>,
+) -> i32 {
     signals::supervise();
     let mut pod = Pod {
         arguments,
         // SAFETY: the program's own name is the first argument.
         init: unsafe { sealed::program(*arguments) },
         launcher: 1,
+        join,
+    };
+    let later = if join.is_some() {
+        raw::CLONE_NEWCGROUP
+    } else {
+        0
     };
     sys::no_terminal();
     confine::tell_death_to(&raw mut pod.launcher);
@@ -41,7 +54,7 @@ pub unsafe fn run(arguments: sys::Vector, cgroup: impl FnOnce() -> Option<Fd>) -
     // SAFETY: `set_up` does not return and writes only to its own frames.
     unsafe {
         process::vfork_into(
-            NAMESPACES,
+            NAMESPACES & !later,
             Some(&mut pidfd),
             cgroup(),
             set_up,
@@ -62,6 +75,10 @@ unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
         let rootfs = *pod.arguments.add(1);
         (pod, rootfs, launcher)
     };
+    if let Some(join) = pod.join {
+        join();
+        sys::unshare(raw::CLONE_NEWCGROUP);
+    }
     // SAFETY: as above.
     unsafe { confine::die_with(launcher) };
     sys::group();

@@ -12,5 +12,5 @@ floor::main!(main);
 unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
     sys::close_inherited();
     // SAFETY: the harness passes a root and a program.
-    unsafe { default::run(arguments, || None) }
+    unsafe { default::run(arguments, || None, None) }
 }

@@ -13,7 +13,7 @@ const CGROUP: &core::ffi::CStr = c"/sys/fs/cgroup/kickstage-bench/floor";
 unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
     sys::close_inherited();
     // SAFETY: the harness passes a root and a program.
-    let code = unsafe { default::run(arguments, || Some(cgroup())) };
+    let code = unsafe { default::run(arguments, || Some(cgroup()), None) };
     // One that stays would be the next start's, which then has less to do.
     if sys::remove_directory(CGROUP) {
         code
