@@ -90,6 +90,18 @@ pub fn close(number: RawFd) -> Result<(), Errno> {
         .map(drop)
 }
 
+/// Below that there is always room for a descriptor.
+const FEW: RawFd = 48;
+
+/// Leaves it to exec to close the descriptor, which costs less than a call for each; one of
+/// many is closed at once. For a process that does not live on without exec.
+#[inline(never)]
+pub fn leave(descriptor: OwnedFd) {
+    if descriptor.as_raw_fd() < FEW {
+        core::mem::forget(descriptor);
+    }
+}
+
 /// `dup3(from, to, 0)`: `to` then refers to what `from` does and survives exec.
 /// If both are the same number its close-on-exec flag is cleared instead.
 ///
