@@ -1,6 +1,6 @@
 //! `stage0 run-prepared`: a pod whose plan is there. Nothing is parsed but that it is one.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, mem::ManuallyDrop};
 
 use fly::{
     error::{Advice, Error, FAILURE, What, Why},
@@ -339,7 +339,8 @@ fn go<'a, F: Features>(
     limit: &mut TimeLimit,
     meanwhile: &mut dyn FnMut(),
 ) -> Result<(i32, OwnedFd), Error<'a>> {
-    let pod = Pod::here(path)?;
+    // Closed by the end of this process, as all that is open.
+    let pod = ManuallyDrop::new(Pod::here(path)?);
     if F::ALL {
         let streams = match &plan {
             Some(plan) => attachable(plan, path)?,

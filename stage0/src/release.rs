@@ -1,7 +1,7 @@
 //! `stage0 app release`: a parked pod goes on, with the caller's standard streams, and the
 //! caller waits for its end. In `stage0` itself, since it is a start.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, mem::ManuallyDrop};
 
 use fly::{
     error::{Error, FAILURE, What, Why},
@@ -150,6 +150,8 @@ pub fn run<'a, W: Watch>(
     // Whatever can fail does before the pod goes on.
     let signals = signal::descriptor(signal::SUPERVISED)
         .map_err(|errno| Error::new(What::Wait, pod.path, errno))?;
+    // Closed by the end of this process: by then the kernel has nothing to look for.
+    let signals = ManuallyDrop::new(signals);
     let own = pod.send(&request, sent)?;
     meanwhile();
     let told = wait(pod, &own, &signals, limit, watch)?;

@@ -196,6 +196,7 @@ impl<'p, 's> Pod<'p, 's> {
                 let code = self.code.max(0);
                 if self.releaser >= 0 {
                     self.clear_away();
+                    understudy::empty_gate();
                     self.tell_end(code);
                     // Its end wakes us: as any other we'd take the processor from it then, before
                     // its parent knows (sched(7)).

@@ -137,6 +137,17 @@ pub(crate) fn close_gate() -> bool {
     true
 }
 
+/// Takes the message that is left at the gate. While a socket is on its way, as the releaser's
+/// is, each one that is closed on the machine makes the kernel look for circles of them
+/// (unix_gc of net/unix/garbage.c), also those of the releaser itself.
+#[cold]
+pub(crate) fn empty_gate() {
+    let gate = gate();
+    if gate >= 0 {
+        let _ = message::receive(gate, &mut []);
+    }
+}
+
 /// Its pid, if it is about to go on by itself; or 0.
 #[inline]
 pub(crate) fn go() -> u32 {
