@@ -90,8 +90,8 @@ pub fn close(number: RawFd) -> Result<(), Errno> {
         .map(drop)
 }
 
-/// Below that there is always room for a descriptor.
-const FEW: RawFd = 48;
+/// As many there may be under any limit: POSIX has 20 (_POSIX_OPEN_MAX of limits.h).
+const FEW: RawFd = 16;
 
 /// Leaves it to exec to close the descriptor, which costs less than a call for each; one of
 /// many is closed at once. For a process that does not live on without exec.
