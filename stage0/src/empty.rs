@@ -20,33 +20,34 @@ pub fn link<'p>(given: Option<&CStr>, environment: &Strings, place: &'p mut [u8]
     state::name(given, environment, &[state::EMPTY], place).map_or(c"", |(link, _)| link)
 }
 
-/// Makes one and lets `link` lead to it, if there is none; in vain where the kernel does not
-/// let it. It is there as long as this process; whether there is something to remove then.
-/// The same with the program of `plan`, or without.
+/// Makes what others do not hold already, and lets links lead to it: `link` to a mount
+/// namespace, the other one to a copy of the program that is pid 1 by `plan`. In vain where
+/// the kernel does not let it. Both are there as long as this process; whether there is
+/// something to remove then.
 #[cold]
 #[inline(never)]
 pub fn hold(link: &CStr, fallbacks: Fallbacks, plan: &Plan<'_>) -> bool {
     // With that call detached mounts may be put together.
-    if fallbacks.open_tree_attr || empty::open(link).is_ok() {
+    if fallbacks.open_tree_attr {
         return false;
     }
-    let Ok(number) = empty::make() else {
-        return false;
-    };
-    let leads = lead(link, number);
-    if leads.is_err() {
-        let _ = descriptor::close(number);
-    }
+    let mut holds = hold_empty(link).is_ok();
     let mut steps = plan.steps().records();
-    if leads.is_ok()
-        && let Some(seal) = steps.find(|step| step.is(Kind::Seal))
+    if let Some(seal) = steps.find(|step| step.is(Kind::Seal))
         && let Some(link) = shared::beside(link, &mut [0; 256])
         && let Ok(text) = &mut own()
     {
-        let _ = fs::unlink(link);
-        let _ = shared::hold(link, seal.list.first(), text);
+        holds |= shared::hold(link, seal.list.first(), text).is_some();
     }
-    leads.is_ok()
+    holds
+}
+
+fn hold_empty(link: &CStr) -> Result<(), Errno> {
+    if empty::open(link).is_ok() {
+        return Err(Errno::EXIST);
+    }
+    let number = empty::make()?;
+    lead(link, number).inspect_err(|_| _ = descriptor::close(number))
 }
 
 /// Lets the link lead to the descriptor `number` of this process.
@@ -86,16 +87,16 @@ pub fn remove(link: &CStr) {
     }
 }
 
-/// Takes the link away that a launcher has left which was killed; `root` is the path of the
+/// Takes the links away that a launcher has left which was killed; `root` is the path of the
 /// folder of all states.
 #[cold]
 pub fn collect(root: &[u8]) {
-    if let Ok(link) = Path::of(&[root, state::EMPTY])
-        && empty::open(link.as_c_str()).is_err()
-    {
-        let _ = fs::unlink(link.as_c_str());
+    if let Ok(link) = Path::of(&[root, state::EMPTY]) {
+        if empty::open(link.as_c_str()).is_err() {
+            let _ = fs::unlink(link.as_c_str());
+        }
         if let Some(other) = shared::beside(link.as_c_str(), &mut [0; 256]) {
-            let _ = fs::unlink(other);
+            shared::collect(other);
         }
     }
 }

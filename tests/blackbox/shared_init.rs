@@ -13,9 +13,9 @@ use std::{
 
 use kickstage_tests::{
     TestResult,
-    command::program,
+    command::{Run, program},
     fault, isolate,
-    message::memory_file,
+    message::memory_file_with,
     registered::{Registry, lives, one_line, wait_until},
     requirement::Requirement,
     roots, sys, tests,
@@ -33,6 +33,8 @@ tests![
     one_that_has_just_changed_is_not_held,
     a_link_to_something_else,
     the_copy_has_to_be_sealed,
+    somebody_has_it_open,
+    who_comes_later_holds_what_is_missing,
     where_none_can_be_made,
     below_a_long_path,
 ];
@@ -62,11 +64,11 @@ fn init(pods: &Registry, uuid: &str) -> u64 {
     fs::metadata(program).expect("a process").ino()
 }
 
-/// The same of one that is started for that.
+/// The same of one that is started for that, and holds nothing itself.
 fn init_of_another(pods: &Registry, options: &[&str]) -> u64 {
-    let uuid = pods.detach(options);
-    let init = init(pods, &uuid);
-    pods.ask("stop", &[&uuid]).code(0).quiet();
+    let running = pods.start(options);
+    let init = init(pods, &running.uuid);
+    running.end();
     init
 }
 
@@ -279,12 +281,9 @@ fn a_link_to_something_else() -> TestResult {
     let good = fs::read_link(pods.shared_init()).expect("a link");
     let good = good.to_str().expect("UTF-8").to_owned();
     let bytes = fs::read(&source).expect("a program");
-    let other = memory_file(&bytes, true).expect("a memory file");
+    let other = memory_file_with(&bytes, SEALS).expect("a memory file");
     let fifo = roots::directory("others").join("fifo");
-    kickstage_tests::command::Run::new("mkfifo")
-        .arg(&fifo)
-        .output()
-        .code(0);
+    Run::new("mkfifo").arg(&fifo).output().code(0);
     let (_, marks) = good.split_once(' ').expect("marks");
     let number = other.as_raw_fd();
     let own = format!("/proc/{}/fd/{number}", std::process::id());
@@ -326,21 +325,118 @@ fn inode_of(number: i32) -> u64 {
     fs::metadata(path).expect("the test's own files").ino()
 }
 
+/// All that a shared copy has; that of F_SEAL_EXEC has no name in libc.
+const SEALS: i32 =
+    libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | F_SEAL_EXEC;
+const F_SEAL_EXEC: i32 = 0x20;
+
 /// Whatever the link says of it.
 fn the_copy_has_to_be_sealed() -> TestResult {
     let (pods, uuid) = held(&[])?;
     let source = program("stage1-init");
     let bytes = fs::read(&source).expect("a program");
-    for sealed in [true, false] {
-        let file = memory_file(&bytes, sealed).expect("a memory file");
+    for seals in [
+        SEALS,
+        SEALS & !F_SEAL_EXEC,
+        SEALS & !libc::F_SEAL_WRITE & !F_SEAL_EXEC,
+        0,
+    ] {
+        let file = memory_file_with(&bytes, seals).expect("a memory file");
         let status = file.metadata().expect("a memory file");
         fs::remove_file(pods.shared_init()).expect("the test's own files");
         symlink(text(&source, file.as_raw_fd(), &status), pods.shared_init())
             .expect("the test's own files");
-        assert_eq!(init_of_another(&pods, &[]) == status.ino(), sealed);
+        let is_shared = init_of_another(&pods, &[]) == status.ino();
+        assert_eq!(is_shared, seals == SEALS, "{seals:#x}");
     }
     fs::remove_file(pods.shared_init()).expect("the test's own files");
     end(&pods, &uuid)
+}
+
+/// As a pod can that may trace its pid 1, and whoever it gives the file to.
+fn somebody_has_it_open() -> TestResult {
+    let (pods, uuid) = held(&[])?;
+    let held = fs::read_link(pods.shared_init()).expect("a link");
+    let held = held
+        .to_str()
+        .expect("UTF-8")
+        .split(' ')
+        .next()
+        .expect("a path")
+        .to_owned();
+    // No exec of what is open for writing begins (ETXTBSY): the start does without it.
+    let open = fs::OpenOptions::new().write(true).open(&held);
+    let open = open.expect("root may open it");
+    for option in ["--ephemeral", "--memory=64M"] {
+        let run = pods.pod("run", &[option], &["exit", "3"]);
+        run.output().code(3).quiet();
+    }
+    drop(open);
+    // Who is no root can't open it so.
+    let other = held.clone();
+    let hook = move || {
+        sys::become_user(1000, 1000)?;
+        match fs::OpenOptions::new().write(true).open(&other) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+            other => Err(std::io::Error::other(format!("{other:?}"))),
+        }
+    };
+    Run::new("true").hook(hook).output().code(0).quiet();
+    // It stays a program. Another mode is another time: the next one holds another copy.
+    let before = copy(&pods);
+    let set = |mode| fs::set_permissions(&held, fs::Permissions::from_mode(mode));
+    let refused = set(0).expect_err("sealed");
+    assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    assert_eq!(
+        Some(init_of_another(&pods, &[])),
+        before.map(|(inode, _)| inode)
+    );
+    set(0o755).expect("what else the mode says is not sealed");
+    assert_ne!(
+        Some(init_of_another(&pods, &[])),
+        before.map(|(inode, _)| inode)
+    );
+    let next = pods.detach(&[]);
+    wait_until("another copy is held", || copy(&pods) != before);
+    let (inode, _) = copy(&pods).expect("a copy");
+    assert_eq!(init_of_another(&pods, &[]), inode);
+    pods.ask("stop", &[&next]).code(0).quiet();
+    end(&pods, &uuid)
+}
+
+/// The one of another program takes the place of one that nobody can use any more, and the
+/// mount namespace is another pod's.
+fn who_comes_later_holds_what_is_missing() -> TestResult {
+    Requirement::DetachedMounts.require()?;
+    let pods = Registry::new();
+    let (place, option) = own_program();
+    let first = pods.detach(&[&option]);
+    wait_for_launcher(&pods);
+    let namespace = fs::read_link(pods.mount_namespace()).expect("a link");
+    settle(&place);
+    let second = pods.detach(&[&option]);
+    wait_until("a copy is held", || copy(&pods).is_some());
+    let (inode, _) = copy(&pods).expect("a copy");
+    assert_eq!(init_of_another(&pods, &[&option]), inode);
+    // An upgrade.
+    let other = place.with_extension("new");
+    fs::copy(&place, &other).expect("the test's own files");
+    fs::rename(&other, &place).expect("the test's own files");
+    settle(&place);
+    let third = pods.detach(&[&option]);
+    wait_until("the new one is held", || {
+        copy(&pods).is_some_and(|(held, _)| held != inode)
+    });
+    let (inode, _) = copy(&pods).expect("a copy");
+    assert_eq!(init_of_another(&pods, &[&option]), inode);
+    // Of each the link goes that it has made.
+    pods.ask("stop", &[&second, &third]).code(0).quiet();
+    wait_until("the link is gone", || {
+        fs::symlink_metadata(pods.shared_init()).is_err()
+    });
+    let left = fs::read_link(pods.mount_namespace()).expect("a link");
+    assert_eq!(left, namespace);
+    end(&pods, &first)
 }
 
 /// Whose path is too long for it has no link, and takes that of the mount namespace away.

@@ -102,6 +102,15 @@ pub fn receive(socket: &UnixDatagram, bytes: &mut [u8]) -> io::Result<Vec<OwnedF
 /// # Errors
 /// As the calls.
 pub fn memory_file(bytes: &[u8], sealed: bool) -> io::Result<std::fs::File> {
+    let all = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    memory_file_with(bytes, if sealed { all } else { 0 })
+}
+
+/// The same with these seals.
+///
+/// # Errors
+/// As the calls.
+pub fn memory_file_with(bytes: &[u8], seals: libc::c_int) -> io::Result<std::fs::File> {
     use std::io::Write;
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a C string.
@@ -112,13 +121,9 @@ pub fn memory_file(bytes: &[u8], sealed: bool) -> io::Result<std::fs::File> {
     // SAFETY: the kernel has just made it for us.
     let mut file = unsafe { std::fs::File::from_raw_fd(number) };
     file.write_all(bytes)?;
-    if sealed {
-        let seals =
-            libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
-        // SAFETY: takes no pointer.
-        if unsafe { libc::fcntl(number, libc::F_ADD_SEALS, seals) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+    // SAFETY: takes no pointer.
+    if seals != 0 && unsafe { libc::fcntl(number, libc::F_ADD_SEALS, seals) } < 0 {
+        return Err(io::Error::last_os_error());
     }
     Ok(file)
 }

@@ -21,7 +21,7 @@ use rustix::{
 use super::{
     Launcher,
     files::{attach_over_root, make_configured, make_file_system},
-    maps, root,
+    maps, root, shared,
 };
 use crate::{
     error::{Error, What},
@@ -97,6 +97,16 @@ impl<'p, 's> Launcher<'p, 's> {
     /// there is one, and its plan allows that.
     pub fn copy_empty(&mut self, link: &'s CStr) {
         self.empty = link;
+    }
+
+    /// [`Launcher::find_empty`] before the pod's first process is made. If that failed before,
+    /// with what others hold, it does without: pid 1 gets a copy of its own.
+    pub(super) fn find_all(&mut self) -> Result<(), Error<'p>> {
+        self.find_empty();
+        if self.copied < 0 && self.take(shared::PLAN).is_some() {
+            return self.seal_again();
+        }
+        Ok(())
     }
 
     /// Opens what is to be copied, if there is one and the plan allows that; once.

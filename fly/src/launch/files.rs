@@ -425,7 +425,10 @@ impl<'p> Launcher<'p, '_> {
     ) -> Result<(OwnedFd, Pending), Error<'p>> {
         let directory = self.get(slot);
         self.clone_mount(Some(directory), name, recursive, attributes)
-            .map_err(|errno| Error::new(What::Bind, name, errno))
+            .map_err(|errno| {
+                const ADVICES: &explain::Advices = &[(Errno::MFILE, Advice::RaiseOpenFiles)];
+                explain::error(What::Bind, name, errno, ADVICES)
+            })
     }
 }
 

@@ -84,8 +84,9 @@ struct Pods<'p, 's> {
     step: PodStep<'p, 's>,
     /// Opens a sealed copy of pid 1's program, or makes one, with what it reads.
     seal: fn(&mut Launcher<'p, 's>, Slot, &'p CStr) -> Result<(), Error<'p>>,
-    /// Opens the empty mount namespace to be copied, if there is one.
-    find: fn(&mut Launcher<'p, 's>),
+    /// Opens the empty mount namespace to be copied, if there is one; behind one in vain, all
+    /// that the start is to do without.
+    find: fn(&mut Launcher<'p, 's>) -> Result<(), Error<'p>>,
     /// Carries out a step where one is copied.
     apart: PodStep<'p, 's>,
 }
@@ -192,7 +193,7 @@ impl<'p, 's> Launcher<'p, 's> {
         self.pods = Some(Pods {
             step: Self::pod_step,
             seal: Self::seal_init,
-            find: Self::find_empty,
+            find: Self::find_all,
             apart: Self::step_apart,
         });
     }
@@ -202,7 +203,7 @@ impl<'p, 's> Launcher<'p, 's> {
         self.pods = Some(Pods {
             step: Self::any_pod_step,
             seal: Self::seal_init,
-            find: Self::find_empty,
+            find: Self::find_all,
             apart: Self::step_apart,
         });
     }
@@ -279,7 +280,7 @@ impl<'p, 's> Launcher<'p, 's> {
         let mut failure = None;
         self.stamp(number);
         if let Some(pods) = &self.pods {
-            (pods.find)(self);
+            (pods.find)(self)?;
         }
         let mut made = namespaces;
         if self.copied >= 0 {
@@ -312,7 +313,7 @@ impl<'p, 's> Launcher<'p, 's> {
         self.fallbacks.into_cgroup = wanted.is_some() && !child.in_cgroup;
         if let Some(error) = failure {
             process::reap(&child);
-            // Whatever it was, without a copy it is told as ever, if it is again.
+            // Whatever it was, by itself it is told as ever, if it is again.
             if self.copied >= 0 {
                 self.end_copy();
                 return self.clone_pod(number, cgroup, namespaces);

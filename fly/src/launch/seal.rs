@@ -11,11 +11,11 @@ use rustix::{
 use super::{Launcher, files, path::Path};
 use crate::{
     error::{Advice, Error, What, Why},
-    plan::{Plan, Slot},
+    plan::{Kind, Plan, Slot},
 };
 
 /// The largest program that is copied for pid 1.
-const MAX_PROGRAM: u64 = 64 << 20;
+pub(super) const MAX_PROGRAM: u64 = 64 << 20;
 
 /// MFD_EXEC (memfd_create(2), Linux 6.3).
 const MFD_EXEC: u32 = 0x10;
@@ -37,6 +37,17 @@ impl<'p> Launcher<'p, '_> {
         self.seal(into, path, Some(write_apps))
     }
 
+    /// The same behind a start with a copy of others that failed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn seal_again(&mut self) -> Result<(), Error<'p>> {
+        let mut steps = self.plan.steps().records();
+        match steps.find(|step| step.is(Kind::Seal)) {
+            Some(seal) => self.seal_init(Slot(seal.slot), seal.list.first()),
+            None => Ok(()),
+        }
+    }
+
     /// With `write` for pid 1 of a pod, which finds its plan behind itself.
     pub(super) fn seal(
         &mut self,
@@ -46,7 +57,7 @@ impl<'p> Launcher<'p, '_> {
     ) -> Result<(), Error<'p>> {
         let with_plan = write.is_some();
         let failed = |errno| Error::new(What::Copy, path, errno);
-        // The copy first: it then has the number that pid 1 expects.
+        // The copy first: it then has the number that pid 1 expects, as a rule.
         let name = if with_plan { c"stage1-init" } else { c"init" };
         let (copy, sealable) = match executable_memory(name) {
             Err(Errno::ACCESS) => {

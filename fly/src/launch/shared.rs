@@ -5,19 +5,23 @@
 //! a link says where the copy is, and of what program it is one. That process may have ended
 //! by now and another one have its pid, so the text says as well what file the copy is:
 //! nobody can make one with the same inode number and time.
+//!
+//! A pod that may trace its pid 1 can open the copy, as any program. It can neither write to
+//! it nor make it what is no program any more (F_SEAL_EXEC of memfd_create(2)); but while
+//! somebody has it open for writing no exec of it begins. A start that fails with it is
+//! tried again with a copy of its own.
 
 use core::ffi::CStr;
 
 use rustix::{
-    fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd},
-    fs::{self, Mode, OFlags, Stat},
-    io::Errno,
+    fd::{AsRawFd, OwnedFd},
+    fs::{self, Mode, OFlags, SealFlags, Stat},
 };
 
 use super::{
     Launcher,
     path::Path,
-    seal::{self, SEALS},
+    seal::{self, MAX_PROGRAM, SEALS},
 };
 use crate::{
     plan::{MAX_SLOTS, Slot},
@@ -41,12 +45,13 @@ const SETTLED: u64 = 2 * SECOND;
 /// and its size.
 #[cold]
 #[inline(never)]
-fn tell(text: &mut Path, status: &Stat) -> Result<(), Errno> {
+fn tell(text: &mut Path, status: &Stat) -> Option<()> {
     let size = status.st_size.cast_unsigned();
     for number in [status.st_dev, status.st_ino, changed(status), size] {
-        text.append(&[b" ", Digits::new(number, 10).as_bytes()])?;
+        text.append(&[b" ", Digits::new(number, 10).as_bytes()])
+            .ok()?;
     }
-    Ok(())
+    Some(())
 }
 
 fn changed(status: &Stat) -> u64 {
@@ -54,49 +59,85 @@ fn changed(status: &Stat) -> u64 {
     seconds.wrapping_add(status.st_ctime_nsec)
 }
 
-/// Makes a copy of the program `source` that pods share as long as the descriptor is open
-/// that is returned, and lets `link` say so. `text` is how links begin that lead to a
-/// descriptor of this process, and becomes that of this one.
-///
-/// # Errors
-/// As open(2), memfd_create(2), sendfile(2) and symlink(2); EAGAIN if the program has been
-/// changed just now.
+/// Also against changes of what may be executed (Linux 6.3).
+const ALL_SEALS: SealFlags = SEALS.union(SealFlags::from_bits_retain(0x20));
+
+/// Makes a copy of the program `source` that pods share as long as this process is there, and
+/// lets `link` say so. `text` is how links begin that lead to a descriptor of this process,
+/// and becomes that of this one. `None` if there is one already, if the program has been
+/// changed just now or can't be read, or if the kernel does not let it.
 #[cold]
 #[inline(never)]
-pub fn hold(link: &CStr, source: &CStr, text: &mut Path) -> Result<RawFd, Errno> {
-    let file = fs::open(source, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let status = fs::fstat(&file)?;
-    let held = seal::executable_memory(c"stage1-init")?;
-    seal::fill(&held, &file, status.st_size.cast_unsigned())?;
-    fs::fcntl_add_seals(&held, SEALS)?;
-    let (before, after) = (changed(&status), changed(&fs::fstat(&file)?));
-    if before != after || time::realtime().saturating_sub(before) < SETTLED {
-        return Err(Errno::AGAIN);
+pub fn hold(link: &CStr, source: &CStr, text: &mut Path) -> Option<()> {
+    if find(link, source).is_some() {
+        return None;
+    }
+    let file = fs::open(source, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let status = fs::fstat(&file).ok()?;
+    let (before, size) = (changed(&status), status.st_size.cast_unsigned());
+    if time::realtime().saturating_sub(before) < SETTLED || size > MAX_PROGRAM {
+        return None;
+    }
+    let held = seal::executable_memory(c"stage1-init").ok()?;
+    // Who is no root can't open it for writing.
+    fs::fchmod(&held, Mode::from_raw_mode(0o555)).ok()?;
+    seal::fill(&held, &file, size).ok()?;
+    fs::fcntl_add_seals(&held, ALL_SEALS).ok()?;
+    if changed(&fs::fstat(&file).ok()?) != before {
+        return None;
     }
     let number = Digits::new(u64::from(held.as_raw_fd().unsigned_abs()), 10);
-    text.append(&[number.as_bytes()])?;
+    text.append(&[number.as_bytes()]).ok()?;
     tell(text, &status)?;
-    tell(text, &fs::fstat(&held)?)?;
-    fs::symlink(text.as_c_str(), link)?;
-    Ok(held.into_raw_fd())
+    tell(text, &fs::fstat(&held).ok()?)?;
+    // Of one that was killed, or of another program.
+    let _ = fs::unlink(link);
+    fs::symlink(text.as_c_str(), link).ok()?;
+    core::mem::forget(held);
+    Some(())
+}
+
+/// Takes the link away if it leads to no copy.
+#[cold]
+pub fn collect(link: &CStr) {
+    let mut text = [0; TEXT];
+    let held = read(link, &mut text).and_then(|(path, _)| open(&path));
+    if !held.is_some_and(|held| is_sealed(&held)) {
+        let _ = fs::unlink(link);
+    }
+}
+
+/// As many bytes as the text of a link has at most.
+const TEXT: usize = 256;
+
+/// The text of the link, and the path that it begins with.
+fn read<'t>(link: &CStr, text: &'t mut [u8; TEXT]) -> Option<(Path, &'t [u8])> {
+    let length = fs::readlinkat_raw(fs::CWD, link, &mut *text).ok()?;
+    let text = text.get(..length)?;
+    let path = Path::of(&[split(text, b' ').next()?]).ok()?;
+    Some((path, text))
+}
+
+fn open(path: &Path) -> Option<OwnedFd> {
+    // Whatever it may be by now: it neither keeps us waiting, nor becomes our terminal.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    fs::open(path.as_c_str(), flags, Mode::empty()).ok()
+}
+
+fn is_sealed(held: &OwnedFd) -> bool {
+    fs::fcntl_get_seals(held).is_ok_and(|seals| seals.contains(ALL_SEALS))
 }
 
 /// Opens the copy of the program `source` that `link` tells of.
-fn find(link: &CStr, source: &CStr) -> Result<OwnedFd, Errno> {
-    let mut text = [0; 256];
-    let length = fs::readlinkat_raw(fs::CWD, link, &mut text)?;
-    let text = text.get(..length).unwrap_or_default();
-    let mut known = Path::of(&[split(text, b' ').next().unwrap_or_default()])?;
-    // Whatever it may be by now: it neither keeps us waiting, nor becomes our terminal.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let held = fs::open(known.as_c_str(), flags, Mode::empty())?;
-    tell(&mut known, &fs::stat(source)?)?;
-    tell(&mut known, &fs::fstat(&held)?)?;
-    if known.as_bytes() == text && fs::fcntl_get_seals(&held)?.contains(SEALS) {
-        Ok(held)
-    } else {
-        Err(Errno::STALE)
-    }
+#[cold]
+#[inline(never)]
+fn find(link: &CStr, source: &CStr) -> Option<OwnedFd> {
+    let mut text = [0; TEXT];
+    let (mut known, text) = read(link, &mut text)?;
+    let held = open(&known)?;
+    tell(&mut known, &fs::stat(source).ok()?)?;
+    tell(&mut known, &fs::fstat(&held).ok()?)?;
+    (known.as_bytes() == text && is_sealed(&held)).then_some(held)
 }
 
 /// The path of the link, beside that of the empty mount namespace; `None` if it is too long
@@ -122,14 +163,14 @@ impl Launcher<'_, '_> {
     pub(super) fn share(&mut self, into: Slot, path: &CStr) -> bool {
         let link = self.empty;
         self.find_empty();
-        // Who holds the one holds the other.
+        // With one found the other is looked for: most starts find none.
         self.copied >= 0 && self.share_by(link, into, path).is_some()
     }
 
     #[cold]
     #[inline(never)]
     fn share_by(&mut self, empty: &CStr, into: Slot, path: &CStr) -> Option<()> {
-        let found = find(beside(empty, &mut [0; 256])?, path).ok()?;
+        let found = find(beside(empty, &mut [0; 256])?, path)?;
         let plan = seal::sealed_plan(|file| seal::write_apps(&self.plan, file)).ok()?;
         self.put(into, found);
         self.put(PLAN, plan);
