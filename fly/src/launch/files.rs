@@ -20,7 +20,7 @@ use crate::{
     error::{Advice, Error, What, Why},
     lower::DEVPTS_WITHOUT_GROUP,
     plan::{Kind, List, Slot, Step},
-    sys::{self, descriptor},
+    sys,
 };
 
 impl<'p> Launcher<'p, '_> {
@@ -374,9 +374,7 @@ impl<'p> Launcher<'p, '_> {
                 None => self.clone_slot(covers, cover, false, COVER)?,
             };
             match move_by_path(mount.as_fd(), self.get(under), name) {
-                Ok(()) => pending
-                    .settle(mount.as_fd())
-                    .map(|()| descriptor::leave(mount)),
+                Ok(()) => pending.settle(mount.as_fd()),
                 Err(Errno::NOENT) => {
                     clone = Some((mount, pending));
                     Ok(())
@@ -397,7 +395,6 @@ impl<'p> Launcher<'p, '_> {
             move_by_path(clone.as_fd(), self.get(under), name)
                 .and_then(|()| pending.settle(clone.as_fd()))
                 .map_err(|errno| Error::new(What::MakeReadOnly, name, errno))?;
-            descriptor::leave(clone);
         }
         Ok(())
     }

@@ -90,18 +90,6 @@ pub fn close(number: RawFd) -> Result<(), Errno> {
         .map(drop)
 }
 
-/// As many there may be under any limit: POSIX has 20 (_POSIX_OPEN_MAX of limits.h).
-const FEW: RawFd = 16;
-
-/// Leaves it to exec to close the descriptor, which costs less than a call for each; one of
-/// many is closed at once. For a process that does not live on without exec.
-#[inline(never)]
-pub fn leave(descriptor: OwnedFd) {
-    if descriptor.as_raw_fd() < FEW {
-        core::mem::forget(descriptor);
-    }
-}
-
 /// `dup3(from, to, 0)`: `to` then refers to what `from` does and survives exec.
 /// If both are the same number its close-on-exec flag is cleared instead.
 ///
