@@ -423,8 +423,12 @@ impl<'p> Launcher<'p, '_> {
         let directory = self.get(slot);
         self.clone_mount(Some(directory), name, recursive, attributes)
             .map_err(|errno| {
-                const ADVICES: &explain::Advices = &[(Errno::MFILE, Advice::RaiseOpenFiles)];
-                explain::error(What::Bind, name, errno, ADVICES)
+                // Not by what explains errors, which is cold: one that is missing is none.
+                let error = Error::new(What::Bind, name, errno);
+                match errno {
+                    Errno::MFILE => error.advice(Advice::RaiseOpenFiles),
+                    _ => error,
+                }
             })
     }
 }
