@@ -35,7 +35,7 @@ fn held() -> Result<(Registry, String), kickstage_tests::Skip> {
     Requirement::DetachedMounts.require()?;
     let pods = Registry::new();
     let uuid = pods.detach(&[]);
-    wait_for_link(&pods);
+    pods.wait_for_namespace();
     Ok((pods, uuid))
 }
 
@@ -47,18 +47,6 @@ fn with_a_state_directory() -> Registry {
         .code(0)
         .quiet();
     pods
-}
-
-fn wait_for_link(pods: &Registry) {
-    let link = pods.mount_namespace();
-    wait_until("the link leads somewhere", || fs::metadata(&link).is_ok());
-}
-
-/// The process that holds the namespace.
-fn holder(pods: &Registry) -> i32 {
-    let link = fs::read_link(pods.mount_namespace()).expect("a link");
-    let pid = link.iter().nth(2).expect("its process");
-    pid.to_string_lossy().parse().expect("a pid")
 }
 
 /// A pod that can't call pivot_root, and so is started only if it gets a copy.
@@ -115,7 +103,7 @@ fn the_same_mounts() -> TestResult {
     let run = pods.pod("run", &[], &["exit", "0"]);
     by_copy(run).output().refused(&["pivot into"]);
     let uuid = pods.detach(&[]);
-    wait_for_link(&pods);
+    pods.wait_for_namespace();
     assert_eq!(all(true), before);
     // What is prepared for later gets one, too.
     let prepared = by_copy(pods.pod("prepare", &["--warm"], &["exit", "7"])).output();
@@ -183,9 +171,9 @@ fn nothing_is_handed_on() -> TestResult {
 /// The one that has it goes; the next that is detached makes another one.
 fn it_ends_with_its_holder() -> TestResult {
     let (pods, first) = held()?;
-    let before = holder(&pods);
+    let before = pods.holder();
     let second = pods.detach(&[]);
-    assert_eq!(holder(&pods), before, "one is enough");
+    assert_eq!(pods.holder(), before, "one is enough");
     pods.ask("stop", &[&first]).code(0).quiet();
     wait_until("its link is gone", || {
         fs::symlink_metadata(pods.mount_namespace()).is_err()
@@ -195,8 +183,8 @@ fn it_ends_with_its_holder() -> TestResult {
         .code(3)
         .quiet();
     let third = pods.detach(&[]);
-    wait_for_link(&pods);
-    assert_ne!(holder(&pods), before);
+    pods.wait_for_namespace();
+    assert_ne!(pods.holder(), before);
     pods.ask("stop", &[&second, &third]).code(0).quiet();
     pods.collected();
     Ok(())
@@ -205,7 +193,7 @@ fn it_ends_with_its_holder() -> TestResult {
 fn its_holder_is_killed() -> TestResult {
     let (pods, uuid) = held()?;
     let link = pods.mount_namespace();
-    let pid = holder(&pods);
+    let pid = pods.holder();
     sys::kill(pid, SIGKILL).expect("the test's own files");
     wait_until("it has ended", || !lives(pid.to_string()));
     assert!(fs::symlink_metadata(&link).is_ok() && fs::metadata(&link).is_err());
@@ -215,10 +203,10 @@ fn its_holder_is_killed() -> TestResult {
         .quiet();
     // The next one replaces what it has left.
     let next = pods.detach(&[]);
-    wait_for_link(&pods);
+    pods.wait_for_namespace();
     let run = pods.pod("run", &[], &["exit", "4"]);
     by_copy(run).output().code(4).quiet();
-    let pid = holder(&pods);
+    let pid = pods.holder();
     sys::kill(pid, SIGKILL).expect("the test's own files");
     wait_until("it has ended", || !lives(pid.to_string()));
     for uuid in [uuid, next] {
@@ -348,7 +336,7 @@ fn errors_are_the_same() -> TestResult {
     };
     let before = told();
     let uuid = pods.detach(&[]);
-    wait_for_link(&pods);
+    pods.wait_for_namespace();
     assert_eq!(told(), before);
     assert_eq!(compare::tree(&bare), tree);
     end(&pods, &uuid)

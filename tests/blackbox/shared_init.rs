@@ -14,7 +14,9 @@ use std::{
 use kickstage_tests::{
     TestResult,
     command::{Run, program},
-    fault, isolate,
+    fault,
+    init::wait_for_state,
+    isolate,
     message::memory_file_with,
     registered::{Registry, lives, one_line, wait_until},
     requirement::Requirement,
@@ -255,11 +257,8 @@ fn one_that_has_just_changed_is_not_held() -> TestResult {
 
 /// Waits until the launcher of the only pod has held what it could.
 fn wait_for_launcher(pods: &Registry) {
-    let link = pods.mount_namespace();
-    wait_until("a namespace is held", || fs::metadata(&link).is_ok());
-    let launcher = fs::read_link(link).expect("a link");
-    let launcher = launcher.iter().nth(2).expect("a pid").to_string_lossy();
-    kickstage_tests::init::wait_for_state(launcher.parse().expect("a pid"), 'S');
+    pods.wait_for_namespace();
+    wait_for_state(pods.holder(), 'S');
 }
 
 /// What the link of a copy says that is held as descriptor `number` of this process.

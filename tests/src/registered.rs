@@ -249,6 +249,23 @@ impl Registry {
         self.path.join("pods/mount-namespace")
     }
 
+    /// Waits until somebody holds that namespace.
+    pub fn wait_for_namespace(&self) {
+        let link = self.mount_namespace();
+        wait_until("the link leads somewhere", || fs::metadata(&link).is_ok());
+    }
+
+    /// The process that holds it.
+    ///
+    /// # Panics
+    /// If none does.
+    #[must_use]
+    pub fn holder(&self) -> i32 {
+        let link = fs::read_link(self.mount_namespace()).expect("a link");
+        let pid = link.iter().nth(2).expect("its process");
+        pid.to_string_lossy().parse().expect("a pid")
+    }
+
     /// The link beside it, which tells of a copy of pid 1's program.
     #[must_use]
     pub fn shared_init(&self) -> PathBuf {

@@ -43,10 +43,9 @@ pub unsafe fn run(
         launcher: 1,
         join,
     };
-    let later = if join.is_some() {
-        raw::CLONE_NEWCGROUP
-    } else {
-        0
+    let namespaces = match join {
+        Some(_) => NAMESPACES & !raw::CLONE_NEWCGROUP,
+        None => NAMESPACES,
     };
     sys::no_terminal();
     confine::tell_death_to(&raw mut pod.launcher);
@@ -54,7 +53,7 @@ pub unsafe fn run(
     // SAFETY: `set_up` does not return and writes only to its own frames.
     unsafe {
         process::vfork_into(
-            NAMESPACES & !later,
+            namespaces,
             Some(&mut pidfd),
             cgroup(),
             set_up,

@@ -55,16 +55,21 @@ pub fn make() -> Result<RawFd, Errno> {
     made
 }
 
-/// Opens the one that `link` leads to. That may be what another process has open by now,
-/// after all: neither does a FIFO keep us waiting, nor does a terminal become ours.
+/// Opens the one that `link` leads to.
 ///
 /// # Errors
 /// As open(2); ENOTTY if it is no namespace, EBUSY if it has more mounts than one of ours.
 pub fn open(link: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let namespace = fs::open(link, flags, Mode::empty())?;
+    let namespace = open_held(link)?;
     sys::mount::is_bare(namespace.as_fd())?;
     Ok(namespace)
+}
+
+/// Opens what another process is to have open. That may be something else by now: neither
+/// does a FIFO keep us waiting, nor does a terminal become ours.
+pub(super) fn open_held(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    fs::open(path, flags, Mode::empty())
 }
 
 /// Makes the namespace of this process one.

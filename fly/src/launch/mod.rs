@@ -84,8 +84,8 @@ struct Pods<'p, 's> {
     step: PodStep<'p, 's>,
     /// Opens a sealed copy of pid 1's program, or makes one, with what it reads.
     seal: fn(&mut Launcher<'p, 's>, Slot, &'p CStr) -> Result<(), Error<'p>>,
-    /// Opens the empty mount namespace to be copied, if there is one; behind one in vain, all
-    /// that the start is to do without.
+    /// Opens the empty mount namespace to be copied, if there is one; behind a start in vain
+    /// with what others hold, makes pid 1's copy anew.
     find: fn(&mut Launcher<'p, 's>) -> Result<(), Error<'p>>,
     /// Carries out a step where one is copied.
     apart: PodStep<'p, 's>,

@@ -20,6 +20,7 @@ use rustix::{
 
 use super::{
     Launcher,
+    empty::open_held,
     path::Path,
     seal::{self, MAX_PROGRAM, SEALS},
 };
@@ -59,8 +60,11 @@ fn changed(status: &Stat) -> u64 {
     seconds.wrapping_add(status.st_ctime_nsec)
 }
 
-/// Also against changes of what may be executed (Linux 6.3).
-const ALL_SEALS: SealFlags = SEALS.union(SealFlags::from_bits_retain(0x20));
+/// F_SEAL_EXEC (memfd_create(2), Linux 6.3).
+const F_SEAL_EXEC: u32 = 0x20;
+
+/// Also against changes of what may be executed.
+const ALL_SEALS: SealFlags = SEALS.union(SealFlags::from_bits_retain(F_SEAL_EXEC));
 
 /// Makes a copy of the program `source` that pods share as long as this process is there, and
 /// lets `link` say so. `text` is how links begin that lead to a descriptor of this process,
@@ -101,7 +105,7 @@ pub fn hold(link: &CStr, source: &CStr, text: &mut Path) -> Option<()> {
 #[cold]
 pub fn collect(link: &CStr) {
     let mut text = [0; TEXT];
-    let held = read(link, &mut text).and_then(|(path, _)| open(&path));
+    let held = read(link, &mut text).and_then(|(path, _)| open_held(path.as_c_str()).ok());
     if !held.is_some_and(|held| is_sealed(&held)) {
         let _ = fs::unlink(link);
     }
@@ -118,12 +122,6 @@ fn read<'t>(link: &CStr, text: &'t mut [u8; TEXT]) -> Option<(Path, &'t [u8])> {
     Some((path, text))
 }
 
-fn open(path: &Path) -> Option<OwnedFd> {
-    // Whatever it may be by now: it neither keeps us waiting, nor becomes our terminal.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    fs::open(path.as_c_str(), flags, Mode::empty()).ok()
-}
-
 fn is_sealed(held: &OwnedFd) -> bool {
     fs::fcntl_get_seals(held).is_ok_and(|seals| seals.contains(ALL_SEALS))
 }
@@ -134,7 +132,7 @@ fn is_sealed(held: &OwnedFd) -> bool {
 fn find(link: &CStr, source: &CStr) -> Option<OwnedFd> {
     let mut text = [0; TEXT];
     let (mut known, text) = read(link, &mut text)?;
-    let held = open(&known)?;
+    let held = open_held(known.as_c_str()).ok()?;
     tell(&mut known, &fs::stat(source).ok()?)?;
     tell(&mut known, &fs::fstat(&held).ok()?)?;
     (known.as_bytes() == text && is_sealed(&held)).then_some(held)
