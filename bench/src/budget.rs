@@ -47,9 +47,11 @@ struct AtMost {
     limit: f64,
 }
 
-/// At least this many times faster than the other case.
+/// At least this many times faster than the other case; how many times the case's floor is
+/// stands beside that.
 struct Faster {
     case: &'static str,
+    floor: &'static str,
     than: &'static str,
     limit: f64,
 }
@@ -85,21 +87,25 @@ const AT_MOST: [AtMost; 5] = [
 const FASTER: [Faster; 4] = [
     Faster {
         case: "bare",
+        floor: "floor-pod",
         than: "bwrap",
         limit: 4.0,
     },
     Faster {
         case: "bare",
+        floor: "floor-pod",
         than: "crun",
         limit: 6.0,
     },
     Faster {
         case: "limits",
+        floor: "floor-limits",
         than: "crun-limits",
         limit: 10.0,
     },
     Faster {
         case: "limits",
+        floor: "floor-limits",
         than: "runc-limits",
         limit: 25.0,
     },
@@ -147,11 +153,21 @@ pub fn ratios<'s>(samples: impl Fn(&str) -> &'s [u64], is_unified: bool) -> Vec<
             });
         }
     }
-    for Faster { case, than, limit } in FASTER {
+    for Faster {
+        case,
+        floor,
+        than,
+        limit,
+    } in FASTER
+    {
         let ratio = Ratio::of(samples(than), samples(case));
+        let bare = Ratio::of(samples(than), samples(floor));
         lines.push(Line {
             text: format!("{than} / {case}"),
-            found: found(ratio),
+            found: match bare {
+                Some(bare) => format!("{}; the bare calls: {:.2}", found(ratio), bare.value),
+                None => found(ratio),
+            },
             limit: format!(">= {limit:.2}"),
             ratio,
             verdict: verdict(ratio, |value| value >= limit),

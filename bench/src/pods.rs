@@ -1,7 +1,7 @@
 //! Registered pods: what it costs to release one that is warm, and what many of them cost.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command as Process, Stdio},
     time::{Duration, Instant},
@@ -10,9 +10,9 @@ use std::{
 use crate::{
     budget::{Line, Verdict},
     machine::meminfo,
-    measure::{Command, Spawner},
+    measure::{Command, Spawner, Start},
     place::{Payload, Place, TRUE},
-    statistics::Summary,
+    statistics::{Summary, shuffled},
     table::micros,
 };
 
@@ -33,6 +33,8 @@ const LISTS: usize = 20;
 /// distribution's.
 const MOST_WARM: f64 = 3.0;
 const MOST_WARM_DYNAMIC: f64 = 1.5;
+/// Bytes of the plan of a pod with one program, about.
+const PLAN: usize = 3000;
 /// How long the kernel may free what a start has left.
 const SETTLE: Duration = Duration::from_millis(2);
 /// What a start may be with many pods of one without.
@@ -48,6 +50,9 @@ const LEAST_GAIN: f64 = 0.95;
 struct Pods<'p> {
     stage0: PathBuf,
     floor: PathBuf,
+    /// The floor of a warm pod: what parks it, and what lets it go.
+    park: PathBuf,
+    release: PathBuf,
     state: PathBuf,
     noop: &'p Payload,
     report: &'p Payload,
@@ -61,6 +66,8 @@ pub fn lines(binaries: &Path, place: &Place, spawner: &mut Spawner) -> io::Resul
     let pods = Pods {
         stage0: binaries.join("stage0").canonicalize()?,
         floor: binaries.join("floor-default").canonicalize()?,
+        park: binaries.join("floor-warm").canonicalize()?,
+        release: binaries.join("floor-release").canonicalize()?,
         state: place.state().join("pods"),
         noop: &place.noop,
         report: &place.report,
@@ -115,14 +122,11 @@ impl Pods<'_> {
         let state = format!("KICKSTAGE_STATE_DIR={}", self.state.display());
         let command = Command::new(&self.words(words), &[state])?;
         let start = spawner.start(&command)?;
-        match start.status {
-            0 => Ok(start.nanoseconds),
-            status => Err(io::Error::other(format!("{words:?}: status {status}"))),
-        }
+        succeeded(&format!("{words:?}"), &start)
     }
 
-    /// `run-prepared` of a parked pod with `program` beside the program alone, in turn: the
-    /// same files, seen from the same root.
+    /// `run-prepared` of a parked pod with `program` beside the program alone and the calls
+    /// that let its floor go, in turn: the same files, seen from the same root.
     fn warm(
         &self,
         root: &Path,
@@ -132,32 +136,63 @@ impl Pods<'_> {
     ) -> io::Result<Line> {
         let alone = Command::new(&[program], &[])?.below(root)?;
         let root = root.to_string_lossy().into_owned();
-        let (mut ours, mut others) = (Vec::new(), Vec::new());
-        // Not all of them at once: that is another figure.
-        for _ in 0..WARM / 10 {
-            let parked: io::Result<Vec<_>> = (0..10)
-                .map(|_| self.ask(&["prepare", "--warm", "--rootfs", &root, "--", program]))
-                .collect();
-            for uuid in parked? {
+        let mut samples = [const { Vec::new() }; 3];
+        for number in 0..WARM {
+            // Not all of them at once: that is another figure.
+            let uuid = self.ask(&["prepare", "--warm", "--rootfs", &root, "--", program])?;
+            let states = self.park(&root, program)?;
+            for index in shuffled(number, samples.len()) {
                 std::thread::sleep(SETTLE);
-                let start = spawner.start(&alone)?;
-                if start.status != 0 {
-                    let text = format!("{program}: status {}", start.status);
-                    return Err(io::Error::other(text));
+                let nanoseconds = match index {
+                    0 => succeeded(program, &spawner.start(&alone)?)?,
+                    1 => self.start(&["run-prepared", &uuid], spawner)?,
+                    _ => {
+                        let words = std::iter::once(&self.release).chain(&states);
+                        let words: Vec<_> = words.map(|path| path.to_string_lossy()).collect();
+                        let words: Vec<_> = words.iter().map(|word| word.as_bytes()).collect();
+                        let start = spawner.start(&Command::new(&words, &[])?)?;
+                        succeeded("floor-release", &start)?
+                    }
+                };
+                if let Some(list) = samples.get_mut(index) {
+                    list.push(nanoseconds);
                 }
-                others.push(start.nanoseconds);
-                std::thread::sleep(SETTLE);
-                ours.push(self.start(&["run-prepared", &uuid], spawner)?);
             }
         }
-        let (ours, others) = (Summary::of(&ours).p50, Summary::of(&others).p50);
-        let ratio = quotient(ours, others);
+        let [alone, ours, bare] = samples.map(|list| Summary::of(&list).p50);
+        let (ratio, floor) = (quotient(ours, alone), quotient(bare, alone));
         Ok(line(
             &format!("run-prepared of a warm {program} / vfork and exec of it"),
-            format!("{ratio:.3} ({} us)", micros(ours).trim()),
+            format!(
+                "{ratio:.3} ({} us; the bare calls: {floor:.3})",
+                micros(ours).trim()
+            ),
             format!("<= {most:.2}"),
             ratio <= most,
         ))
+    }
+
+    /// Parks the floor's pod in a directory with the files that ours has; the paths that
+    /// this has one after the other.
+    fn park(&self, root: &str, program: &str) -> io::Result<[PathBuf; 3]> {
+        let states = self.state.with_file_name("floor");
+        let paths = ["prepared", "run", "garbage"].map(|state| states.join(state).join("pod"));
+        let [prepared, run, garbage] = &paths;
+        for parent in [run, garbage].into_iter().filter_map(|path| path.parent()) {
+            fs::create_dir_all(parent)?;
+        }
+        fs::create_dir_all(prepared.join("status"))?;
+        for (name, bytes) in [("control", 0), ("pid", 5), ("plan", PLAN), ("lock", 0)] {
+            fs::write(prepared.join(name), vec![b'p'; bytes])?;
+        }
+        let status = Process::new(&self.park)
+            .arg(prepared)
+            .args([root, program])
+            .status()?;
+        if status.success() {
+            return Ok(paths);
+        }
+        Err(io::Error::other(format!("floor-warm: {status}")))
     }
 
     /// The wall time of many starts, one at a time and two at a time.
@@ -205,24 +240,19 @@ impl Pods<'_> {
             let times = (0..STARTS).map(|_| self.start(&single, spawner));
             times.collect::<io::Result<Vec<_>>>()
         };
-        let before = Summary::of(&starts()?).p50;
+        let mut without = starts()?;
         let memory = available()?;
         for _ in 0..MANY {
             self.ask(&detach)?;
         }
         let memory = memory.saturating_sub(available()?) / MANY as u64;
-        let with = Summary::of(&starts()?).p50;
-        let mut lists = Vec::new();
-        for _ in 0..LISTS {
-            let begun = Instant::now();
-            let shown = self.ask(&["list", "--no-legend", "--full"])?;
-            lists.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
-            if shown.lines().count() != MANY {
-                return Err(io::Error::other("list does not show all pods"));
-            }
-        }
-        let list = Summary::of(&lists).p50;
-        let ratio = quotient(with, before);
+        let with = starts()?;
+        let list = self.list_all()?;
+        self.end_all()?;
+        // On both sides of them: what else the machine does changes within these seconds.
+        without.extend(starts()?);
+        let [with, without] = [with, without].map(|list| Summary::of(&list).p50);
+        let ratio = quotient(with, without);
         Ok(vec![
             line(
                 "a start with 1,000 pods / without",
@@ -245,6 +275,20 @@ impl Pods<'_> {
         ])
     }
 
+    /// How long a list of all takes.
+    fn list_all(&self) -> io::Result<u64> {
+        let mut lists = Vec::new();
+        for _ in 0..LISTS {
+            let begun = Instant::now();
+            let shown = self.ask(&["list", "--no-legend", "--full"])?;
+            lists.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            if shown.lines().count() != MANY {
+                return Err(io::Error::other("list does not show all pods"));
+            }
+        }
+        Ok(Summary::of(&lists).p50)
+    }
+
     /// Ends all pods, and takes away what is left of them.
     fn end_all(&self) -> io::Result<()> {
         let shown = self.ask(&["list", "--no-legend", "--full"])?;
@@ -263,6 +307,14 @@ impl Pods<'_> {
             return Ok(());
         }
         Err(io::Error::other(format!("pods are left: {left}")))
+    }
+}
+
+/// The time that `what` took, if it ended with 0.
+fn succeeded(what: &str, start: &Start) -> io::Result<u64> {
+    match start.status {
+        0 => Ok(start.nanoseconds),
+        status => Err(io::Error::other(format!("{what}: status {status}"))),
     }
 }
 

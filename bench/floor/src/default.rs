@@ -1,6 +1,6 @@
 //! The default pod: what floor-default makes, and floor-limits in a cgroup.
 
-use core::ffi::c_void;
+use core::ffi::{CStr, c_void};
 
 use crate::{
     confine, mounts, process, sealed, signals,
@@ -39,16 +39,50 @@ pub unsafe fn run(
     let mut pod = Pod {
         arguments,
         // SAFETY: the program's own name is the first argument.
-        init: unsafe { sealed::program(*arguments) },
+        init: unsafe { sealed::program(*arguments, c"floor-default-init") },
         launcher: 1,
         join,
     };
-    let namespaces = match join {
+    confine::tell_death_to(&raw mut pod.launcher);
+    // SAFETY: the caller's promise.
+    let pidfd = unsafe { start(&mut pod, cgroup, set_up::<false>) };
+    confine::tell_death_to(core::ptr::null_mut());
+    signals::wait_for_child();
+    process::wait(pidfd)
+}
+
+/// Starts the pod that `arguments` name with `init` as its pid 1, and leaves it alone.
+///
+/// # Safety
+/// As [`run`].
+#[inline(always)]
+pub unsafe fn park(arguments: sys::Vector, own: *const u8, init: &CStr) {
+    let mut pod = Pod {
+        arguments,
+        // SAFETY: the program's own name, as the caller promises.
+        init: unsafe { sealed::program(own, init) },
+        launcher: 1,
+        join: None,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { start(&mut pod, || None, set_up::<true>) };
+}
+
+/// The pidfd of the pod's first process, which `set_up` makes of it.
+///
+/// # Safety
+/// As [`run`].
+#[inline(always)]
+unsafe fn start(
+    pod: &mut Pod,
+    cgroup: impl FnOnce() -> Option<Fd>,
+    set_up: unsafe extern "C" fn(*mut c_void) -> !,
+) -> Fd {
+    let namespaces = match pod.join {
         Some(_) => NAMESPACES & !raw::CLONE_NEWCGROUP,
         None => NAMESPACES,
     };
     sys::no_terminal();
-    confine::tell_death_to(&raw mut pod.launcher);
     let mut pidfd = -1;
     // SAFETY: `set_up` does not return and writes only to its own frames.
     unsafe {
@@ -57,15 +91,14 @@ pub unsafe fn run(
             Some(&mut pidfd),
             cgroup(),
             set_up,
-            (&raw mut pod).cast(),
+            core::ptr::from_mut(pod).cast(),
         )
     };
-    confine::tell_death_to(core::ptr::null_mut());
-    signals::wait_for_child();
-    process::wait(pidfd)
+    pidfd
 }
 
-unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
+/// The first process of a pod; with `STAYS` it outlives its launcher.
+unsafe extern "C" fn set_up<const STAYS: bool>(pod: *mut c_void) -> ! {
     // SAFETY: `main` passes a `Pod` and waits meanwhile; the harness passes a
     // root and a program.
     let (pod, rootfs, launcher) = unsafe {
@@ -78,8 +111,10 @@ unsafe extern "C" fn set_up(pod: *mut c_void) -> ! {
         join();
         sys::unshare(raw::CLONE_NEWCGROUP);
     }
-    // SAFETY: as above.
-    unsafe { confine::die_with(launcher) };
+    if !STAYS {
+        // SAFETY: as above.
+        unsafe { confine::die_with(launcher) };
+    }
     sys::group();
     sys::make_private();
     process::umask(0);

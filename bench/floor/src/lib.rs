@@ -12,6 +12,7 @@
 
 pub mod confine;
 pub mod default;
+pub mod gate;
 pub mod mounts;
 pub mod process;
 pub mod sealed;

@@ -111,10 +111,51 @@ pub unsafe fn vfork_into(
         0,
         word(cgroup.unwrap_or(0)) as u64,
     ];
+    // SAFETY: the caller's promise; the child never leaves `child`, so it touches no frame of
+    // the caller.
+    unsafe { clone3(&arguments, size, child, data) }
+}
+
+/// clone3(2): the child runs `child(data)` in the caller's memory beside the caller, on
+/// `stack`, which ends at a multiple of 16.
+///
+/// # Safety
+/// `child` must not return; `stack` and `data` must live for as long as it runs there.
+#[inline(always)]
+pub unsafe fn beside(
+    stack: &mut [u128],
+    child: unsafe extern "C" fn(*mut c_void) -> !,
+    data: *mut c_void,
+) -> isize {
+    let arguments: [u64; 11] = [
+        u64::from(raw::CLONE_VM),
+        0,
+        0,
+        0,
+        u64::from(raw::SIGCHLD),
+        stack.as_mut_ptr().addr() as u64,
+        size_of_val(stack) as u64,
+        0,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the caller's promise.
+    unsafe { clone3(&arguments, FIRST_SIZE, child, data) }
+}
+
+/// # Safety
+/// As those above.
+#[inline(always)]
+unsafe fn clone3(
+    arguments: &[u64; 11],
+    size: usize,
+    child: unsafe extern "C" fn(*mut c_void) -> !,
+    data: *mut c_void,
+) -> isize {
     let value: isize;
     // SAFETY: the structure lives across the call. The block may use the stack
-    // below the caller's frame (no `nostack`), which is aligned for a call; the
-    // child never leaves `child`, so it touches no frame of the caller.
+    // below the caller's frame (no `nostack`), which is aligned for a call.
     unsafe {
         asm!(
             "syscall",
@@ -124,7 +165,7 @@ pub unsafe fn vfork_into(
             "call r8",
             "2:",
             inlateout("rax") raw::__NR_clone3 as usize => value,
-            in("rdi") &raw const arguments,
+            in("rdi") arguments.as_ptr(),
             in("rsi") size,
             in("r8") child,
             in("r9") data,
@@ -132,6 +173,19 @@ pub unsafe fn vfork_into(
         );
     }
     value
+}
+
+/// sched_setscheduler(2), SCHED_BATCH: what this process does is nobody's hurry.
+#[inline(always)]
+pub fn no_hurry() {
+    let priority = 0_u32;
+    // SAFETY: the parameter lives across the call.
+    unsafe {
+        call(
+            raw::__NR_sched_setscheduler,
+            [0, raw::SCHED_BATCH as usize, (&raw const priority).addr()],
+        )
+    };
 }
 
 /// umask(2).

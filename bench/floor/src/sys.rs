@@ -239,6 +239,13 @@ pub fn close(descriptor: Fd) {
     unsafe { call(raw::__NR_close, [word(descriptor)]) };
 }
 
+/// dup3(2).
+#[inline(always)]
+pub fn place(descriptor: Fd, place: Fd) {
+    // SAFETY: no pointers.
+    unsafe { call(raw::__NR_dup3, [word(descriptor), word(place), 0]) };
+}
+
 /// open_tree_attr(2): a detached clone that has `attributes`.
 #[inline(always)]
 pub fn open_tree_attr(directory: Fd, path: &CStr, flags: u32, attributes: u32) -> Fd {
@@ -431,6 +438,57 @@ pub fn directory(directory: Fd, name: &CStr, mode: u32) {
             [word(directory), text(name), mode as usize],
         )
     };
+}
+
+/// unlink(2).
+#[inline(always)]
+pub fn unlink(path: &CStr) {
+    // SAFETY: a C string that lives across the call.
+    unsafe { call(raw::__NR_unlink, [text(path)]) };
+}
+
+/// rename(2).
+///
+/// # Safety
+/// Two C strings.
+#[inline(always)]
+pub unsafe fn rename(from: *const u8, to: *const u8) {
+    // SAFETY: the caller's promise.
+    unsafe { call(raw::__NR_rename, [from.addr(), to.addr()]) };
+}
+
+/// Locks the first byte of a file for its description (fcntl(2), F_OFD_SETLK).
+#[inline(always)]
+pub fn lock(file: Fd) {
+    let lock = raw::flock {
+        l_type: i16::try_from(raw::F_WRLCK).unwrap_or(0),
+        l_whence: 0,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
+    };
+    // SAFETY: the structure lives across the call.
+    unsafe {
+        call(
+            raw::__NR_fcntl,
+            [
+                word(file),
+                raw::F_OFD_SETLK as usize,
+                (&raw const lock).addr(),
+            ],
+        )
+    };
+}
+
+/// rmdir(2); whether it is gone.
+///
+/// # Safety
+/// A C string.
+#[inline(always)]
+#[must_use]
+pub unsafe fn remove_directory_at(path: *const u8) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { call(raw::__NR_rmdir, [path.addr()]) == 0 }
 }
 
 /// rmdir(2); whether it is gone.

@@ -9,6 +9,9 @@ use floor::{confine, process, sealed, signals, sys};
 
 floor::main!(main);
 
+/// The launcher's first descriptor.
+const PLAN: sys::Fd = 3;
+
 /// What the child becomes.
 struct Program {
     arguments: sys::Vector,
@@ -18,7 +21,7 @@ struct Program {
 unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
     signals::supervise();
     confine::hide_memory();
-    sealed::read_plan();
+    sealed::read_plan(PLAN);
     let mut program = Program {
         // SAFETY: floor-default passes a name for us and a program.
         arguments: unsafe { arguments.add(1) },
