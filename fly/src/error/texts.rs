@@ -469,7 +469,7 @@ texts! {
             ReadOnlyRoot = "mount it first; for the root there is --ro",
             InstallBeside = "install it beside this",
             NoCgroup = "it must be a cgroup directory that takes processes",
-            NoOverlay = "this kernel lacks overlay",
+            NoOverlay = "this kernel lacks overlay; without root: Linux 5.11",
             NoLowerFileSystem = "overlay can't use this file system as its lower one",
             NotForThisMachine = "it is no program for this machine",
             NeedsMknod = "needs the capability mknod outside of a user namespace",

@@ -140,6 +140,7 @@ pub(super) fn file_system(name: &CStr, errno: Errno) -> Error<'_> {
 pub(super) fn overlay(path: &CStr, errno: Errno) -> Error<'_> {
     const ADVICES: &Advices = &[
         (Errno::NODEV, Advice::NoOverlay),
+        (Errno::PERM, Advice::NoOverlay),
         (Errno::INVAL, Advice::NoLowerFileSystem),
     ];
     error(What::Layer, path, errno, ADVICES)

@@ -12,7 +12,10 @@ use rustix::{
 };
 
 use super::path::Path;
-use crate::text::{decimal, each_line, split};
+use crate::{
+    sys,
+    text::{decimal, each_line, split},
+};
 
 /// Attributes (MOUNT_ATTR_*) that a mount still has to be given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,8 +115,12 @@ fn remount_descriptor(mount: BorrowedFd<'_>, flags: MountFlags) -> Result<(), Er
     mount_remount(path.as_c_str(), flags, c"")
 }
 
-/// The mount that a descriptor is on (proc_pid_fdinfo(5), `mnt_id`).
+/// The mount that a descriptor is on: by statx(2) from Linux 5.8 on, else by
+/// proc_pid_fdinfo(5), which is not for who has changed its user (before Linux 5.14).
 fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
+    if let Some(id) = sys::mount::id(mount) {
+        return Ok(id);
+    }
     let path = Path::of_descriptor(b"/proc/self/fdinfo/", mount)?;
     let file = open_to_read(path.as_c_str())?;
     let mut id = None;

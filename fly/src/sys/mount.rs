@@ -1,7 +1,7 @@
 //! The mount calls that rustix lacks.
 
 use super::{arch, descriptor, result};
-use core::ffi::CStr;
+use core::{ffi::CStr, mem::MaybeUninit};
 use linux_raw_sys::general as raw;
 use rustix::{
     fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
@@ -55,6 +55,29 @@ pub fn open_tree_attr(
     let fd = RawFd::try_from(fd).map_err(|_| Errno::BADF)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The mount that `file` is on, as /proc/self/mountinfo numbers it: statx(2) with
+/// STATX_MNT_ID. `None` before Linux 5.8.
+#[must_use]
+pub fn id(file: BorrowedFd<'_>) -> Option<u64> {
+    let mut status = MaybeUninit::<raw::statx>::zeroed();
+    // SAFETY: the path is zero-terminated, the structure the kernel's; both live across the
+    // call. All zeroes are a value of it.
+    let status = unsafe {
+        arch::syscall(
+            raw::__NR_statx,
+            [
+                file.as_raw_fd().cast_unsigned() as usize,
+                c"".as_ptr().expose_provenance(),
+                raw::AT_EMPTY_PATH as usize,
+                raw::STATX_MNT_ID as usize,
+                status.as_mut_ptr().expose_provenance(),
+            ],
+        );
+        status.assume_init()
+    };
+    (status.stx_mask & raw::STATX_MNT_ID != 0).then_some(status.stx_mnt_id)
 }
 
 /// `mount_setattr(2)` (Linux 5.12) on the mount that `mount` refers to and,
