@@ -141,3 +141,21 @@ impl Path {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_the_terminator() {
+        let long = [b'x'; MAX_PATH];
+        let mut path = Path::of(&[&long[..MAX_PATH - 1]]).expect("it fits");
+        assert_eq!(path.as_c_str().count_bytes(), MAX_PATH - 1);
+        assert_eq!(path.append(&[b"x"]), Err(Errno::NAMETOOLONG));
+        assert_eq!(Path::of(&[&long]).err(), Some(Errno::NAMETOOLONG));
+        for (length, fits) in [(MAX_PATH - 3, true), (MAX_PATH - 2, false)] {
+            let mut path = Path::of(&[b"x"]).expect("it fits");
+            assert_eq!(path.prepend(&long[..length]).is_ok(), fits, "{length}");
+        }
+    }
+}

@@ -193,4 +193,6 @@ impl<'a> Iterator for Records<'a> {
 }
 
 #[cfg(test)]
+mod refused;
+#[cfg(test)]
 mod tests;
