@@ -61,7 +61,7 @@ pub fn resident(pid: i32) -> u64 {
 }
 
 /// A request as the protocol has it.
-fn request(operation: u32, flags: u32, number: u32, name: &str) -> Vec<u8> {
+pub fn request(operation: u32, flags: u32, number: u32, name: &str) -> Vec<u8> {
     let mut bytes = b"kst1".to_vec();
     for number in [operation, flags, number] {
         bytes.extend(number.to_ne_bytes());
@@ -79,12 +79,16 @@ fn ask(pod: &Controlled, bytes: &[u8], file: Option<&fs::File>) -> [u32; 8] {
     ask_by(&pod.path("control"), bytes, file)
 }
 
-/// The answer to a request of these numbers about an app.
-pub fn ask_at(control: &Path, operation: u32, flags: u32, name: &str) -> [u32; 8] {
-    ask_by(control, &request(operation, flags, 0, name), None)
+fn ask_by(control: &Path, bytes: &[u8], file: Option<&fs::File>) -> [u32; 8] {
+    reply(&send(control, bytes, file))
 }
 
-fn ask_by(control: &Path, bytes: &[u8], file: Option<&fs::File>) -> [u32; 8] {
+/// Where the answer to such a request comes.
+pub fn send_at(control: &Path, operation: u32, flags: u32, name: &str) -> UnixDatagram {
+    send(control, &request(operation, flags, 0, name), None)
+}
+
+fn send(control: &Path, bytes: &[u8], file: Option<&fs::File>) -> UnixDatagram {
     let (own, other) = UnixDatagram::pair().expect("a pair");
     own.set_read_timeout(Some(Duration::from_secs(5)))
         .expect("a timeout");
@@ -92,6 +96,10 @@ fn ask_by(control: &Path, bytes: &[u8], file: Option<&fs::File>) -> [u32; 8] {
     let mut descriptors = vec![other.as_raw_fd()];
     descriptors.extend(file.map(AsRawFd::as_raw_fd));
     message::send(&socket, control, bytes, &descriptors).expect("sent");
+    own
+}
+
+pub fn reply(own: &UnixDatagram) -> [u32; 8] {
     let mut reply = [0; 512];
     assert_eq!(own.recv(&mut reply).expect("a reply"), 32 + 256);
     assert_eq!(&reply[..4], b"kst1");

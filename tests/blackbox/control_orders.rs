@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
-use kickstage_tests::{TestResult, pod::Pod, roots, sys, tests};
+use kickstage_tests::{TestResult, init, pod::Pod, roots, sys, tests};
 
-use crate::control::{Controlled, app, wait_until};
+use crate::{
+    control::{Controlled, app, wait_until},
+    control_attacks::{open_files, reply, send_at},
+};
 
 tests![
     stop_before_it_runs,
@@ -28,6 +31,10 @@ tests![
     orphans_without_an_app,
     two_pods_in_one_directory,
     capabilities_that_pid_1_lacks,
+    who_has_waited_for_one_that_is_removed,
+    what_is_removed_is_let_go,
+    an_order_that_comes_too_late,
+    a_hook_has_no_deadline_of_its_app,
 ];
 
 fn words(text: &str) -> Vec<&str> {
@@ -152,7 +159,7 @@ fn an_app_that_never_runs() -> TestResult {
     running.wait_for("waiting");
     let waits = thread::spawn({
         let path = directory.join("control");
-        move || crate::control_attacks::ask_at(&path, 1, 1, "second")
+        move || reply(&send_at(&path, 1, 1, "second"))
     });
     thread::sleep(Duration::from_millis(200));
     app("stop", &directory, &["first"]).code(0);
@@ -351,5 +358,82 @@ fn capabilities_that_pid_1_lacks() -> TestResult {
         .code(0)
         .has("CapEff=00000000a02425fb")
         .has("CapBnd=00000000a00425fb");
+    Ok(())
+}
+
+/// It waits for nobody when it starts again.
+fn who_has_waited_for_one_that_is_removed() -> TestResult {
+    let directory = roots::fresh("pod");
+    let running = Pod::new(roots::probe())
+        .options(["--pod-dir".as_ref(), directory.as_os_str()])
+        .options(["--name=first", "--ready=exit", "--exit-policy=never"])
+        .command(crate::pods::programs(&[
+            "exit 0",
+            "--name=second --after=first | echo second",
+        ]))
+        .start();
+    running.wait_for("second");
+    wait_until("the second has ended", || {
+        let status = app("status", &directory, &["second"]);
+        status.stdout.contains("exited")
+    });
+    app("rm", &directory, &["first"]).code(0);
+    app("start", &directory, &["second"]).code(0);
+    running.wait_for_times("second", 2);
+    running.signal(libc::SIGTERM);
+    running.finish().code(0);
+    Ok(())
+}
+
+fn what_is_removed_is_let_go() -> TestResult {
+    let pod = Controlled::new();
+    let before = open_files(pod.pid());
+    let more = words("--name=more --log=file:/tmp/log -- /bin/probe exit 0");
+    for _ in 0..2 {
+        pod.app("add", &more).code(0);
+        pod.wait_for("more", "exited", "0");
+        assert!(open_files(pod.pid()) > before, "it may start again");
+        pod.app("rm", &["more"]).code(0);
+    }
+    wait_until("all is closed", || open_files(pod.pid()) == before);
+    pod.end().code(0);
+    Ok(())
+}
+
+/// With the last program the pod has ended: an order that is there by then is refused, though
+/// pid 1 has not looked at it yet.
+fn an_order_that_comes_too_late() -> TestResult {
+    let pod = Controlled::with(&[], &["catch", "TERM"]);
+    let main = init::child_of(pod.pid());
+    sys::kill(pod.pid(), libc::SIGSTOP).expect("it runs");
+    init::wait_for_state(pod.pid(), 'T');
+    sys::kill(main, libc::SIGTERM).expect("it runs");
+    init::wait_for_state(main, 'Z');
+    let start = send_at(&pod.path("control"), 3, 0, "main");
+    sys::kill(pod.pid(), libc::SIGCONT).expect("it is there");
+    let [_, errno, ..] = reply(&start);
+    assert_eq!(errno, libc::ESHUTDOWN.unsigned_abs());
+    let output = pod.running.finish();
+    output.code(0);
+    assert_eq!(output.stdout.matches("waiting").count(), 1);
+    Ok(())
+}
+
+/// Who was stopped alone has all the time for what is done behind it.
+fn a_hook_has_no_deadline_of_its_app() -> TestResult {
+    let pod = Controlled::new();
+    let hooked = [
+        "--name=hooked",
+        "--stop-timeout=200ms",
+        "--post-stop=/bin/probe sleep 500 , echo cleaned",
+        "--",
+        "/bin/probe",
+        "catch",
+        "TERM",
+    ];
+    pod.app("add", &hooked).code(0);
+    pod.running.wait_for_times("waiting", 2);
+    pod.app("stop", &["hooked"]).code(0).quiet();
+    pod.end().code(0).has("cleaned");
     Ok(())
 }

@@ -19,6 +19,7 @@ tests![
     who_ends_before_it_is_ready,
     terminated_in_order,
     terminated_while_others_wait,
+    a_hook_that_does_not_end,
     names_that_are_none,
     circles,
     nothing_looks_when_all_are_ready,
@@ -194,6 +195,17 @@ fn terminated_while_others_wait() -> TestResult {
     pod.wait_for("up");
     pod.signal(libc::SIGTERM);
     pod.finish().code(0).lacks("second");
+    Ok(())
+}
+
+/// In a pod that is stopped it has the time that its program has.
+fn a_hook_that_does_not_end() -> TestResult {
+    let hook = "--post-stop=/bin/probe sleep 5000 , echo cleaned";
+    let output = run(
+        &["--stop-timeout=100ms", hook],
+        &["catch TERM", "sleep 100 , exit 3"],
+    );
+    output.code(3).lacks("cleaned");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ tests![
     hooks_run_each_time,
     a_signal_ends_it,
     a_stop_ends_it,
+    a_signal_ends_a_pause,
     policies_that_are_none,
     sixty_four_programs,
 ];
@@ -163,6 +164,17 @@ fn a_stop_ends_it() -> TestResult {
         "{:?}",
         output.elapsed
     );
+    Ok(())
+}
+
+/// The fifth pause is 1.6 s long: nobody waits for it, or is started behind it.
+fn a_signal_ends_a_pause() -> TestResult {
+    let pod = Pod::new(roots::probe()).flag("--restart=on-failure");
+    let pod = pod.probe_command(["echo", "run", ",", "exit", "3"]).start();
+    pod.wait_for_times("run", 5);
+    std::thread::sleep(Duration::from_millis(200));
+    pod.signal(libc::SIGTERM);
+    times(pod.finish().code(3), "run", 5);
     Ok(())
 }
 

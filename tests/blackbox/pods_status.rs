@@ -9,6 +9,8 @@ use crate::pods::programs;
 tests![
     codes,
     ready_when_all_are,
+    never_ready_behind_a_failure,
+    never_ready_while_it_ends,
     what_never_ran_has_no_code,
     a_restart_has_the_last_code,
     no_link_is_followed,
@@ -68,6 +70,39 @@ fn ready_when_all_are() -> TestResult {
     wait_until("it is ready", || told.join("ready").exists());
     run.signal(libc::SIGTERM);
     run.finish().code(0);
+    Ok(())
+}
+
+/// All that are left are ready, and not all of the pod.
+fn never_ready_behind_a_failure() -> TestResult {
+    let told = roots::directory("told");
+    let words = programs(&[
+        "sleep 100 , write /tmp/up x , sleep 60000",
+        "exit 3",
+        "--after=app-0 | exit 0",
+    ]);
+    let run = pod(&told).options(["--ready=file:/tmp/up", "--exit-policy=all"]);
+    let run = run.command(words).start();
+    wait_until("the third has ended", || code(&told, "app-2").is_some());
+    run.signal(libc::SIGTERM);
+    run.finish().code(3);
+    assert!(!told.join("ready").exists());
+    Ok(())
+}
+
+fn never_ready_while_it_ends() -> TestResult {
+    let told = roots::directory("told");
+    let words = programs(&[
+        "catch TERM",
+        "catch TERM , sleep 200",
+        "--after=app-0 | exit 0",
+    ]);
+    let run = pod(&told).flag("--ready=file:/never").command(words);
+    let run = run.start();
+    run.wait_for("waiting\ncatch: waiting");
+    run.signal(libc::SIGTERM);
+    run.finish().code(0);
+    assert!(!told.join("ready").exists());
     Ok(())
 }
 

@@ -1,19 +1,28 @@
 //! Warm pods that end otherwise than by themselves, or are never there.
 
 use std::{
-    fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    fs::{self, File},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::{PermissionsExt, symlink},
+            net::UnixDatagram,
+        },
+    },
+    time::Duration,
 };
 
 use kickstage_tests::{
     TestResult,
     command::{Run, program},
-    isolate,
+    isolate, lock, message,
     pod::Pod,
     registered::{Parent, Registry, wait_until},
     requirement::Requirement,
     roots, tests,
 };
+
+use crate::control_attacks::{reply, request};
 
 tests![
     killed_when_the_time_is_over,
@@ -23,6 +32,7 @@ tests![
     released_behind_links,
     without_dev_null,
     of_a_directory_that_is_removed,
+    nothing_runs_when_the_end_is_told,
 ];
 
 /// The code is that of the time, also where a program does not end by itself.
@@ -234,5 +244,43 @@ fn of_a_directory_that_is_removed() -> TestResult {
     });
     running.finish().code(254);
     wait_until("no process is left", || isolate::processes().len() <= 2);
+    Ok(())
+}
+
+/// Somebody else may have the directory then. pid 1 itself waits for who is told.
+fn nothing_runs_when_the_end_is_told() -> TestResult {
+    let directory = roots::fresh("pod");
+    let mark = "61235";
+    Pod::new(roots::probe())
+        .flag("--hold")
+        .options(["--pod-dir".as_ref(), directory.as_os_str()])
+        .probe(["background", "sleep", mark, ",", "exit", "2"])
+        .code(0);
+    let (own, other) = UnixDatagram::pair().expect("a pair");
+    own.set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    let null = File::open("/dev/null").expect("a device");
+    let numbers = [
+        other.as_raw_fd(),
+        null.as_raw_fd(),
+        null.as_raw_fd(),
+        null.as_raw_fd(),
+    ];
+    let socket = UnixDatagram::unbound().expect("a socket");
+    let path = directory.join("control");
+    message::send(&socket, &path, &request(7, 0, 0, ""), &numbers).expect("sent");
+    drop(other);
+    let [_, errno, _, _, _, _, code, _] = reply(&own);
+    let lock = File::options()
+        .read(true)
+        .write(true)
+        .open(directory.join("lock"));
+    lock::for_writing(&lock.expect("a lock")).expect("nobody holds it");
+    let words: Vec<String> = isolate::processes()
+        .into_iter()
+        .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).ok())
+        .collect();
+    assert!(!words.iter().any(|words| words.contains(mark)), "{words:?}");
+    assert_eq!((errno, code), (0, 2));
     Ok(())
 }
