@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Read,
-    os::unix::fs::{OpenOptionsExt, symlink},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, symlink},
     process::Command,
     thread,
     time::Duration,
@@ -35,6 +35,8 @@ tests![
     what_is_removed_is_let_go,
     an_order_that_comes_too_late,
     a_hook_has_no_deadline_of_its_app,
+    requests_that_mean_nothing,
+    no_directory_of_the_host,
 ];
 
 fn words(text: &str) -> Vec<&str> {
@@ -435,5 +437,32 @@ fn a_hook_has_no_deadline_of_its_app() -> TestResult {
     pod.running.wait_for_times("waiting", 2);
     pod.app("stop", &["hooked"]).code(0).quiet();
     pod.end().code(0).has("cleaned");
+    Ok(())
+}
+
+/// Only all are stopped without a name, and signal 0 is none.
+fn requests_that_mean_nothing() -> TestResult {
+    let pod = Controlled::new();
+    for (operation, name) in [(3, ""), (5, ""), (6, ""), (6, "main"), (8, "main")] {
+        let [_, errno, ..] = reply(&send_at(&pod.path("control"), operation, 0, name));
+        assert_eq!(errno, libc::EINVAL.unsigned_abs(), "{operation} {name}");
+    }
+    assert!(pod.is("main", "running", "0"), "{:?}", pod.line("main"));
+    pod.end().code(0);
+    Ok(())
+}
+
+/// pid 1 has been in the pod's directory for a moment, which is the host's: its path would be
+/// / there, too.
+fn no_directory_of_the_host() -> TestResult {
+    let pod = Controlled::new();
+    for pid in [pod.pid(), init::child_of(pod.pid())] {
+        let [directory, root] = ["cwd", "root"].map(|link| {
+            let status = fs::metadata(format!("/proc/{pid}/{link}")).expect("a directory");
+            (status.dev(), status.ino())
+        });
+        assert_eq!(directory, root, "{pid}");
+    }
+    pod.end().code(0);
     Ok(())
 }

@@ -25,7 +25,9 @@ tests![
     one_stream_elsewhere,
     who_writes_without_end,
     no_other_process,
+    a_line_that_another_one_ends,
     a_full_disk,
+    a_disk_that_is_almost_full,
     no_inode_for_the_next_file,
     a_file_that_cannot_be_renamed,
     files_that_cannot_be_opened,
@@ -262,6 +264,27 @@ fn no_other_process() -> TestResult {
 }
 
 /// It is told once, and the program goes on to its end.
+/// Each begins with its name, also where the other one has not come to its end.
+fn a_line_that_another_one_ends() -> TestResult {
+    let first = "printf begun; >/tmp/begun; while ! test -e /tmp/said; do sleep 0.02; done";
+    let output = Pod::new(roots::busybox()?)
+        .options(["--log=prefix", "--ready=file:/tmp/begun"])
+        .run([
+            "/bin/sh",
+            "-c",
+            first,
+            "---",
+            "--log=prefix",
+            "--after=app-0",
+            "/bin/sh",
+            "-c",
+            "echo said; >/tmp/said",
+        ]);
+    output.code(0);
+    assert_eq!(output.stderr, "app-0: begun\napp-1: said\n");
+    Ok(())
+}
+
 fn a_full_disk() -> TestResult {
     let root = roots::busybox()?;
     let folder = root.join("small");
@@ -279,6 +302,27 @@ fn a_full_disk() -> TestResult {
     );
     assert_eq!(text(root.join("tmp/end")), "end\n");
     assert!(used.starts_with("1\n2\n3\n"));
+    Ok(())
+}
+
+/// What has no room on it is told, also if some of it had.
+fn a_disk_that_is_almost_full() -> TestResult {
+    let root = roots::busybox()?;
+    let folder = root.join("small");
+    fs::create_dir(&folder).expect("a directory");
+    sys::mount_tmpfs(folder.to_str().expect("a path"), "size=4k").expect("a tmpfs");
+    fs::write(folder.join("log"), "before\n").expect("a file");
+    let output = Pod::new(&root)
+        .flag("--log=file:/small/log,size=1M")
+        .sh("head -c 4096 /dev/zero");
+    let size = fs::metadata(folder.join("log")).expect("a file").len();
+    sys::unmount(folder.to_str().expect("a path")).expect("unmounted");
+    output.code(0);
+    assert_eq!(
+        output.stderr,
+        "stage1-init: log to log: No space left on device\n"
+    );
+    assert_eq!(size, 4096);
     Ok(())
 }
 

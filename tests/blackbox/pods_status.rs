@@ -14,6 +14,7 @@ tests![
     what_never_ran_has_no_code,
     a_restart_has_the_last_code,
     no_link_is_followed,
+    a_directory_that_is_a_link,
     what_a_pod_before_has_left,
     a_directory_that_is_missing,
     a_directory_that_is_full,
@@ -135,6 +136,26 @@ fn no_link_is_followed() -> TestResult {
     pod(&told).probe(["exit", "4"]).code(4).quiet();
     assert_eq!(fs::read_to_string(&secret).expect("a file"), "secret");
     assert_eq!(code(&told, "app-0").as_deref(), Some("4\n"));
+    Ok(())
+}
+
+/// Nor by the directories themselves.
+fn a_directory_that_is_a_link() -> TestResult {
+    let (root, told) = (roots::probe(), roots::directory("told"));
+    fs::create_dir(root.join("elsewhere")).expect("a directory");
+    std::os::unix::fs::symlink("elsewhere", root.join("linked")).expect("a link");
+    std::os::unix::fs::symlink("/elsewhere", told.join("status")).expect("a link");
+    for path in ["/linked", "/told"] {
+        let output = Pod::new(&root)
+            .volume(&told, "/told")
+            .options(["--status-dir", path])
+            .probe(["exit", "4"]);
+        output.code(4);
+        let expected = format!("open {path}: Not a directory");
+        assert!(output.stderr.contains(&expected), "{}", output.stderr);
+    }
+    let mut left = fs::read_dir(root.join("elsewhere")).expect("a directory");
+    assert!(left.next().is_none());
     Ok(())
 }
 
