@@ -25,6 +25,7 @@ tests![
     mounts,
     the_host_is_unchanged,
     cve_2019_5736_program,
+    cve_2019_5736_behind_as_many_scripts_as_run,
     on_an_initramfs_or_not,
 ];
 
@@ -470,6 +471,48 @@ fn cve_2019_5736_program() -> TestResult {
         }
     }
     assert!(fs::read(&fly).expect("fly") == before, "fly was changed");
+    Ok(())
+}
+
+/// The probe, with the loader `/proc/self/exe` in place of what it says of its stack.
+fn loaded_by_itself() -> Vec<u8> {
+    const PT_GNU_STACK: u32 = 0x6474_e551;
+    const PT_INTERP: u32 = 3;
+    let name = b"/proc/self/exe\0";
+    let mut bytes = fs::read(program("probe")).expect("a program");
+    let end = bytes.len() as u64;
+    let at = bytes
+        .windows(4)
+        .position(|four| four == PT_GNU_STACK.to_ne_bytes());
+    let entry = &mut bytes[at.expect("it says so")..][..56];
+    entry[..4].copy_from_slice(&PT_INTERP.to_ne_bytes());
+    entry[8..16].copy_from_slice(&end.to_ne_bytes());
+    entry[32..40].copy_from_slice(&(name.len() as u64).to_ne_bytes());
+    bytes.extend(name);
+    bytes
+}
+
+/// The kernel runs five scripts in a row, and the loader of the program behind them.
+fn cve_2019_5736_behind_as_many_scripts_as_run() -> TestResult {
+    let root = roots::probe();
+    let mut before = "/bin/program".to_owned();
+    fs::write(root.join("bin/program"), loaded_by_itself()).expect("a program");
+    for name in ["1", "2", "3", "4", "5"] {
+        let path = root.join("bin").join(name);
+        fs::write(&path, format!("#!{before}\n")).expect("a script");
+        before = format!("/bin/{name}");
+    }
+    for name in ["program", "1", "2", "3", "4", "5"] {
+        let (path, open) = (
+            root.join("bin").join(name),
+            fs::Permissions::from_mode(0o755),
+        );
+        fs::set_permissions(path, open).expect("a mode");
+        confined(&root)
+            .command([&format!("/bin/{name}"), "/", "/bin/probe", "exit", "0"])
+            .output()
+            .refused(&["exec", name, "magic link"]);
+    }
     Ok(())
 }
 

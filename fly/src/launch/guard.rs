@@ -44,7 +44,8 @@ pub(super) fn each(
     let mut name = [0; MAX_NAME];
     let mut current: Name;
     let mut file = file;
-    for _ in 0..=DEPTH {
+    // The last one may be a program, and its loader is not counted.
+    for _ in 0..=DEPTH + 1 {
         look(file)?;
         interpreter(file, &mut name)?;
         current = name;
