@@ -35,7 +35,7 @@ fn rules(pod: Pod, rules: &[&str]) -> Pod {
 }
 
 fn reads_and_executes_only() -> TestResult {
-    let pod = rules(Pod::fly(root()), &["ro=/bin", "ro=/data"]);
+    let pod = rules(Pod::fly(root()), &["ro=/data", "ro=/bin"]);
     let output = pod.probe([
         "read",
         "/data/file",

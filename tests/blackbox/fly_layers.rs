@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
 };
 
@@ -67,13 +67,18 @@ fn overlay_keeps() -> TestResult {
         .printed("lower");
     // The root's owner and mode are seen, and odd names are no options.
     fs::set_permissions(&root, fs::Permissions::from_mode(0o711)).expect("a mode");
+    chown(&root, Some(1), Some(2)).expect("an owner");
     let odd = roots::directory("odd:,\\ name");
     let pod = Pod::fly(&root).options(["--overlay", text(&odd)]);
-    pod.probe(["stat", "/"]).code(0).has("mode=0711");
+    let seen = "mode=0711 uid=1 gid=2";
+    pod.probe(["stat", "/"]).code(0).has(seen);
     assert_eq!(
         fs::metadata(odd.join("upper")).expect("a directory").mode() & 0o7777,
         0o711
     );
+    // A layer that is there stays as it is.
+    fs::set_permissions(odd.join("upper"), fs::Permissions::from_mode(0o700)).expect("a mode");
+    pod.probe(["stat", "/"]).code(0).has("mode=0700");
     Ok(())
 }
 

@@ -2,10 +2,13 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use kickstage_tests::{TestResult, compare, pod::Pod, roots, sys, terminal::Terminal, tests};
+use kickstage_tests::{
+    TestResult, compare, init, message, pod::Pod, roots, sys, terminal::Terminal, tests,
+};
 
 tests![
     cve_2019_5736_proc_1_exe,
+    cve_2019_5736_the_copy_is_sealed,
     cve_2019_5736_proc_self_exe_as_program,
     cve_2024_21626_inherited_directories,
     cve_2024_21626_working_directory,
@@ -33,6 +36,21 @@ fn programs() -> Vec<(Vec<u8>, String)> {
             )
         })
         .collect()
+}
+
+/// Also when nobody executes it any more.
+fn cve_2019_5736_the_copy_is_sealed() -> TestResult {
+    let pod = Pod::new(roots::probe())
+        .probe_command(["catch", "TERM"])
+        .start();
+    pod.wait_for("waiting");
+    let init = init::child_of(pod.pid());
+    let copy = fs::File::open(format!("/proc/{init}/exe")).expect("a program");
+    let all = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    assert_eq!(message::seals(&copy).expect("a memory file") & all, all);
+    pod.signal(libc::SIGTERM);
+    pod.finish().code(0);
+    Ok(())
 }
 
 /// As uid 0 with all capabilities: what pid 1 runs is no file of the host.

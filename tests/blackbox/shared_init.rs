@@ -159,6 +159,11 @@ fn without_numbers(text: &str) -> String {
 fn nobody_writes_to_it() -> TestResult {
     let (pods, uuid) = held(&[])?;
     let before = copy(&pods);
+    let text = fs::read_link(pods.shared_init()).expect("a link");
+    let path = text.to_str().and_then(|text| text.split(' ').next());
+    // Nor who is no root, and finds it open.
+    let status = fs::metadata(path.expect("a path")).expect("a copy");
+    assert_eq!(status.mode() & 0o7777, 0o555);
     let probe = ["open", "/proc/1/exe", "w", ",", "write", "/proc/1/exe", "x"];
     let output = pods
         .pod("run", &["--insecure-options=all"], &probe)
@@ -174,6 +179,7 @@ fn it_goes_with_its_holder() -> TestResult {
     let (pods, first) = held(&[])?;
     let (before, holder) = copy(&pods).expect("a copy");
     let second = pods.detach(&[]);
+    pods.ask("gc", &[]).code(0);
     assert_eq!(copy(&pods), Some((before, holder)), "one is enough");
     pods.ask("stop", &[&first]).code(0).quiet();
     wait_until("its link is gone", || {

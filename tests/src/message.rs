@@ -106,6 +106,18 @@ pub fn memory_file(bytes: &[u8], sealed: bool) -> io::Result<std::fs::File> {
     memory_file_with(bytes, if sealed { all } else { 0 })
 }
 
+/// The seals of an open memory file, or of one that is executed.
+///
+/// # Errors
+/// As the call; EINVAL of another file.
+pub fn seals(file: &std::fs::File) -> io::Result<libc::c_int> {
+    // SAFETY: takes no pointer.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) } {
+        -1 => Err(io::Error::last_os_error()),
+        seals => Ok(seals),
+    }
+}
+
 /// The same with these seals.
 ///
 /// # Errors
