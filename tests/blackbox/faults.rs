@@ -21,7 +21,9 @@ tests![
     a_filter_without_pivot_root,
     fallbacks_are_told,
     fallbacks_keep_volumes_read_only,
+    fallbacks_know_all_mounts,
     fallbacks_stay_inside,
+    as_many_links_as_the_kernel_follows,
     executable_memory_files_are_forbidden,
     clone3_by_its_flags,
     too_many_files,
@@ -236,6 +238,48 @@ fn fallbacks_keep_volumes_read_only() -> TestResult {
         }
     }
     sys::unmount(sub).expect("an unmount");
+    Ok(())
+}
+
+/// Or refuse: a line of the kernel's table that is too long would hide one that is written to.
+fn fallbacks_know_all_mounts() -> TestResult {
+    let (root, source) = (roots::probe(), roots::directory("source"));
+    // Each blank is four bytes there.
+    let blanks = " ".repeat(250);
+    let long = source.join([blanks.as_str(); 9].join("/"));
+    fs::create_dir_all(&long).expect("a directory");
+    let sub = long.to_str().expect("UTF-8");
+    sys::mount_tmpfs(sub, "").expect("a tmpfs");
+    let bind = source.to_str().expect("UTF-8");
+    let pod = Pod::fly(&root).options(["--ro-bind", bind, "/data"]);
+    let output = pod
+        .probe_command(["exit", "0"])
+        .hook(failing(
+            &[SYS_OPEN_TREE_ATTR, libc::SYS_mount_setattr],
+            libc::ENOSYS,
+        ))
+        .output();
+    sys::unmount(sub).expect("an unmount");
+    output.refused(&["change mount", "File name too long"]);
+    Ok(())
+}
+
+fn as_many_links_as_the_kernel_follows() -> TestResult {
+    let (root, source) = (roots::probe(), roots::directory("source"));
+    for number in 1..=41 {
+        let link = root.join(number.to_string());
+        symlink(format!("/{}", number - 1), link).expect("a link");
+    }
+    fs::create_dir(root.join("0")).expect("a directory");
+    for calls in [&[][..], &[libc::SYS_openat2]] {
+        let pod = |target: &str| {
+            let pod = Pod::fly(&root).volume(&source, target);
+            let command = pod.probe_command(["exit", "0"]);
+            command.hook(failing(calls, libc::ENOSYS)).output()
+        };
+        pod("/40").code(0);
+        pod("/41").refused(&["/41", "Too many levels"]);
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use kickstage_tests::{
     command::{Output, Run},
     fault,
     pod::Pod,
+    report::Report,
     roots, sys, tests,
 };
 
@@ -151,6 +152,9 @@ fn everything_without_root() -> TestResult {
         .has("open /dev/null: ok\n")
         .has("open /dev/tty0: ENOENT\n")
         .has("create /dev/shm/x: ok\n");
+    // The host's own, of which no more is taken over.
+    let null = Report::new(&output.stdout).mount("/dev/null");
+    assert!(null.has("nosuid") && null.has("noexec"), "{null:?}");
     Ok(())
 }
 
@@ -287,14 +291,27 @@ fn users_of_a_map() -> TestResult {
         .is("groups", "");
     // Nobody outside is this one.
     who("2000").refused(&["set", "Invalid argument"]);
+    // Root is the first, wherever it is in the map.
+    let behind = ["--uid-map", "5:100000:1", "--uid-map", "0:200000:1"];
+    let of_groups = ["--gid-map", "5:100000:1", "--gid-map", "0:200000:1"];
+    let pod = Pod::fly(&root).flag("--unshare-user").options(behind);
+    pod.options(of_groups)
+        .probe(WHO)
+        .report()
+        .is("uid", "0")
+        .is("gid", "0");
     // Without root inside it is the first.
     Pod::fly(&root)
         .options([
             "--unshare-user",
             "--uid-map",
             "3:100000:2",
+            "--uid-map",
+            "9:200000:1",
             "--gid-map",
             "4:100000:2",
+            "--gid-map",
+            "9:200000:1",
         ])
         .probe(WHO)
         .report()

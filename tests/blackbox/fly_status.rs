@@ -19,6 +19,7 @@ use crate::{cgroup::Cgroup, fly_namespaces::ALL};
 
 tests![
     status,
+    status_on_standard_output,
     status_of_a_closed_pipe,
     bad_status,
     cgroup_version_1,
@@ -78,6 +79,19 @@ fn status() -> TestResult {
     let (output, lines) = with_status(&pod.options(["--chdir", "/no"]), &["exit", "0"]);
     output.refused(&["/no"]);
     assert!(lines.is_empty(), "{lines:?}");
+    Ok(())
+}
+
+/// Which is the program's, too.
+fn status_on_standard_output() -> TestResult {
+    Pod::fly(roots::probe())
+        .options(["--unshare-pid", "--json-status-fd", "1"])
+        .probe(["echo", "hello"])
+        .code(0)
+        .quiet()
+        .has("\"child-pid\": ")
+        .has("hello\n")
+        .has("{ \"exit-code\": 0 }\n");
     Ok(())
 }
 

@@ -106,6 +106,11 @@ fn out_of_memory() -> TestResult {
     in_it(init::run(NAME, As::Ordinary, &["sh", "-c", script]))
         .code(137)
         .quiet();
+    // Nor is it told of a program that goes on behind such a kill.
+    let script = "sleep 0.1; tail /dev/zero; exit 3";
+    let output = in_it(init::run(NAME, As::Ordinary, &["sh", "-c", script]));
+    output.code(3);
+    assert!(!output.stderr.contains("stage1-init"), "{}", output.stderr);
     Ok(())
 }
 

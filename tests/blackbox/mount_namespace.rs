@@ -1,7 +1,11 @@
 //! The empty mount namespace that the launcher of a detached pod holds, and what pods have
 //! that get a copy of it.
 
-use std::{fs, io, os::unix::fs::symlink, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+};
 
 use kickstage_tests::{
     TestResult,
@@ -26,6 +30,7 @@ tests![
     a_link_to_something_else,
     a_namespace_that_is_not_empty,
     what_can_not_be_cloned,
+    a_layer_is_as_its_root,
     errors_are_the_same,
     older_kernels,
 ];
@@ -356,5 +361,19 @@ fn older_kernels() -> TestResult {
     let launcher = kickstage_tests::init::status(pid.trim_end().parse().expect("a pid"), "PPid");
     kickstage_tests::init::wait_for_state(launcher.parse().expect("a pid"), 'S');
     assert!(fs::symlink_metadata(pods.mount_namespace()).is_err());
+    end(&pods, &uuid)
+}
+
+/// Its owner and its mode.
+fn a_layer_is_as_its_root() -> TestResult {
+    let (pods, uuid) = held()?;
+    let root = roots::probe();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o711)).expect("a mode");
+    chown(&root, Some(1), Some(2)).expect("an owner");
+    let run = pods.command("run").args(["--ephemeral", "--rootfs"]);
+    by_copy(run.arg(root).args(["--", "/bin/probe", "stat", "/"]))
+        .output()
+        .code(0)
+        .has("mode=0711 uid=1 gid=2");
     end(&pods, &uuid)
 }

@@ -25,6 +25,7 @@ tests![
     one_stream_elsewhere,
     who_writes_without_end,
     no_other_process,
+    a_file_that_is_emptied,
     a_line_that_another_one_ends,
     a_full_disk,
     a_disk_that_is_almost_full,
@@ -264,6 +265,17 @@ fn no_other_process() -> TestResult {
 }
 
 /// It is told once, and the program goes on to its end.
+/// By whom it is read: it goes on at its end, wherever that is.
+fn a_file_that_is_emptied() -> TestResult {
+    let root = roots::busybox()?;
+    let script = "echo first; while ! grep -q first /tmp/log; do sleep 0.02; done; \
+        >/tmp/log; echo second";
+    let pod = Pod::new(&root).flag("--log=file:/tmp/log");
+    pod.sh(script).code(0).quiet();
+    assert_eq!(text(root.join("tmp/log")), "second\n");
+    Ok(())
+}
+
 /// Each begins with its name, also where the other one has not come to its end.
 fn a_line_that_another_one_ends() -> TestResult {
     let first = "printf begun; >/tmp/begun; while ! test -e /tmp/said; do sleep 0.02; done";

@@ -17,6 +17,7 @@ tests![
     output_is_appended,
     null,
     input_from_a_file,
+    a_file_waits_for_what_comes,
     of_each_program,
     of_hooks_too,
     as_a_user,
@@ -309,5 +310,25 @@ fn standard_error_that_nobody_reads() -> TestResult {
         .output()
         .code(0)
         .printed("two\n");
+    Ok(())
+}
+
+/// Only pid 1 does not: a program could not know that.
+fn a_file_waits_for_what_comes() -> TestResult {
+    const O_NONBLOCK: u32 = 0o4000;
+    for (option, number) in [
+        ("--stdin=file:/etc/passwd", 0),
+        ("--stderr=file:/tmp/err", 2),
+    ] {
+        let file = format!("/proc/self/fdinfo/{number}");
+        let output = Pod::new(roots::probe()).flag(option).probe(["read", &file]);
+        output.code(0);
+        let flags = output
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("flags:"));
+        let flags = u32::from_str_radix(flags.expect("flags").trim(), 8).expect("a number");
+        assert_eq!(flags & O_NONBLOCK, 0, "{option}");
+    }
     Ok(())
 }

@@ -34,6 +34,7 @@ tests![
     another_program_is_not_shared,
     one_that_has_just_changed_is_not_held,
     a_link_to_something_else,
+    a_link_that_leads_to_no_copy,
     the_copy_has_to_be_sealed,
     somebody_has_it_open,
     who_comes_later_holds_what_is_missing,
@@ -323,6 +324,22 @@ fn a_link_to_something_else() -> TestResult {
     symlink(&good, pods.shared_init()).expect("the test's own files");
     assert_eq!(init_of_another(&pods, &[]), before);
     end(&pods, &uuid)
+}
+
+/// As of a launcher that was killed, and whose number somebody else has.
+fn a_link_that_leads_to_no_copy() -> TestResult {
+    let pods = Registry::new();
+    pods.pod("run", &["--register"], &["exit", "0"])
+        .output()
+        .code(0);
+    let link = pods.shared_init();
+    for path in ["/etc/passwd", "/nonexistent"] {
+        symlink(format!("{path} 1 2 3 4 5 6 7 8"), &link).expect("a link");
+        pods.ask("gc", &[]).code(0);
+        assert!(fs::symlink_metadata(&link).is_err(), "{path}");
+    }
+    pods.collected();
+    Ok(())
 }
 
 fn inode_of(number: i32) -> u64 {

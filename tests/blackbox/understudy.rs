@@ -11,7 +11,7 @@ use std::{
 
 use kickstage_tests::{
     TestResult,
-    command::{Output, Running},
+    command::{Output, Run, Running},
     init::{self, wait_for_state},
     isolate, message,
     registered::{Registry, wait_until},
@@ -19,7 +19,10 @@ use kickstage_tests::{
     roots, sys, tests,
 };
 
-use crate::seccomp::ALLOW_ALL;
+use crate::{
+    control_attacks::{reply, request},
+    seccomp::ALLOW_ALL,
+};
 
 tests![
     becomes_the_program,
@@ -34,6 +37,7 @@ tests![
     pods_without_one,
     without_its_gate,
     something_else_at_its_gate,
+    another_plan_at_its_gate,
     too_few_descriptors,
     killed_when_it_is_released,
     stopped_with_its_pod,
@@ -304,6 +308,8 @@ fn pods_without_one() -> TestResult {
         (&["--log=prefix"], &[]),
         (&["--restart=on-failure"], &[]),
         (&["--working-dir=/tmp"], &[]),
+        // More than fits.
+        (&[], &["x"; 50]),
     ] {
         let probe = [&["echo", "runs"], more].concat();
         let (uuid, pid) = park(&pods, options, &probe);
@@ -312,7 +318,7 @@ fn pods_without_one() -> TestResult {
             children.expect("it can be done").is_empty()
         });
         let output = run(&pods, &uuid, &[]);
-        assert!(output.code(0).everything().contains("runs\n"));
+        assert!(output.code(0).everything().contains("runs"));
     }
     assert_eq!(pods.left(), Vec::<String>::new());
     Ok(())
@@ -359,6 +365,41 @@ fn something_else_at_its_gate() -> TestResult {
         run(&pods, &uuid, &[]).code(0).quiet().printed("runs\n");
     }
     assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// It does not know of that, and pid 1 does.
+fn another_plan_at_its_gate() -> TestResult {
+    let pods = Registry::new();
+    let (uuid, pid) = park(&pods, &[], &["echo", "first"]);
+    of(pid);
+    let place = roots::directory("place");
+    let plan = place.join("plan");
+    let run = Run::ours("stage0").args(["plan", "--rootfs=/", "--output"]);
+    let words = ["--", "/bin/probe", "echo", "other"];
+    run.arg(&plan).args(words).output().code(0);
+    let plan = message::memory_file(&fs::read(&plan).expect("a plan"), true).expect("a file");
+    let null = fs::File::open("/dev/null").expect("a device");
+    let out = fs::File::create(place.join("out")).expect("a file");
+    let (own, other) = UnixDatagram::pair().expect("a pair");
+    let socket = UnixDatagram::unbound().expect("a socket");
+    let gate = pods.place("prepared", &uuid).join("gate");
+    let descriptors = [
+        other.as_raw_fd(),
+        null.as_raw_fd(),
+        out.as_raw_fd(),
+        null.as_raw_fd(),
+        plan.as_raw_fd(),
+    ];
+    let request = request(7, 0, 0, "");
+    message::send(&socket, &gate, &request, &descriptors).expect("pid 1 reads");
+    drop(other);
+    let [_, errno, _, _, _, _, code, _] = reply(&own);
+    assert_eq!((errno, code), (0, 0));
+    let text = fs::read_to_string(place.join("out")).expect("a file");
+    assert_eq!(text, "other\n");
+    wait_until("it has ended", || !isolate::processes().contains(&pid));
+    pods.collected();
     Ok(())
 }
 
