@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use kickstage_tests::{TestResult, init, pod::Pod, roots, sys, tests};
+use kickstage_tests::{TestResult, init, isolate, pod::Pod, roots, sys, tests};
 
 use crate::{
     control::{Controlled, app, wait_until},
@@ -37,6 +37,10 @@ tests![
     a_hook_has_no_deadline_of_its_app,
     requests_that_mean_nothing,
     no_directory_of_the_host,
+    stops_without_an_answer,
+    the_group_of_who_is_deaf,
+    restarts_behind_a_stop,
+    who_starts_again_is_not_ready,
 ];
 
 fn words(text: &str) -> Vec<&str> {
@@ -463,6 +467,72 @@ fn no_directory_of_the_host() -> TestResult {
         });
         assert_eq!(directory, root, "{pid}");
     }
+    pod.end().code(0);
+    Ok(())
+}
+
+/// Nor do those put its end off that nobody waits for.
+fn stops_without_an_answer() -> TestResult {
+    let pod = Controlled::new();
+    pod.add_deaf("--stop-timeout=300ms");
+    let is_over = (0..60).any(|_| {
+        reply(&send_at(&pod.path("control"), 4, 0, "deaf"));
+        thread::sleep(Duration::from_millis(30));
+        pod.is("deaf", "exited", "137")
+    });
+    assert!(is_over, "{:?}", pod.line("deaf"));
+    pod.end().code(0);
+    Ok(())
+}
+
+/// What it has started goes with it.
+fn the_group_of_who_is_deaf() -> TestResult {
+    let pod = Controlled::new();
+    let words = words(
+        "--name=deaf --stop-timeout=100ms -- /bin/probe ignore TERM , background sleep 61237 , \
+         echo deaf , sleep 60000",
+    );
+    pod.app("add", &words).code(0);
+    pod.running.wait_for("deaf\n");
+    pod.app("stop", &["deaf"]).code(0);
+    wait_until("nothing of it runs", || {
+        let texts = isolate::processes().into_iter().map(isolate::describe);
+        !texts.into_iter().any(|text| text.contains("61237"))
+    });
+    assert!(pod.is("main", "running", "0"), "{:?}", pod.line("main"));
+    pod.end().code(0);
+    Ok(())
+}
+
+/// Who is started anew is started again, as before.
+fn restarts_behind_a_stop() -> TestResult {
+    let pod = Controlled::new();
+    let again = words("--name=again --restart=always -- /bin/probe echo run , sleep 60000");
+    pod.app("add", &again).code(0);
+    pod.running.wait_for("run");
+    pod.app("stop", &["again"]).code(0);
+    pod.app("start", &["again"]).code(0);
+    pod.running.wait_for_times("run", 2);
+    pod.app("kill", &["again", "KILL"]).code(0);
+    pod.running.wait_for_times("run", 3);
+    pod.end().code(0);
+    Ok(())
+}
+
+fn who_starts_again_is_not_ready() -> TestResult {
+    let pod = Controlled::new();
+    let late = words(
+        "--name=late --ready=notify --restart=always -- \
+         /bin/probe sleep 1000 , notify READY=1 , sleep 60000",
+    );
+    pod.app("add", &late).code(0);
+    let is = |ready: &str, restarts: &str| {
+        let line = pod.line("late");
+        line[1..3] == ["running", ready] && line[5] == restarts
+    };
+    wait_until("it is ready", || is("yes", "0"));
+    pod.app("kill", &["late", "KILL"]).code(0);
+    wait_until("it is not ready again", || is("no", "1"));
     pod.end().code(0);
     Ok(())
 }

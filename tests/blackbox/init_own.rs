@@ -34,6 +34,7 @@ tests![
     kills_the_rest,
     signals_to_the_rest,
     job_control,
+    stopped_by_somebody,
     foreground,
     background_job,
     listen_pid,
@@ -510,6 +511,28 @@ fn job_control() -> TestResult {
     terminal.wait_for("code=6");
     terminal.send("exit 3\n");
     running.finish().code(3);
+    Ok(())
+}
+
+/// Who has stopped the program by kill(1) knows nothing of the init.
+fn stopped_by_somebody() -> TestResult {
+    let terminal = Terminal::new(24, 80);
+    let run = init::probe(
+        NAME,
+        As::Ordinary,
+        &[],
+        &["catch", "TERM", ",", "exit", "6"],
+    );
+    let running = terminal.start(run);
+    terminal.wait_for("waiting");
+    let program = init::child_of(running.pid());
+    sys::kill(program, libc::SIGSTOP).expect("it runs");
+    init::wait_for_state(program, 'T');
+    thread::sleep(Duration::from_millis(100));
+    running.signal(libc::SIGTERM);
+    sys::kill(program, libc::SIGCONT).expect("it is there");
+    terminal.wait_for("catch: SIGTERM");
+    running.finish().code(6);
     Ok(())
 }
 

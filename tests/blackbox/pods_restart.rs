@@ -11,6 +11,7 @@ tests![
     on_failure,
     on_failure_until_success,
     always,
+    ready_by_its_end,
     pauses_double,
     a_pre_start_hook_that_fails,
     a_failure_that_is_made_good,
@@ -70,6 +71,16 @@ fn on_failure_until_success() -> TestResult {
 fn always() -> TestResult {
     let output = run(&["--restart=always:2"], &["echo run , exit 0"]);
     times(output.code(0), "run", 3);
+    Ok(())
+}
+
+/// What is done is not done again.
+fn ready_by_its_end() -> TestResult {
+    let output = run(
+        &["--restart=always:2", "--ready=exit"],
+        &["echo run , exit 0"],
+    );
+    times(output.code(0), "run", 1);
     Ok(())
 }
 

@@ -316,7 +316,8 @@ fn ids_that_are_refused() -> TestResult {
     let command = ids.with(pod.probe_command(["exit", "0"]));
     command
         .hook(|| {
-            sys::bind("/bin/false", "/usr/bin/newgidmap")?;
+            // Which says something.
+            sys::bind("/bin/ls", "/usr/bin/newgidmap")?;
             sys::become_user(1000, 1000)
         })
         .output()
