@@ -38,6 +38,7 @@ tests![
     requests_that_mean_nothing,
     no_directory_of_the_host,
     stops_without_an_answer,
+    who_waits_behind_one_that_was_killed,
     the_group_of_who_is_deaf,
     restarts_behind_a_stop,
     who_starts_again_is_not_ready,
@@ -481,6 +482,19 @@ fn stops_without_an_answer() -> TestResult {
         pod.is("deaf", "exited", "137")
     });
     assert!(is_over, "{:?}", pod.line("deaf"));
+    pod.end().code(0);
+    Ok(())
+}
+
+/// Nobody waits any more by then.
+fn who_waits_behind_one_that_was_killed() -> TestResult {
+    let pod = Controlled::new();
+    pod.add_deaf("--stop-timeout=700ms");
+    let first = pod.stop_deaf();
+    first.signal(libc::SIGKILL);
+    let _ = first.finish();
+    pod.app("stop", &["deaf"]).code(0).quiet();
+    assert!(pod.is("deaf", "exited", "137"), "{:?}", pod.line("deaf"));
     pod.end().code(0);
     Ok(())
 }
