@@ -105,8 +105,9 @@ pub(crate) fn waits() -> bool {
     let mut descriptors = [-1; MOST];
     // What keeps it from waiting keeps it from being here: it ends.
     let _ = message::receive_by(gate(), &mut bytes, &mut descriptors, message::PEEK);
-    let [_, streams @ .., _] = &descriptors;
-    let goes = bytes == protocol::PLAIN && stdio::take(streams).is_ok();
+    let [_, streams @ .., plan] = &descriptors;
+    // With a plan the program may be another one.
+    let goes = *plan < 0 && bytes == protocol::PLAIN && stdio::take(streams).is_ok();
     stdio::close_all(&mut descriptors);
     // Its end is the program's from here on.
     if goes {

@@ -372,7 +372,7 @@ fn something_else_at_its_gate() -> TestResult {
 fn another_plan_at_its_gate() -> TestResult {
     let pods = Registry::new();
     let (uuid, pid) = park(&pods, &[], &["echo", "first"]);
-    of(pid);
+    let understudy = of(pid);
     let place = roots::directory("place");
     let plan = place.join("plan");
     let run = Run::ours("stage0").args(["plan", "--rootfs=/", "--output"]);
@@ -392,7 +392,11 @@ fn another_plan_at_its_gate() -> TestResult {
         plan.as_raw_fd(),
     ];
     let request = request(7, 0, 0, "");
+    // It is the first one to look.
+    stop(pid);
     message::send(&socket, &gate, &request, &descriptors).expect("pid 1 reads");
+    wait_for_state(understudy, 'Z');
+    sys::kill(pid, libc::SIGCONT).expect("it is there");
     drop(other);
     let [_, errno, _, _, _, _, code, _] = reply(&own);
     assert_eq!((errno, code), (0, 0));
