@@ -517,7 +517,10 @@ fn nothing_is_added() -> TestResult {
     )
     .limit(Duration::from_secs(50))
     .start();
-    control::wait_until("the pod is ready", || directory.join("ready").exists());
+    // Who asks it to add a program wants to know its pid, too, which stage0 tells.
+    for name in ["ready", "pid"] {
+        control::wait_until(name, || directory.join(name).exists());
+    }
     control::app("add", &directory, &["--name=x", "--", "/bin/probe"]).refused(&[
         "ask",
         "x",
