@@ -13,6 +13,7 @@ use fly::{
 use rustix::{
     io::Errno,
     process::{DumpableBehavior, set_dumpable_behavior},
+    thread::set_name,
 };
 
 use crate::{NAME, apps::App, report::Report, stamps::Stamps, stdio, supervise::Pod, understudy};
@@ -51,6 +52,8 @@ impl Source {
 pub fn run(source: Source, stamps: Stamps, bytes: &'static mut [u8], words: &mut [usize]) -> i32 {
     // Nobody in the pod may read pid 1's memory or open its descriptors.
     let _ = not_dumpable();
+    // It has that of a memory file, or, before Linux 6.14, of a descriptor: "3".
+    let _ = set_name(c"stage1-init");
     run_from(source, stamps, bytes, words).unwrap_or_else(|error| {
         error.print(NAME, INIT_TEXTS);
         FAILURE

@@ -419,7 +419,7 @@ fn pid_one_is_sealed() -> TestResult {
         .has("readlink /proc/1/fd/0: EACCES\n")
         .has("read /proc/1/environ: EACCES\n")
         .has("readlink /proc/1/root: EACCES\n")
-        .has("memfd:stage1-in\n");
+        .has("stage1-init\n");
     // Also where it is a file on a tmpfs of nobody's.
     let command = ids
         .with(pod.probe_command(MAP))
