@@ -83,6 +83,7 @@ mod networks_pool;
 mod networks_pool_kills;
 mod parked;
 mod plan;
+mod pod_directories;
 mod pod_manifest;
 mod pod_manifest_errors;
 mod pods;
@@ -199,6 +200,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("enter_stopped", 60, &[], enter_stopped::TESTS),
         host("enter_terminal", 60, &[], enter_terminal::TESTS),
         host("parked", 60, &[], parked::TESTS),
+        host("pod_directories", 60, &[], pod_directories::TESTS),
         host("warm", 60, &[], warm::TESTS),
         host("warm_ends", 60, &[], warm_ends::TESTS),
         host("warm_pools", 60, &[], warm_pools::TESTS),
@@ -348,6 +350,9 @@ const SUITE: runner::Suite = runner::Suite {
         ("stop::init_that_no_signal_reaches", Requirement::Freezer),
         ("rm_gc::cgroups_go_too", Requirement::Controllers),
         ("rm_gc::calls_of_one_among_many", Requirement::Strace),
+        (
+            Requirement::Strace,
+        ),
         ("limits::*", Requirement::Controllers),
         ("enter::cgroup", Requirement::Controllers),
         ("enter::cve_2016_9962", Requirement::Busybox),

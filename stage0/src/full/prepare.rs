@@ -189,8 +189,10 @@ fn park<'e, 'a: 'e, I>(
         hold: true,
     };
     if let Err(error) = run::start::<All>(plan, &how, rest) {
-        let _ = place.shift(Folder::Prepare, Folder::Garbage);
-        let _ = remove::pod(&place, Folder::Garbage);
+        let moved = place.shift(Folder::Prepare, Folder::Garbage);
+        // Perhaps there was no room for that folder.
+        let folder = moved.map_or(Folder::Prepare, |()| Folder::Garbage);
+        let _ = remove::pod(&place, folder);
         return Err(error);
     }
     let parked = place.shift(Folder::Prepare, Folder::Prepared);

@@ -147,13 +147,17 @@ pub fn remove(start: Start) -> Result<i32, Error<'static>> {
 /// cgroups and its directory go.
 fn dispose(place: &Place<'_>, pod: &Pod, bytes: &mut [u8]) -> Result<(), Errno> {
     let claimed = claim(pod)?;
-    if pod.folder != Folder::Garbage {
+    let mut folder = Folder::Garbage;
+    if pod.folder != folder {
         match place.shift(pod.folder, Folder::Garbage) {
             // One of the same name, which was made again when it had been taken away.
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 remove::pod(place, Folder::Garbage)?;
                 place.shift(pod.folder, Folder::Garbage)?;
             }
+            // There is no such folder yet, and no room for it: what is to make room goes
+            // where it is.
+            Err(Errno::NOSPC | Errno::DQUOT) => folder = pod.folder,
             done => done?,
         }
     }
@@ -162,7 +166,7 @@ fn dispose(place: &Place<'_>, pod: &Pod, bytes: &mut [u8]) -> Result<(), Errno> 
         Err(_) => cgroups::remove_usual(place.uuid),
     }
     drop(claimed);
-    match remove::pod(place, Folder::Garbage) {
+    match remove::pod(place, folder) {
         // Somebody else is removing it.
         Err(Errno::NOENT) => Ok(()),
         done => done,
