@@ -104,6 +104,7 @@ mod private_users;
 mod processes;
 mod races;
 mod rm_gc;
+mod rm_gc_left;
 mod root;
 mod rootless_pods;
 mod roots;
@@ -216,6 +217,7 @@ const SUITE: runner::Suite = runner::Suite {
         host("export", 60, &[], export::TESTS),
         host("stop", 60, &[], stop::TESTS),
         host("rm_gc", 60, &[], rm_gc::TESTS),
+        host("rm_gc_left", 60, &[], rm_gc_left::TESTS),
         host("status_list", 60, &[], status_list::TESTS),
         host("pods_found", 60, &[], pods_found::TESTS),
         host("status_wait", 60, &[], status_wait::TESTS),
@@ -351,8 +353,10 @@ const SUITE: runner::Suite = runner::Suite {
         ("rm_gc::cgroups_go_too", Requirement::Controllers),
         ("rm_gc::calls_of_one_among_many", Requirement::Strace),
         (
+            "rm_gc_left::asked_once_in_a_grace_period",
             Requirement::Strace,
         ),
+        ("rm_gc_left::code_before_the_end", Requirement::Strace),
         ("limits::*", Requirement::Controllers),
         ("enter::cgroup", Requirement::Controllers),
         ("enter::cve_2016_9962", Requirement::Busybox),

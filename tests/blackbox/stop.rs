@@ -460,7 +460,7 @@ fn wrong_number() -> TestResult {
 }
 
 /// Who waits for the end of what holds a lock does it by itself, or has a child for that.
-fn waits_for_a_lock(pid: i32) -> bool {
+pub fn waits_for_a_lock(pid: i32) -> bool {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     is_in(pid, &[libc::SYS_fcntl]) || !children.unwrap_or_default().is_empty()
 }
