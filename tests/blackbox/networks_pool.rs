@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Pa
 use kickstage_tests::{
     TestResult,
     command::{Run, Running},
+    fault::failing,
     networks::{Pool, children, holders, own},
     registered::{Registry, lives, one_line, wait_until},
     roots, sys, tests,
@@ -25,6 +26,8 @@ tests![
     detached_pods,
     without_root,
     refused,
+    left_alone,
+    that_can_not_be_made,
 ];
 
 /// Then it is as with `--net=none`.
@@ -362,5 +365,40 @@ fn refused() -> TestResult {
         output.refused(&[text]);
     }
     assert!(!pods.path().join("pods").exists());
+    Ok(())
+}
+
+/// Who looks for what was left takes nothing of those that wait.
+fn left_alone() -> TestResult {
+    let pool = Pool::new(2);
+    let names = || pool.entries().into_iter().map(|entry| entry.name);
+    let before: BTreeSet<String> = names().collect();
+    for _ in 0..20 {
+        pool.pods.ask("gc", &[]).code(0).quiet();
+        pool.pods.ask("pool", &["--networks"]).code(0).quiet();
+    }
+    assert_eq!(names().collect::<BTreeSet<_>>(), before);
+    pool.resize(1);
+    assert!(names().all(|name| before.contains(&name)));
+    pool.end();
+    Ok(())
+}
+
+/// The pool is as it was before: none, or as large.
+fn that_can_not_be_made() -> TestResult {
+    let pods = Registry::new();
+    let refused = |pods: &Registry| {
+        let run = pods.command("pool").args(["--networks", "3"]);
+        let run = run.hook(failing(&[libc::SYS_unshare], libc::ENOSPC));
+        run.output().refused(&["--networks", "No space left"]);
+    };
+    refused(&pods);
+    assert!(!pods.path().join("pods/networks").exists());
+    let pool = Pool::new(1);
+    refused(&pool.pods);
+    assert_eq!(pool.entries().len(), 1);
+    pool.pods.ask("pool", &["--networks"]).code(0).quiet();
+    assert_eq!(pool.entries().len(), 1);
+    pool.end();
     Ok(())
 }

@@ -7,7 +7,7 @@ use kickstage_tests::{
     command::Run,
     compare, lock,
     registered::{Registry, one_line, wait_until},
-    sys, tests,
+    roots, sys, tests,
 };
 
 /// The length of one.
@@ -21,6 +21,10 @@ tests![
     a_pool_that_others_remove,
     a_pool_elsewhere,
     bad_pools,
+    of_one_that_was_killed,
+    of_one_that_stays_in_it,
+    that_could_not_begin,
+    that_can_not_be_filled_again,
 ];
 
 /// Has the pool `jobs` so many pods of a program that ends with this code.
@@ -243,5 +247,73 @@ fn bad_pools() -> TestResult {
         assert!(output.stderr.contains(text), "{}", output.stderr);
     }
     pods.ask("pool", &["a", "0"]).code(0).quiet();
+    Ok(())
+}
+
+/// It is nobody's.
+fn of_one_that_was_killed() -> TestResult {
+    let pods = Registry::new();
+    pool_of(&pods, "1", "4");
+    let uuid = pods.in_folder("prepared").remove(0);
+    let pid = fs::read_to_string(pods.place("prepared", &uuid).join("pid")).expect("its pid");
+    sys::kill(pid.trim_end().parse().expect("a number"), libc::SIGKILL).expect("it is there");
+    wait_until("it has ended", || pods.state(&uuid) != "parked");
+    pods.ask("run-prepared", &["--pool=jobs"])
+        .refused(&["no pod of it is parked"]);
+    // Nor does it count.
+    fs::write(pods.path().join("pods/pools/jobs").join(&uuid), "").expect("a mark");
+    pods.ask("pool", &["jobs"]).code(0).quiet();
+    assert_eq!(in_pool(&pods), 1);
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    pods.ask("rm", &[&uuid]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Who can't take its mark away does not have it.
+fn of_one_that_stays_in_it() -> TestResult {
+    let pods = Registry::new();
+    pool_of(&pods, "1", "4");
+    let uuid = pods.in_folder("prepared").remove(0);
+    let mark = pods.path().join("pods/pools/jobs").join(&uuid);
+    fs::remove_file(&mark).expect("a mark");
+    fs::create_dir(&mark).expect("a directory");
+    pods.ask("run-prepared", &["--pool=jobs"])
+        .refused(&["no pod of it is parked"]);
+    assert_eq!(pods.state(&uuid), "parked");
+    fs::remove_dir(&mark).expect("a directory");
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
+    pods.ask("rm", &[&uuid]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Nothing stays that looks like a pool.
+fn that_could_not_begin() -> TestResult {
+    let pods = Registry::new();
+    let gone = roots::directory("gone");
+    pods.command("pool")
+        .args(["jobs", "1", "--rootfs", "/", "--", "/bin/true"])
+        .directory(&gone)
+        .hook(move || fs::remove_dir(&gone))
+        .output()
+        .refused(&["jobs"]);
+    let folder = pods.path().join("pods/pools/jobs");
+    assert!(!folder.exists());
+    // Nor is one made by who comes to fill it too late.
+    fs::create_dir_all(&folder).expect("a directory");
+    pods.ask("pool", &["jobs"])
+        .refused(&["there is no such pool"]);
+    assert_eq!(compare::names(&folder), Vec::<String>::new());
+    Ok(())
+}
+
+/// That is not told who has run one of it: it was no fault of that.
+fn that_can_not_be_filled_again() -> TestResult {
+    let pods = Registry::new();
+    pool_of(&pods, "1", "4");
+    fs::rename(&pods.root, roots::fresh("away")).expect("moved");
+    pods.ask("run-prepared", &["--pool=jobs"]).code(4).quiet();
+    pods.ask("pool", &["jobs", "0"]).code(0).quiet();
     Ok(())
 }
