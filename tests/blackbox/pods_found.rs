@@ -1,19 +1,27 @@
 //! Which pod is meant by a word, and what those see of it who may only look.
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::{PermissionsExt, chown},
 };
 
 use kickstage_tests::{
     TestResult,
     command::Run,
-    init,
+    init, lock,
     registered::{FOLDERS, Registry, one_line, wait_until},
     sys, tests,
 };
 
-tests![by_a_name_far_behind, of_several, of_a_group, of_nobody];
+tests![
+    by_a_name_far_behind,
+    by_a_name_that_begins_a_uuid,
+    by_a_name_that_is_cut,
+    of_several,
+    of_a_group,
+    of_a_group_meanwhile,
+    of_nobody
+];
 
 /// The first program stands behind the roots of all, which may be many.
 fn by_a_name_far_behind() -> TestResult {
@@ -40,6 +48,30 @@ fn by_a_name_far_behind() -> TestResult {
     pods.ask("status", &["first"]).code(0).has("state=prepared");
     pods.ask("rm", &["first"]).code(0).quiet();
     assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// A name is what was given; a uuid nobody has chosen.
+fn by_a_name_that_begins_a_uuid() -> TestResult {
+    let pods = Registry::new();
+    let other = pods.prepare(&[], &["exit", "0"]);
+    let uuid = pods.prepare(&["--name", &other[..5]], &["exit", "0"]);
+    pods.ask("rm", &[&other[..5]]).code(0).quiet();
+    assert_eq!(pods.left(), [format!("prepared/{other}")], "not {uuid}");
+    Ok(())
+}
+
+/// A list has room for a part of it, and says so.
+fn by_a_name_that_is_cut() -> TestResult {
+    let pods = Registry::new();
+    for (length, shown) in [(20, "a".repeat(20)), (21, "a".repeat(17) + "...")] {
+        let name = "a".repeat(length);
+        let uuid = pods.prepare(&["--name", &name], &["exit", "0"]);
+        let list = pods.ask("list", &["--no-legend"]);
+        list.code(0).quiet().has(&format!(" {shown} "));
+        assert_eq!(pods.state(&name), "prepared");
+        pods.ask("rm", &[&uuid]).code(0).quiet();
+    }
     Ok(())
 }
 
@@ -108,6 +140,21 @@ fn of_a_group() -> TestResult {
     pods.ask("run-prepared", &["--keep", &uuid]).code(7).quiet();
     waiting.finish().code(0).quiet().has("state=exited\n");
     pods.collected();
+    Ok(())
+}
+
+/// That they can't open its lock does not say that nobody makes it.
+fn of_a_group_meanwhile() -> TestResult {
+    let pods = Registry::new();
+    open(&pods, 1000);
+    let place = pods.place("prepare", "00112233-4455-4677-8899-aabbccddeeff");
+    fs::create_dir(&place).expect("a directory");
+    let file = File::create(place.join("lock")).expect("a lock");
+    let private = fs::Permissions::from_mode(0o600);
+    file.set_permissions(private).expect("a mode");
+    lock::as_stage0(&file).expect("nobody has it");
+    let list = other(&pods, 1000, "list", &[]).output();
+    list.code(0).quiet().has("preparing");
     Ok(())
 }
 

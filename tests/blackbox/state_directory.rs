@@ -15,7 +15,9 @@ tests![
     of_apps,
     of_entering,
     without_a_value,
-    of_directories
+    of_directories,
+    before_the_variable,
+    with_a_long_path,
 ];
 
 /// These words; `@` stands for the option, once as one word and once as two.
@@ -201,5 +203,63 @@ fn of_directories() -> TestResult {
     pods.ask("stop", &["web"]).code(0).quiet();
     pods.ask("rm", &["web"]).code(0).quiet();
     assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// What is said counts, not what the environment has.
+fn before_the_variable() -> TestResult {
+    let (pods, others) = (Registry::new(), Registry::new());
+    let uuid = pods.prepare(&[], &["exit", "0"]);
+    let option = format!("--state-dir={}", pods.path().display());
+    others.ask("rm", &[&option, &uuid]).code(0).quiet();
+    assert_eq!(pods.left(), Vec::<String>::new());
+    Ok(())
+}
+
+/// Longer than what most pods have, up to what is refused.
+fn with_a_long_path() -> TestResult {
+    let pods = Registry::new();
+    let mut path = pods.path().to_owned();
+    for _ in 0..6 {
+        path.push("a".repeat(200));
+    }
+    std::fs::create_dir_all(&path).expect("directories");
+    let option = format!("--state-dir={}", path.display());
+    let prepare = |options: &[&str]| {
+        let options = [options, &[&option]].concat();
+        let output = pods.pod("prepare", &options, &["exit", "5"]).output();
+        one_line(output.code(0).quiet())
+    };
+    let list = |text: &str| {
+        let output = pods.ask("list", &[&option, "--no-legend"]);
+        output.code(0).quiet().has(text);
+        assert_eq!(output.stdout.is_empty(), text.is_empty());
+    };
+    for options in [&[][..], &["--warm"]] {
+        for keep in ["--keep", "--rm"] {
+            let uuid = prepare(options);
+            let words = [keep, &option, &uuid];
+            pods.ask("run-prepared", &words).code(5).quiet();
+            if keep == "--keep" {
+                list("exited");
+                pods.ask("rm", &[&option, &uuid]).code(0).quiet();
+            }
+            list("");
+        }
+    }
+    for register in ["--register", "--keep"] {
+        let run = pods.pod("run", &[register, &option], &["exit", "5"]);
+        run.output().code(5).quiet();
+    }
+    list("exited");
+    pods.ask("gc", &[&option, "--grace-period=0"]).code(0);
+    list("");
+    let long = format!("--state-dir=/{}", "a/".repeat(1000));
+    for command in ["list", "gc", "config"] {
+        pods.ask(command, &[&long]).refused(&["too long"]);
+    }
+    pods.pod("run", &["--keep", &long], &["exit", "0"])
+        .output()
+        .refused(&["too long"]);
     Ok(())
 }

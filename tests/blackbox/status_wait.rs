@@ -1,14 +1,22 @@
 //! `stage0 status --wait` and `--wait-ready` for pods that are not started yet.
 
-use std::fs;
+use std::fs::{self, File};
 
 use kickstage_tests::{
-    TestResult, init,
-    registered::{Registry, wait_until},
-    roots, tests,
+    TestResult, init, lock,
+    registered::{Registry, lives, wait_until},
+    roots, sys, tests,
 };
 
-tests![for_one_that_is_prepared, for_no_time];
+use crate::stop::waits_for_a_lock;
+
+tests![
+    for_one_that_is_prepared,
+    for_no_time,
+    for_a_start_that_comes_to_nothing,
+    for_one_that_was_quicker,
+    until_it_is_killed,
+];
 
 /// No time is one that is over at once.
 fn for_no_time() -> TestResult {
@@ -67,5 +75,56 @@ fn for_one_that_is_prepared() -> TestResult {
     also_ended.finish().code(0).quiet().has("code=7\n");
     drop([ready.finish(), also_ready.finish()]);
     pods.collected();
+    Ok(())
+}
+
+/// Who held the lock has not started it.
+fn for_a_start_that_comes_to_nothing() -> TestResult {
+    let pods = Registry::new();
+    let uuid = pods.prepare(&[], &["exit", "0"]);
+    let path = pods.place("prepared", &uuid).join("lock");
+    let file = File::options().write(true).open(path).expect("a lock");
+    lock::as_stage0(&file).expect("nobody has it");
+    let waiting = pods.command("status").args(["--wait", &uuid]).start();
+    wait_until("it waits", || waits_for_a_lock(waiting.pid()));
+    drop(file);
+    wait_until("it waits again", || init::waits_for_a_pod(waiting.pid()));
+    pods.ask("run-prepared", &["--keep", &uuid]).code(0).quiet();
+    waiting.finish().code(0).quiet().has("state=exited\n");
+    pods.collected();
+    Ok(())
+}
+
+/// What was in time counts, however late it is seen.
+fn for_one_that_was_quicker() -> TestResult {
+    let pods = Registry::new();
+    for (option, kept) in [("--wait", "--rm"), ("--wait=500ms", "--keep")] {
+        let uuid = pods.prepare(&[], &["exit", "0"]);
+        let waits = pods.command("status").args([option, &uuid]).start();
+        wait_until("it waits", || init::waits_for_a_pod(waits.pid()));
+        waits.signal(libc::SIGSTOP);
+        init::wait_for_state(waits.pid(), 'T');
+        pods.ask("run-prepared", &[kept, &uuid]).code(0).quiet();
+        let is_over = || init::descriptors(waits.pid()).contains("ticks: 1");
+        wait_until("the time is over", || option == "--wait" || is_over());
+        waits.signal(libc::SIGCONT);
+        waits.finish().code(0).quiet();
+    }
+    pods.collected();
+    Ok(())
+}
+
+/// Nothing of it stays, which would sleep as long as the pod runs.
+fn until_it_is_killed() -> TestResult {
+    let pods = Registry::new();
+    let pod = pods.start(&[]);
+    let waiting = pods.command("status").args(["--wait=1000", &pod.uuid]);
+    let waiting = waiting.start();
+    wait_until("it waits", || init::waits_for_a_pod(waiting.pid()));
+    let child = init::child_of(waiting.pid());
+    sys::kill(waiting.pid(), libc::SIGKILL).expect("it lives");
+    wait_until("its child has ended", || !lives(child.to_string()));
+    waiting.finish().killed(libc::SIGKILL);
+    pod.end();
     Ok(())
 }
