@@ -240,12 +240,19 @@ mod tests {
             Volume::parse(c"data,kind=host,source=/srv,readOnly=true,recursive=false").unwrap();
         assert_eq!((volume.name, volume.source), (&b"data"[..], &b"/srv"[..]));
         assert!(volume.read_only && !volume.recursive);
+        let volume = Volume::parse(c"data,kind=host,source=/srv").unwrap();
+        assert!(!volume.read_only && volume.recursive);
+        assert_eq!(
+            Volume::parse(c"data,kind=empty").unwrap().mode,
+            b"0755".as_slice()
+        );
         for mode in ["0", "755", "1777", "07777", "00000"] {
             let text = std::ffi::CString::new(format!("data,kind=empty,mode={mode}")).unwrap();
             assert_eq!(Volume::parse(&text).unwrap().mode, mode.as_bytes());
         }
         for bad in [
             c"kind=host,source=/a",
+            c",kind=empty",
             c"data,kind=host",
             c"data,kind=empty,source=/a",
             c"data,kind=disk",

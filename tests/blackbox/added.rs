@@ -1,7 +1,7 @@
 //! Programs that were added to a pod that runs are as its own: they are entered, and their
 //! logs are read.
 
-use std::{fs, thread};
+use std::{fs, os::unix::fs::symlink, thread};
 
 use kickstage_tests::{
     TestResult,
@@ -192,6 +192,17 @@ fn one_that_was_not_added() -> TestResult {
         assert!(!pod.path("added/more").exists());
         assert!(!pod.path(".added").exists());
     }
+    // One that pid 1 refuses.
+    pod.app("add", &["--name=main", "--", "/bin/probe"])
+        .refused(&["the pod has an app of that name"]);
+    assert!(!pod.path(".added").exists());
+    // Nothing is written where a link leads.
+    let (link, elsewhere) = (pod.path(".added"), roots::fresh("plan"));
+    symlink(&elsewhere, &link).expect("a link");
+    let words = ["--name=more", "--", "/bin/probe"];
+    pod.app("add", &words).refused(&["symbolic links"]);
+    assert!(!elsewhere.exists());
+    fs::remove_file(link).expect("a link");
     // One that can't be started is there all the same.
     pod.app("add", &["--name=more", "--", "/bin/missing"])
         .code(0);

@@ -6,12 +6,18 @@ use std::{fs, fs::File, io};
 use kickstage_tests::{
     TestResult,
     command::Run,
+    fault::failing,
     pod::Pod,
     registered::{Registry, one_line},
     roots, sys, tests,
 };
 
-tests![of_registered_pods, of_a_pod_directory, a_low_limit];
+tests![
+    of_registered_pods,
+    without_close_range,
+    of_a_pod_directory,
+    a_low_limit
+];
 
 /// The last number of those that are inherited.
 const LAST: [i32; 9] = [66, 67, 87, 88, 89, 90, 91, 93, 200];
@@ -47,6 +53,20 @@ fn of_registered_pods() -> TestResult {
             let released = pods.command("run-prepared").arg(&uuid);
             with_all(released, last).output().code(0).quiet();
         }
+    }
+    pods.collected();
+    Ok(())
+}
+
+/// Nor are they the pod's where the kernel does not close all of them at once.
+fn without_close_range() -> TestResult {
+    let pods = Registry::new();
+    for last in LAST {
+        let run = with_all(pods.pod("run", &["--keep"], &["report", "fd"]), last);
+        let run = run.hook(failing(&[libc::SYS_close_range], libc::ENOSYS));
+        let report = run.output().report();
+        let all = report.below("fd");
+        assert!(all.iter().all(|(number, _)| number.len() == 1), "{last}");
     }
     pods.collected();
     Ok(())

@@ -25,6 +25,7 @@ tests![
     a_parent_that_was_there_stays,
     below_the_usual_parent,
     left_by_a_killed_launcher,
+    far_below_another,
     side_by_side,
     the_least_memory,
     printed_and_not_done,
@@ -410,9 +411,28 @@ fn left_by_a_killed_launcher() -> TestResult {
         ended(&other.probe(["exit", "3"]), 3);
     }
     assert_eq!(parent.pods().len(), 1);
+    // Nor does that of a launcher that lives, though nobody is in it.
+    let own = left[0].with_file_name(format!("pod-{}", std::process::id()));
+    fs::create_dir(&own).expect("a cgroup");
+    let folder = fs::File::open(&own).expect("a cgroup");
+    let long_ago = SystemTime::now() - Duration::from_secs(60);
+    folder.set_modified(long_ago).expect("its time");
+    ended(&other.probe(["exit", "3"]), 3);
+    fs::remove_dir(&own).expect("it is there");
     running.signal(libc::SIGHUP);
     let _ = running.finish();
     assert_eq!(parent.pods(), Vec::<PathBuf>::new());
+    Ok(())
+}
+
+/// However long its path is.
+fn far_below_another() -> TestResult {
+    Requirement::Controllers.require()?;
+    let parent = Parent::new();
+    let path = format!("{}/{}/{}", parent.path(), "a".repeat(150), "b".repeat(150));
+    let pod = Pod::new(roots::probe()).options(["--pids=10", "--cgroup-parent", &path]);
+    ended(&pod.probe(["exit", "3"]), 3);
+    assert!(!parent.places().iter().any(|place| place.exists()));
     Ok(())
 }
 

@@ -37,6 +37,7 @@ tests![
     a_start_that_comes_to_nothing,
     plans_that_are_none,
     command_lines,
+    without_standard_input,
 ];
 
 /// A parked pod with this program.
@@ -278,6 +279,7 @@ fn once() -> TestResult {
     let directory = park(&[], &["catch", "TERM", ",", "exit", "2"]);
     let running = release(&directory, &[]).start();
     running.wait_for("waiting");
+    assert!(!directory.join("gate").exists(), "it lets nobody in again");
     for words in [&[][..], &["--set-env=A=b"]] {
         release(&directory, words).output().refused(&["not parked"]);
     }
@@ -574,5 +576,13 @@ fn command_lines() -> TestResult {
     release(&directory, &[]).output().code(3);
     // It is what it was called as: --hold=false parks nothing.
     park_in(&roots::fresh("pod"), &["--hold=false"], &["exit", "8"]).code(8);
+    Ok(())
+}
+
+/// Nothing that who releases it has opened is one of the program's streams.
+fn without_standard_input() -> TestResult {
+    let directory = park(&[], &["report", "fd"]);
+    let output = release(&directory, &[]).hook(|| sys::close(0)).output();
+    output.code(0).quiet().has("fd.0=/dev/null\n");
     Ok(())
 }

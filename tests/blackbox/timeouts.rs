@@ -15,6 +15,7 @@ tests![
     told_to_stop_meanwhile,
     when_it_has_ended_just_then,
     bad_times,
+    with_time_to_stop,
 ];
 
 fn pod(options: &[&str]) -> Pod {
@@ -141,5 +142,13 @@ fn bad_times() -> TestResult {
             .probe(["exit", "0"])
             .refused(&["seconds"]);
     }
+    Ok(())
+}
+
+/// As long as its programs may take, nobody kills it.
+fn with_time_to_stop() -> TestResult {
+    let words = "catch TERM , sleep 1200 , echo done , exit 3";
+    let output = pod(&["--timeout=100ms", "--stop-timeout=100"]).probe(words.split(' '));
+    output.code(124).has("done");
     Ok(())
 }

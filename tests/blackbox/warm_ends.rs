@@ -15,6 +15,7 @@ use std::{
 use kickstage_tests::{
     TestResult,
     command::{Run, program},
+    fault::failing,
     isolate, lock, message,
     pod::Pod,
     registered::{Parent, Registry, wait_until},
@@ -33,6 +34,8 @@ tests![
     without_dev_null,
     of_a_directory_that_is_removed,
     nothing_runs_when_the_end_is_told,
+    that_can_not_be_watched,
+    told_by_a_signal,
 ];
 
 /// The code is that of the time, also where a program does not end by itself.
@@ -282,5 +285,34 @@ fn nothing_runs_when_the_end_is_told() -> TestResult {
         .collect();
     assert!(!words.iter().any(|words| words.contains(mark)), "{words:?}");
     assert_eq!((errno, code), (0, 2));
+    Ok(())
+}
+
+/// Nobody would know when it can be released, or is ready: it does not live on.
+fn that_can_not_be_watched() -> TestResult {
+    let pods = Registry::new();
+    for words in [["prepare", "--warm"], ["run", "--detach"]] {
+        let run = pods.pod(words[0], &words[1..], &["catch", "TERM"]);
+        let run = run.hook(failing(&[libc::SYS_inotify_init1], libc::EMFILE));
+        let output = run.output();
+        output.code(254);
+        assert!(output.stderr.contains("Too many open files"));
+        wait_until("no process is left", || isolate::processes().len() <= 2);
+        pods.collected();
+    }
+    Ok(())
+}
+
+/// It is for the pod, as of any other.
+fn told_by_a_signal() -> TestResult {
+    let pods = Registry::new();
+    for words in [&[][..], &["--set-env=A=b"], &["--keep"]] {
+        let uuid = pods.prepare(&["--warm"], &["catch", "TERM", ",", "exit", "5"]);
+        let run = pods.command("run-prepared").args(words).arg(&uuid).start();
+        run.wait_for("waiting");
+        run.signal(libc::SIGTERM);
+        run.finish().code(5);
+    }
+    pods.collected();
     Ok(())
 }
