@@ -16,7 +16,7 @@ use kickstage_tests::{
     TestResult,
     command::{Run, program},
     fault::failing,
-    isolate, lock, message,
+    init, isolate, lock, message,
     pod::Pod,
     registered::{Parent, Registry, wait_until},
     requirement::Requirement,
@@ -236,12 +236,16 @@ fn of_a_directory_that_is_removed() -> TestResult {
     let running = pods.pod("run", &options, &["catch", "TERM"]).start();
     wait_until("it runs", || {
         let runs = pods.in_folder("run");
-        let mut places = runs
-            .iter()
-            .map(|uuid| pods.place("run", uuid).join("control"));
+        let mut places = runs.iter().map(|uuid| pods.place("run", uuid).join("pid"));
         places.any(|path| path.exists())
     });
     let uuid = pods.in_folder("run").remove(0);
+    let pid = fs::read_to_string(pods.place("run", &uuid).join("pid")).expect("its pid");
+    let launcher = init::status(pid.trim_end().parse().expect("a number"), "PPid");
+    let launcher = launcher.parse().expect("a number");
+    wait_until("it waits", || {
+        init::descriptors(launcher).contains("inotify wd:")
+    });
     wait_until("it is gone", || {
         fs::remove_dir_all(pods.place("run", &uuid)).is_ok() && pods.in_folder("run").is_empty()
     });
