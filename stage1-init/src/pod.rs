@@ -16,7 +16,9 @@ use rustix::{
     thread::set_name,
 };
 
-use crate::{NAME, apps::App, report::Report, stamps::Stamps, stdio, supervise::Pod, understudy};
+use crate::{
+    NAME, apps::App, control, report::Report, stamps::Stamps, stdio, supervise::Pod, understudy,
+};
 
 /// As many bytes as most plans have.
 const FEW_BYTES: usize = 1280;
@@ -168,6 +170,10 @@ pub(crate) fn start(
 ) -> i32 {
     let directory = source.directory;
     let report = Report::new(plan, directory);
+    if source.held && control::socket() < 0 {
+        // Nobody could find it, and who has prepared it waits for that socket.
+        return FAILURE;
+    }
     let pod = Pod::new(plan, report, map, stamps, words, source.held);
     if plan.app(FEW_APPS).is_some() || directory >= 0 {
         return start_many(pod);

@@ -25,6 +25,7 @@ tests![
     no_room,
     few_files,
     no_file_more,
+    no_file_for_a_parked_one,
     uuid_over_another_text,
     uuid_in_a_full_device,
     uuid_in_a_pipe,
@@ -192,6 +193,31 @@ fn no_file_more() -> TestResult {
     let list = pods.ask("list", &[&option, "--no-legend"]);
     list.code(0).quiet().printed("");
     sys::unmount(small).expect("nobody has it");
+    Ok(())
+}
+
+/// It is parked, or there is none: nobody waits for a socket that can't be made.
+fn no_file_for_a_parked_one() -> TestResult {
+    let pods = Registry::new();
+    let small = roots::directory("small");
+    let small = small.to_str().expect("UTF-8");
+    let option = format!("--state-dir={small}");
+    let mut codes = Vec::new();
+    for files in 4..24 {
+        sys::mount_tmpfs(small, &format!("nr_inodes={files}")).expect("a tmpfs");
+        let words = ["--warm", &option];
+        let output = pods.pod("prepare", &words, &["exit", "0"]).output();
+        codes.push(output.code);
+        if output.code == Some(0) {
+            let uuid = one_line(&output);
+            pods.ask("rm", &["--force", &option, &uuid]).code(0).quiet();
+        }
+        let list = pods.ask("list", &[&option, "--no-legend"]);
+        list.code(0).quiet().printed("");
+        wait_until("nobody has it", || sys::unmount(small).is_ok());
+    }
+    codes.dedup();
+    assert_eq!(codes, [Some(254), Some(0)]);
     Ok(())
 }
 
