@@ -13,6 +13,8 @@ CMD ?=
 OUT ?= initramfs.cpio
 # What make fuzz may take.
 FUZZ_SECONDS ?= 3600
+# Releases of Debian whose kernels make test-kernels takes.
+SUITES ?= bullseye trixie sid
 # How many pods make soak starts.
 STARTS ?= 100000
 
@@ -23,7 +25,7 @@ MAN_PAGES := $(MAN)/fly.1 $(MAN)/fly-seccomp.1 $(MAN)/stage0.1 $(MAN)/stage1-ini
 export KICKSTAGE_BIN := $(RELEASE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz bench bench-guest bench-plan soak initramfs lint lint-selftest build programs floors man install clean
+.PHONY: help setup run test test-kernels fuzz bench bench-guest bench-plan soak initramfs lint lint-selftest build programs floors man install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +44,14 @@ test: ## Runs all tests: unit tests, then the black-box tests (root)
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory build
 	@CARGO="$(CARGO)" scripts/test.sh $(ARGS)
+
+test-kernels: ## The tests of the guest with the kernels of other releases of Debian: SUITES (bullseye trixie sid) (root)
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	@for suite in $(SUITES); do \
+		echo "$$suite:"; \
+		KICKSTAGE_GUEST_SUITE=$$suite CARGO="$(CARGO)" scripts/test.sh guest::another_kernel || exit 1; \
+	done
 
 bench: ## Measures starts against the floor and other launchers (root)
 	@scripts/setup.sh bench

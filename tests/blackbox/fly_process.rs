@@ -6,7 +6,7 @@ use std::{
 };
 
 use kickstage_tests::{
-    TestResult, pod::Pod, report::Report, roots, sys, terminal::Terminal, tests,
+    TestResult, pod::Pod, report::Report, requirement::linux, roots, sys, terminal::Terminal, tests,
 };
 
 tests![
@@ -423,6 +423,10 @@ fn everything_together() -> TestResult {
         .probe_command(script.split(' '))
         .hook(move || sys::duplicate_onto(&file, 5))
         .output();
+    if linux() < (5, 13) {
+        output.refused(&["landlock", "Linux 5.13"]);
+        return Ok(());
+    }
     output.code(1);
     for line in [
         "uid=1000",

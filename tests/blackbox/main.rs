@@ -166,7 +166,7 @@ const fn host(
 /// The longest ones first, so that they share the time with all others.
 const SUITE: runner::Suite = runner::Suite {
     groups: &[
-        host("guest", 420, &[Requirement::Guest], guest::TESTS),
+        host("guest", 1600, &[Requirement::Guest], guest::TESTS),
         host("machine", 120, &[Requirement::Guest], machine::TESTS),
         host(
             "machine_pods",

@@ -31,6 +31,8 @@ for folder in $TMPDIR /run; do
     $bb mount -t tmpfs tmpfs $folder
 done
 $bb mkdir -p /dev/pts /dev/shm
+# As udev does. TOMOYO of Linux 5.10 looks for what execveat(2) is given there.
+$bb ln -s /proc/self/fd /dev/fd
 $bb mount -t devpts devpts /dev/pts
 $bb mount -t tmpfs shm /dev/shm
 $bb mount -t cgroup2 cgroup2 /sys/fs/cgroup

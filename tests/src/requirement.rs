@@ -152,7 +152,8 @@ pub fn controller(name: &str) -> Option<(std::path::PathBuf, bool)> {
 }
 
 /// The version of the kernel.
-fn linux() -> (u32, u32) {
+#[must_use]
+pub fn linux() -> (u32, u32) {
     let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = text.split(|byte: char| !byte.is_ascii_digit());
     let mut next = || {
