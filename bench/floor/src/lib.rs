@@ -13,6 +13,7 @@
 pub mod confine;
 pub mod default;
 pub mod gate;
+pub mod init;
 pub mod mounts;
 pub mod process;
 pub mod sealed;

@@ -5,30 +5,18 @@
 
 use core::ffi::c_void;
 
-use floor::{confine, gate, process, sealed, signals, sys};
+use floor::{gate, init, process, signals, sys};
 
 floor::main!(main);
 
-/// The launcher's first descriptors.
+/// The launcher's first two descriptors.
 const GATE: sys::Fd = 3;
 const PLAN: sys::Fd = 4;
 
-/// What the child becomes.
-struct Program {
-    arguments: sys::Vector,
-    environment: sys::Vector,
-}
-
 unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
-    signals::supervise();
-    confine::hide_memory();
-    sealed::read_plan(PLAN);
-    let mut program = Program {
-        // SAFETY: floor-warm passes a name for us and a program.
-        arguments: unsafe { arguments.add(1) },
-        environment,
-    };
     let mut stack = [0_u128; 256];
+    // SAFETY: floor-warm passes a name for us and a program.
+    let mut program = unsafe { init::Program::read(PLAN, arguments, environment) };
     // SAFETY: `app` does not return; this frame lives for longer.
     let child = unsafe { process::beside(&mut stack, app, (&raw mut program).cast()) };
     signals::wait_for_child();
@@ -40,12 +28,7 @@ unsafe fn main(arguments: sys::Vector, environment: sys::Vector) -> i32 {
 }
 
 unsafe extern "C" fn app(program: *mut c_void) -> ! {
-    sys::group();
-    process::umask(0o022);
-    confine::limit_capabilities();
-    confine::no_new_privileges();
-    signals::unblock();
-    confine::load_filter();
+    init::confine();
     let Some(streams) = gate::wait(GATE) else {
         sys::exit(127)
     };
@@ -53,12 +36,5 @@ unsafe extern "C" fn app(program: *mut c_void) -> ! {
         sys::place(stream, place);
     }
     // SAFETY: `main` passes a `Program` and does not return before this has ended.
-    unsafe {
-        let Program {
-            arguments,
-            environment,
-        } = program.cast::<Program>().read();
-        process::exec(*arguments, arguments, environment);
-    }
-    sys::exit(127)
+    unsafe { init::exec(program) }
 }
