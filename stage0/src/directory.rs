@@ -265,12 +265,11 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// Removes a pod that runs no more: first it is garbage.
+/// Removes a pod that runs no more.
 #[inline(never)]
-fn discard(place: &Place<'_>, folder: BorrowedFd<'_>) {
-    if place.shift(Folder::Run, Folder::Garbage).is_ok() {
-        let _ = remove::opened(place, Folder::Garbage, folder);
-    }
+fn discard(place: &Place<'_>, directory: BorrowedFd<'_>) {
+    let folder = remove::set_aside(place, Folder::Run);
+    let _ = remove::opened(place, folder, directory);
 }
 
 /// Makes the directory of a pod in the folder `first`, with its lock, which is held, its

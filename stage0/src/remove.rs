@@ -16,6 +16,16 @@ use crate::state::{self, Folder, Place};
 /// As deep as directories are in one another in that of a pod, and one more.
 const DEPTH: u8 = 3;
 
+/// Moves a pod away that is not to be any more: first it is garbage, which nobody can start.
+/// Returns where it is now: what has no room there, as where the last file is taken, is to
+/// make room where it is.
+#[cold]
+#[inline(never)]
+pub fn set_aside(place: &Place<'_>, from: Folder) -> Folder {
+    let moved = place.shift(from, Folder::Garbage);
+    moved.map_or(from, |()| Folder::Garbage)
+}
+
 /// Removes the directory of a pod that does not live. Nothing is ever mounted in it.
 ///
 /// # Errors

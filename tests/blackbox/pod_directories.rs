@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -25,6 +25,7 @@ tests![
     no_room,
     few_files,
     no_file_more,
+    no_file_more_at_its_end,
     no_file_for_a_parked_one,
     uuid_over_another_text,
     uuid_in_a_full_device,
@@ -39,6 +40,41 @@ fn start(directory: &Path, options: &[&str]) -> Output {
         .options(["--pod-dir".as_ref(), directory.as_os_str()])
         .options(options)
         .probe(["exit", "0"])
+}
+
+/// A state directory of which there is little room.
+struct Small {
+    path: PathBuf,
+    /// What names it.
+    option: String,
+}
+
+impl Small {
+    /// On a tmpfs with these options.
+    fn with(options: &str) -> Self {
+        let path = roots::directory("small");
+        let text = path.to_str().expect("UTF-8");
+        sys::mount_tmpfs(text, options).expect("a tmpfs");
+        let option = format!("--state-dir={text}");
+        Self { path, option }
+    }
+
+    /// Takes the last file of 40.
+    fn fill(&self) {
+        let mut files = (0..40).map(|number| self.path.join(number.to_string()));
+        assert!(files.any(|path| File::create(path).is_err()));
+    }
+
+    fn has_no_pod(&self, pods: &Registry) {
+        let list = pods.ask("list", &[&self.option, "--no-legend"]);
+        list.code(0).quiet().printed("");
+    }
+
+    /// Pid 1 of a pod may be on its way out.
+    fn end(self) {
+        let path = self.path.to_str().expect("UTF-8");
+        wait_until("nobody has it", || sys::unmount(path).is_ok());
+    }
 }
 
 /// Nothing is made, locked or taken away where they lead.
@@ -123,50 +159,40 @@ fn start_in_vain() -> TestResult {
 /// A plan is there as a whole, or no pod is.
 fn no_room() -> TestResult {
     let pods = Registry::new();
-    let small = roots::directory("small");
-    let small = small.to_str().expect("UTF-8");
-    sys::mount_tmpfs(small, "size=4k").expect("a tmpfs");
-    let (option, long) = (format!("--state-dir={small}"), "a".repeat(5000));
-    let variable = format!("--set-env=A={long}");
+    let small = Small::with("size=4k");
+    let variable = format!("--set-env=A={}", "a".repeat(5000));
     for words in [
         &["prepare"][..],
         &["prepare", "--warm"],
         &["run", "--keep"],
         &["run", "--detach"],
     ] {
-        let options = [&words[1..], &[&option, &variable]].concat();
+        let options = [&words[1..], &[&small.option, &variable]].concat();
         pods.pod(words[0], &options, &["exit", "0"])
             .output()
             .refused(&["No space left on device"]);
-        let list = pods.ask("list", &[&option, "--no-legend"]);
-        list.code(0).quiet().printed("");
+        small.has_no_pod(&pods);
     }
-    sys::unmount(small).expect("nobody has it");
+    small.end();
     Ok(())
 }
 
-/// Whatever can't be made any more, there is a pod as a whole, or none.
+/// Whatever can't be made any more, there is a pod as a whole, or none: also where the folder
+/// of garbage can't be made.
 fn few_files() -> TestResult {
     let pods = Registry::new();
-    let small = roots::directory("small");
-    let small = small.to_str().expect("UTF-8");
-    let option = format!("--state-dir={small}");
-    let garbage = &Path::new(small).join("pods/garbage");
     for words in [&["prepare"][..], &["run", "--detach"]] {
         let mut refused = 0;
         for count in 4..20 {
-            sys::mount_tmpfs(small, &format!("nr_inodes={count}")).expect("a tmpfs");
-            // Where what was begun is taken away.
-            fs::create_dir_all(garbage).expect("a directory");
-            let options = [&words[1..], &[&option]].concat();
+            let small = Small::with(&format!("nr_inodes={count}"));
+            let options = [&words[1..], &[&small.option]].concat();
             let output = pods.pod(words[0], &options, &["exit", "0"]).output();
             if output.stdout.is_empty() {
                 output.refused(&["No space left on device"]);
-                let list = pods.ask("list", &[&option, "--no-legend"]);
-                list.code(0).quiet().printed("");
+                small.has_no_pod(&pods);
                 refused += 1;
             }
-            wait_until("nobody has it", || sys::unmount(small).is_ok());
+            small.end();
         }
         assert!(refused > 1, "{words:?}");
     }
@@ -176,45 +202,53 @@ fn few_files() -> TestResult {
 /// Where nothing can be made something can be taken away.
 fn no_file_more() -> TestResult {
     let pods = Registry::new();
-    let small = roots::directory("small");
-    let small = small.to_str().expect("UTF-8");
-    let option = format!("--state-dir={small}");
-    sys::mount_tmpfs(small, "nr_inodes=40").expect("a tmpfs");
+    let small = Small::with("nr_inodes=40");
     let prepared = || {
-        let output = pods.pod("prepare", &[&option], &["exit", "0"]).output();
-        one_line(output.code(0).quiet())
+        let output = pods.pod("prepare", &[&small.option], &["exit", "0"]);
+        one_line(output.output().code(0).quiet())
     };
     let all = [prepared(), prepared()];
-    let files = || (0..40).map(|number| Path::new(small).join(number.to_string()));
-    assert!(files().any(|path| File::create(path).is_err()));
+    small.fill();
     for uuid in &all {
-        pods.ask("rm", &[&option, uuid]).code(0).quiet();
+        pods.ask("rm", &[&small.option, uuid]).code(0).quiet();
     }
-    let list = pods.ask("list", &[&option, "--no-legend"]);
-    list.code(0).quiet().printed("");
-    sys::unmount(small).expect("nobody has it");
+    small.has_no_pod(&pods);
+    small.end();
+    Ok(())
+}
+
+/// It goes where it is.
+fn no_file_more_at_its_end() -> TestResult {
+    let pods = Registry::new();
+    let small = Small::with("nr_inodes=40");
+    let options = ["--register", &small.option];
+    let run = pods.pod("run", &options, &["catch", "TERM", ",", "exit", "3"]);
+    let running = run.start();
+    running.wait_for("waiting");
+    small.fill();
+    running.signal(libc::SIGTERM);
+    running.finish().code(3);
+    small.has_no_pod(&pods);
+    assert!(!small.path.join("pods/garbage").exists());
+    small.end();
     Ok(())
 }
 
 /// It is parked, or there is none: nobody waits for a socket that can't be made.
 fn no_file_for_a_parked_one() -> TestResult {
     let pods = Registry::new();
-    let small = roots::directory("small");
-    let small = small.to_str().expect("UTF-8");
-    let option = format!("--state-dir={small}");
     let mut codes = Vec::new();
     for files in 4..24 {
-        sys::mount_tmpfs(small, &format!("nr_inodes={files}")).expect("a tmpfs");
-        let words = ["--warm", &option];
+        let small = Small::with(&format!("nr_inodes={files}"));
+        let words = ["--warm", &small.option];
         let output = pods.pod("prepare", &words, &["exit", "0"]).output();
         codes.push(output.code);
         if output.code == Some(0) {
-            let uuid = one_line(&output);
-            pods.ask("rm", &["--force", &option, &uuid]).code(0).quiet();
+            let words = ["--force", &small.option, &one_line(&output)];
+            pods.ask("rm", &words).code(0).quiet();
         }
-        let list = pods.ask("list", &[&option, "--no-legend"]);
-        list.code(0).quiet().printed("");
-        wait_until("nobody has it", || sys::unmount(small).is_ok());
+        small.has_no_pod(&pods);
+        small.end();
     }
     codes.dedup();
     assert_eq!(codes, [Some(254), Some(0)]);

@@ -108,8 +108,7 @@ impl Aim for Prepare {
         if let Some(file) = options.life.uuid_file
             && let Err(errno) = directory::save(file, place.uuid)
         {
-            let _ = place.shift(Folder::Prepared, Folder::Garbage);
-            let _ = remove::pod(&place, Folder::Garbage);
+            discard(&place, Folder::Prepared);
             return Err(Error::new(What::WriteFile, file, errno));
         }
         // Who has gone, and does not read it, is told as anybody who can't be.
@@ -189,10 +188,7 @@ fn park<'e, 'a: 'e, I>(
         hold: true,
     };
     if let Err(error) = run::start::<All>(plan, &how, rest) {
-        let moved = place.shift(Folder::Prepare, Folder::Garbage);
-        // Perhaps there was no room for that folder.
-        let folder = moved.map_or(Folder::Prepare, |()| Folder::Garbage);
-        let _ = remove::pod(&place, folder);
+        discard(&place, Folder::Prepare);
         return Err(error);
     }
     let parked = place.shift(Folder::Prepare, Folder::Prepared);
@@ -209,6 +205,12 @@ fn park<'e, 'a: 'e, I>(
         unmake(&place, options, &environment);
     }
     marked.and_then(|()| tell(OUTPUT, &place, options, &environment))
+}
+
+/// Removes a pod that is not to be.
+fn discard(place: &Place<'_>, from: Folder) {
+    let folder = remove::set_aside(place, from);
+    let _ = remove::pod(place, folder);
 }
 
 /// Ends a pod that is parked, and takes back what was saved of it.
