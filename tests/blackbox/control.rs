@@ -14,6 +14,7 @@ use kickstage_tests::{
     compare, init,
     json::Value,
     pod::Pod,
+    registered::wait_until,
     roots, sys, tests,
 };
 
@@ -138,14 +139,6 @@ pub fn app(command: &str, directory: &Path, words: &[&str]) -> Output {
         .arg(directory)
         .args(words)
         .output()
-}
-
-pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(10), "not so: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// It is for its owner only, also the socket; nothing of it is seen in the pod; what

@@ -8,9 +8,11 @@ use std::{
     time::Duration,
 };
 
-use kickstage_tests::{TestResult, command::Run, init, message, random::Random, roots, tests};
+use kickstage_tests::{
+    TestResult, command::Run, init, message, random::Random, registered::wait_until, roots, tests,
+};
 
-use crate::control::{Controlled, wait_until};
+use crate::control::Controlled;
 
 tests![
     clients_that_are_killed,

@@ -9,10 +9,12 @@ use std::{
     time::Duration,
 };
 
-use kickstage_tests::{TestResult, init, isolate, pod::Pod, roots, sys, tests};
+use kickstage_tests::{
+    TestResult, init, isolate, pod::Pod, registered::wait_until, roots, sys, tests,
+};
 
 use crate::{
-    control::{Controlled, app, wait_until},
+    control::{Controlled, app},
     control_attacks::{open_files, reply, send_at},
 };
 

@@ -12,11 +12,12 @@ use kickstage_tests::{
     command::{Output, Run},
     init,
     pod::Pod,
+    registered::wait_until,
     roots, sys, tests,
 };
 
 use crate::{
-    control::{Controlled, wait_until},
+    control::Controlled,
     control_attacks::{open_files, resident},
 };
 

@@ -2,12 +2,11 @@
 
 use std::{fs, os::unix::net::UnixDatagram};
 
-use kickstage_tests::{TestResult, command::Running, init, sys, terminal::Terminal, tests};
-
-use crate::{
-    control::{Controlled, wait_until},
-    enter::probe,
+use kickstage_tests::{
+    TestResult, command::Running, init, registered::wait_until, sys, terminal::Terminal, tests,
 };
+
+use crate::{control::Controlled, enter::probe};
 
 tests![
     before_the_program,

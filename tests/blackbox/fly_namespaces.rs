@@ -4,14 +4,14 @@ use std::{
     fs::{self, File},
     io::Write as _,
     path::Path,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kickstage_tests::{
     TestResult,
     command::{Output, Run, Running, program},
     pod::Pod,
-    registered::lives,
+    registered::{lives, wait_until},
     report::Report,
     requirement::Requirement,
     roots, sys, tests,
@@ -163,11 +163,13 @@ fn terminal_keys_come_once() -> TestResult {
         .terminal(&peer)
         .expect("descriptors");
     let running = command.hook(move || sys::duplicate_onto(&file, 1)).spawn();
-    wait_until(|| fs::read_to_string(&output).is_ok_and(|text| text.contains("catch: waiting")));
+    wait_until("it is told", || {
+        fs::read_to_string(&output).is_ok_and(|text| text.contains("catch: waiting"))
+    });
     File::from(master.try_clone().expect("a descriptor"))
         .write_all(b"\x03")
         .expect("a reader");
-    wait_until(|| {
+    wait_until("it is told", || {
         fs::read_to_string(&output).is_ok_and(|text| text.matches("catch: waiting").count() == 2)
     });
     // Behind what fly may still have passed on.
@@ -178,17 +180,6 @@ fn terminal_keys_come_once() -> TestResult {
     assert_eq!(text.matches("catch: SIGINT").count(), 1, "{text}");
     assert!(text.contains("catch: SIGUSR1"), "{text}");
     Ok(())
-}
-
-fn wait_until(mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "it took too long"
-        );
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn host_name() -> TestResult {
@@ -420,7 +411,7 @@ fn lives_on_without() -> TestResult {
     running.wait_for("ready");
     running.signal(libc::SIGKILL);
     // What dies with it has got its signal before its own end can be seen.
-    wait_until(|| !lives(running.pid().to_string()));
+    wait_until("it has ended", || !lives(running.pid().to_string()));
     running.send("it lives\n");
     running.wait_for("it lives");
     running.finish().killed(libc::SIGKILL);

@@ -10,10 +10,9 @@ use kickstage_tests::{
     TestResult,
     command::{Output, Run},
     pod::Pod,
+    registered::wait_until,
     roots, tests,
 };
-
-use crate::control::wait_until;
 
 tests![
     of_one_app,

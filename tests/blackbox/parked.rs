@@ -14,10 +14,11 @@ use kickstage_tests::{
     command::{Output, Run},
     init, lock, message,
     pod::Pod,
+    registered::wait_until,
     roots, sys, tests,
 };
 
-use crate::control::{app, wait_until};
+use crate::control::app;
 
 tests![
     nothing_before,

@@ -13,13 +13,14 @@ use kickstage_tests::{
     ids::{Ids, words},
     networks::Pool,
     pod::Pod,
+    registered::wait_until,
     requirement::Requirement,
     roots, sys,
     terminal::Terminal,
     tests,
 };
 
-use crate::{control::wait_until, limits::Parent};
+use crate::limits::Parent;
 
 tests![
     ids_inside_and_outside,

@@ -12,13 +12,12 @@ use kickstage_tests::{
     fault,
     ids::{Ids, words},
     pod::Pod,
+    registered::wait_until,
     requirement::{Requirement, linux},
     roots, sys,
     terminal::Terminal,
     tests,
 };
-
-use crate::control::wait_until;
 
 tests![
     root_inside,

@@ -10,6 +10,7 @@ use std::{
 use kickstage_tests::{
     TestResult,
     command::{Output, Run},
+    registered::wait_until,
     roots,
     terminal::Terminal,
     tests,
@@ -519,7 +520,7 @@ fn nothing_is_added() -> TestResult {
     .start();
     // Who asks it to add a program wants to know its pid, too, which stage0 tells.
     for name in ["ready", "pid"] {
-        control::wait_until(name, || directory.join(name).exists());
+        wait_until(name, || directory.join(name).exists());
     }
     control::app("add", &directory, &["--name=x", "--", "/bin/probe"]).refused(&[
         "ask",
