@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What is fetched and how it is unpacked; a change makes a new one.
-pub const RECIPE: &str = "linux-image-amd64 3";
+const RECIPE: &str = "linux-image-amd64 3";
 
 /// The variable that names another Debian release, such as `trixie`, whose kernel the guest
 /// gets in place of this machine's.
@@ -38,12 +38,14 @@ pub const VSOCK: &[&str] = &["vsock_loopback"];
 /// The same with a host.
 pub const VSOCK_HOST: &[&str] = &["virtio_pci", "vmw_vsock_virtio_transport"];
 
+/// The recipe of this kernel.
+#[must_use]
+pub fn recipe() -> String {
+    suite().map_or_else(|| RECIPE.into(), |suite| format!("{RECIPE} of {suite}"))
+}
+
 fn folder() -> PathBuf {
-    let hash = match suite() {
-        Some(suite) => hash(&[RECIPE, &suite]),
-        None => hash(&[RECIPE]),
-    };
-    cache("guest").join(format!("kernel-{hash}"))
+    cache("guest").join(format!("kernel-{}", hash(&[&recipe()])))
 }
 
 /// The unpacked kernel.
@@ -88,9 +90,9 @@ pub fn make() -> Result<bool, String> {
         fs::write(new.join("vmlinux"), unpack(&image)?).map_err(|error| error.to_string())?;
         let kept = [MODULES, DISK, DEVICES, VSOCK, VSOCK_HOST].concat();
         for module in load_order(&tree, &kept)? {
-            let name = module.file_name().ok_or("a module without a name")?;
-            let name = new.join(name).with_extension("");
-            let name = name.with_extension("ko");
+            let name = module.file_stem().ok_or("a module without a name")?;
+            // Also of a compressed one.
+            let name = new.join(name).with_extension("ko");
             fs::write(name, read_module(&module)?).map_err(|error| error.to_string())?;
         }
         // 400 MB of other modules.
@@ -170,11 +172,8 @@ impl Apt {
         let image = depends("linux-image-amd64", &[version])?;
         let image = image.into_iter().find(|name| name != "linux-image-amd64");
         let image = image.ok_or("apt has no kernel linux-image-amd64 of that release")?;
-        let parts = depends(&image, &["linux-binary-", "linux-modules-"])?;
-        let mut packages: Vec<String> = parts.into_iter().filter(|name| *name != image).collect();
+        let mut packages = depends(&image, &["linux-binary-", "linux-modules-"])?;
         packages.push(image);
-        packages.sort();
-        packages.dedup();
         Ok(packages)
     }
 

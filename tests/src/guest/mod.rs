@@ -37,10 +37,7 @@ pub fn possible() -> bool {
 
 fn initramfs_path() -> PathBuf {
     let modules = kernel::MODULES.join(" ");
-    let hash = match kernel::suite() {
-        Some(suite) => hash(&[SCRIPT, kernel::RECIPE, &modules, &suite]),
-        None => hash(&[SCRIPT, kernel::RECIPE, &modules]),
-    };
+    let hash = hash(&[SCRIPT, &kernel::recipe(), &modules]);
     cache("guest").join(format!("initramfs-{hash}.cpio"))
 }
 
