@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::{Command as Process, Stdio},
     time::{Duration, Instant},
@@ -148,8 +149,7 @@ impl Pods<'_> {
                     1 => self.start(&["run-prepared", &uuid], spawner)?,
                     _ => {
                         let words = std::iter::once(&self.release).chain(&states);
-                        let words: Vec<_> = words.map(|path| path.to_string_lossy()).collect();
-                        let words: Vec<_> = words.iter().map(|word| word.as_bytes()).collect();
+                        let words: Vec<_> = words.map(|path| path.as_os_str().as_bytes()).collect();
                         let start = spawner.start(&Command::new(&words, &[])?)?;
                         succeeded("floor-release", &start)?
                     }

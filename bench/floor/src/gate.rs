@@ -1,6 +1,9 @@
 //! The socket that a parked pod waits at, the message that lets it go, and the answer.
 
-use core::{ffi::c_void, mem::MaybeUninit};
+use core::{
+    ffi::{CStr, c_void},
+    mem::MaybeUninit,
+};
 
 use linux_raw_sys::net;
 
@@ -20,28 +23,20 @@ struct Rights {
 #[repr(C)]
 struct Place(*mut u8, usize);
 
-/// The address at `path`, and its length.
-///
-/// # Safety
-/// A C string of less than 108 bytes.
+/// The socket, in the working directory.
+pub const GATE: &CStr = c"gate";
+
+/// Its address, and the length of that.
 #[inline(always)]
-unsafe fn address(path: *const u8) -> (MaybeUninit<net::sockaddr_un>, usize) {
+fn address() -> (MaybeUninit<net::sockaddr_un>, usize) {
     let mut address = MaybeUninit::<net::sockaddr_un>::uninit();
     let place = address.as_mut_ptr();
-    let mut length = 0;
-    // SAFETY: the path fits.
+    let length = GATE.count_bytes() + 1;
+    // SAFETY: the name fits.
     unsafe {
         (*place).sun_family = u16::try_from(net::AF_UNIX).unwrap_or(0);
         let text = (&raw mut (*place).sun_path).cast::<u8>();
-        // Both at once: the compiler would call strlen(3) for the length alone.
-        loop {
-            let byte = *path.add(length);
-            *text.add(length) = byte;
-            length += 1;
-            if byte == 0 {
-                break;
-            }
-        }
+        sys::copy(text, GATE.as_ptr().cast(), length);
     }
     (address, size_of::<net::__kernel_sa_family_t>() + length)
 }
@@ -61,16 +56,13 @@ fn socket(flags: u32) -> Fd {
 /// Seconds after which nobody comes any more: the harness has ended.
 const PATIENCE: i64 = 60;
 
-/// A socket at `path` that lives through an exec; whether it is there.
-///
-/// # Safety
-/// A C string of less than 108 bytes.
+/// Makes the socket, which lives through an exec; whether it is there.
 #[inline(always)]
 #[must_use]
-pub unsafe fn make(path: *const u8) -> bool {
-    // SAFETY: the caller's promise; the address lives across the call.
+pub fn make() -> bool {
+    let (address, length) = address();
+    // SAFETY: what the calls read lives across them.
     unsafe {
-        let (address, length) = address(path);
         let place = address.as_ptr().addr();
         let gate = sys::word(socket(0));
         let patience = [PATIENCE, 0];
@@ -88,19 +80,16 @@ pub unsafe fn make(path: *const u8) -> bool {
     }
 }
 
-/// Lets the pod go that waits at the socket `path`, with this process's three streams; where
-/// the answer comes.
-///
-/// # Safety
-/// A C string of less than 108 bytes.
+/// Lets the pod go that waits at the socket, with this process's three streams; where the
+/// answer comes.
 #[inline(always)]
 #[must_use]
-pub unsafe fn release(path: *const u8) -> Fd {
+pub fn release() -> Fd {
     let mut pair: [Fd; 2] = [-1; 2];
     let kind = (net::SOCK_SEQPACKET | raw::O_CLOEXEC) as usize;
-    // SAFETY: the caller's promise; all that the calls read or fill lives across them.
+    let (mut address, length) = address();
+    // SAFETY: all that the calls read or fill lives across them.
     unsafe {
-        let (mut address, length) = address(path);
         sys::call(
             raw::__NR_socketpair,
             [net::AF_UNIX as usize, kind, 0, pair.as_mut_ptr().addr()],

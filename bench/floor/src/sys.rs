@@ -495,8 +495,8 @@ pub unsafe fn remove_directory_at(path: *const u8) -> bool {
 #[inline(always)]
 #[must_use]
 pub fn remove_directory(path: &CStr) -> bool {
-    // SAFETY: a C string that lives across the call.
-    unsafe { call(raw::__NR_rmdir, [text(path)]) == 0 }
+    // SAFETY: a C string.
+    unsafe { remove_directory_at(path.as_ptr().cast()) }
 }
 
 /// Writes `value` into the file `name` (open(2), write(2), close(2)).

@@ -18,8 +18,8 @@ unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
         sys::chdir(prepared);
         sys::lock(sys::open(sys::HERE, c"lock", sys::raw::O_RDWR));
         sys::rename(prepared, run);
-        let answer = gate::release(c"gate".as_ptr().cast());
-        sys::unlink(c"gate");
+        let answer = gate::release();
+        sys::unlink(gate::GATE);
         let code = gate::code(answer);
         sys::rename(run, garbage);
         for file in FILES {

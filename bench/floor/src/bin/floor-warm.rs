@@ -13,7 +13,7 @@ unsafe fn main(arguments: sys::Vector, _: sys::Vector) -> i32 {
     // first descriptor.
     unsafe {
         sys::chdir(*arguments.add(1));
-        if !gate::make(c"gate".as_ptr().cast()) {
+        if !gate::make() {
             return 126;
         }
         default::park(arguments.add(1), *arguments, c"floor-warm-init");
