@@ -454,11 +454,8 @@ fn the_end_of_the_pod() -> TestResult {
     exec(&pod.directory, &["--", "/bin/missing"])
         .output()
         .code(254);
-    let running = probe(
-        &pod.directory,
-        &["ignore", "all", ",", "echo", "on", ",", "sleep", "60000"],
-    )
-    .start();
+    let words = ["ignore", "all", ",", "echo", "on", ",", "sleep", "60000"];
+    let running = probe(&pod.directory, &words).start();
     running.wait_for("on");
     let entered = exec(&pod.directory, &["--", "/bin/probe", "sleep", "60000"]).start();
     pod.app("kill", &["main"]).code(0);
